@@ -1,0 +1,35 @@
+"""ML Training Optimizer: an OpenEnv environment in which agents train real PyTorch models on a budget.
+
+Public names load on first use, so that importing the package costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ml_trainer_env.client import MlTrainerAction, MLTrainerEnv, MlTrainerEnv, MlTrainerObservation, ToolCallError
+    from ml_trainer_env.models import MLTrainerState, ResetObservation, TaskDescription, TrainingStatus
+
+__all__ = [
+    "MLTrainerEnv",
+    "MLTrainerState",
+    "MlTrainerAction",
+    "MlTrainerEnv",
+    "MlTrainerObservation",
+    "ResetObservation",
+    "TaskDescription",
+    "ToolCallError",
+    "TrainingStatus",
+]
+
+_HOMES = {
+    "client": ("MLTrainerEnv", "MlTrainerAction", "MlTrainerEnv", "MlTrainerObservation", "ToolCallError"),
+    "models": ("MLTrainerState", "ResetObservation", "TaskDescription", "TrainingStatus"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"ml_trainer_env.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,97 @@
+"""Wire values: what crosses HTTP, WebSocket and MCP. Needs no torch.
+
+Losses that are not finite travel as null, because JSON has no NaN.
+"""
+
+from typing import Any
+
+from openenv.core.env_server.mcp_types import CallToolAction, CallToolObservation
+from openenv.core.env_server.types import Observation, State
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = [
+    "CallToolAction",
+    "CallToolObservation",
+    "DatasetDescription",
+    "MLTrainerState",
+    "ResetObservation",
+    "TaskDescription",
+    "TrainingStatus",
+]
+
+
+class TrainingStatus(BaseModel):
+    """Where a training run stands: part of every reply."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    current_epoch: int = Field(ge=0, description="Epochs run: budget spent")
+    max_epochs: int = Field(ge=1, description="The budget")
+    remaining_budget: int = Field(ge=0, description="Epochs left")
+    train_loss: float | None = Field(description="Mean loss of the last epoch's batches, in nats")
+    val_loss: float | None = Field(description="Validation loss after the last epoch, in nats")
+    train_accuracy: float | None = Field(description="On clean training images, in evaluation mode")
+    val_accuracy: float | None = Field(description="Validation accuracy after the last epoch")
+    best_val_accuracy: float = Field(ge=0, le=1, description="Best validation accuracy so far")
+    best_val_epoch: int = Field(ge=0, description="The epoch that reached it, 0 for none")
+    loss_history_last_10: list[float | None] = Field(description="Training losses, oldest first")
+    val_loss_history_last_10: list[float | None] = Field(description="Validation losses, oldest first")
+    convergence_signal: str = Field(description="One word on where the run stands")
+    is_diverged: bool = Field(description="The last epoch's loss was not finite or above 100")
+    learning_rate: float = Field(gt=0, description="The rate of the next epoch")
+    epoch_time_s: float | None = Field(description="Wall time of the last epoch, in seconds")
+
+
+class DatasetDescription(BaseModel):
+    """Which images a task uses, and where they came from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    source: str = Field(description="bundled, cache, download or synthetic (not the real images)")
+    train_size: int
+    validation_size: int
+    test_size: int
+    checksum: str = Field(description="SHA-256 of the images and labels, whatever the source")
+
+
+class TaskDescription(BaseModel):
+    """What an episode's agent is asked to do."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str
+    name: str
+    description: str
+    difficulty: str
+    network: str
+    parameter_count: int
+    dataset: DatasetDescription
+    budget_epochs: int
+    target_metric: str
+    target_value: float
+    tools: list[str] = Field(description="The tools' names; list_tools gives their schemas")
+
+
+class ResetObservation(Observation):
+    """The reply to a reset: the task, and a run that has not begun."""
+
+    episode_id: str
+    seed: int = Field(ge=0, description="Fixes initial weights, shuffling, augmentation and dropout")
+    rubric: str = Field(description="v1 or v2")
+    task: TaskDescription
+    status: TrainingStatus
+
+
+class MLTrainerState(State):
+    """An episode's state, without anything that is held out.
+
+    `episode_id` and `step_count` (tool calls so far, refused ones included) come from the base.
+    """
+
+    task_id: str | None = None
+    seed: int | None = None
+    rubric: str | None = None
+    done: bool = False
+    status: TrainingStatus | None = None
+    configuration: dict[str, Any] | None = None

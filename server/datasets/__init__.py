@@ -1,0 +1,32 @@
+"""Where images come from: a file in the data directory, the bundled sets, a download, or a procedural stand-in.
+
+`load_images` is the one function a task needs. The layer stands on numpy alone and knows nothing of tasks or training.
+"""
+
+from ml_trainer_env.server.datasets.download import download
+from ml_trainer_env.server.datasets.errors import DatasetError, DownloadError
+from ml_trainer_env.server.datasets.lookup import load_images
+from ml_trainer_env.server.datasets.npz import ImageSet, read_image_set
+from ml_trainer_env.server.datasets.values import (
+    DatasetName,
+    DataSettings,
+    ImageRequest,
+    Mirror,
+    Source,
+    TaskImages,
+)
+
+__all__ = [
+    "DataSettings",
+    "DatasetError",
+    "DatasetName",
+    "DownloadError",
+    "ImageRequest",
+    "ImageSet",
+    "Mirror",
+    "Source",
+    "TaskImages",
+    "download",
+    "load_images",
+    "read_image_set",
+]

@@ -1,0 +1,70 @@
+"""The small data sets that this package carries: enough for the MNIST and Fashion-MNIST tasks without a network.
+
+`bundled/mnist.npz` holds the first 10,000 training images of MNIST. `bundled/fashion_mnist.npz` holds one draw of
+Fashion-MNIST, `BUNDLED_FASHION`, in its final order. Both have the keys `images` and `labels` (uint8).
+`scripts/build_bundled_data.py` builds them, with `checksums.json` and the licences beside them.
+"""
+
+import hashlib
+import io
+import json
+from importlib.resources import files
+
+import numpy as np
+
+from ml_trainer_env.server.datasets.draw import MNIST_POOL_SIZE, draw_from_pool, split_task_images
+from ml_trainer_env.server.datasets.errors import DatasetError
+from ml_trainer_env.server.datasets.npz import file_name
+from ml_trainer_env.server.datasets.values import (
+    DatasetName,
+    ImageRequest,
+    Images,
+    Labels,
+    Source,
+    TaskImages,
+)
+
+__all__ = ["BUNDLED_FASHION", "has_bundled", "load_bundled"]
+
+BUNDLED_FASHION = ImageRequest(
+    DatasetName.FASHION_MNIST, train_size=6500, validation_size=1500, test_size=2000, seed=123
+)
+"""The one request that the bundled Fashion-MNIST answers."""
+
+_FOLDER = files("ml_trainer_env.server.datasets") / "bundled"
+
+
+def has_bundled(request: ImageRequest) -> bool:
+    """Tells whether the bundled sets answer a request."""
+    if request.dataset is DatasetName.MNIST:
+        return request.train_size + request.validation_size + request.test_size <= MNIST_POOL_SIZE
+    return request == BUNDLED_FASHION
+
+
+def load_bundled(request: ImageRequest) -> TaskImages:
+    """Returns the images of a request that `has_bundled`.
+
+    Raises:
+        DatasetError: The bundled file is missing or is not the one that was built.
+    """
+    images, labels = _read(file_name(request.dataset))
+    if request.dataset is DatasetName.MNIST:
+        return draw_from_pool(request, images, labels, Source.BUNDLED)
+    return split_task_images(request, images, labels, Source.BUNDLED)
+
+
+def _read(name: str) -> tuple[Images, Labels]:
+    """Reads a bundled file and compares it with the checksum beside it."""
+    try:
+        content = (_FOLDER / name).read_bytes()
+        expected = json.loads((_FOLDER / "checksums.json").read_text())[name]
+    except (OSError, KeyError, ValueError) as error:
+        raise _broken(name, f"is missing or has no checksum ({error})") from error
+    if hashlib.sha256(content).hexdigest() != expected:
+        raise _broken(name, "is not the file whose checksum stands beside it")
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        return file["images"], file["labels"].astype(np.int64)
+
+
+def _broken(name: str, reason: str) -> DatasetError:
+    return DatasetError(f"The bundled {name} {reason}. Reinstall the package, or run scripts/build_bundled_data.py.")

@@ -1,0 +1,1 @@
+"""The episode: its rules, its budget, its rewards and its checkpoints."""

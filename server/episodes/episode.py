@@ -1,0 +1,422 @@
+"""The episode: the rules of the game, in one class.
+
+It owns the budget, the model and the rewards of one agent's attempt at one task. It trains through
+an executor and knows nothing of HTTP, MCP or OpenEnv's sessions. All calls must come from one event
+loop; those that change something wait for each other.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass
+
+from ml_trainer_env.server.datasets import TaskImages
+from ml_trainer_env.server.episodes.checkpoints import Checkpoint, Checkpoints, check_name
+from ml_trainer_env.server.episodes.errors import EpisodeError
+from ml_trainer_env.server.episodes.history import History, Standing
+from ml_trainer_env.server.episodes.observation import Reply, epoch_rows, training_status
+from ml_trainer_env.server.episodes.rewards import Transition, episode_reward
+from ml_trainer_env.server.executors.contract import EpochJob, Executor, ExecutorError, HeldOutJob
+from ml_trainer_env.server.tasks.definitions import Task
+from ml_trainer_env.server.tasks.grading import Grade, RubricVersion
+from ml_trainer_env.server.trainer.config import LIMITS, TrainingConfig
+from ml_trainer_env.server.trainer.images import ImageArrays
+from ml_trainer_env.server.trainer.limits import Limit, check_flag
+from ml_trainer_env.server.trainer.schedules import LearningRatePlan
+from ml_trainer_env.server.trainer.state import FreshState, TrainingState
+
+__all__ = ["MAX_CHANGES", "NUM_EPOCHS", "Episode", "TimeLimits"]
+
+_LOG = logging.getLogger(__name__)
+
+NUM_EPOCHS = Limit(1, 20, whole=True)
+"""Epochs a call may ask for."""
+
+MAX_CHANGES = 60
+"""Calls that change something in an episode; the last one submits."""
+
+CALLS_AFTER_BUDGET = 5
+"""Calls after the end of the budget; the last one submits."""
+
+_SCHEDULE_SETTINGS = frozenset({"learning_rate", "lr_schedule", "warmup_epochs"})
+
+
+@dataclass(frozen=True, slots=True)
+class TimeLimits:
+    """How long training may take before it is stopped.
+
+    Attributes:
+        epoch_s: An epoch, once it has begun.
+        call_s: A whole call, waiting for a worker included.
+    """
+
+    epoch_s: float = 120.0
+    call_s: float = 900.0
+
+
+class Episode:
+    """One attempt at a task.
+
+    Every method that an agent may call returns a reply: the training status, `reward`, `done`,
+    `configuration` and a `message`. Reward is paid by `run_epochs` and by the submission, once.
+
+    Args:
+        episode_id: Its name.
+        task: What is to be done.
+        images: The task's images.
+        seed: Fixes initial weights, shuffling, augmentation and dropout.
+        rubric: Which formulas reward and grade.
+        executor: Where training runs.
+        limits: How long it may take.
+        clock: Seconds of a monotonic clock.
+
+    Raises (every method an agent may call):
+        EpisodeError: The call was refused and changed nothing; or training failed on the way, and
+            the epochs completed stay completed and spent.
+        ConfigError: An argument is out of bounds; nothing has changed.
+    """
+
+    def __init__(
+        self,
+        *,
+        episode_id: str,
+        task: Task,
+        images: TaskImages,
+        seed: int,
+        rubric: RubricVersion,
+        executor: Executor,
+        limits: TimeLimits,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.episode_id = episode_id
+        self.task = task
+        self.images = images
+        self.seed = seed
+        self.rubric_version = rubric
+        self.reward = episode_reward(rubric)
+        self.config = TrainingConfig()
+        self.history = History()
+        self.grade: Grade | None = None
+        self.test_accuracy: float | None = None
+        self._data = _arrays(task, images)
+        self._executor = executor
+        self._limits = limits
+        self._clock = clock
+        self._state: TrainingState | FreshState = FreshState(task.network, seed)
+        self._plan = self._fresh_plan(self.config)
+        self._checkpoints = Checkpoints()
+        self._paid = Standing()
+        self._changes = 0
+        self._calls_after_budget = 0
+        self._closed = False
+        self._settled = False
+        self._turn = asyncio.Lock()
+
+    @property
+    def done(self) -> bool:
+        """Whether a model has been submitted."""
+        return self.grade is not None
+
+    @property
+    def remaining_epochs(self) -> int:
+        """Budget left."""
+        return self.task.budget_epochs - self.history.epochs
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the next epoch."""
+        return self._plan.rate_at(self._state.epoch)
+
+    def close(self) -> None:
+        """Stop: a call under way ends at its next epoch."""
+        self._closed = True
+
+    # What an agent may call.
+
+    async def configure(self, changes: Mapping[str, object], reinitialize: object = False) -> Reply:
+        """Change settings; weights and, unless its kind changes, the optimizer's momentum stay.
+
+        The schedule is laid anew over the budget left if a setting of it changes.
+
+        Args:
+            changes: New values by setting; the others stay as they are.
+            reinitialize: Whether to draw fresh weights. Budget stays spent.
+        """
+
+        async def change() -> str:
+            fresh = check_flag("reinitialize", reinitialize)
+            config = self.config.with_changes(changes)
+            before, self.config = self.config, config
+            if fresh:
+                self._state = FreshState(self.task.network, self.seed, self.history.epochs)
+                self.history = self.history.with_new_run()
+            if fresh or any(getattr(before, key) != getattr(config, key) for key in _SCHEDULE_SETTINGS):
+                self._plan = self._fresh_plan(config)
+            return "Configured with fresh weights." if fresh else "Configured."
+
+        return await self._change(change)
+
+    async def run_epochs(self, num_epochs: object) -> Reply:
+        """Train; stops at the end of the budget, at divergence, or when the time is up.
+
+        Args:
+            num_epochs: How many epochs, 1 to 20.
+        """
+        first = self.history.epochs
+
+        async def train() -> str:
+            nonlocal first
+            first = self.history.epochs
+            wanted = min(int(NUM_EPOCHS.check("num_epochs", num_epochs)), self._require_budget())
+            self._require_sound("run_epochs")
+            await self._train(wanted)
+            return self._told_of_training(self.history.epochs - first)
+
+        def rows() -> Reply:
+            return {"epochs": epoch_rows(self.history.records[first:])}
+
+        return await self._change(train, rows, pays=True)
+
+    async def adjust_learning_rate(self, new_lr: object) -> Reply:
+        """Set the rate from now on; the schedule continues from it.
+
+        Args:
+            new_lr: The rate of the next epoch.
+        """
+
+        async def change() -> str:
+            rate = LIMITS["learning_rate"].check("new_lr", new_lr)
+            self.config = self.config.with_changes({"learning_rate": rate})
+            self._plan = self._plan.with_rate(self._state.epoch, rate)
+            return f"The learning rate is {rate:g} from now on."
+
+        return await self._change(change)
+
+    async def toggle_augmentation(self, enabled: object, strength: object = None) -> Reply:
+        """Switch augmentation from the next epoch on.
+
+        Args:
+            enabled: On or off.
+            strength: 0 to 1; None leaves it as it is.
+        """
+
+        async def change() -> str:
+            changes: dict[str, object] = {"augmentation": check_flag("enabled", enabled)}
+            if strength is not None:
+                limit = LIMITS["augmentation_strength"]
+                changes["augmentation_strength"] = limit.check("strength", strength)
+            self.config = self.config.with_changes(changes)
+            state = "on" if self.config.augmentation else "off"
+            return f"Augmentation is {state}, strength {self.config.augmentation_strength:g}."
+
+        return await self._change(change)
+
+    async def save_checkpoint(self, name: object) -> Reply:
+        """Keep the weights and the optimizer under a name."""
+
+        async def change() -> str:
+            key = check_name(name)
+            self._require_sound("save_checkpoint")
+            if self.history.last is None or isinstance(self._state, FreshState):
+                raise EpisodeError("there is nothing to save before an epoch has run; call run_epochs first")
+            accuracy = self.history.last.metrics.val_accuracy
+            self._checkpoints.save(key, Checkpoint(self._state, self.history.epochs, accuracy))
+            return f"Saved checkpoint {key}."
+
+        return await self._change(change, self._listing)
+
+    async def restore_checkpoint(self, name: object) -> Reply:
+        """Bring back weights, optimizer and place in the schedule. Budget stays spent."""
+
+        async def change() -> str:
+            key = check_name(name)
+            self._state = self._checkpoints.find(key).state
+            self.history = self.history.with_new_run()
+            return f"Restored checkpoint {key}; the budget stays spent."
+
+        return await self._change(change, self._listing)
+
+    async def list_checkpoints(self) -> Reply:
+        """List the checkpoints kept."""
+        return await self._look("Checkpoints, oldest first.", self._listing)
+
+    async def status(self) -> Reply:
+        """Tell where training stands."""
+        return await self._look(f"The run is {self.history.signal().value.replace('_', ' ')}.", dict)
+
+    async def submit(self) -> Reply:
+        """Grade the run and end the episode."""
+
+        async def grade() -> str:
+            if not self.history.epochs:
+                raise EpisodeError("there is nothing to submit before an epoch has run; call run_epochs first")
+            await self._submit()
+            return f"Submitted: score {self.grade.score if self.grade else 0}."
+
+        return await self._change(grade, pays=True)
+
+    # The rules.
+
+    async def _change(
+        self,
+        act: Callable[[], Awaitable[str]],
+        extra: Callable[[], Reply] = dict,
+        pays: bool = False,
+    ) -> Reply:
+        """Do what changes something, in turn: refuse, act, end the episode if its calls are used up."""
+        async with self._turn:
+            self._require_open()
+            if self._is_last_call_after_budget():
+                return await self._end("The budget is used up: the model was submitted by itself.")
+            message = await act()
+            self._changes += 1
+            if not self.done and self._changes >= MAX_CHANGES:
+                await self._submit()
+                return self._reply(f"{message} That was call {MAX_CHANGES}: the model was submitted by itself.", extra)
+            return self._reply(message, extra, pays=pays)
+
+    async def _look(self, message: str, extra: Callable[[], Reply]) -> Reply:
+        """Answer a question. It waits for nothing, unless it is the call that ends the episode."""
+        if not self.done and self._is_last_call_after_budget():
+            async with self._turn:
+                if not self.done:
+                    return await self._end("The budget is used up: the model was submitted by itself.")
+        return self._reply(message, extra)
+
+    async def _train(self, epochs: int) -> None:
+        deadline = self._clock() + self._limits.call_s
+        done = 0
+        try:
+            while done < epochs and not self.history.is_diverged and not self._closed:
+                await self._train_epoch(deadline)
+                done += 1
+        except (ExecutorError, TimeoutError) as error:
+            reason = str(error) or f"the call took longer than {self._limits.call_s:g} s"
+            raise EpisodeError(
+                f"training failed: {reason}. {done} of {epochs} epochs completed and are spent; the "
+                f"episode goes on from epoch {self.history.epochs}: call run_epochs again"
+            ) from error
+
+    async def _train_epoch(self, deadline: float) -> None:
+        left = deadline - self._clock()
+        if left <= 0:
+            raise TimeoutError
+        job = EpochJob(self._state, self.config, self._plan, self._data)
+        async with asyncio.timeout(left):
+            result = await self._executor.run_epoch(job, min(self._limits.epoch_s, left))
+        self._state = result.state
+        self.history = self.history.with_epoch(result.metrics, result.seconds)
+
+    async def _end(self, message: str) -> Reply:
+        await self._submit()
+        return self._reply(message, dict, pays=True)
+
+    async def _submit(self) -> None:
+        """Grade the run. A model that was never trained is worth nothing."""
+        if not self.history.epochs:
+            self.grade = Grade(0.0, {"val_accuracy": 0.0})
+            return
+        self.test_accuracy = await self._held_out_accuracy()
+        figures = self.history.figures(self.task.budget_epochs)
+        self.grade = self.task.grader(figures, self.rubric_version)
+
+    async def _held_out_accuracy(self) -> float | None:
+        """For information only, so an executor that fails costs the figure and not the grade."""
+        if isinstance(self._state, FreshState):
+            return None
+        try:
+            job = HeldOutJob(self._state, self._data)
+            return round(await self._executor.held_out_accuracy(job, self._limits.epoch_s), 4)
+        except ExecutorError as error:
+            _LOG.warning("episode %s: no test accuracy: %s", self.episode_id, error)
+            return None
+
+    def _reply(self, message: str, extra: Callable[[], Reply], pays: bool = False) -> Reply:
+        parts: Reply = {}
+        reward = 0.0
+        if pays or (self.done and not self._settled):
+            reward, parts = self._pay()
+        reply: Reply = {
+            **training_status(self.history, self.task.budget_epochs, self.learning_rate).model_dump(),
+            "reward": reward,
+            "done": self.done,
+            "configuration": asdict(self.config),
+            "message": message,
+            **parts,
+            **extra(),
+        }
+        if self.grade is not None:
+            reply |= {
+                "score": self.grade.score,
+                "details": self.grade.details,
+                "test_accuracy": self.test_accuracy,
+            }
+        return reply
+
+    def _pay(self) -> tuple[float, Reply]:
+        """The reward since one was last paid; the score is in it once."""
+        after = self.history.standing()
+        score = self.grade.score if self.grade and not self._settled else None
+        reward = self.reward(None, Transition(self._paid, after, score))
+        self._paid = after
+        self._settled = self.done
+        return reward, {"reward_parts": self.reward.parts()}
+
+    def _fresh_plan(self, config: TrainingConfig) -> LearningRatePlan:
+        return LearningRatePlan(
+            schedule=config.lr_schedule,
+            base_rate=config.learning_rate,
+            start_epoch=self._state.epoch,
+            span_epochs=max(1, self.remaining_epochs),
+            warmup_epochs=config.warmup_epochs,
+        )
+
+    def _listing(self) -> Reply:
+        return {"checkpoints": self._checkpoints.listing()}
+
+    def _is_last_call_after_budget(self) -> bool:
+        """Count a call if the budget is used up; whether it is the one that submits."""
+        if self.remaining_epochs > 0:
+            return False
+        self._calls_after_budget += 1
+        return self._calls_after_budget >= CALLS_AFTER_BUDGET
+
+    def _require_open(self) -> None:
+        if self.done:
+            raise EpisodeError("the episode is over; call reset to begin another")
+
+    def _require_budget(self) -> int:
+        if self.remaining_epochs <= 0:
+            raise EpisodeError(
+                f"the budget of {self.task.budget_epochs} epochs is used up; call submit_model to be graded"
+            )
+        return self.remaining_epochs
+
+    def _require_sound(self, call: str) -> None:
+        if self.history.is_diverged:
+            raise EpisodeError(
+                f"training has diverged, so {call} is refused; call configure_training with "
+                "reinitialize=true and a lower learning_rate, or restore_checkpoint"
+            )
+
+    def _told_of_training(self, epochs: int) -> str:
+        message = f"Ran {epochs} epoch{'s' if epochs != 1 else ''}."
+        if self.history.is_diverged:
+            return message + " Training diverged: reinitialize with a lower learning rate, or restore a checkpoint."
+        if not self.remaining_epochs:
+            return message + " The budget is used up: submit the model."
+        return message
+
+
+def _arrays(task: Task, images: TaskImages) -> ImageArrays:
+    return ImageArrays(
+        key=f"{task.augmentation}:{images.checksum}",
+        augmentation=task.augmentation,
+        train_images=images.train_images,
+        train_labels=images.train_labels,
+        validation_images=images.validation_images,
+        validation_labels=images.validation_labels,
+        test_images=images.test_images,
+        test_labels=images.test_labels,
+    )

@@ -1,0 +1,148 @@
+"""What has happened in an episode so far, and every figure that follows from it."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+from ml_trainer_env.server.tasks.grading import Figures
+from ml_trainer_env.server.tasks.signals import ConvergenceSignal, convergence_signal
+from ml_trainer_env.server.trainer.metrics import EpochMetrics
+
+__all__ = ["EpochRecord", "History", "Standing"]
+
+LAST_EPOCHS = 10
+"""How many losses an observation lists and a variance is taken over."""
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRecord:
+    """An epoch of the episode.
+
+    Attributes:
+        number: Its place in the budget, from 1.
+        metrics: Its figures.
+        seconds: Wall time it took, for information: nothing depends on it.
+    """
+
+    number: int
+    metrics: EpochMetrics
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The figures that rewards are differences of.
+
+    Attributes:
+        epochs: Epochs run.
+        best_val_accuracy: Best so far, 0 before the first epoch.
+        best_val_loss: Lowest finite validation loss so far, infinite before the first.
+        val_loss: Of the last epoch, None before the first.
+        gap: Train less validation accuracy at the last epoch, 0 before the first.
+        divergences: How many epochs diverged.
+    """
+
+    epochs: int = 0
+    best_val_accuracy: float = 0.0
+    best_val_loss: float = math.inf
+    val_loss: float | None = None
+    gap: float = 0.0
+    divergences: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """All epochs of an episode, in order. Grows by copies; budget that it holds is spent.
+
+    Attributes:
+        records: The epochs.
+        run_start: How many of them came before the present run: before the weights were last
+            drawn or brought back.
+    """
+
+    records: tuple[EpochRecord, ...] = ()
+    run_start: int = 0
+
+    def with_epoch(self, metrics: EpochMetrics, seconds: float) -> Self:
+        """The history after one more epoch."""
+        return replace(self, records=(*self.records, EpochRecord(self.epochs + 1, metrics, seconds)))
+
+    def with_new_run(self) -> Self:
+        """The same epochs, with a new run beginning after them."""
+        return replace(self, run_start=self.epochs)
+
+    @property
+    def epochs(self) -> int:
+        """Epochs run."""
+        return len(self.records)
+
+    @property
+    def last(self) -> EpochRecord | None:
+        """The last epoch."""
+        return self.records[-1] if self.records else None
+
+    @property
+    def best(self) -> EpochRecord | None:
+        """The epoch with the best validation accuracy, the first of equals."""
+        return max(self.records, key=lambda record: record.metrics.val_accuracy, default=None)
+
+    @property
+    def is_diverged(self) -> bool:
+        """Whether the present run's last epoch diverged."""
+        return self.epochs > self.run_start and self.records[-1].metrics.diverged
+
+    def train_losses(self) -> list[float]:
+        """Training losses of the last 10 epochs."""
+        return [record.metrics.train_loss for record in self.records[-LAST_EPOCHS:]]
+
+    def val_losses(self) -> list[float]:
+        """Validation losses of the last 10 epochs."""
+        return [record.metrics.val_loss for record in self.records[-LAST_EPOCHS:]]
+
+    def signal(self) -> ConvergenceSignal:
+        """Where the present run stands."""
+        if not self.records:
+            return ConvergenceSignal.NOT_STARTED
+        if self.is_diverged:
+            return ConvergenceSignal.DIVERGED
+        run = [record.metrics for record in self.records[self.run_start :]]
+        return convergence_signal([m.train_loss for m in run], [m.val_loss for m in run])
+
+    def standing(self) -> Standing:
+        """The figures that rewards are differences of."""
+        if self.last is None or self.best is None:
+            return Standing()
+        metrics = self.last.metrics
+        finite = [loss for loss in _val_losses(self.records) if math.isfinite(loss)]
+        return Standing(
+            epochs=self.epochs,
+            best_val_accuracy=self.best.metrics.val_accuracy,
+            best_val_loss=min(finite, default=math.inf),
+            val_loss=metrics.val_loss,
+            gap=metrics.train_accuracy - metrics.val_accuracy,
+            divergences=sum(record.metrics.diverged for record in self.records),
+        )
+
+    def figures(self, budget_epochs: int) -> Figures:
+        """What a grade is made of.
+
+        Raises:
+            ValueError: No epoch has run.
+        """
+        if self.last is None or self.best is None:
+            raise ValueError("there is nothing to grade before the first epoch")
+        losses = self.val_losses()
+        finite = all(map(math.isfinite, losses))
+        return Figures(
+            best_val_accuracy=self.best.metrics.val_accuracy,
+            overfitting_gap=self.standing().gap,
+            wasted_epochs=self.epochs - self.best.number,
+            budget_epochs=budget_epochs,
+            loss_variance=statistics.pvariance(losses) if finite else math.inf,
+        )
+
+
+def _val_losses(records: Sequence[EpochRecord]) -> list[float]:
+    return [record.metrics.val_loss for record in records]

@@ -1,0 +1,114 @@
+"""The server's settings: environment variables, read once, at the entry point."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from ml_trainer_env.server.datasets import DataSettings
+from ml_trainer_env.server.episodes.episode import TimeLimits
+from ml_trainer_env.server.tasks.grading import RubricVersion
+
+__all__ = ["Settings", "SettingsError"]
+
+_TORCH_THREADS = 2
+_IDLE_MARGIN_S = 60.0
+
+
+class SettingsError(ValueError):
+    """An environment variable does not hold what it should. The message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How the server runs.
+
+    Attributes:
+        workers: Worker processes that train (ML_TRAINER_WORKERS; half the cores).
+        torch_threads: Threads of each (ML_TRAINER_TORCH_THREADS; 2). Changes the bits of results.
+        max_sessions: Sessions at a time (ML_TRAINER_MAX_SESSIONS; 256).
+        session_timeout_s: Idle seconds after which a session ends
+            (ML_TRAINER_SESSION_TIMEOUT_S; 3600). Always longer than the longest call.
+        limits: Seconds an epoch and a call may take (ML_TRAINER_EPOCH_TIMEOUT_S; 120, and
+            ML_TRAINER_CALL_TIMEOUT_S; 900).
+        data: Where images come from (ML_TRAINER_DATA_DIR, none; ML_TRAINER_DOWNLOAD, yes;
+            ML_TRAINER_DOWNLOAD_TIMEOUT_S, 300). Without a directory nothing is downloaded.
+        rubric: The rubric of an episode that names none (ML_TRAINER_RUBRIC; v1).
+    """
+
+    workers: int
+    torch_threads: int
+    max_sessions: int
+    session_timeout_s: float
+    limits: TimeLimits
+    data: DataSettings
+    rubric: RubricVersion
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Read the settings.
+
+        Raises:
+            SettingsError: A variable does not hold what it should.
+        """
+        read = _Reader(environment)
+        limits = TimeLimits(
+            epoch_s=read.number("EPOCH_TIMEOUT_S", 120.0, least=1.0),
+            call_s=read.number("CALL_TIMEOUT_S", 900.0, least=1.0),
+        )
+        idle_s = read.number("SESSION_TIMEOUT_S", 3600.0, least=1.0)
+        return cls(
+            workers=int(read.number("WORKERS", max(1, _cores() // _TORCH_THREADS), least=1)),
+            torch_threads=int(read.number("TORCH_THREADS", _TORCH_THREADS, least=1)),
+            max_sessions=int(read.number("MAX_SESSIONS", 256, least=1)),
+            session_timeout_s=max(idle_s, limits.call_s + _IDLE_MARGIN_S),
+            limits=limits,
+            data=DataSettings(
+                data_dir=read.path("DATA_DIR"),
+                download=read.flag("DOWNLOAD", True),
+                download_timeout_s=read.number("DOWNLOAD_TIMEOUT_S", 300.0, least=1.0),
+            ),
+            rubric=read.rubric("RUBRIC", RubricVersion.V1),
+        )
+
+
+class _Reader:
+    """Reads variables that begin with ML_TRAINER_."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+
+    def number(self, name: str, default: float, least: float) -> float:
+        text = self._text(name)
+        try:
+            value = float(text) if text else float(default)
+        except ValueError:
+            value = float("nan")
+        if not least <= value < float("inf"):
+            raise SettingsError(f"ML_TRAINER_{name} must be a number of at least {least:g}, got {text!r}")
+        return value
+
+    def flag(self, name: str, default: bool) -> bool:
+        text = self._text(name).lower()
+        if text in {"", "1", "true", "yes", "on", "0", "false", "no", "off"}:
+            return text in {"1", "true", "yes", "on"} if text else default
+        raise SettingsError(f"ML_TRAINER_{name} must be true or false, got {text!r}")
+
+    def path(self, name: str) -> Path | None:
+        text = self._text(name)
+        return Path(text).expanduser() if text else None
+
+    def rubric(self, name: str, default: RubricVersion) -> RubricVersion:
+        text = self._text(name)
+        if text and text not in set(RubricVersion):
+            raise SettingsError(f"ML_TRAINER_{name} must be one of {', '.join(RubricVersion)}, got {text!r}")
+        return RubricVersion(text) if text else default
+
+    def _text(self, name: str) -> str:
+        return self._environment.get(f"ML_TRAINER_{name}", "").strip()
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

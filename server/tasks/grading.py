@@ -1,0 +1,139 @@
+"""Grades: pure formulas from a run's figures to a score between 0 and 1."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+__all__ = [
+    "Details",
+    "Figures",
+    "Grade",
+    "Grader",
+    "RubricVersion",
+    "clamp",
+    "grade_accuracy",
+    "grade_efficiency",
+    "grade_generalization",
+]
+
+Details = dict[str, float | int | None]
+"""The figures of a grade by name; None where a figure is not finite."""
+
+GAP_LIMIT = 0.12
+"""Overfitting gap at which generalisation is worth nothing."""
+
+VARIANCE_LIMIT = 0.01
+"""Variance of the validation losses at which stability is worth nothing."""
+
+
+class RubricVersion(StrEnum):
+    """Which formulas grade and reward an episode."""
+
+    V1 = "v1"
+    """The published formulas: generalisation, efficiency and stability count by themselves."""
+    V2 = "v2"
+    """Those terms are multiplied by the accuracy score: nothing is earned without accuracy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What a grade is made of.
+
+    Attributes:
+        best_val_accuracy: Best validation accuracy of any epoch.
+        overfitting_gap: Train accuracy less validation accuracy, at the last epoch.
+        wasted_epochs: Epochs run after the one with the best validation accuracy.
+        budget_epochs: The episode's budget.
+        loss_variance: Population variance of the last 10 validation losses.
+    """
+
+    best_val_accuracy: float
+    overfitting_gap: float
+    wasted_epochs: int
+    budget_epochs: int
+    loss_variance: float
+
+
+@dataclass(frozen=True, slots=True)
+class Grade:
+    """A score, rounded to 4 places, and the figures behind it."""
+
+    score: float
+    details: Details
+
+
+Grader = Callable[[Figures, RubricVersion], Grade]
+
+
+def clamp(value: float) -> float:
+    """`value` within [0.0001, 0.9999]; a NaN is worth the least."""
+    return 0.0001 if math.isnan(value) else max(0.0001, min(0.9999, value))
+
+
+def grade_accuracy(low: float, high: float) -> Grader:
+    """A grader that is linear in the best validation accuracy, 0 at `low` and 1 at `high`."""
+
+    def grade(figures: Figures, rubric: RubricVersion) -> Grade:  # noqa: ARG001  # no other terms
+        accuracy = _accuracy_score(figures, low, high)
+        return Grade(_rounded(accuracy), _accuracy_details(figures, accuracy))
+
+    return grade
+
+
+def grade_generalization(low: float, high: float) -> Grader:
+    """A grader of 60 % accuracy and 40 % generalisation."""
+
+    def grade(figures: Figures, rubric: RubricVersion) -> Grade:
+        accuracy = _accuracy_score(figures, low, high)
+        generalization = clamp(1.0 - figures.overfitting_gap / GAP_LIMIT)
+        earned = _earned(generalization, accuracy, rubric)
+        details = _accuracy_details(figures, accuracy) | {
+            "overfitting_gap": _finite(figures.overfitting_gap, 4),
+            "generalization_score": _rounded(generalization),
+        }
+        return Grade(_rounded(0.6 * accuracy + 0.4 * earned), details)
+
+    return grade
+
+
+def grade_efficiency(low: float, high: float) -> Grader:
+    """A grader of 50 % accuracy, 30 % efficiency and 20 % stability."""
+
+    def grade(figures: Figures, rubric: RubricVersion) -> Grade:
+        accuracy = _accuracy_score(figures, low, high)
+        efficiency = clamp(1.0 - figures.wasted_epochs / figures.budget_epochs)
+        stability = clamp(1.0 - figures.loss_variance / VARIANCE_LIMIT)
+        earned = _earned(0.3 * efficiency + 0.2 * stability, accuracy, rubric)
+        details = _accuracy_details(figures, accuracy) | {
+            "wasted_epochs": figures.wasted_epochs,
+            "loss_variance": _finite(figures.loss_variance, 6),
+            "efficiency_score": _rounded(efficiency),
+            "stability_score": _rounded(stability),
+        }
+        return Grade(_rounded(0.5 * accuracy + earned), details)
+
+    return grade
+
+
+def _accuracy_score(figures: Figures, low: float, high: float) -> float:
+    return clamp((figures.best_val_accuracy - low) / (high - low))
+
+
+def _earned(term: float, accuracy: float, rubric: RubricVersion) -> float:
+    return term * accuracy if rubric is RubricVersion.V2 else term
+
+
+def _accuracy_details(figures: Figures, accuracy: float) -> Details:
+    return {
+        "val_accuracy": _rounded(figures.best_val_accuracy),
+        "accuracy_score": _rounded(accuracy),
+    }
+
+
+def _rounded(value: float) -> float:
+    return round(value, 4)
+
+
+def _finite(value: float, places: int) -> float | None:
+    return round(value, places) if math.isfinite(value) else None

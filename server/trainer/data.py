@@ -1,0 +1,47 @@
+"""A task's images as the trainer wants them: tensors in memory, normalised once."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ml_trainer_env.server.trainer.images import ImageArrays
+
+__all__ = ["TensorData"]
+
+
+class TensorData:
+    """`ImageArrays` as float32 tensors (N, C, H, W), channels last in memory.
+
+    Pixels are standardised by the mean and deviation of the training images, a pair a channel.
+
+    Attributes:
+        train_sample: How many leading training images the train accuracy is measured on:
+            as many as there are validation images, so that the two are alike in noise.
+    """
+
+    def __init__(self, arrays: ImageArrays) -> None:
+        train = _nhwc(arrays.train_images)
+        pixels = train.reshape(-1, train.shape[-1]).astype(np.float64)
+        self._mean = torch.tensor(pixels.mean(0) / 255.0, dtype=torch.float32)
+        self._deviation = torch.tensor(pixels.std(0) / 255.0 + 1e-6, dtype=torch.float32)
+        self.augmentation = arrays.augmentation
+        self.train_images = self._standardised(train)
+        self.train_labels = torch.from_numpy(arrays.train_labels.astype(np.int64))
+        self.validation_images = self._standardised(_nhwc(arrays.validation_images))
+        self.validation_labels = torch.from_numpy(arrays.validation_labels.astype(np.int64))
+        self.test_images = self._standardised(_nhwc(arrays.test_images))
+        self.test_labels = torch.from_numpy(arrays.test_labels.astype(np.int64))
+        self.train_sample = min(len(self.train_labels), len(self.validation_labels))
+
+    @property
+    def black(self) -> Tensor:
+        """The standardised value of a black pixel, (C,): what a shift moves in."""
+        return -self._mean / self._deviation
+
+    def _standardised(self, images: np.ndarray) -> Tensor:
+        pixels = torch.from_numpy(images.astype(np.float32)).div_(255.0)
+        return pixels.sub_(self._mean).div_(self._deviation).permute(0, 3, 1, 2)
+
+
+def _nhwc(images: np.ndarray) -> np.ndarray:
+    return images if images.ndim == 4 else images[..., None]

@@ -1,0 +1,160 @@
+"""The training engine: pure functions from states to states.
+
+No clock, file, network, log or global random state: the caller owns those. An epoch is a
+function of (state, configuration, rate plan, data) alone, and a longer run is nothing but
+epochs one after another, so how a run is cut into calls cannot matter.
+"""
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ml_trainer_env.server.trainer.augmentation import augment
+from ml_trainer_env.server.trainer.config import TrainingConfig
+from ml_trainer_env.server.trainer.data import TensorData
+from ml_trainer_env.server.trainer.metrics import EpochMetrics
+from ml_trainer_env.server.trainer.networks import build_network, draw_weights
+from ml_trainer_env.server.trainer.optimizers import build_optimizer, optimizer_arrays
+from ml_trainer_env.server.trainer.randomness import Purpose, generator
+from ml_trainer_env.server.trainer.schedules import LearningRatePlan
+from ml_trainer_env.server.trainer.state import FreshState, TrainingState
+
+__all__ = ["advance", "held_out_accuracy", "initial_state"]
+
+DIVERGED_LOSS = 100.0
+"""A mean training loss (nats) above this counts as divergence."""
+
+_AUGMENTED_TOGETHER = 512
+"""Images transformed by one operation: large enough to be cheap, small enough for the cache."""
+
+
+def initial_state(fresh: FreshState) -> TrainingState:
+    """Draw the weights that `fresh` names; its optimizer is new."""
+    source = generator(Purpose.WEIGHTS, fresh.seed, fresh.epoch)
+    weights = draw_weights(fresh.network, source)
+    return TrainingState(fresh.network, weights, {}, "", fresh.epoch, fresh.seed)
+
+
+def advance(
+    state: TrainingState,
+    config: TrainingConfig,
+    plan: LearningRatePlan,
+    data: TensorData,
+    epochs: int = 1,
+) -> tuple[TrainingState, tuple[EpochMetrics, ...]]:
+    """Train for some epochs, or until one diverges.
+
+    Args:
+        state: Where to start; it is not changed.
+        config: The settings.
+        plan: The learning rate of each epoch.
+        data: The task's images.
+        epochs: How many, at least 1.
+
+    Returns:
+        The state after the last epoch run, and the metrics of each.
+    """
+    history: list[EpochMetrics] = []
+    for _ in range(epochs):
+        state, metrics = _run_epoch(state, config, plan, data)
+        history.append(metrics)
+        if metrics.diverged:
+            break
+    return state, tuple(history)
+
+
+def held_out_accuracy(state: TrainingState, data: TensorData) -> float:
+    """Share of the held-out images that the state's network classifies right."""
+    network = build_network(state.network, state.weights)
+    return _loss_and_accuracy(network, data.test_images, data.test_labels)[1]
+
+
+def _run_epoch(
+    state: TrainingState, config: TrainingConfig, plan: LearningRatePlan, data: TensorData
+) -> tuple[TrainingState, EpochMetrics]:
+    dropping = generator(Purpose.DROPOUT, state.seed, state.epoch)
+    network = build_network(state.network, state.weights, dropout=config.dropout, source=dropping)
+    rate = plan.rate_at(state.epoch)
+    optimizer = build_optimizer(network, config, rate, state)
+    images, labels = _epoch_images(state, config, data)
+    train_loss = _train(network, optimizer, images, labels, config.batch_size)
+    metrics = _measure(network, data, train_loss, rate)
+    after = TrainingState(
+        network=state.network,
+        weights=_arrays(network),
+        optimizer=optimizer_arrays(network, optimizer),
+        optimizer_kind=config.optimizer,
+        epoch=state.epoch + 1,
+        seed=state.seed,
+    )
+    return after, metrics
+
+
+def _epoch_images(state: TrainingState, config: TrainingConfig, data: TensorData) -> tuple[Tensor, Tensor]:
+    """The training images of the state's epoch, shuffled and transformed."""
+    shuffling = generator(Purpose.ORDER, state.seed, state.epoch)
+    order = torch.randperm(len(data.train_labels), generator=shuffling)
+    labels = data.train_labels[order]
+    if not config.augmentation:
+        return data.train_images[order], labels
+    transforming = generator(Purpose.AUGMENTATION, state.seed, state.epoch)
+    parts = [
+        augment(
+            data.augmentation,
+            data.train_images[chosen],
+            data.black,
+            config.augmentation_strength,
+            transforming,
+        )
+        for chosen in order.split(_AUGMENTED_TOGETHER)
+    ]
+    return torch.cat(parts), labels
+
+
+def _train(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    images: Tensor,
+    labels: Tensor,
+    batch_size: int,
+) -> float:
+    """One pass over the images. Returns the mean loss, read once at the end."""
+    network.train()
+    total = torch.zeros(())
+    for batch, targets in zip(images.split(batch_size), labels.split(batch_size), strict=True):
+        optimizer.zero_grad(set_to_none=True)
+        loss = F.cross_entropy(network(batch), targets)
+        loss.backward()
+        optimizer.step()
+        total += loss.detach() * len(targets)
+    return float(total) / len(labels)
+
+
+def _measure(network: nn.Module, data: TensorData, train_loss: float, rate: float) -> EpochMetrics:
+    sample = slice(data.train_sample)
+    _, train_accuracy = _loss_and_accuracy(network, data.train_images[sample], data.train_labels[sample])
+    val_loss, val_accuracy = _loss_and_accuracy(network, data.validation_images, data.validation_labels)
+    return EpochMetrics(
+        train_loss=train_loss,
+        train_accuracy=train_accuracy,
+        val_loss=val_loss,
+        val_accuracy=val_accuracy,
+        learning_rate=rate,
+        diverged=not math.isfinite(train_loss) or train_loss > DIVERGED_LOSS,
+    )
+
+
+def _loss_and_accuracy(network: nn.Module, images: Tensor, labels: Tensor, batch: int = 500) -> tuple[float, float]:
+    """Mean cross entropy in nats, and share of right labels, in evaluation mode."""
+    network.eval()
+    with torch.inference_mode():
+        logits = torch.cat([network(part) for part in images.split(batch)])
+        loss = float(F.cross_entropy(logits, labels))
+        return loss, int((logits.argmax(1) == labels).sum()) / len(labels)
+
+
+def _arrays(network: nn.Module) -> dict[str, np.ndarray]:
+    return {key: tensor.contiguous().numpy() for key, tensor in network.state_dict().items()}

@@ -1,0 +1,27 @@
+"""Closed sets of names that tasks and the trainer share. Needs no torch."""
+
+from enum import StrEnum
+
+__all__ = ["AugmentationKind", "NetworkName"]
+
+
+class NetworkName(StrEnum):
+    """The networks on offer."""
+
+    SIMPLE_MLP = "simple_mlp"
+    """Perceptron 784-128-10 for 28 x 28 images: 101,770 parameters."""
+    SMALL_CNN = "small_cnn"
+    """Two convolutions and a hidden layer for 28 x 28 images: about 200,000 parameters."""
+    DEEPER_CNN = "deeper_cnn"
+    """Convolutions with batch norm and a hidden layer for 32 x 32 x 3: about 500,000."""
+
+
+class AugmentationKind(StrEnum):
+    """Which family of random transforms suits the images."""
+
+    DIGITS = "digits"
+    """Shift, rotation and scale."""
+    CLOTHES = "clothes"
+    """Horizontal flip and shift."""
+    OBJECTS = "objects"
+    """Horizontal flip, crop after padding, and colour."""
