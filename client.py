@@ -70,7 +70,7 @@ class MLTrainerEnv(MCPToolClient):
         """Whether there is a tool of that name."""
         return self._dispatch(lambda: super(MLTrainerEnv, self).has_tool(name))
 
-    def call_tool(self, name: str, /, **arguments: Any) -> Any:
+    def call_tool(self, name: str, /, **arguments: Any) -> Any:  # type: ignore[override]  # tools have a `name` too
         """Call a tool.
 
         Args:

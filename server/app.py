@@ -42,7 +42,7 @@ def build_app(settings: Settings, executor: Executor | None = None) -> FastAPI:
     executor = executor or ProcessPoolExecutor(settings.workers, settings.torch_threads)
     services = Services(executor, settings.data, settings.limits, settings.rubric)
     app: FastAPI = create_app(
-        functools.partial(MLTrainerEnvironment, services),  # type: ignore[arg-type]  # a factory, not a class
+        functools.partial(MLTrainerEnvironment, services),
         CallToolAction,
         CallToolObservation,
         env_name="ml_trainer_env",

@@ -2,9 +2,9 @@
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from openenv.core.env_server.mcp_environment import MCPEnvironment
 from openenv.core.env_server.mcp_types import CallToolAction, CallToolObservation
@@ -36,6 +36,8 @@ _STEP_MARGIN_S = 60.0
 """The episode stops a call that runs over its time; OpenEnv's own limit must come later."""
 
 _SPLIT = "train"
+
+Result = TypeVar("Result")
 
 
 class ResetError(ValueError):
@@ -203,12 +205,13 @@ class MLTrainerEnvironment(MCPEnvironment):
             raise EpisodeError("there is no episode: call reset first (a session that timed out begins anew)")
         return await act(self._episode)
 
-    def _run_on_loop(self, work: Any) -> Any:
+    def _run_on_loop(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Run a coroutine from synchronous code, on the loop that the episode lives on if it runs."""
         loop = self._loop
         if loop is not None and loop.is_running():
             return asyncio.run_coroutine_threadsafe(work, loop).result()
-        return run_async_safely(work)
+        result: Result = run_async_safely(work)
+        return result
 
     # What OpenEnv asks for besides.
 

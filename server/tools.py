@@ -4,7 +4,7 @@ Schemas show choices and bounds; the episode checks them, so that every refusal 
 however the call came in.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Annotated, Any
 
 from fastmcp import FastMCP
@@ -37,36 +37,33 @@ TOOL_NAMES = (
 )
 
 
-def _number(limit: Limit, description: str) -> Any:
-    return Annotated[Any, WithJsonSchema({**limit.json_schema(), "description": description})]
+def _number(limit: Limit, description: str) -> WithJsonSchema:
+    return WithJsonSchema({**limit.json_schema(), "description": description})
 
 
-def _choice(choices: type[OptimizerKind] | type[LrSchedule], description: str) -> Any:
-    schema = {"type": "string", "enum": [str(c) for c in choices], "description": description}
-    return Annotated[Any, WithJsonSchema(schema)]
+def _choice(choices: Iterable[str], description: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "enum": [str(c) for c in choices], "description": description})
 
 
-def _flag(description: str) -> Any:
-    return Annotated[Any, WithJsonSchema({"type": "boolean", "description": description})]
+def _flag(description: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "boolean", "description": description})
 
 
-_Optimizer = _choice(OptimizerKind, "sgd has momentum 0.9")
-_LearningRate = _number(LIMITS["learning_rate"], "Peak learning rate; 0.001 suits adam, 0.05 sgd")
-_BatchSize = _number(LIMITS["batch_size"], "Images a step")
-_WeightDecay = _number(LIMITS["weight_decay"], "L2 strength, decoupled for adamw")
-_DropoutRate = _number(LIMITS["dropout"], "Chance of dropping a hidden unit")
-_Schedule = _choice(LrSchedule, "Laid over the budget left at this call")
-_Warmup = _number(LIMITS["warmup_epochs"], "For warmup_cosine")
-_Augmentation = _flag("Random transforms of the training images")
-_Strength = _number(LIMITS["augmentation_strength"], "1 is the full recipe, 0 does nothing")
-_Reinitialize = _flag("Draw fresh weights; budget stays spent")
-_NumEpochs = _number(NUM_EPOCHS, "Epochs to run")
-_NewRate = _number(LIMITS["learning_rate"], "The rate from now on")
-_Enabled = _flag("On or off")
-_Name = Annotated[
-    Any,
-    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 64, "description": "Letters, digits, . _ -"}),
-]
+_Optimizer = Annotated[Any, _choice(OptimizerKind, "sgd has momentum 0.9")]
+_LearningRate = Annotated[Any, _number(LIMITS["learning_rate"], "Peak rate; 0.001 suits adam, 0.05 sgd")]
+_BatchSize = Annotated[Any, _number(LIMITS["batch_size"], "Images a step")]
+_WeightDecay = Annotated[Any, _number(LIMITS["weight_decay"], "L2 strength, decoupled for adamw")]
+_Dropout = Annotated[Any, _number(LIMITS["dropout"], "Chance of dropping a hidden unit")]
+_Schedule = Annotated[Any, _choice(LrSchedule, "Laid over the budget left at this call")]
+_Warmup = Annotated[Any, _number(LIMITS["warmup_epochs"], "For warmup_cosine")]
+_Augmentation = Annotated[Any, _flag("Random transforms of the training images")]
+_Strength = Annotated[Any, _number(LIMITS["augmentation_strength"], "1 is the full recipe, 0 does nothing")]
+_Reinitialize = Annotated[Any, _flag("Draw fresh weights; budget stays spent")]
+_NumEpochs = Annotated[Any, _number(NUM_EPOCHS, "Epochs to run")]
+_NewRate = Annotated[Any, _number(LIMITS["learning_rate"], "The rate from now on")]
+_Enabled = Annotated[Any, _flag("On or off")]
+_NAME_SCHEMA = {"type": "string", "minLength": 1, "maxLength": 64, "description": "Letters, digits, . _ -"}
+_Name = Annotated[Any, WithJsonSchema(_NAME_SCHEMA)]
 
 EpisodeCall = Callable[[Callable[[Episode], Awaitable[Reply]]], Awaitable[Reply]]
 """Runs a function of the session's episode; raises if there is none yet."""
@@ -91,7 +88,7 @@ def _functions(call: EpisodeCall) -> tuple[Callable[..., Awaitable[Reply]], ...]
         learning_rate: _LearningRate = None,
         batch_size: _BatchSize = None,
         weight_decay: _WeightDecay = None,
-        dropout: _DropoutRate = None,
+        dropout: _Dropout = None,
         lr_schedule: _Schedule = None,
         warmup_epochs: _Warmup = None,
         augmentation: _Augmentation = None,
@@ -114,7 +111,7 @@ def _functions(call: EpisodeCall) -> tuple[Callable[..., Awaitable[Reply]], ...]
             "augmentation": augmentation,
             "augmentation_strength": augmentation_strength,
         }
-        fresh = reinitialize is not None and reinitialize
+        fresh = False if reinitialize is None else reinitialize
         return await call(lambda episode: episode.configure(_given(changes), fresh))
 
     async def run_epochs(num_epochs: _NumEpochs) -> dict[str, Any]:

@@ -49,7 +49,14 @@ class Transition:
         return self.after.epochs > self.before.epochs
 
 
-class Progress(Rubric):
+class Part(Rubric):
+    """A part of the reward: judges a transition. OpenEnv's rubric with a typed constructor."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+
+class Progress(Part):
     """0.3 times the gain in best validation accuracy. Telescopes: it is a difference."""
 
     def forward(self, action: Any, observation: Transition) -> float:
@@ -58,7 +65,7 @@ class Progress(Rubric):
         return PROGRESS_WEIGHT * (after.best_val_accuracy - before.best_val_accuracy)
 
 
-class Divergence(Rubric):
+class Divergence(Part):
     """Minus 0.2 for each epoch that diverged. Telescopes: a run stops at such an epoch."""
 
     def forward(self, action: Any, observation: Transition) -> float:
@@ -66,7 +73,7 @@ class Divergence(Rubric):
         return -DIVERGENCE_PENALTY * (observation.after.divergences - observation.before.divergences)
 
 
-class Submission(Rubric):
+class Submission(Part):
     """The score, when a model is submitted."""
 
     def forward(self, action: Any, observation: Transition) -> float:
@@ -74,7 +81,7 @@ class Submission(Rubric):
         return observation.score or 0.0
 
 
-class ConvergencePerCall(Rubric):
+class ConvergencePerCall(Part):
     """v1: 0.05 if the validation loss ended lower than the call before left it."""
 
     def forward(self, action: Any, observation: Transition) -> float:
@@ -84,7 +91,7 @@ class ConvergencePerCall(Rubric):
         return CONVERGENCE_WEIGHT if fell else 0.0
 
 
-class OverfittingPerCall(Rubric):
+class OverfittingPerCall(Part):
     """v1: minus 0.05 times the train-validation gap above 0.08, for each call that trained."""
 
     def forward(self, action: Any, observation: Transition) -> float:
@@ -92,7 +99,7 @@ class OverfittingPerCall(Rubric):
         return -OVERFITTING_WEIGHT * _excess(observation.after) if observation.trained else 0.0
 
 
-class ConvergencePotential(Rubric):
+class ConvergencePotential(Part):
     """v2: 0.05 times the fall of the best validation loss, in nats, from chance level (ln 10) down.
 
     A difference of a potential (Ng, Harada & Russell 1999), so the sum does not depend on how the
@@ -108,7 +115,7 @@ class ConvergencePotential(Rubric):
         return height(observation.before) - height(observation.after)
 
 
-class OverfittingPotential(Rubric):
+class OverfittingPotential(Part):
     """v2: minus 0.05 times the change of the gap above 0.08; a gap that closes is paid back."""
 
     def forward(self, action: Any, observation: Transition) -> float:
@@ -120,10 +127,10 @@ class OverfittingPotential(Rubric):
         return height(observation.before) - height(observation.after)
 
 
-class EpisodeReward(Rubric):
+class EpisodeReward(Part):
     """The sum of its parts: `progress`, `convergence`, `divergence`, `overfitting`, `submission`."""
 
-    def __init__(self, convergence: Rubric, overfitting: Rubric) -> None:
+    def __init__(self, convergence: Part, overfitting: Part) -> None:
         super().__init__()
         self.progress = Progress()
         self.convergence = convergence
@@ -133,7 +140,8 @@ class EpisodeReward(Rubric):
 
     def forward(self, action: Any, observation: Transition) -> float:
         """Judge a transition."""
-        return round(sum(part(action, observation) for part in self.children()), _PLACES)
+        total: float = sum(part(action, observation) for part in self.children())
+        return round(total, _PLACES)
 
     def parts(self) -> dict[str, float]:
         """What each part came to when the reward was last asked for."""

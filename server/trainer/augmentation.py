@@ -104,4 +104,6 @@ def _coloured(images: Tensor, strength: float, source: torch.Generator) -> Tenso
     """Give each channel of each image a random gain and offset: contrast, light and tint."""
     shape = (images.shape[0], images.shape[1], 1, 1)
     gain = 1.0 + _uniform(shape, COLOUR * strength, source)
-    return torch.addcmul(_uniform(shape, COLOUR * strength, source), images, gain)
+    offset = _uniform(shape, COLOUR * strength, source)
+    # Not addcmul: its result would take the memory order of its first operand.
+    return (images * gain).add_(offset)

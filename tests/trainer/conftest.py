@@ -1,0 +1,45 @@
+"""Small data sets on which the laws of the trainer can be seen in milliseconds."""
+
+import numpy as np
+import pytest
+import torch
+
+from ml_trainer_env.server.trainer.data import TensorData
+from ml_trainer_env.server.trainer.images import ImageArrays
+from ml_trainer_env.server.trainer.kinds import AugmentationKind, NetworkName
+
+TORCH_THREADS = 2
+
+KINDS = {
+    NetworkName.SIMPLE_MLP: AugmentationKind.DIGITS,
+    NetworkName.SMALL_CNN: AugmentationKind.CLOTHES,
+    NetworkName.DEEPER_CNN: AugmentationKind.OBJECTS,
+}
+
+
+def small_images(network: NetworkName, train: int = 150, validation: int = 40) -> ImageArrays:
+    """Blobs whose place tells their class, in the shape that the network wants."""
+    source = np.random.default_rng(7)
+    side, channels = (32, 3) if network is NetworkName.DEEPER_CNN else (28, 1)
+
+    def draw(count: int) -> tuple[np.ndarray, np.ndarray]:
+        labels = source.integers(0, 10, count)
+        images = source.integers(0, 60, (count, side, side, channels), dtype=np.uint8)
+        for image, label in zip(images, labels, strict=True):
+            row, column = divmod(int(label), 4)
+            image[row * 8 : row * 8 + 6, column * 6 : column * 6 + 5] += 150
+        return (images if channels == 3 else images[..., 0]), labels.astype(np.int64)
+
+    (a, b), (c, d), (e, f) = draw(train), draw(validation), draw(validation)
+    return ImageArrays(f"small-{network}", KINDS[network], a, b, c, d, e, f)
+
+
+@pytest.fixture(scope="session")
+def images() -> dict[NetworkName, ImageArrays]:
+    return {network: small_images(network) for network in NetworkName}
+
+
+@pytest.fixture(scope="session")
+def tensors(images: dict[NetworkName, ImageArrays]) -> dict[NetworkName, TensorData]:
+    torch.set_num_threads(TORCH_THREADS)
+    return {network: TensorData(arrays) for network, arrays in images.items()}
