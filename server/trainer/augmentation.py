@@ -46,12 +46,15 @@ def augment(
         return images
     if kind is AugmentationKind.DIGITS:
         return _turned(images, black, strength, source)
+    # As (N, H, W, C), which is how they lie in memory, so that plain operations keep that order.
+    pixels = images.permute(0, 2, 3, 1)
     if kind is AugmentationKind.CLOTHES:
-        pixels = round(CLOTHES_SHIFT_PIXELS * strength)
-        return _flipped(_shifted(images, black, pixels, source), strength, source)
-    pixels = round(OBJECT_SHIFT_PIXELS * strength)
-    moved = _flipped(_shifted(images, black, pixels, source), strength, source)
-    return _coloured(moved, strength, source)
+        pixels = _shifted(pixels, black, round(CLOTHES_SHIFT_PIXELS * strength), source)
+        pixels = _flipped(pixels, strength, source)
+    else:
+        pixels = _shifted(pixels, black, round(OBJECT_SHIFT_PIXELS * strength), source)
+        pixels = _coloured(_flipped(pixels, strength, source), strength, source)
+    return pixels.permute(0, 3, 1, 2)
 
 
 def _uniform(shape: tuple[int, ...], bound: float, source: torch.Generator) -> Tensor:
@@ -73,37 +76,32 @@ def _turned(images: Tensor, black: Tensor, strength: float, source: torch.Genera
     return F.grid_sample(images - edge, grid, align_corners=False).add_(edge)
 
 
-def _shifted(images: Tensor, black: Tensor, pixels: int, source: torch.Generator) -> Tensor:
-    """Pad by `pixels` of black on each side and crop back at a random place."""
-    if pixels == 0:
+def _shifted(images: Tensor, black: Tensor, distance: int, source: torch.Generator) -> Tensor:
+    """Pad (N, H, W, C) by `distance` black pixels on each side and crop back at a random place."""
+    if distance == 0:
         return images
-    count, channels, height, width = images.shape
-    padded = black.expand(count, height + 2 * pixels, width + 2 * pixels, channels).contiguous()
-    inside = slice(pixels, -pixels)
-    padded[:, inside, inside] = images.permute(0, 2, 3, 1)
+    count, height, width, channels = images.shape
+    padded = black.expand(count, height + 2 * distance, width + 2 * distance, channels).contiguous()
+    padded[:, distance:-distance, distance:-distance] = images
     by_image, by_row, by_column, _ = padded.stride()
-    places = 2 * pixels + 1
+    places = 2 * distance + 1
     windows = padded.as_strided(
         (count, places, places, height, width * channels),
         (by_image, by_row, by_column, by_row, 1),
     )
     offsets = torch.randint(0, places, (2, count), generator=source)
-    crops = windows[torch.arange(count), offsets[0], offsets[1]]
-    return crops.view(count, height, width, channels).permute(0, 3, 1, 2)
+    return windows[torch.arange(count), offsets[0], offsets[1]].view_as(images)
 
 
 def _flipped(images: Tensor, strength: float, source: torch.Generator) -> Tensor:
-    """Mirror some images left to right. May write into `images` unless strength is 0."""
+    """Mirror some of the images, (N, H, W, C), left to right."""
     chance = torch.rand(images.shape[0], generator=source)
     chosen = (chance < FLIP_PROBABILITY * strength).nonzero().squeeze(1)
-    mirrored = images[chosen].flip(3)
-    return images.index_copy(0, chosen, mirrored)
+    return images.index_copy(0, chosen, images[chosen].flip(2))
 
 
 def _coloured(images: Tensor, strength: float, source: torch.Generator) -> Tensor:
-    """Give each channel of each image a random gain and offset: contrast, light and tint."""
-    shape = (images.shape[0], images.shape[1], 1, 1)
+    """Give each channel of each image, (N, H, W, C), a random gain and offset: contrast, light, tint."""
+    shape = (images.shape[0], 1, 1, images.shape[3])
     gain = 1.0 + _uniform(shape, COLOUR * strength, source)
-    offset = _uniform(shape, COLOUR * strength, source)
-    # Not addcmul: its result would take the memory order of its first operand.
-    return (images * gain).add_(offset)
+    return (images * gain).add_(_uniform(shape, COLOUR * strength, source))
