@@ -139,7 +139,8 @@ class MLTrainerEnvironment(MCPEnvironment):
     async def _new_episode(self, seed: int | None, episode_id: str | None, task: Task, rubric: str | None) -> Episode:
         try:
             chosen_seed = task.seed if seed is None else int(_SEED.check("seed", seed))
-            version = RubricVersion(check_choice("rubric", rubric or self._services.rubric, tuple(RubricVersion)))
+            chosen = self._services.rubric if rubric is None else rubric
+            version = RubricVersion(check_choice("rubric", chosen, tuple(RubricVersion)))
         except ValueError as error:
             raise ResetError(str(error)) from error
         if episode_id is not None and not isinstance(episode_id, str):

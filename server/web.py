@@ -37,7 +37,7 @@ def one_click_actions(episode: Episode) -> list[tuple[str, dict[str, Any]]]:
         return []
     actions: list[tuple[str, dict[str, Any]]] = []
     if episode.history.is_diverged:
-        rate = episode.config.learning_rate / 10
+        rate = episode.config.learning_rate / 10 or episode.config.learning_rate
         calm = {"reinitialize": True, "learning_rate": rate}
         return [(f"Start again at rate {rate:g}", _tool_call("configure_training", **calm))]
     if not episode.history.epochs:
@@ -45,8 +45,8 @@ def one_click_actions(episode: Episode) -> list[tuple[str, dict[str, Any]]]:
         actions.append(("Configure a good start", _tool_call("configure_training", **recipe)))
     if episode.remaining_epochs:
         actions += [(f"Run {n} epochs", _tool_call("run_epochs", num_epochs=n)) for n in (1, 5, 20)]
-        half = episode.learning_rate / 2
-        actions.append(("Halve the learning rate", _tool_call("adjust_learning_rate", new_lr=half)))
+        if half := episode.learning_rate / 2:
+            actions.append(("Halve the learning rate", _tool_call("adjust_learning_rate", new_lr=half)))
     if episode.history.epochs:
         actions.append(("Submit the model", _tool_call("submit_model")))
     return actions

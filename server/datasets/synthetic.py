@@ -59,7 +59,10 @@ class Style:
 
 
 CALIBRATED = Style()
-"""Measured with the network of `hard_cifar`; the figures are in the tests' and benchmarks' notes."""
+"""Measured on the images and with the network of `hard_cifar`, val accuracy at the last epoch: 0.613 (3 seeds, 0.612 to
+0.614) with train accuracy 1.0 after 20 epochs of adam at 0.001 and nothing else; 0.778 (2 seeds, 0.777 and 0.779) after
+60 epochs of adamw at 0.002 with a cosine schedule, weight decay 0.01 and full augmentation. CIFAR-10 itself (images
+that went through JPEG once) gave 0.618 and 0.723, one seed each."""
 
 
 class _Words:

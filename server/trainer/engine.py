@@ -6,6 +6,7 @@ epochs one after another, so how a run is cut into calls cannot matter.
 """
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -27,8 +28,9 @@ __all__ = ["advance", "held_out_accuracy", "initial_state"]
 DIVERGED_LOSS = 100.0
 """A mean training loss (nats) above this counts as divergence."""
 
-_AUGMENTED_TOGETHER = 512
-"""Images transformed by one operation: large enough to be cheap, small enough for the cache."""
+_GATHERED_TOGETHER = 512
+"""Images gathered and transformed by one operation: large enough to be cheap, small enough for the
+cache, and a multiple of every batch size."""
 
 
 def initial_state(fresh: FreshState) -> TrainingState:
@@ -79,8 +81,7 @@ def _run_epoch(
     network = build_network(state.network, state.weights, dropout=config.dropout, source=dropping)
     rate = plan.rate_at(state.epoch)
     optimizer = build_optimizer(network, config, rate, state)
-    images, labels = _epoch_images(state, config, data)
-    train_loss = _train(network, optimizer, images, labels, config.batch_size)
+    train_loss = _train(network, optimizer, _batches(state, config, data))
     metrics = _measure(network, data, train_loss, rate)
     after = TrainingState(
         network=state.network,
@@ -93,44 +94,30 @@ def _run_epoch(
     return after, metrics
 
 
-def _epoch_images(state: TrainingState, config: TrainingConfig, data: TensorData) -> tuple[Tensor, Tensor]:
-    """The training images of the state's epoch, shuffled and transformed."""
+def _batches(state: TrainingState, config: TrainingConfig, data: TensorData) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of the state's epoch: training images shuffled and transformed, and labels."""
     shuffling = generator(Purpose.ORDER, state.seed, state.epoch)
-    order = torch.randperm(len(data.train_labels), generator=shuffling)
-    labels = data.train_labels[order]
-    if not config.augmentation:
-        return data.train_images[order], labels
     transforming = generator(Purpose.AUGMENTATION, state.seed, state.epoch)
-    parts = [
-        augment(
-            data.augmentation,
-            data.train_images[chosen],
-            data.black,
-            config.augmentation_strength,
-            transforming,
-        )
-        for chosen in order.split(_AUGMENTED_TOGETHER)
-    ]
-    return torch.cat(parts), labels
+    strength = config.augmentation_strength if config.augmentation else 0.0
+    order = torch.randperm(len(data.train_labels), generator=shuffling)
+    for chosen in order.split(_GATHERED_TOGETHER):
+        images, labels = data.train_images[chosen], data.train_labels[chosen]
+        images = augment(data.augmentation, images, data.black, strength, transforming)
+        yield from zip(images.split(config.batch_size), labels.split(config.batch_size), strict=True)
 
 
-def _train(
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    images: Tensor,
-    labels: Tensor,
-    batch_size: int,
-) -> float:
-    """One pass over the images. Returns the mean loss, read once at the end."""
+def _train(network: nn.Module, optimizer: torch.optim.Optimizer, batches: Iterator[tuple[Tensor, Tensor]]) -> float:
+    """One pass over the batches. Returns the mean loss, read once at the end."""
     network.train()
-    total = torch.zeros(())
-    for batch, targets in zip(images.split(batch_size), labels.split(batch_size), strict=True):
+    total, count = torch.zeros(()), 0
+    for images, labels in batches:
         optimizer.zero_grad(set_to_none=True)
-        loss = F.cross_entropy(network(batch), targets)
+        loss = F.cross_entropy(network(images), labels)
         loss.backward()
         optimizer.step()
-        total += loss.detach() * len(targets)
-    return float(total) / len(labels)
+        total += loss.detach() * len(labels)
+        count += len(labels)
+    return float(total) / count
 
 
 def _measure(network: nn.Module, data: TensorData, train_loss: float, rate: float) -> EpochMetrics:

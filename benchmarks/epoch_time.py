@@ -1,0 +1,211 @@
+"""Our epoch against the loop most people write, interleaved in one run.
+
+    python benchmarks/epoch_time.py [--rounds 5] [--tasks easy_mnist,...] [--write]
+
+For each task, with and without augmentation: seconds an epoch (training and validation) of both
+loops, their ratio pair by pair, and what share of the best matrix product and convolution rate
+measured in the same run our epoch reaches. Then the validation accuracy of both after 10 epochs,
+mean of 3 seeds. Torch computes with 2 threads; nothing else should run meanwhile.
+"""
+
+import argparse
+import datetime as dt
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from usual_loop import BATCH_SIZE, UsualLoop
+
+from ml_trainer_env.server.datasets import DataSettings, load_images
+from ml_trainer_env.server.tasks.definitions import TASKS, Task
+from ml_trainer_env.server.trainer.config import TrainingConfig
+from ml_trainer_env.server.trainer.data import TensorData
+from ml_trainer_env.server.trainer.engine import advance, initial_state
+from ml_trainer_env.server.trainer.images import ImageArrays
+from ml_trainer_env.server.trainer.networks import build_network
+from ml_trainer_env.server.trainer.schedules import LearningRatePlan, LrSchedule
+from ml_trainer_env.server.trainer.state import FreshState
+
+THREADS = 2
+PLAN = LearningRatePlan(LrSchedule.CONSTANT, 0.001, 0, 1)
+RESULTS = Path(__file__).parent / "RESULTS.md"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds an epoch of both loops, pair by pair."""
+
+    ours: list[float]
+    usual: list[float]
+
+    @property
+    def ratios(self) -> list[float]:
+        return [usual / ours for ours, usual in zip(self.ours, self.usual, strict=True)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--tasks", default=",".join(TASKS))
+    parser.add_argument("--no-accuracy", action="store_true", help="leave out the comparison after 10 epochs")
+    parser.add_argument("--write", action="store_true", help=f"append the tables to {RESULTS.name}")
+    arguments = parser.parse_args()
+    torch.set_num_threads(THREADS)
+    rates = best_rates()
+    lines = [*header(arguments.rounds, rates)]
+    for task_id in arguments.tasks.split(","):
+        lines += task_rows(TASKS[task_id], arguments.rounds, rates)
+    if not arguments.no_accuracy:
+        lines += ["", "| task | data | ours after 10 epochs | usual loop | difference |", "|---|---|---|---|---|"]
+        for task_id in arguments.tasks.split(","):
+            lines.append(accuracy_row(TASKS[task_id]))
+            print(lines[-1], flush=True)
+    text = "\n".join(lines)
+    print(text)
+    if arguments.write:
+        with RESULTS.open("a", encoding="utf-8") as file:
+            file.write(text + "\n\n")
+
+
+def header(rounds: int, rates: tuple[float, float]) -> list[str]:
+    now = dt.datetime.now(dt.UTC).date().isoformat()
+    return [
+        f"### Epoch time, {now}",
+        "",
+        (
+            f"{processor()}, {os.cpu_count()} cores, {THREADS} torch threads, Python {platform.python_version()}, torch "
+            f"{torch.__version__}. Best rates in this run: matrix product {rates[0]:.0f} GFLOP/s, convolution "
+            f"{rates[1]:.0f} GFLOP/s (fp32). n = {rounds} interleaved pairs after one to warm up; median [min, max]."
+        ),
+        "",
+        "| task | augmentation | ours, s | usual loop, s | ratio | GFLOP | share of best matmul | of best conv |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+
+
+def task_rows(task: Task, rounds: int, rates: tuple[float, float]) -> list[str]:
+    rows = []
+    arrays, _ = task_images(task)
+    work = epoch_gflop(task, arrays)
+    for augment in (False, True):
+        timing = time_epochs(task, arrays, augment, rounds)
+        rate = work / statistics.median(timing.ours)
+        rows.append(
+            f"| {task.id} | {'on' if augment else 'off'} | {spread(timing.ours, 3)} | {spread(timing.usual, 3)} "
+            f"| {spread(timing.ratios, 1)} | {work:.1f} | {rate / rates[0]:.0%} | {rate / rates[1]:.0%} |"
+        )
+        print(rows[-1], flush=True)
+    return rows
+
+
+def time_epochs(task: Task, arrays: ImageArrays, augment: bool, rounds: int) -> Timing:
+    """Time both loops in turn: one pair to warm up, then `rounds` pairs."""
+    tensors, state = TensorData(arrays), initial_state(FreshState(task.network, task.seed))
+    config = TrainingConfig(batch_size=BATCH_SIZE, augmentation=augment, augmentation_strength=1.0)
+    usual = UsualLoop(state, arrays, augment)
+    timing = Timing([], [])
+    for _ in range(rounds + 1):
+        began = time.perf_counter()
+        state, _ = advance(state, config, PLAN, tensors)
+        middle = time.perf_counter()
+        usual.epoch()
+        timing.ours.append(middle - began)
+        timing.usual.append(time.perf_counter() - middle)
+    return Timing(timing.ours[1:], timing.usual[1:])
+
+
+def accuracy_row(task: Task, epochs: int = 10, seeds: int = 3) -> str:
+    """Validation accuracy of both loops after some epochs with augmentation, mean over seeds."""
+    arrays, source = task_images(task)
+    tensors = TensorData(arrays)
+    config = TrainingConfig(batch_size=BATCH_SIZE, augmentation=True, augmentation_strength=1.0)
+    ours, theirs = [], []
+    for seed in range(seeds):
+        torch.manual_seed(seed)
+        start = initial_state(FreshState(task.network, seed))
+        _, metrics = advance(start, config, PLAN, tensors, epochs)
+        usual = UsualLoop(start, arrays, augment=True)
+        accuracies = [usual.epoch() for _ in range(epochs)]
+        ours.append(metrics[-1].val_accuracy)
+        theirs.append(accuracies[-1])
+    difference = statistics.mean(ours) - statistics.mean(theirs)
+    figures = [f"{statistics.mean(a):.4f} ± {statistics.stdev(a):.4f}" for a in (ours, theirs)]
+    return f"| {task.id} | {source} | {figures[0]} | {figures[1]} | {difference:+.4f} |"
+
+
+def task_images(task: Task) -> tuple[ImageArrays, str]:
+    folder = os.environ.get("ML_TRAINER_DATA_DIR")
+    images = load_images(task.images, DataSettings(Path(folder) if folder else None, False, 1.0))
+    arrays = ImageArrays(
+        task.id,
+        task.augmentation,
+        images.train_images,
+        images.train_labels,
+        images.validation_images,
+        images.validation_labels,
+        images.test_images,
+        images.test_labels,
+    )
+    return arrays, images.source.value
+
+
+def epoch_gflop(task: Task, arrays: ImageArrays) -> float:
+    """Floating-point operations of our epoch: training, and evaluating two validation-sized sets."""
+    tensors = TensorData(arrays)
+    network = build_network(task.network, initial_state(FreshState(task.network, 0)).weights)
+    batch = tensors.train_images[:BATCH_SIZE]
+    with FlopCounterMode(display=False) as training:
+        network(batch).sum().backward()
+    with FlopCounterMode(display=False) as evaluation, torch.no_grad():
+        network(batch)
+    evaluated = tensors.train_sample + len(tensors.validation_labels)
+    flop = training.get_total_flops() * len(tensors.train_labels) + evaluation.get_total_flops() * evaluated
+    return flop / BATCH_SIZE / 1e9
+
+
+def best_rates() -> tuple[float, float]:
+    """The best GFLOP/s of a matrix product and of a convolution, over some sizes, in this process."""
+
+    def best(work_gflop: float, run: Callable[[], object]) -> float:
+        for _ in range(3):
+            run()
+        shortest = float("inf")
+        for _ in range(10):
+            began = time.perf_counter()
+            run()
+            shortest = min(shortest, time.perf_counter() - began)
+        return work_gflop / shortest
+
+    products = []
+    for size in (512, 1024, 2048):
+        left, right = torch.randn(size, size), torch.randn(size, size)
+        products.append(best(2 * size**3 / 1e9, lambda a=left, b=right: a @ b))  # type: ignore[misc]
+    convolutions = []
+    for channels, side in ((64, 16), (128, 16), (128, 32)):
+        images = torch.randn(64, channels, side, side).contiguous(memory_format=torch.channels_last)
+        layer = torch.nn.Conv2d(channels, channels, 3, padding=1).to(memory_format=torch.channels_last)
+        with torch.no_grad():
+            work = 2 * 64 * channels * channels * 9 * side**2 / 1e9
+            convolutions.append(best(work, lambda m=layer, x=images: m(x)))  # type: ignore[misc]
+    return max(products), max(convolutions)
+
+
+def spread(values: list[float], places: int) -> str:
+    return f"{statistics.median(values):.{places}f} [{min(values):.{places}f}, {max(values):.{places}f}]"
+
+
+def processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""A small job and every executor there is."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TypeVar
+
+import numpy as np
+import pytest
+
+from ml_trainer_env.server.executors.contract import EpochJob, Executor
+from ml_trainer_env.server.executors.in_process import InProcessExecutor
+from ml_trainer_env.server.executors.pool import ProcessPoolExecutor
+from ml_trainer_env.server.trainer.config import TrainingConfig
+from ml_trainer_env.server.trainer.images import ImageArrays
+from ml_trainer_env.server.trainer.kinds import AugmentationKind, NetworkName
+from ml_trainer_env.server.trainer.schedules import LearningRatePlan, LrSchedule
+from ml_trainer_env.server.trainer.state import FreshState
+
+TORCH_THREADS = 2
+Result = TypeVar("Result")
+Run = Callable[[Awaitable[Result]], Result]
+
+
+def small_job(train: int = 200, seed: int = 1) -> EpochJob:
+    source = np.random.default_rng(3)
+    images = source.integers(0, 256, (train + 100, 28, 28), dtype=np.uint8)
+    labels = source.integers(0, 10, train + 100)
+    parts = [images[:train], labels[:train], images[train:], labels[train:], images[train:], labels[train:]]
+    data = ImageArrays(f"small-{train}", AugmentationKind.DIGITS, *parts)
+    config = TrainingConfig(dropout=0.2, augmentation=True)
+    plan = LearningRatePlan(LrSchedule.COSINE, 0.003, 0, 10)
+    return EpochJob(FreshState(NetworkName.SIMPLE_MLP, seed), config, plan, data)
+
+
+def long_job() -> EpochJob:
+    """An epoch that takes a second or so."""
+    job = small_job(train=15_000)
+    return EpochJob(FreshState(NetworkName.SMALL_CNN, 1), job.config, job.plan, job.data)
+
+
+@pytest.fixture(scope="session")
+def run() -> Iterator[Run[object]]:
+    """Runs coroutines on one event loop, so that executors can outlive a test."""
+    with asyncio.Runner() as runner:
+        yield runner.run  # type: ignore[misc]  # it takes coroutines
+
+
+@pytest.fixture(scope="session")
+def pool(run: Run[None]) -> Iterator[ProcessPoolExecutor]:
+    executor = ProcessPoolExecutor(workers=1, torch_threads=TORCH_THREADS)
+    run(executor.start())
+    yield executor
+    run(executor.close())
+
+
+@pytest.fixture(scope="session")
+def in_process(run: Run[None]) -> Iterator[InProcessExecutor]:
+    executor = InProcessExecutor(torch_threads=TORCH_THREADS)
+    run(executor.start())
+    yield executor
+    run(executor.close())
+
+
+@pytest.fixture(params=["in_process", "pool"])
+def executor(request: pytest.FixtureRequest) -> Executor:
+    executor: Executor = request.getfixturevalue(request.param)
+    return executor
+
+
+@pytest.fixture(name="job")
+def job_fixture() -> EpochJob:
+    return small_job()
+
+
+@pytest.fixture(name="long_job")
+def long_job_fixture() -> EpochJob:
+    return long_job()
+
+
+@pytest.fixture
+def network_jobs() -> dict[NetworkName, EpochJob]:
+    """A small job for each convolutional network."""
+    small, jobs = small_job(), {}
+    for network in (NetworkName.SMALL_CNN, NetworkName.DEEPER_CNN):
+        data = small.data
+        if network is NetworkName.DEEPER_CNN:
+            source = np.random.default_rng(4)
+            images = source.integers(0, 256, (200, 32, 32, 3), dtype=np.uint8)
+            few, labels = images[:100], data.train_labels[:200]
+            data = ImageArrays("colour", AugmentationKind.OBJECTS, images, labels, few, labels[:100], few, labels[:100])
+        jobs[network] = EpochJob(FreshState(network, 1), small.config, small.plan, data)
+    return jobs
