@@ -53,11 +53,11 @@ def _simple_mlp(dropout: nn.Module) -> nn.Module:
 def _small_cnn(dropout: nn.Module) -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(1, 16, 3, padding=1),
-        nn.ReLU(inplace=True),
         nn.MaxPool2d(2),
+        nn.ReLU(inplace=True),
         nn.Conv2d(16, 32, 3, padding=1),
-        nn.ReLU(inplace=True),
         nn.MaxPool2d(2),
+        nn.ReLU(inplace=True),
         nn.Flatten(),
         nn.Linear(32 * 7 * 7, 120),
         nn.ReLU(),
@@ -67,22 +67,22 @@ def _small_cnn(dropout: nn.Module) -> nn.Module:
 
 
 def _deeper_cnn(dropout: nn.Module) -> nn.Module:
-    def block(channels_in: int, channels_out: int, stride: int = 1) -> list[nn.Module]:
-        convolution = nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1, bias=False)
-        return [convolution, nn.BatchNorm2d(channels_out), nn.ReLU(inplace=True)]
-
+    # Pooling before normalising gives the same kind of block at a quarter of the memory traffic.
     return nn.Sequential(
-        *block(3, 24, stride=2),
-        *block(24, 48),
-        nn.MaxPool2d(2),
-        *block(48, 96),
-        nn.MaxPool2d(2),
+        *_normalised(nn.Conv2d(3, 24, 3, stride=2, padding=1, bias=False)),
+        *_normalised(nn.Conv2d(24, 48, 3, padding=1, bias=False), nn.MaxPool2d(2)),
+        *_normalised(nn.Conv2d(48, 96, 3, padding=1, bias=False), nn.MaxPool2d(2)),
         nn.Flatten(),
         nn.Linear(96 * 4 * 4, 288),
         nn.ReLU(),
         dropout,
         nn.Linear(288, CLASSES),
     )
+
+
+def _normalised(convolution: nn.Conv2d, *pooling: nn.Module) -> tuple[nn.Module, ...]:
+    """A convolution, pooling if any, batch norm and ReLU."""
+    return convolution, *pooling, nn.BatchNorm2d(convolution.out_channels), nn.ReLU(inplace=True)
 
 
 _BUILDERS: Mapping[NetworkName, Callable[[nn.Module], nn.Module]] = {
