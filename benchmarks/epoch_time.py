@@ -79,8 +79,8 @@ def header(rounds: int, rates: tuple[float, float]) -> list[str]:
         f"### Epoch time, {now}",
         "",
         (
-            f"{processor()}, {os.cpu_count()} cores, {THREADS} torch threads, Python {platform.python_version()}, torch "
-            f"{torch.__version__}. Best rates in this run: matrix product {rates[0]:.0f} GFLOP/s, convolution "
+            f"{processor()}, {os.cpu_count()} cores, {THREADS} torch threads, Python {platform.python_version()}, "
+            f"torch {torch.__version__}. Best rates in this run: matrix product {rates[0]:.0f} GFLOP/s, convolution "
             f"{rates[1]:.0f} GFLOP/s (fp32). n = {rounds} interleaved pairs after one to warm up; median [min, max]."
         ),
         "",

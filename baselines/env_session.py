@@ -1,0 +1,82 @@
+"""A session over the environment's client: wire values in, the agents' own values out."""
+
+from collections.abc import Mapping, Sequence
+
+from ml_trainer_env.baselines.session import (
+    Brief,
+    CallRefusedError,
+    DatasetBrief,
+    EpisodeNotBegunError,
+    Reply,
+    ToolSpec,
+)
+from ml_trainer_env.client import MLTrainerEnv, ToolCallError
+from ml_trainer_env.models import ResetObservation
+
+__all__ = ["EnvSession"]
+
+
+class EnvSession:
+    """An episode on a server, begun on construction.
+
+    Args:
+        env: A connected client.
+        task_id: The task to play.
+        seed: The episode's seed, the task's own if None.
+        rubric: The grading.
+
+    Raises:
+        EpisodeNotBegunError: The server knows no such task, or does not take the seed or rubric.
+        ConnectionError: The server cannot be reached.
+    """
+
+    def __init__(self, env: MLTrainerEnv, task_id: str, seed: int | None = None, rubric: str = "v1") -> None:
+        self._env = env
+        try:
+            result = env.reset(task_id=task_id, seed=seed, rubric=rubric)
+        except RuntimeError as error:
+            raise EpisodeNotBegunError(f"cannot begin {task_id}: {error}") from error
+        self.brief: Brief = brief_of(result.observation)
+        self.tools: Sequence[ToolSpec] = tuple(
+            ToolSpec(tool.name, tool.description, tool.input_schema) for tool in env.list_tools()
+        )
+
+    def call(self, name: str, arguments: Mapping[str, object]) -> Reply:
+        """Call a tool.
+
+        Raises:
+            CallRefusedError: The environment refused the call.
+            ConnectionError: The server is gone.
+        """
+        try:
+            reply: Reply = self._env.call_tool(name, **arguments)
+        except ToolCallError as error:
+            raise CallRefusedError(str(error)) from error
+        return reply
+
+
+def brief_of(observation: ResetObservation) -> Brief:
+    """Make a brief of what a reset returned."""
+    task = observation.task
+    return Brief(
+        episode_id=observation.episode_id,
+        task_id=task.id,
+        name=task.name,
+        description=task.description,
+        difficulty=task.difficulty,
+        network=task.network,
+        parameter_count=task.parameter_count,
+        dataset=DatasetBrief(
+            name=task.dataset.name,
+            source=task.dataset.source,
+            train_size=task.dataset.train_size,
+            validation_size=task.dataset.validation_size,
+            test_size=task.dataset.test_size,
+        ),
+        budget_epochs=task.budget_epochs,
+        target_metric=task.target_metric,
+        target_value=task.target_value,
+        seed=observation.seed,
+        rubric=observation.rubric,
+        status=observation.status.model_dump(),
+    )

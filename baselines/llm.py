@@ -1,0 +1,149 @@
+"""An agent that asks a language model what to do, with function calling.
+
+Every decision counts, the bad ones too: a malformed call, an unknown tool, a refused call
+and prose without a call are told back to the model and cost one each. Several calls in one
+message are carried out in order, a decision each, up to the first that fails; those after
+it are answered as not carried out and cost nothing, since they were meant to follow it.
+The last decision is the submission: the model is not asked for it.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ml_trainer_env.baselines.agent import BadDecision, Call, Decision, Outcome, Script
+from ml_trainer_env.baselines.chat_model import ChatModel, Completion, Message, ToolCall
+from ml_trainer_env.baselines.llm_prompt import (
+    answer,
+    countdown,
+    function_definitions,
+    instructions,
+    task,
+)
+from ml_trainer_env.baselines.run_log import Record, record_nothing
+from ml_trainer_env.baselines.session import Brief, ToolSpec
+from ml_trainer_env.baselines.settings import LlmSettings
+
+__all__ = ["LlmAgent"]
+
+_PROSE = "an answer must be a tool call; this one had none, so nothing was done"
+_SKIPPED = "Not carried out: a call before it in the same answer failed."
+_TOO_MANY = "Not carried out: there were no decisions left."
+
+
+class LlmAgent:
+    """Plays by asking a language model.
+
+    Args:
+        chat: The model.
+        settings: How many decisions an episode has.
+        record: Keeps each message as it joins the conversation.
+    """
+
+    def __init__(
+        self,
+        chat: ChatModel,
+        settings: LlmSettings,
+        record: Record = record_nothing,
+    ) -> None:
+        self.name = f"llm:{settings.model}"
+        self._chat = chat
+        self._settings = settings
+        self._record = record
+
+    def script(self, brief: Brief, tools: Sequence[ToolSpec]) -> Script:
+        """Ask, carry out, tell; until the last decision is due.
+
+        Raises:
+            LlmError: The model gave no answer.
+        """
+        decisions = self._settings.steps_for(brief.difficulty)
+        left = decisions - 1
+        definitions = function_definitions(tools)
+        names = [tool.name for tool in tools]
+        talk = _Conversation(self._record)
+        talk.say("system", instructions(decisions))
+        talk.say("user", task(brief, left))
+        while left > 0:
+            completion = self._chat.complete(talk.messages, definitions)
+            talk.hear(completion)
+            if not completion.calls:
+                left -= 1
+                yield BadDecision(completion.text or "(nothing)", _PROSE)
+                talk.say("user", f"Error: {_PROSE}.\n{countdown(left)}")
+            failed = False
+            for call in completion.calls:
+                if failed or left == 0:
+                    talk.answer(call, _SKIPPED if failed else _TOO_MANY)
+                    continue
+                left -= 1
+                outcome = yield decision_of(call, names, completion.text)
+                talk.answer(call, answer(outcome, left))
+                failed = _failed(outcome)
+
+
+class _Conversation:
+    """The messages so far, in the API's form."""
+
+    def __init__(self, record: Record) -> None:
+        self.messages: list[Message] = []
+        self._record = record
+
+    def say(self, role: str, text: str) -> None:
+        self._add({"role": role, "content": text})
+
+    def hear(self, completion: Completion) -> None:
+        message: Message = {"role": "assistant", "content": completion.text or None}
+        if completion.calls:
+            message["tool_calls"] = [_as_message(call) for call in completion.calls]
+        elif not completion.text:
+            message["content"] = "(nothing)"
+        self._add(message)
+
+    def answer(self, call: ToolCall, text: str) -> None:
+        self._add({"role": "tool", "tool_call_id": call.id, "content": text})
+
+    def _add(self, message: Message) -> None:
+        self.messages.append(message)
+        self._record("message", message)
+
+
+def decision_of(call: ToolCall, names: Sequence[str], reason: str = "") -> Decision:
+    """Read a call as the model wrote it."""
+    if call.name not in names:
+        known = ", ".join(names)
+        return BadDecision(call.name, f"there is no tool {call.name!r}; the tools are {known}")
+    try:
+        return Call(call.name, _arguments(call.arguments), " ".join(reason.split()))
+    except ValueError as error:
+        return BadDecision(
+            f"{call.name} {call.arguments}",
+            f"the arguments of {call.name} must be a JSON object; {call.arguments!r} is not ({error})",
+        )
+
+
+def _arguments(text: str) -> dict[str, Any]:
+    # Models write nothing, or null, for a tool without parameters.
+    given = json.loads(text) if text.strip() else None
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise ValueError(f"it is a {type(given).__name__}")
+    return dict(given)
+
+
+def _as_message(call: ToolCall) -> Message:
+    """A call for the history. Some APIs refuse a history with arguments that are not JSON."""
+    try:
+        arguments = json.dumps(_arguments(call.arguments))
+    except ValueError:
+        arguments = "{}"
+    return {
+        "id": call.id,
+        "type": "function",
+        "function": {"name": call.name, "arguments": arguments},
+    }
+
+
+def _failed(outcome: Outcome) -> bool:
+    return outcome.reply is None

@@ -1,0 +1,169 @@
+"""What a language model is told: the task, its tools, and the state in a few lines. Pure."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ml_trainer_env.baselines.agent import Outcome
+from ml_trainer_env.baselines.session import Brief, Reply, ToolSpec
+
+__all__ = ["answer", "countdown", "function_definitions", "instructions", "summary", "task"]
+
+
+def instructions(decisions: int) -> str:
+    """The system message.
+
+    Args:
+        decisions: How many there are in all, the submission included.
+    """
+    return (
+        "You are an experienced machine learning engineer. You train a real model on a "
+        "fixed budget of epochs by calling tools, and the model you submit is graded.\n"
+        f"You have {decisions} decisions for the whole episode. Every tool call is one "
+        "decision, and so is a malformed call, a refused call, or an answer without a call. "
+        "The last decision is always submit_model: it is made for you if you have not "
+        "submitted before.\n"
+        "run_epochs trains at most 20 epochs a call, so plan: usually one call to configure "
+        "everything at once, then long runs, with a change between them only where the "
+        "figures call for it. Epochs that are spent never come back.\n"
+        "Always answer with a tool call. Several calls in one answer are carried out in "
+        "order, a decision each, up to the first that fails."
+    )
+
+
+def task(brief: Brief, decisions_left: int) -> str:
+    """The first user message: what is to be trained, and the state."""
+    data = brief.dataset
+    stand_in = " (synthetic stand-in images)" if data.source == "synthetic" else ""
+    data_line = (
+        f"Network: {brief.network}, {brief.parameter_count:,} parameters. "
+        f"Data: {data.name}{stand_in}, {data.train_size:,} training and "
+        f"{data.validation_size:,} validation images."
+    )
+    return "\n".join(
+        (
+            f"Task {brief.task_id} ({brief.difficulty}): {brief.name}. {brief.description}",
+            data_line,
+            f"Budget: {brief.budget_epochs} epochs. Target: {brief.target_metric} {brief.target_value}.",
+            summary(brief.status),
+            countdown(decisions_left),
+        )
+    )
+
+
+def summary(reply: Reply) -> str:
+    """An observation in a few lines; what is not there yet is left out."""
+    gap = _difference(reply.get("train_accuracy"), reply.get("val_accuracy"))
+    lines = [
+        _joined(
+            f"epoch {_shown(reply.get('current_epoch'))} of {_shown(reply.get('max_epochs'))}",
+            f"{_shown(reply.get('remaining_budget'))} left",
+            f"signal: {reply.get('convergence_signal', 'unknown')}",
+            _named("learning rate", reply.get("learning_rate")),
+            "DIVERGED" if reply.get("is_diverged") else "",
+        ),
+        _joined(
+            _pair("loss", reply.get("train_loss"), reply.get("val_loss")),
+            _pair("accuracy", reply.get("train_accuracy"), reply.get("val_accuracy")),
+            _named("gap", gap),
+        ),
+        _joined(
+            _named("best val accuracy", reply.get("best_val_accuracy")),
+            _named("at epoch", reply.get("best_val_epoch")),
+        ),
+        _history("val loss, last epochs", reply.get("val_loss_history_last_10")),
+        _settings(reply.get("configuration")),
+    ]
+    return "\n".join(line for line in lines if line)
+
+
+def answer(outcome: Outcome, decisions_left: int) -> str:
+    """What a call is answered with."""
+    if outcome.reply is None:
+        return f"Error: {outcome.refusal}\n{countdown(decisions_left)}"
+    head = _joined(
+        str(outcome.reply.get("message") or "Done."),
+        _named("reward", outcome.reply.get("reward")),
+    )
+    extra = _checkpoints(outcome.reply.get("checkpoints"))
+    parts = (head, summary(outcome.reply), extra, countdown(decisions_left))
+    return "\n".join(part for part in parts if part)
+
+
+def countdown(decisions_left: int) -> str:
+    """How many decisions are left to the model, the submission not counted."""
+    if decisions_left == 0:
+        return "No decisions left: the model is submitted now."
+    return f"Decisions left before the model is submitted: {decisions_left}."
+
+
+def function_definitions(tools: Sequence[ToolSpec]) -> list[dict[str, Any]]:
+    """The tools as the chat completions API wants them."""
+    return [
+        {
+            "type": "function",
+            "function": {
+                "name": tool.name,
+                "description": tool.description,
+                "parameters": {"type": "object", "properties": {}} | _without_titles(tool.input_schema),
+            },
+        }
+        for tool in tools
+    ]
+
+
+def _without_titles(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A schema without its generated titles, which cost tokens and say nothing."""
+    kept: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key in ("properties", "$defs") and isinstance(value, Mapping):
+            kept[key] = {name: _without_titles(part) for name, part in value.items()}
+        elif isinstance(value, Mapping):
+            kept[key] = _without_titles(value)
+        elif key in ("anyOf", "oneOf", "allOf") and isinstance(value, list):
+            kept[key] = [_without_titles(part) for part in value]
+        elif key != "title":
+            kept[key] = value
+    return kept
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "-" if value is None else str(value)
+
+
+def _named(name: str, value: object) -> str:
+    return "" if value is None else f"{name} {_shown(value)}"
+
+
+def _pair(name: str, train: object, val: object) -> str:
+    if train is None and val is None:
+        return ""
+    return f"{name} train {_shown(train)} val {_shown(val)}"
+
+
+def _difference(train: object, val: object) -> float | None:
+    if isinstance(train, int | float) and isinstance(val, int | float):
+        return round(float(train) - float(val), 4)
+    return None
+
+
+def _joined(*parts: str) -> str:
+    return " | ".join(part for part in parts if part)
+
+
+def _history(name: str, values: object) -> str:
+    if not isinstance(values, Sequence) or isinstance(values, str) or not values:
+        return ""
+    return f"{name}: {' '.join(_shown(value) for value in values)}"
+
+
+def _settings(configuration: object) -> str:
+    if not isinstance(configuration, Mapping) or not configuration:
+        return ""
+    listed = ", ".join(f"{name} {_shown(value)}" for name, value in configuration.items())
+    return f"settings: {listed}"
+
+
+def _checkpoints(checkpoints: object) -> str:
+    return f"checkpoints: {checkpoints}" if checkpoints else ""

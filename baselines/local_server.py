@@ -1,0 +1,150 @@
+"""An environment server of one's own: started on a free port, ended with the block.
+
+No training here: the server is another process, and its output goes to a file.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import httpx
+
+from ml_trainer_env.baselines.settings import KEY_NAMES
+
+__all__ = ["ServerUnreachableError", "local_server", "wait_until_healthy"]
+
+START_LIMIT_S = 60.0
+STOP_LIMIT_S = 10.0
+_SERVER = ("-m", "ml_trainer_env.server.app")
+
+
+class ServerUnreachableError(ConnectionError):
+    """No environment answers. The text is fit to be shown."""
+
+
+@contextmanager
+def local_server(
+    log_path: Path,
+    variables: Mapping[str, str] | None = None,
+    command: tuple[str, ...] = _SERVER,
+    limit_s: float = START_LIMIT_S,
+) -> Iterator[str]:
+    """Run a server while the block runs.
+
+    Args:
+        log_path: Takes all that the server prints.
+        variables: For its environment, where that does not set them already.
+        command: What the interpreter is started with, before `--host` and `--port`.
+        limit_s: For its start, in seconds.
+
+    Yields:
+        Its base URL.
+
+    Raises:
+        ServerUnreachableError: It ended or was not healthy in time; with its last lines.
+    """
+    port = _free_port()
+    url = f"http://127.0.0.1:{port}"
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    with log_path.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, *command, "--host", "127.0.0.1", "--port", str(port)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=_environment(variables or {}),
+            start_new_session=True,  # Ctrl-C is for us; the server is ended by us
+        )
+    try:
+        try:
+            wait_until_healthy(url, limit_s, alive=lambda: process.poll() is None)
+        except ServerUnreachableError as error:
+            raise ServerUnreachableError(
+                f"the environment server did not start ({error}); the end of {log_path}:\n{_tail(log_path)}"
+            ) from error
+        yield url
+    finally:
+        _end(process)
+
+
+def wait_until_healthy(
+    url: str,
+    limit_s: float = START_LIMIT_S,
+    *,
+    headers: Mapping[str, str] | None = None,
+    alive: Callable[[], bool] | None = None,
+) -> None:
+    """Wait for `GET /health` to answer 200.
+
+    Args:
+        url: The server's base URL.
+        limit_s: How long, in seconds; a Space that sleeps answers 503 until it is awake.
+        headers: To send along.
+        alive: Whether it is still worth waiting where nothing answers at all; without it
+            a refused connection is final.
+
+    Raises:
+        ServerUnreachableError: It is not there, or not healthy in time.
+    """
+    ends_at = time.monotonic() + limit_s
+    own = alive is not None
+    with httpx.Client(
+        headers=dict(headers or {}),
+        timeout=10.0,
+        follow_redirects=True,
+        trust_env=not own,  # no proxy stands between us and a server of our own
+    ) as http:
+        while True:
+            problem, may_pass = _health_problem(http, url)
+            if not problem:
+                return
+            if alive is not None:
+                may_pass = alive()
+            if not may_pass or time.monotonic() > ends_at:
+                raise ServerUnreachableError(f"no environment answers at {url}: {problem}")
+            time.sleep(0.1)
+
+
+def _health_problem(http: httpx.Client, url: str) -> tuple[str, bool]:
+    """What is wrong, "" if nothing is; and whether waiting may mend it."""
+    try:
+        status = http.get(f"{url}/health").status_code
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        return " ".join(str(error).split()) or type(error).__name__, False
+    return ("" if status == 200 else f"/health says HTTP {status}"), status >= 500
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """Ours, without the keys: the server has no use for them."""
+    secret = {*KEY_NAMES, "HF_TOKEN"}
+    own = {name: value for name, value in os.environ.items() if name not in secret}
+    return {**variables, **own}
+
+
+def _tail(path: Path, lines: int = 15) -> str:
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return "\n".join(text.splitlines()[-lines:]) or "(it is empty)"
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask it to end, then make it; with whatever it has started."""
+    if process.poll() is None:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_LIMIT_S)
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

@@ -1,0 +1,45 @@
+"""An agent without judgement: seeded random calls that the tools' own schemas allow."""
+
+from collections.abc import Mapping, Sequence
+from random import Random
+from typing import Any
+
+from ml_trainer_env.baselines.agent import Call, Script
+from ml_trainer_env.baselines.play import SUBMIT
+from ml_trainer_env.baselines.schema_sampling import sample
+from ml_trainer_env.baselines.session import Brief, ToolSpec
+
+__all__ = ["RandomAgent"]
+
+
+class RandomAgent:
+    """Calls tools at random, whatever tools there are, and leaves submitting to the loop.
+
+    Args:
+        seed: Fixes the calls, together with the episode's seed.
+        calls: How many to make.
+    """
+
+    name = "random"
+
+    def __init__(self, seed: int = 0, calls: int = 12) -> None:
+        self._seed = seed
+        self._calls = calls
+
+    def script(self, brief: Brief, tools: Sequence[ToolSpec]) -> Script:
+        """Draw a tool, then each of its arguments, and call it; again and again."""
+        source = Random(f"{self._seed}/{brief.task_id}/{brief.seed}")
+        choices = [tool for tool in tools if tool.name != SUBMIT]
+        for _ in range(self._calls if choices else 0):
+            tool = source.choice(choices)
+            yield Call(tool.name, random_arguments(tool.input_schema, source))
+
+
+def random_arguments(schema: Mapping[str, Any], source: Random) -> dict[str, object]:
+    """Draw every required argument, and each optional one with even odds."""
+    required = set(schema.get("required") or ())
+    return {
+        name: sample(parameter, source, schema.get("$defs") or {})
+        for name, parameter in (schema.get("properties") or {}).items()
+        if name in required or source.random() < 0.5
+    }

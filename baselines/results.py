@@ -1,0 +1,90 @@
+"""A run's outcome, and the folder it is kept in."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ml_trainer_env.baselines.curves import curves_png
+from ml_trainer_env.baselines.episode import EpisodeResult
+from ml_trainer_env.baselines.report import report_html
+from ml_trainer_env.baselines.run_log import redacted
+
+__all__ = ["RunResult", "read_results", "write_run"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What a run came to.
+
+    Attributes:
+        name: Of the run, and of its folder.
+        agent: Who played.
+        started: ISO 8601, UTC.
+        seconds: Wall clock.
+        problem: Why it broke off, "" if it did not.
+        episodes: In the order played.
+    """
+
+    name: str
+    agent: str
+    started: str
+    seconds: float
+    problem: str
+    episodes: Sequence[EpisodeResult]
+
+    def to_dict(self) -> dict[str, Any]:
+        """A copy made of JSON's own types."""
+        scores = [episode.score for episode in self.episodes if episode.score is not None]
+        return {
+            "run": self.name,
+            "agent": self.agent,
+            "started": self.started,
+            "seconds": self.seconds,
+            "problem": self.problem,
+            "mean_score": round(sum(scores) / len(scores), 4) if scores else None,
+            "episodes": [episode.to_dict() for episode in self.episodes],
+        }
+
+
+def write_run(folder: Path, run: RunResult, secrets: tuple[str, ...] = ()) -> Path:
+    """Write `results.json`, a PNG an episode and `report.html`.
+
+    Args:
+        folder: Made if it is missing.
+        run: What to write.
+        secrets: Texts that are replaced by `***`.
+
+    Returns:
+        Where the report is.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    clean = redacted(run.to_dict(), secrets)
+    text = json.dumps(clean, indent=2, ensure_ascii=False)
+    (folder / "results.json").write_text(text + "\n", encoding="utf-8")
+    episodes = [EpisodeResult.from_dict(episode) for episode in clean["episodes"]]
+    pictures = [curves_png(episode) for episode in episodes]
+    for number, (episode, picture) in enumerate(zip(episodes, pictures, strict=True), start=1):
+        (folder / f"{number:02d}-{_safe(episode.task_id)}.png").write_bytes(picture)
+    report = folder / "report.html"
+    page = report_html(clean, list(zip(episodes, pictures, strict=True)))
+    report.write_text(page, encoding="utf-8")
+    return report
+
+
+def read_results(path: Path) -> RunResult:
+    """Read a `results.json`."""
+    given: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return RunResult(
+        name=given["run"],
+        agent=given["agent"],
+        started=given["started"],
+        seconds=given["seconds"],
+        problem=given["problem"],
+        episodes=tuple(EpisodeResult.from_dict(episode) for episode in given["episodes"]),
+    )
+
+
+def _safe(name: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in name)

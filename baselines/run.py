@@ -1,0 +1,123 @@
+"""A run: episodes one after another, watched, recorded and summed up."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from ml_trainer_env.baselines.agent import Agent, BadDecision, Call
+from ml_trainer_env.baselines.episode import EpisodeResult, summarise
+from ml_trainer_env.baselines.play import Turn, play
+from ml_trainer_env.baselines.progress import Progress
+from ml_trainer_env.baselines.run_log import Record
+from ml_trainer_env.baselines.session import Brief, Session
+
+__all__ = ["OpenSession", "Plan", "play_all"]
+
+OpenSession = Callable[[str, int | None], Session]
+"""Begins an episode of a task, with a seed or the task's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be played.
+
+    Attributes:
+        tasks: Their ids, in order.
+        seed: Of each task's first episode, the task's own if None; later ones count up.
+        episodes: How many a task.
+    """
+
+    tasks: Sequence[str]
+    seed: int | None = None
+    episodes: int = 1
+
+
+def play_all(
+    plan: Plan,
+    agent: Agent,
+    open_session: OpenSession,
+    record: Record,
+    progress: Progress,
+    tokens_spent: Callable[[], int] = lambda: 0,
+) -> Iterator[EpisodeResult]:
+    """Play a plan, and yield each result as soon as its episode is over.
+
+    Args:
+        plan: What to play.
+        agent: Who plays.
+        open_session: Begins an episode.
+        record: Keeps every call, reply and result.
+        progress: Watches.
+        tokens_spent: So far, on a language model.
+
+    Raises:
+        ConnectionError: The environment is gone.
+    """
+    for task in plan.tasks:
+        seed = plan.seed
+        for _ in range(plan.episodes):
+            before, started = tokens_spent(), time.perf_counter()
+            session = open_session(task, seed)
+            seed = session.brief.seed + 1
+            progress.begin(session.brief)
+            record("episode", _described(session.brief))
+            turns = play(agent, session, watch=_watch(record, progress))
+            result = summarise(
+                agent.name,
+                session.brief,
+                turns,
+                seconds=time.perf_counter() - started,
+                tokens=tokens_spent() - before,
+            )
+            progress.end(result)
+            record("result", _outline(result))
+            yield result
+
+
+def _watch(record: Record, progress: Progress) -> Callable[[Turn], None]:
+    def watch(turn: Turn) -> None:
+        record("call", _asked(turn))
+        record("reply", _answered(turn))
+        progress.turn(turn)
+
+    return watch
+
+
+def _asked(turn: Turn) -> dict[str, object]:
+    decision = turn.decision
+    fields: dict[str, object] = {"number": turn.number, "author": str(turn.author)}
+    match decision:
+        case Call():
+            fields |= {
+                "tool": decision.name,
+                "arguments": decision.arguments,
+                "reason": decision.reason,
+            }
+        case BadDecision():
+            fields |= {"tool": None, "attempted": decision.attempted}
+    return fields | {"seconds": round(turn.decide_s, 3)}
+
+
+def _answered(turn: Turn) -> dict[str, object]:
+    reply = turn.outcome.reply
+    fields: dict[str, object] = {"number": turn.number, "seconds": round(turn.reply_s, 3)}
+    if reply is None:
+        return fields | {"refusal": turn.outcome.refusal}
+    return fields | {"reward": reply.get("reward"), "done": reply.get("done"), "reply": reply}
+
+
+def _described(brief: Brief) -> dict[str, object]:
+    return {
+        "episode_id": brief.episode_id,
+        "task": brief.task_id,
+        "seed": brief.seed,
+        "rubric": brief.rubric,
+        "dataset": brief.dataset.name,
+        "data_source": brief.dataset.source,
+        "budget_epochs": brief.budget_epochs,
+    }
+
+
+def _outline(result: EpisodeResult) -> dict[str, object]:
+    kept = ("task_id", "agent", "seed", "score", "reward", "tokens", "seconds", "details")
+    return {name: getattr(result, name) for name in kept}

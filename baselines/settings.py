@@ -1,0 +1,155 @@
+"""Settings of a run, read once from the environment and a `.env` file.
+
+An environment variable wins over the file's line of the same name, also when it is empty:
+`OPENAI_API_KEY= uv run inference.py` plays without the key that `.env` holds.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+
+__all__ = ["KEY_NAMES", "LlmSettings", "Settings", "SettingsError", "read_settings"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Provider:
+    key_name: str
+    base_url: str
+    model: str
+
+
+_PROVIDERS = (
+    _Provider("OPENAI_API_KEY", "https://api.openai.com/v1", "gpt-4o-mini"),
+    _Provider("OPENROUTER_API_KEY", "https://openrouter.ai/api/v1", "openai/gpt-4o-mini"),
+    _Provider(
+        "GEMINI_API_KEY",
+        "https://generativelanguage.googleapis.com/v1beta/openai/",
+        "gemini-2.5-flash",
+    ),
+)
+"""In the order in which their keys are looked for, each with the model that suits it."""
+
+KEY_NAMES = tuple(provider.key_name for provider in _PROVIDERS)
+"""The variables that may hold a key, first choice first."""
+
+_SERVER_PREFIX = "ML_TRAINER_"
+
+
+class SettingsError(ValueError):
+    """A variable holds what it cannot hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class LlmSettings:
+    """How to reach a language model, and how much to ask of it.
+
+    Attributes:
+        api_key: The key; kept out of `repr`.
+        key_name: The variable it came from.
+        base_url: Where the API is.
+        model: Which model.
+        rpm_limit: Requests in any 60 seconds, a hard cap.
+        max_retries: Further attempts at one request.
+        reasoning_effort: For models that take it, "" for none.
+        max_steps: Decisions an episode, by difficulty.
+    """
+
+    api_key: str = field(repr=False)
+    key_name: str
+    base_url: str
+    model: str
+    rpm_limit: int = 5
+    max_retries: int = 3
+    reasoning_effort: str = "minimal"
+    max_steps: Mapping[str, int] = field(default_factory=lambda: {"easy": 5, "medium": 6, "hard": 7})
+
+    def steps_for(self, difficulty: str) -> int:
+        """Decisions for an episode of this difficulty; the most there are if unknown."""
+        return self.max_steps.get(difficulty, max(self.max_steps.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings of a run.
+
+    Attributes:
+        llm: None where no key is set.
+        env_url: The environment's server, "" to start one.
+        hf_token: For a private Space, "" for none; kept out of `repr`.
+        server_variables: Lines of `.env` that are for the environment's server.
+    """
+
+    llm: LlmSettings | None = None
+    env_url: str = ""
+    hf_token: str = field(default="", repr=False)
+    server_variables: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def env_headers(self) -> dict[str, str]:
+        """Headers for the environment's server: the token, if that is a Space over https."""
+        parts = urlsplit(self.env_url)
+        host = parts.hostname or ""
+        if self.hf_token and parts.scheme in ("https", "wss") and host.endswith(".hf.space"):
+            return {"Authorization": f"Bearer {self.hf_token}"}
+        return {}
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no log may hold."""
+        key = self.llm.api_key if self.llm else ""
+        return tuple(secret for secret in (key, self.hf_token) if secret)
+
+
+def read_settings(environ: Mapping[str, str], dotenv: Path | None = None) -> Settings:
+    """Read the settings.
+
+    Args:
+        environ: The environment's variables.
+        dotenv: A `.env` file; it may be missing.
+
+    Raises:
+        SettingsError: A variable holds what it cannot hold.
+    """
+    lines = dotenv_values(dotenv, interpolate=False) if dotenv else {}
+    in_file = {name: value for name, value in lines.items() if value is not None}
+    values = {name: value.strip() for name, value in {**in_file, **environ}.items()}
+    return Settings(
+        llm=_llm(values),
+        env_url=values.get("ENV_URL", "").rstrip("/"),
+        hf_token=values.get("HF_TOKEN", ""),
+        server_variables={name: value for name, value in in_file.items() if name.startswith(_SERVER_PREFIX)},
+    )
+
+
+def _llm(values: Mapping[str, str]) -> LlmSettings | None:
+    provider = next((one for one in _PROVIDERS if values.get(one.key_name)), None)
+    if provider is None:
+        return None
+    return LlmSettings(
+        api_key=values[provider.key_name],
+        key_name=provider.key_name,
+        base_url=values.get("API_BASE_URL") or provider.base_url,
+        model=values.get("MODEL_NAME") or provider.model,
+        rpm_limit=_count(values, "LLM_RPM_LIMIT", 5, at_least=1),
+        max_retries=_count(values, "LLM_MAX_RETRIES", 3, at_least=0),
+        reasoning_effort=values.get("LLM_REASONING_EFFORT", "minimal"),
+        max_steps={
+            "easy": _count(values, "LLM_MAX_STEPS_EASY", 5, at_least=1),
+            "medium": _count(values, "LLM_MAX_STEPS_MEDIUM", 6, at_least=1),
+            "hard": _count(values, "LLM_MAX_STEPS_HARD", 7, at_least=1),
+        },
+    )
+
+
+def _count(values: Mapping[str, str], name: str, default: int, *, at_least: int) -> int:
+    text = values.get(name) or str(default)
+    try:
+        number = int(text)
+    except ValueError:
+        number = at_least - 1
+    if number < at_least:
+        raise SettingsError(f"{name} must be a whole number of at least {at_least}, not {text!r}")
+    return number

@@ -1,0 +1,64 @@
+"""What a run shows: bars on a terminal, plain lines elsewhere, and synthetic images by name."""
+
+import io
+
+import pytest
+
+from ml_trainer_env.baselines.agent import BadDecision
+from ml_trainer_env.baselines.episode import summarise
+from ml_trainer_env.baselines.play import play
+from ml_trainer_env.baselines.progress import BarProgress, LineProgress, progress_for
+from ml_trainer_env.baselines.random_agent import RandomAgent
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+class Mute:
+    name = "mute"
+
+    def script(self, brief, tools):
+        yield BadDecision("Hm", "no call")
+
+
+def show(progress, session, agent):
+    progress.begin(session.brief)
+    turns = play(agent, session, progress.turn)
+    progress.end(summarise(agent.name, session.brief, turns, seconds=1.0))
+
+
+def test_a_terminal_gets_bars_and_anything_else_gets_lines():
+    assert isinstance(progress_for(Terminal()), BarProgress)
+    assert type(progress_for(io.StringIO())) is LineProgress
+
+
+def test_lines_tell_every_turn_in_plain_text(make_session):
+    out = io.StringIO()
+
+    show(LineProgress(out), make_session(), RandomAgent(seed=2))
+
+    text = out.getvalue()
+    assert "\r" not in text
+    assert "\x1b" not in text
+    assert "submit_model()" in text
+    assert "score 0." in text
+
+
+def test_a_bar_covers_the_budget(make_session):
+    out = Terminal()
+
+    show(BarProgress(out), make_session(budget=30), Mute())
+
+    assert "20/30" in out.getvalue()
+    assert "not a call" in out.getvalue()
+
+
+@pytest.mark.parametrize("progress", [LineProgress, BarProgress])
+def test_synthetic_images_are_named(make_session, progress):
+    out = Terminal()
+
+    show(progress(out), make_session(source="synthetic"), Mute())
+
+    assert "SYNTHETIC" in out.getvalue()

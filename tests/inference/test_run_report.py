@@ -1,0 +1,147 @@
+"""What a run leaves behind: results, curves and one page that stands alone."""
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from ml_trainer_env.baselines.episode import summarise
+from ml_trainer_env.baselines.play import play
+from ml_trainer_env.baselines.random_agent import RandomAgent
+from ml_trainer_env.baselines.results import RunResult, read_results, write_run
+
+HOSTILE = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>&amp;"
+
+
+class Page(HTMLParser):
+    """Keeps tags with their attributes, and text."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.fixture
+def episode(make_session):
+    session = make_session(source="synthetic")
+    turns = play(RandomAgent(seed=2), session)
+    return summarise("random", session.brief, turns, seconds=2.0)
+
+
+@pytest.fixture
+def write(tmp_path, episode):
+    def write(*episodes, secrets=(), **changes):
+        given = {"name": "run-1", "agent": "random", "started": "2026-01-02T03:04:05+00:00", "seconds": 2.0}
+        run = RunResult(**{**given, "problem": "", "episodes": episodes or (episode,), **changes})
+        return run, write_run(tmp_path / "run-1", run, secrets)
+
+    return write
+
+
+def test_results_survive_the_round_trip(write):
+    run, report = write()
+
+    assert read_results(report.parent / "results.json") == run
+
+
+def test_results_are_json_that_any_reader_takes(write, episode):
+    broken = replace(episode, best_val_accuracy=float("nan"))
+    _, report = write(broken)
+
+    text = (report.parent / "results.json").read_text()
+
+    assert json.loads(text, parse_constant=pytest.fail)["episodes"][0]["best_val_accuracy"] is None
+
+
+def test_there_is_a_picture_of_the_curves_for_every_episode(write, episode):
+    _, report = write(episode, episode)
+
+    pictures = sorted(report.parent.glob("*.png"))
+
+    assert [path.name for path in pictures] == ["01-easy_task.png", "02-easy_task.png"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in pictures)
+
+
+def test_the_page_needs_nothing_else(write):
+    page = Page(write()[1].read_text())
+
+    links = [value for _, attrs in page.tags for name, value in attrs.items() if name in ("src", "href")]
+
+    assert links
+    assert all(link.startswith("data:image/png;base64,") for link in links)
+    assert not {"script", "link", "iframe"} & {tag for tag, _ in page.tags}
+    assert not re.search(r"url\(|@import", write()[1].read_text())
+
+
+def test_the_page_suits_a_phone_and_the_dark(write):
+    html = write()[1].read_text()
+
+    assert '<meta name="viewport" content="width=device-width' in html
+    assert "prefers-color-scheme: dark" in html
+
+
+def test_the_page_has_the_figures(write, episode):
+    page = Page(write()[1].read_text())
+
+    for figure in (f"{episode.score:.4f}", f"{episode.test_accuracy:.4f}", "easy_task", "random", "42"):
+        assert figure in page.text
+
+
+def test_the_page_says_clearly_when_images_are_synthetic(write, episode):
+    assert "synthetic stand-in images" in Page(write()[1].read_text()).text
+    assert "synthetic" not in Page(write(replace(episode, data_source="cache"))[1].read_text()).text
+
+
+def test_hostile_texts_are_shown_as_texts(write, episode):
+    call = replace(episode.calls[0], name=HOSTILE, reason=HOSTILE, answer=HOSTILE, arguments={HOSTILE: HOSTILE})
+    hostile = replace(
+        episode,
+        task_id=HOSTILE,
+        task_name=HOSTILE,
+        agent=HOSTILE,
+        dataset=HOSTILE,
+        data_source=HOSTILE,
+        details={HOSTILE: HOSTILE},
+        configuration={HOSTILE: HOSTILE},
+        calls=(call,),
+    )
+    page = Page(write(hostile, name=HOSTILE, agent=HOSTILE, problem=HOSTILE)[1].read_text())
+
+    assert HOSTILE in page.text
+    assert "script" not in {tag for tag, _ in page.tags}
+    assert not any(name.startswith("on") for _, attrs in page.tags for name in attrs)
+
+
+def test_a_run_that_broke_off_says_so(write):
+    assert "broke off: no more money" in Page(write(problem="no more money")[1].read_text()).text
+
+
+def test_secrets_stay_out_of_every_file(write, episode):
+    _, report = write(replace(episode, task_name="key sk-secret-1"), secrets=("sk-secret-1",))
+
+    for path in report.parent.glob("*"):
+        assert b"sk-secret-1" not in path.read_bytes()
+
+
+def test_an_episode_without_a_single_epoch_can_be_drawn(write, make_session):
+    _, report = write(summarise("none", make_session().brief, (), seconds=0.0))
+
+    assert "<img" in report.read_text()
+
+
+def test_epochs_that_diverged_leave_a_gap_in_the_curve(write, episode):
+    points = tuple(replace(point, train_loss=None, val_loss=None) for point in episode.curve)
+
+    _, report = write(replace(episode, curve=points))
+
+    assert report.exists()
