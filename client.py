@@ -13,6 +13,8 @@ from openenv.core.client_types import StepResult
 from openenv.core.env_server.mcp_types import CallToolAction, CallToolObservation
 from openenv.core.env_server.types import Observation
 from openenv.core.mcp_client import MCPToolClient
+from openenv.core.sync_client import SyncEnvClient
+from websockets.exceptions import ConnectionClosed
 
 from ml_trainer_env.models import MLTrainerState, ResetObservation
 
@@ -86,6 +88,12 @@ class MLTrainerEnv(MCPToolClient):
         """
         return self._dispatch(lambda: self._call_tool_async(name, arguments))
 
+    def sync(self) -> SyncEnvClient[Any, Any, Any]:
+        """The same client for synchronous code."""
+        if self._sync_client is None:
+            self._sync_client = _SyncClient(self)
+        return self._sync_client
+
     def new_session(self) -> Any:
         """Another session with the same server, closed with this one."""
         if self._execution_mode == "sync":
@@ -103,6 +111,13 @@ class MLTrainerEnv(MCPToolClient):
                 raise ToolCallError(name, observation.error.message)
             return _reply_of(observation.result)
         raise ToolCallError(name, f"the server answered with {type(observation).__name__}, not with a tool's reply")
+
+    async def _send_and_receive(self, message: dict[str, Any]) -> dict[str, Any]:
+        try:
+            answer: dict[str, Any] = await super()._send_and_receive(message)
+        except ConnectionClosed as error:
+            raise ConnectionError(f"the server at {self.base_url} closed the connection: {error}") from error
+        return answer
 
     async def _reset_async(self, **options: Any) -> StepResult[Observation]:
         result = await super()._reset_async(**options)
@@ -123,6 +138,16 @@ class MLTrainerEnv(MCPToolClient):
 
     def _parse_state(self, payload: dict[str, Any]) -> MLTrainerState:
         return MLTrainerState.model_validate(payload)
+
+
+class _SyncClient(SyncEnvClient[Any, Any, Any]):
+    """OpenEnv's synchronous wrapper, with new sessions that know that they are synchronous."""
+
+    def new_session(self) -> SyncEnvClient[Any, Any, Any]:
+        client: SyncEnvClient[Any, Any, Any] = self._async._create_session_client().sync()
+        client.connect()
+        self._child_clients.append(client)
+        return client
 
 
 def _reply_of(result: Any) -> Any:

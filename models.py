@@ -38,7 +38,7 @@ class TrainingStatus(BaseModel):
     val_loss_history_last_10: list[float | None] = Field(description="Validation losses, oldest first")
     convergence_signal: str = Field(description="One word on where the run stands")
     is_diverged: bool = Field(description="The last epoch's loss was not finite or above 100")
-    learning_rate: float = Field(gt=0, description="The rate of the next epoch")
+    learning_rate: float = Field(ge=0, description="The rate of the next epoch")
     epoch_time_s: float | None = Field(description="Wall time of the last epoch, in seconds")
 
 

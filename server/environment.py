@@ -1,11 +1,13 @@
 """The OpenEnv environment: between OpenEnv's sessions and an episode."""
 
 import asyncio
+import logging
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
+from fastmcp.exceptions import ToolError
 from openenv.core.env_server.mcp_environment import MCPEnvironment
 from openenv.core.env_server.mcp_types import CallToolAction, CallToolObservation
 from openenv.core.env_server.types import Action, EnvironmentMetadata, Observation
@@ -17,9 +19,10 @@ from ml_trainer_env.server.episodes.episode import Episode, TimeLimits
 from ml_trainer_env.server.episodes.errors import EpisodeError
 from ml_trainer_env.server.episodes.observation import Reply, training_status
 from ml_trainer_env.server.executors.contract import Executor
-from ml_trainer_env.server.tasks.definitions import TASKS, Task, find_task
+from ml_trainer_env.server.tasks.definitions import TASKS, Task, UnknownTaskError, find_task
 from ml_trainer_env.server.tasks.grading import RubricVersion
 from ml_trainer_env.server.tools import TOOL_NAMES, build_tool_server
+from ml_trainer_env.server.trainer.errors import ConfigError
 from ml_trainer_env.server.trainer.limits import Limit, check_choice, shown
 from ml_trainer_env.server.web import episode_page, one_click_actions
 
@@ -36,6 +39,7 @@ _STEP_MARGIN_S = 60.0
 """The episode stops a call that runs over its time; OpenEnv's own limit must come later."""
 
 _SPLIT = "train"
+_DEFAULT_TASK = "easy_mnist"
 
 Result = TypeVar("Result")
 
@@ -102,7 +106,7 @@ class MLTrainerEnvironment(MCPEnvironment):
         self,
         seed: int | None = None,
         episode_id: str | None = None,
-        task_id: str = "easy_mnist",
+        task_id: str | None = None,
         rubric: str | None = None,
         split: str | None = None,
         index: int | None = None,
@@ -113,7 +117,7 @@ class MLTrainerEnvironment(MCPEnvironment):
         Args:
             seed: Fixes initial weights, shuffling, augmentation and dropout; the task's own if None.
             episode_id: Its name; a new one if None.
-            task_id: Which task.
+            task_id: Which task; `easy_mnist` if None.
             rubric: v1 or v2; the server's default if None.
             split: With `index`, another way to name a task: by its place in the task API.
             index: See `split`.
@@ -157,16 +161,21 @@ class MLTrainerEnvironment(MCPEnvironment):
             limits=self._services.limits,
         )
 
-    def _find(self, task_id: object, split: str | None, index: int | None) -> Task:
+    def _find(self, task_id: object, split: object, index: object) -> Task:
+        """The task that a reset names, by its id or by its place in the task API."""
         if split is None and index is None:
             try:
-                return find_task(task_id)
-            except ValueError as error:
+                return find_task(_DEFAULT_TASK if task_id is None else task_id)
+            except UnknownTaskError as error:
                 raise ResetError(str(error)) from error
+        if task_id is not None:
+            raise ResetError(f"name a task by task_id or by split and index, not by both: got {shown(task_id)}")
+        if split not in {None, _SPLIT} or isinstance(index, bool) or not isinstance(index, int | None):
+            raise ResetError(f"split must be {_SPLIT} and index a whole number, got {shown(split)}, {shown(index)}")
         try:
-            return find_task(self.get_task(split or _SPLIT, index or 0)["id"])
-        except (IndexError, TypeError) as error:
-            raise ResetError(f"there is no task {shown(index)} in the split {shown(split)}") from error
+            return find_task(self.get_task(_SPLIT, index or 0)["id"])
+        except IndexError as error:
+            raise ResetError(str(error)) from error
 
     # Steps.
 
@@ -203,8 +212,11 @@ class MLTrainerEnvironment(MCPEnvironment):
 
     async def _call(self, act: Callable[[Episode], Awaitable[Reply]]) -> Reply:
         if self._episode is None:
-            raise EpisodeError("there is no episode: call reset first (a session that timed out begins anew)")
-        return await act(self._episode)
+            raise _mistake("there is no episode: call reset first (a session that timed out begins anew)")
+        try:
+            return await act(self._episode)
+        except (EpisodeError, ConfigError) as refusal:
+            raise _mistake(str(refusal)) from refusal
 
     def _run_on_loop(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Run a coroutine from synchronous code, on the loop that the episode lives on if it runs."""
@@ -267,7 +279,13 @@ class MLTrainerEnvironment(MCPEnvironment):
         return tasks[index]
 
     def get_task_range(self, split: str, start: int | None, stop: int | None) -> list[dict[str, Any]]:
-        """The tasks from `start` up to `stop`."""
+        """The tasks from `start` up to `stop`.
+
+        Raises:
+            IndexError: One of the two is negative.
+        """
+        if min(start or 0, stop or 0) < 0:
+            raise IndexError("start and stop must not be negative")
         return self.list_tasks(split)[slice(start, stop)]
 
     def render_web(self, observation: dict[str, Any]) -> str | None:
@@ -277,6 +295,11 @@ class MLTrainerEnvironment(MCPEnvironment):
     def web_actions(self, observation: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
         """Useful next calls, for the page at /web."""
         return one_click_actions(self._episode) if self._episode is not None else []
+
+
+def _mistake(message: str) -> ToolError:
+    """What an agent is told of a mistake of its own: not a line for the server's error log."""
+    return ToolError(message, log_level=logging.DEBUG)
 
 
 def _reset_observation(episode: Episode) -> ResetObservation:

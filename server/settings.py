@@ -59,9 +59,9 @@ class Settings:
         )
         idle_s = read.number("SESSION_TIMEOUT_S", 3600.0, least=1.0)
         return cls(
-            workers=int(read.number("WORKERS", max(1, _cores() // _TORCH_THREADS), least=1)),
-            torch_threads=int(read.number("TORCH_THREADS", _TORCH_THREADS, least=1)),
-            max_sessions=int(read.number("MAX_SESSIONS", 256, least=1)),
+            workers=read.whole("WORKERS", max(1, _cores() // _TORCH_THREADS)),
+            torch_threads=read.whole("TORCH_THREADS", _TORCH_THREADS),
+            max_sessions=read.whole("MAX_SESSIONS", 256),
             session_timeout_s=max(idle_s, limits.call_s + _IDLE_MARGIN_S),
             limits=limits,
             data=DataSettings(
@@ -88,6 +88,12 @@ class _Reader:
         if not least <= value < float("inf"):
             raise SettingsError(f"ML_TRAINER_{name} must be a number of at least {least:g}, got {text!r}")
         return value
+
+    def whole(self, name: str, default: int) -> int:
+        value = self.number(name, default, least=1)
+        if value != int(value):
+            raise SettingsError(f"ML_TRAINER_{name} must be a whole number of at least 1, got {self._text(name)!r}")
+        return int(value)
 
     def flag(self, name: str, default: bool) -> bool:
         text = self._text(name).lower()

@@ -4,6 +4,7 @@ Schemas show choices and bounds; the episode checks them, so that every refusal 
 however the call came in.
 """
 
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Annotated, Any
 
@@ -15,10 +16,8 @@ from pydantic import ValidationError as PydanticValidationError
 from pydantic import WithJsonSchema
 
 from ml_trainer_env.server.episodes.episode import NUM_EPOCHS, Episode
-from ml_trainer_env.server.episodes.errors import EpisodeError
 from ml_trainer_env.server.episodes.observation import Reply
 from ml_trainer_env.server.trainer.config import LIMITS, OptimizerKind
-from ml_trainer_env.server.trainer.errors import ConfigError
 from ml_trainer_env.server.trainer.limits import Limit, shown
 from ml_trainer_env.server.trainer.schedules import LrSchedule
 
@@ -38,7 +37,8 @@ TOOL_NAMES = (
 
 
 def _number(limit: Limit, description: str) -> WithJsonSchema:
-    return WithJsonSchema({**limit.json_schema(), "description": description})
+    """A number's schema. The bounds are in its description too: forms and models read that."""
+    return WithJsonSchema({**limit.json_schema(), "description": f"{description}: {limit}"})
 
 
 def _choice(choices: Iterable[str], description: str) -> WithJsonSchema:
@@ -46,11 +46,12 @@ def _choice(choices: Iterable[str], description: str) -> WithJsonSchema:
 
 
 def _flag(description: str) -> WithJsonSchema:
-    return WithJsonSchema({"type": "boolean", "description": description})
+    """A boolean's schema. With its values listed, a form offers to leave it out instead of sending false."""
+    return WithJsonSchema({"type": "boolean", "enum": [True, False], "description": description})
 
 
 _Optimizer = Annotated[Any, _choice(OptimizerKind, "sgd has momentum 0.9")]
-_LearningRate = Annotated[Any, _number(LIMITS["learning_rate"], "Peak rate; 0.001 suits adam, 0.05 sgd")]
+_LearningRate = Annotated[Any, _number(LIMITS["learning_rate"], "Peak rate, 0.001 suits adam, 0.05 sgd")]
 _BatchSize = Annotated[Any, _number(LIMITS["batch_size"], "Images a step")]
 _WeightDecay = Annotated[Any, _number(LIMITS["weight_decay"], "L2 strength, decoupled for adamw")]
 _Dropout = Annotated[Any, _number(LIMITS["dropout"], "Chance of dropping a hidden unit")]
@@ -160,7 +161,7 @@ def _functions(call: EpisodeCall) -> tuple[Callable[..., Awaitable[Reply]], ...]
 
 
 class _Boundary(Middleware):
-    """Turns an agent's mistakes into tool errors it can read; a bug stays an exception."""
+    """Counts calls, and says in plain words which parameters a call got wrong."""
 
     def __init__(self, on_call: Callable[[], None]) -> None:
         self._on_call = on_call
@@ -170,14 +171,8 @@ class _Boundary(Middleware):
         self._on_call()
         try:
             return await call_next(context)
-        except (EpisodeError, ConfigError) as error:
-            raise ToolError(str(error)) from error
-        except ToolError as error:
-            if isinstance(error.__cause__, EpisodeError | ConfigError):
-                raise ToolError(str(error.__cause__)) from error
-            raise
         except ValidationError as error:
-            raise ToolError(_told(error)) from error
+            raise ToolError(_told(error), log_level=logging.DEBUG) from error
 
 
 def _told(error: ValidationError) -> str:

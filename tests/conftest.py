@@ -25,6 +25,10 @@ from typing import Self
 import httpx
 import pytest
 
+# Tests train in threads and processes beside each other: OpenMP threads that spin while they wait
+# would slow each other down many times over. It must be set before torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 START_LIMIT_S = 90.0
 STOP_LIMIT_S = 20.0
 HOST = "127.0.0.1"

@@ -147,6 +147,9 @@ class _Keeper:
             ticket.future.set_result(result)
 
     def _ensure_worker(self) -> WorkerProcess:
+        if self._worker is not None and not self._worker.is_alive:
+            _LOG.warning("replacing a worker that died while idle")
+            self._drop_worker()
         if self._worker is None:
             self._worker = WorkerProcess(self._torch_threads)
         return self._worker

@@ -47,6 +47,11 @@ class WorkerProcess:
         """The worker's process id."""
         return self._process.pid
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process still runs."""
+        return self._process.poll() is None
+
     def wait_ready(self, timeout_s: float) -> None:
         """Wait until the worker is warm.
 

@@ -110,7 +110,7 @@ _HARD = Task(
     ),
     difficulty="hard",
     network=NetworkName.DEEPER_CNN,
-    parameter_count=478_522,
+    parameter_count=455_306,
     augmentation=AugmentationKind.OBJECTS,
     images=ImageRequest(DatasetName.CIFAR10, 8_000, 2_000, 2_000, seed=456),
     budget_epochs=60,

@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ml_trainer_env.server.trainer.data import BORDER, TensorData
 from ml_trainer_env.server.trainer.kinds import AugmentationKind
 
-__all__ = ["augment"]
+__all__ = ["augmented"]
 
 ROTATION_DEGREES = 15.0
 DIGIT_SHIFT_PIXELS = 3.0
@@ -23,19 +24,12 @@ FLIP_PROBABILITY = 0.5
 COLOUR = 0.25
 
 
-def augment(
-    kind: AugmentationKind,
-    images: Tensor,
-    black: Tensor,
-    strength: float,
-    source: torch.Generator,
-) -> Tensor:
-    """Transform each image at random.
+def augmented(data: TensorData, chosen: Tensor, strength: float, source: torch.Generator) -> Tensor:
+    """Some of the training images, each transformed at random.
 
     Args:
-        kind: The family of transforms.
-        images: float32 (N, C, H, W), channels last in memory; left as they are.
-        black: (C,), the value that moves in at the edges.
+        data: The task's images, and which family of transforms suits them.
+        chosen: int64 (N,), indices of training images.
         strength: 0 to 1.
         source: Where the randomness comes from.
 
@@ -43,16 +37,15 @@ def augment(
         float32 (N, C, H, W), channels last in memory.
     """
     if strength == 0.0:
-        return images
-    if kind is AugmentationKind.DIGITS:
-        return _turned(images, black, strength, source)
-    # As (N, H, W, C), which is how they lie in memory, so that plain operations keep that order.
-    pixels = images.permute(0, 2, 3, 1)
-    if kind is AugmentationKind.CLOTHES:
-        pixels = _shifted(pixels, black, round(CLOTHES_SHIFT_PIXELS * strength), source)
+        return data.train_images[chosen]
+    if data.augmentation is AugmentationKind.DIGITS:
+        return _turned(data.train_images[chosen], data.black, strength, source)
+    # As (N, H, W, C), which is how images lie in memory, so that plain operations keep that order.
+    if data.augmentation is AugmentationKind.CLOTHES:
+        pixels = _cropped(data, chosen, round(CLOTHES_SHIFT_PIXELS * strength), source)
         pixels = _flipped(pixels, strength, source)
     else:
-        pixels = _shifted(pixels, black, round(OBJECT_SHIFT_PIXELS * strength), source)
+        pixels = _cropped(data, chosen, round(OBJECT_SHIFT_PIXELS * strength), source)
         pixels = _coloured(_flipped(pixels, strength, source), strength, source)
     return pixels.permute(0, 3, 1, 2)
 
@@ -87,21 +80,21 @@ def _similarity_grid(cosine: Tensor, sine: Tensor, shift: Tensor, side: int) -> 
     return grid
 
 
-def _shifted(images: Tensor, black: Tensor, distance: int, source: torch.Generator) -> Tensor:
-    """Pad (N, H, W, C) by `distance` black pixels on each side and crop back at a random place."""
-    if distance == 0:
-        return images
-    count, height, width, channels = images.shape
-    padded = black.expand(count, height + 2 * distance, width + 2 * distance, channels).contiguous()
-    padded[:, distance:-distance, distance:-distance] = images
-    by_image, by_row, by_column, _ = padded.stride()
-    places = 2 * distance + 1
-    windows = padded.as_strided(
+def _cropped(data: TensorData, chosen: Tensor, distance: int, source: torch.Generator) -> Tensor:
+    """Training images (N, H, W, C) cut out of their black borders, up to `distance` pixels off centre.
+
+    One gather reads each image where it lies in the bordered set and does the shift on the way.
+    """
+    bordered = data.bordered_train_images
+    count, height, width, channels = bordered.shape
+    height, width, places = height - 2 * BORDER, width - 2 * BORDER, 2 * BORDER + 1
+    by_image, by_row, by_column, _ = bordered.stride()
+    windows = bordered.as_strided(
         (count, places, places, height, width * channels),
         (by_image, by_row, by_column, by_row, 1),
     )
-    offsets = torch.randint(0, places, (2, count), generator=source)
-    return windows[torch.arange(count), offsets[0], offsets[1]].view_as(images)
+    offsets = torch.randint(BORDER - distance, BORDER + distance + 1, (2, len(chosen)), generator=source)
+    return windows[chosen, offsets[0], offsets[1]].view(-1, height, width, channels)
 
 
 def _flipped(images: Tensor, strength: float, source: torch.Generator) -> Tensor:
@@ -115,4 +108,4 @@ def _coloured(images: Tensor, strength: float, source: torch.Generator) -> Tenso
     """Give each channel of each image, (N, H, W, C), a random gain and offset: contrast, light, tint."""
     shape = (images.shape[0], 1, 1, images.shape[3])
     gain = 1.0 + _uniform(shape, COLOUR * strength, source)
-    return (images * gain).add_(_uniform(shape, COLOUR * strength, source))
+    return torch.addcmul(_uniform(shape, COLOUR * strength, source), images, gain)

@@ -1,12 +1,19 @@
 """A task's images as the trainer wants them: tensors in memory, normalised once."""
 
+from functools import cached_property
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from ml_trainer_env.server.trainer.images import ImageArrays
 
-__all__ = ["TensorData"]
+__all__ = ["BORDER", "TensorData"]
+
+BORDER = 4
+"""Black pixels around each image of `bordered_train_images`: as far as any shift goes."""
+
+_TRAIN_SAMPLE = 1_000
 
 
 class TensorData:
@@ -15,8 +22,7 @@ class TensorData:
     Pixels are standardised by the mean and deviation of the training images, a pair a channel.
 
     Attributes:
-        train_sample: How many leading training images the train accuracy is measured on:
-            as many as there are validation images, so that the two are alike in noise.
+        train_sample: On how many leading training images the train accuracy is measured.
     """
 
     def __init__(self, arrays: ImageArrays) -> None:
@@ -31,7 +37,16 @@ class TensorData:
         self.validation_labels = torch.from_numpy(arrays.validation_labels.astype(np.int64))
         self.test_images = self._standardised(_nhwc(arrays.test_images))
         self.test_labels = torch.from_numpy(arrays.test_labels.astype(np.int64))
-        self.train_sample = min(len(self.train_labels), len(self.validation_labels))
+        self.train_sample = min(len(self.train_labels), _TRAIN_SAMPLE)
+
+    @cached_property
+    def bordered_train_images(self) -> Tensor:
+        """The training images, (N, H + 8, W + 8, C) with a black border, for cutting shifted ones out."""
+        images = self.train_images.permute(0, 2, 3, 1)
+        count, height, width, channels = images.shape
+        bordered = self.black.expand(count, height + 2 * BORDER, width + 2 * BORDER, channels).contiguous()
+        bordered[:, BORDER:-BORDER, BORDER:-BORDER] = images
+        return bordered
 
     @property
     def black(self) -> Tensor:

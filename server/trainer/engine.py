@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ml_trainer_env.server.trainer.augmentation import augment
+from ml_trainer_env.server.trainer.augmentation import augmented
 from ml_trainer_env.server.trainer.config import TrainingConfig
 from ml_trainer_env.server.trainer.data import TensorData
 from ml_trainer_env.server.trainer.metrics import EpochMetrics
@@ -106,8 +106,7 @@ def _batches(state: TrainingState, config: TrainingConfig, data: TensorData) -> 
     strength = config.augmentation_strength if config.augmentation else 0.0
     order = torch.randperm(len(data.train_labels), generator=shuffling)
     for chosen in order.split(_GATHERED_TOGETHER):
-        images, labels = data.train_images[chosen], data.train_labels[chosen]
-        images = augment(data.augmentation, images, data.black, strength, transforming)
+        images, labels = augmented(data, chosen, strength, transforming), data.train_labels[chosen]
         yield from zip(images.split(config.batch_size), labels.split(config.batch_size), strict=True)
 
 

@@ -11,8 +11,8 @@ class EpochMetrics:
 
     Attributes:
         train_loss: Mean loss of the batches as they were trained on, augmented and dropped out.
-        train_accuracy: On clean training images after the epoch, in evaluation mode, as
-            many as there are validation images: so augmentation cannot hide overfitting.
+        train_accuracy: On 1,000 clean training images after the epoch, in evaluation mode: so
+            augmentation cannot hide overfitting.
         val_loss: Mean loss on the validation images.
         val_accuracy: Share of the validation images classified right.
         learning_rate: The rate the epoch ran at.

@@ -71,12 +71,12 @@ def _deeper_cnn(dropout: nn.Module) -> nn.Module:
     return nn.Sequential(
         *_normalised(nn.Conv2d(3, 16, 3, stride=2, padding=1, bias=False)),
         *_normalised(nn.Conv2d(16, 32, 3, padding=1, bias=False), nn.MaxPool2d(2)),
-        *_normalised(nn.Conv2d(32, 96, 3, padding=1, bias=False), nn.MaxPool2d(2)),
+        *_normalised(nn.Conv2d(32, 48, 3, padding=1, bias=False), nn.MaxPool2d(2)),
         nn.Flatten(),
-        nn.Linear(96 * 4 * 4, 288),
+        nn.Linear(48 * 4 * 4, 560),
         nn.ReLU(),
         dropout,
-        nn.Linear(288, CLASSES),
+        nn.Linear(560, CLASSES),
     )
 
 
