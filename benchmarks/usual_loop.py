@@ -53,9 +53,12 @@ class UsualLoop:
         state: Where to start.
         data: The images.
         augment: Whether to transform the training images.
+        anneal_epochs: Epochs over which the rate goes to zero along a cosine, None for a constant rate.
     """
 
-    def __init__(self, state: TrainingState, data: ImageArrays, augment: bool) -> None:
+    def __init__(
+        self, state: TrainingState, data: ImageArrays, augment: bool, anneal_epochs: int | None = None
+    ) -> None:
         pixels = data.train_images.reshape(-1, data.train_images.shape[3] if data.train_images.ndim == 4 else 1) / 255.0
         last: list[Callable[..., object]] = [
             transforms.ToTensor(),
@@ -68,6 +71,9 @@ class UsualLoop:
         self._validation = DataLoader(validation, batch_size=BATCH_SIZE)
         self._network: nn.Module = build_network(state.network, state.weights).to(memory_format=torch.contiguous_format)
         self._optimizer = torch.optim.Adam(self._network.parameters(), lr=0.001)
+        self._schedule = (
+            torch.optim.lr_scheduler.CosineAnnealingLR(self._optimizer, anneal_epochs) if anneal_epochs else None
+        )
 
     def epoch(self) -> float:
         """Train for an epoch and return the validation accuracy."""
@@ -81,6 +87,8 @@ class UsualLoop:
             self._optimizer.step()
             total_loss += loss.item() * len(labels)
             correct += (logits.argmax(1) == labels).sum().item()
+        if self._schedule is not None:
+            self._schedule.step()
         return self._accuracy()
 
     def _accuracy(self) -> float:

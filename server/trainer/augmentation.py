@@ -21,7 +21,7 @@ DIGIT_SCALE = 0.15
 CLOTHES_SHIFT_PIXELS = 3
 OBJECT_SHIFT_PIXELS = 4
 FLIP_PROBABILITY = 0.5
-COLOUR = 0.25
+COLOUR = 0.15
 
 
 def augmented(data: TensorData, chosen: Tensor, strength: float, source: torch.Generator) -> Tensor:
