@@ -49,7 +49,7 @@ FROM python:${PYTHON_VERSION}-slim-bookworm
 LABEL org.opencontainers.image.title="ML Training Optimizer" \
       org.opencontainers.image.description="An OpenEnv environment in which AI agents learn to train real PyTorch models on a budget" \
       org.opencontainers.image.licenses="MIT" \
-      org.opencontainers.image.version="0.1.0"
+      org.opencontainers.image.version="0.2.0"
 
 COPY --from=builder /opt/venv /opt/venv
 COPY --from=builder /data /data

@@ -50,6 +50,7 @@ class MLTrainerEnv(MCPToolClient):
         reward: Reward of the last call, 0.0 before the first.
         done: Whether the episode is over.
         step_count: Tool calls made in this episode.
+        episode_id: The episode of the last reset, None before the first.
     """
 
     def __init__(self, base_url: str, *, message_timeout_s: float = MESSAGE_TIMEOUT_S, **options: Any) -> None:
@@ -59,6 +60,7 @@ class MLTrainerEnv(MCPToolClient):
         self.reward = 0.0
         self.done = False
         self.step_count = 0
+        self.episode_id: str | None = None
 
     def list_tools(self, use_cache: bool = True) -> Any:
         """The tools with their schemas: a list of `openenv.core.env_server.mcp_types.Tool`."""
@@ -87,6 +89,22 @@ class MLTrainerEnv(MCPToolClient):
             ConnectionError: The server cannot be reached.
         """
         return self._dispatch(lambda: self._call_tool_async(name, arguments))
+
+    def resume(self, episode_id: str | None = None) -> Any:
+        """Go on with an episode after a lost connection or a restart of the server; connects anew if need be.
+
+        Args:
+            episode_id: Which episode; the one of this session's last reset if None.
+
+        Returns:
+            As `reset`. The observation's `last_call` is the last call that counted, with its reply: whoever
+            lost a reply finds it there.
+
+        Raises:
+            RuntimeError: The server does not know the episode.
+            ConnectionError: The server cannot be reached.
+        """
+        return self._dispatch(lambda: self._reset_async(episode_id=episode_id or self.episode_id, resume=True))
 
     def sync(self) -> SyncEnvClient[Any, Any, Any]:
         """The same client for synchronous code."""
@@ -121,14 +139,19 @@ class MLTrainerEnv(MCPToolClient):
 
     async def _reset_async(self, **options: Any) -> StepResult[Observation]:
         result = await super()._reset_async(**options)
-        self.reward, self.done, self.step_count = 0.0, False, 0
+        self.reward, self.done = 0.0, result.done
+        self.step_count = int((result.metadata or {}).get("step_count", 0))
+        if isinstance(result.observation, ResetObservation):
+            self.episode_id = result.observation.episode_id
         return result
 
     def _parse_result(self, payload: dict[str, Any]) -> StepResult[Observation]:
         observed = payload.get("observation", {})
         if "task" in observed:
             observation = ResetObservation.model_validate({**observed, "reward": payload.get("reward")})
-            return StepResult(observation=observation, reward=payload.get("reward"), done=False)
+            done = bool(payload.get("done"))
+            metadata = payload.get("metadata")
+            return StepResult(observation=observation, reward=payload.get("reward"), done=done, metadata=metadata)
         result = super()._parse_result(payload)
         if isinstance(result.observation, CallToolObservation):
             self.reward = float(result.reward or 0.0)

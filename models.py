@@ -74,13 +74,19 @@ class TaskDescription(BaseModel):
 
 
 class ResetObservation(Observation):
-    """The reply to a reset: the task, and a run that has not begun."""
+    """The reply to a reset: the task, and where the run stands: at its beginning, unless it is resumed or forked."""
 
     episode_id: str
     seed: int = Field(ge=0, description="Fixes initial weights, shuffling, augmentation and dropout")
     rubric: str = Field(description="v1 or v2")
     task: TaskDescription
     status: TrainingStatus
+    configuration: dict[str, Any] = Field(default_factory=dict, description="The settings of the next epoch")
+    resumed: bool = Field(default=False, description="Whether the episode was begun in another session")
+    forked_from: str | None = Field(default=None, description="The episode and place it was forked from")
+    last_call: dict[str, Any] | None = Field(
+        default=None, description="The last call written down: tool_name, arguments, reply or error"
+    )
 
 
 class MLTrainerState(State):
@@ -95,3 +101,4 @@ class MLTrainerState(State):
     done: bool = False
     status: TrainingStatus | None = None
     configuration: dict[str, Any] | None = None
+    weights_hash: str | None = None

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ml_trainer_env.server.datasets import DataSettings, load_images
 from ml_trainer_env.server.episodes.episode import Episode, TimeLimits
+from ml_trainer_env.server.episodes.training import LiveTrainer
 from ml_trainer_env.server.executors.in_process import InProcessExecutor
 from ml_trainer_env.server.tasks.definitions import TASKS
 from ml_trainer_env.server.tasks.grading import RubricVersion
@@ -33,7 +34,7 @@ async def main() -> None:
                 images=images,
                 seed=task.seed,
                 rubric=rubric,
-                executor=executor,
+                trainer=LiveTrainer(executor, {}),
                 limits=TimeLimits(),
             )
             trained, submitted = await episode.run_epochs(1), await episode.submit()

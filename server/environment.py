@@ -1,68 +1,43 @@
 """The OpenEnv environment: between OpenEnv's sessions and an episode."""
 
 import asyncio
-import logging
-import uuid
-from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Coroutine
+from contextlib import nullcontext
+from dataclasses import asdict
 from typing import Any, TypeVar
 
-from fastmcp.exceptions import ToolError
+from fastmcp import Client
 from openenv.core.env_server.mcp_environment import MCPEnvironment
 from openenv.core.env_server.mcp_types import CallToolAction, CallToolObservation
 from openenv.core.env_server.types import Action, EnvironmentMetadata, Observation
 from openenv.core.utils import run_async_safely
 
-from ml_trainer_env.models import DatasetDescription, MLTrainerState, ResetObservation, TaskDescription
-from ml_trainer_env.server.datasets import DataSettings, TaskImages, load_images
-from ml_trainer_env.server.episodes.episode import Episode, TimeLimits
-from ml_trainer_env.server.episodes.errors import EpisodeError
+from ml_trainer_env.models import MLTrainerState, ResetObservation
+from ml_trainer_env.server.connection import current_connection
+from ml_trainer_env.server.descriptions import reset_observation, task_rows
+from ml_trainer_env.server.episodes.book import EpisodeBook, EpisodeRequest
+from ml_trainer_env.server.episodes.errors import ResetError
 from ml_trainer_env.server.episodes.observation import Reply, training_status
-from ml_trainer_env.server.executors.contract import Executor
-from ml_trainer_env.server.tasks.definitions import TASKS, Task, UnknownTaskError, find_task
-from ml_trainer_env.server.tasks.grading import RubricVersion
-from ml_trainer_env.server.tools import TOOL_NAMES, build_tool_server
-from ml_trainer_env.server.trainer.errors import ConfigError
-from ml_trainer_env.server.trainer.limits import Limit, check_choice, shown
+from ml_trainer_env.server.episodes.open_episode import OpenEpisode
+from ml_trainer_env.server.tools import build_tool_server, carry_out, mistake
+from ml_trainer_env.server.trainer.limits import shown
 from ml_trainer_env.server.web import episode_page, one_click_actions
 
-__all__ = ["MLTrainerEnvironment", "ResetError", "Services"]
+__all__ = ["MLTrainerEnvironment"]
 
 DESCRIPTION = (
     "Train a real PyTorch model well on a budget of epochs: choose optimizer, learning rate, schedule and "
     "regularisation, watch the curves, change course, and submit."
 )
-VERSION = "0.1.0"
+VERSION = "0.2.0"
 
-_SEED = Limit(0, 2**63 - 1, whole=True)
 _STEP_MARGIN_S = 60.0
 """The episode stops a call that runs over its time; OpenEnv's own limit must come later."""
 
 _SPLIT = "train"
-_DEFAULT_TASK = "easy_mnist"
+_RESET_OPTIONS = "task_id, seed, episode_id, rubric, resume, fork_from, split, index"
 
 Result = TypeVar("Result")
-
-
-class ResetError(ValueError):
-    """A reset asks for something there is not. The message says what there is."""
-
-
-@dataclass(frozen=True, slots=True)
-class Services:
-    """What all sessions of a server share.
-
-    Attributes:
-        executor: Where training runs.
-        data: Where images come from.
-        limits: How long training may take.
-        rubric: The rubric of an episode that names none.
-    """
-
-    executor: Executor
-    data: DataSettings
-    limits: TimeLimits
-    rubric: RubricVersion = RubricVersion.V1
 
 
 class MLTrainerEnvironment(MCPEnvironment):
@@ -78,22 +53,24 @@ class MLTrainerEnvironment(MCPEnvironment):
     for divergence, a small penalty for a train-validation gap above 0.08, and the score on
     submission; `rubric.named_rubrics()` lists the parts.
 
-    Start: `reset(task_id, seed, episode_id, rubric)`. End: `submit_model`, 60 calls that change
+    Start: `reset(task_id, seed, episode_id, rubric)`; `reset(episode_id, resume=True)` goes on with an
+    episode, `reset(fork_from)` begins where another stands. End: `submit_model`, 60 calls that change
     something, or five calls after the end of the budget.
 
-    Version history: v0.1.0, first release.
+    Version history: v0.1.0, first release. v0.2.0: episodes are kept, and can be resumed and forked.
 
     Args:
-        services: What all sessions share. Making an environment is cheap: no torch, no images.
+        book: Opens episodes. Making an environment is cheap: no torch, no images.
     """
 
     SUPPORTS_CONCURRENT_SESSIONS = True
 
-    def __init__(self, services: Services) -> None:
-        super().__init__(build_tool_server(self._call, self._count))
-        self._services = services
-        self._episode: Episode | None = None
-        self._step_count = 0
+    def __init__(self, book: EpisodeBook) -> None:
+        server = build_tool_server(self._call, self._refused)
+        super().__init__(server)
+        self.mcp_client = _WatchingClient(server, self._interrupt)
+        self._book = book
+        self._open: OpenEpisode | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     # Reset.
@@ -108,17 +85,22 @@ class MLTrainerEnvironment(MCPEnvironment):
         episode_id: str | None = None,
         task_id: str | None = None,
         rubric: str | None = None,
+        resume: bool | None = None,
+        fork_from: str | None = None,
         split: str | None = None,
         index: int | None = None,
         **unknown: Any,
     ) -> ResetObservation:
-        """Begin an episode.
+        """Begin an episode, or go on with one.
 
         Args:
             seed: Fixes initial weights, shuffling, augmentation and dropout; the task's own if None.
             episode_id: Its name; a new one if None.
             task_id: Which task; `easy_mnist` if None.
             rubric: v1 or v2; the server's default if None.
+            resume: Go on with the episode `episode_id`, after a lost connection or a restart.
+            fork_from: Begin where another episode stands, or stood: `<episode>`, `<episode>@<checkpoint>`
+                or `<episode>@<epoch>`. Its epochs count as spent.
             split: With `index`, another way to name a task: by its place in the task API.
             index: See `split`.
             unknown: Refused, so that a misspelt option does not pass in silence.
@@ -126,54 +108,29 @@ class MLTrainerEnvironment(MCPEnvironment):
         Raises:
             ResetError: An option is unknown or has a value there is not.
             DatasetError: The task's images cannot be had.
+            StoreError: The journal cannot be read or written.
         """
         if unknown:
-            known = "task_id, seed, episode_id, rubric, split, index"
-            raise ResetError(f"unknown reset option {shown(next(iter(unknown)))}; the options are {known}")
-        episode = await self._new_episode(seed, episode_id, self._find(task_id, split, index), rubric)
-        if self._episode is not None:
-            self._episode.close()
+            raise ResetError(f"unknown reset option {shown(next(iter(unknown)))}; the options are {_RESET_OPTIONS}")
+        if split is not None or index is not None:
+            task_id = self._task_at(task_id, split, index)
+        opened = await self._book.open(EpisodeRequest(task_id, seed, episode_id, rubric, resume, fork_from))
+        if self._open is not None:
+            self._open.close()
         self._loop = asyncio.get_running_loop()
-        self._episode = episode
-        self._step_count = 0
-        self.rubric = episode.reward
+        self._open = opened
+        self.rubric = opened.episode.reward
         self._reset_rubric()
-        return _reset_observation(episode)
+        return reset_observation(opened)
 
-    async def _new_episode(self, seed: int | None, episode_id: str | None, task: Task, rubric: str | None) -> Episode:
-        try:
-            chosen_seed = task.seed if seed is None else int(_SEED.check("seed", seed))
-            chosen = self._services.rubric if rubric is None else rubric
-            version = RubricVersion(check_choice("rubric", chosen, tuple(RubricVersion)))
-        except ValueError as error:
-            raise ResetError(str(error)) from error
-        if episode_id is not None and not isinstance(episode_id, str):
-            raise ResetError(f"episode_id must be a text, got {shown(episode_id)}")
-        # Reading or drawing images takes up to seconds: not on the event loop.
-        images = await asyncio.to_thread(load_images, task.images, self._services.data)
-        return Episode(
-            episode_id=episode_id or str(uuid.uuid4()),
-            task=task,
-            images=images,
-            seed=chosen_seed,
-            rubric=version,
-            executor=self._services.executor,
-            limits=self._services.limits,
-        )
-
-    def _find(self, task_id: object, split: object, index: object) -> Task:
-        """The task that a reset names, by its id or by its place in the task API."""
-        if split is None and index is None:
-            try:
-                return find_task(_DEFAULT_TASK if task_id is None else task_id)
-            except UnknownTaskError as error:
-                raise ResetError(str(error)) from error
+    def _task_at(self, task_id: object, split: object, index: object) -> str:
+        """The id of a task that a reset names by its place in the task API."""
         if task_id is not None:
             raise ResetError(f"name a task by task_id or by split and index, not by both: got {shown(task_id)}")
         if split not in {None, _SPLIT} or isinstance(index, bool) or not isinstance(index, int | None):
             raise ResetError(f"split must be {_SPLIT} and index a whole number, got {shown(split)}, {shown(index)}")
         try:
-            return find_task(self.get_task(_SPLIT, index or 0)["id"])
+            return str(self.get_task(_SPLIT, index or 0)["id"])
         except IndexError as error:
             raise ResetError(str(error)) from error
 
@@ -196,27 +153,29 @@ class MLTrainerEnvironment(MCPEnvironment):
         if isinstance(action, CallToolAction):
             # /web steps in another thread; it must come back to the loop that holds the episode.
             self._loop = self._loop or asyncio.get_running_loop()
-        observation = await super().step_async(action, self._services.limits.call_s + _STEP_MARGIN_S)
+        observation = await super().step_async(action, self._book.limits.call_s + _STEP_MARGIN_S)
         if isinstance(observation, CallToolObservation):
             reply = getattr(observation.result, "data", None)
             observation.reward = reply["reward"] if isinstance(reply, dict) else 0.0
-            observation.done = self._episode is not None and self._episode.done
-            observation.metadata = {"step_count": self._step_count}
+            observation.done = self._open is not None and self._open.episode.done
+            observation.metadata = {"step_count": self._open.step_count if self._open else 0}
         return observation
 
     def _step_impl(self, action: Action, timeout_s: float | None = None, **options: Any) -> Observation:
         raise ValueError(f"expected a tool call, got {type(action).__name__}")
 
-    def _count(self) -> None:
-        self._step_count += 1
+    async def _call(self, tool: str, arguments: dict[str, Any]) -> Reply:
+        if self._open is None:
+            raise mistake("there is no episode: call reset first (with resume=true to go on with an earlier one)")
+        return await carry_out(self._open, tool, arguments)
 
-    async def _call(self, act: Callable[[Episode], Awaitable[Reply]]) -> Reply:
-        if self._episode is None:
-            raise _mistake("there is no episode: call reset first (a session that timed out begins anew)")
-        try:
-            return await act(self._episode)
-        except (EpisodeError, ConfigError) as refusal:
-            raise _mistake(str(refusal)) from refusal
+    async def _refused(self, tool: str, arguments: dict[str, Any], message: str) -> None:
+        if self._open is not None:
+            await self._open.refuse(tool, arguments, message)
+
+    def _interrupt(self) -> None:
+        if self._open is not None:
+            self._open.interrupt("the client has gone")
 
     def _run_on_loop(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Run a coroutine from synchronous code, on the loop that the episode lives on if it runs."""
@@ -231,18 +190,19 @@ class MLTrainerEnvironment(MCPEnvironment):
     @property
     def state(self) -> MLTrainerState:
         """The episode's state, without anything held out."""
-        episode = self._episode
-        if episode is None:
-            return MLTrainerState(step_count=self._step_count)
+        if self._open is None:
+            return MLTrainerState(step_count=0)
+        episode = self._open.episode
         return MLTrainerState(
             episode_id=episode.episode_id,
-            step_count=self._step_count,
+            step_count=self._open.step_count,
             task_id=episode.task.id,
             seed=episode.seed,
             rubric=episode.rubric_version,
             done=episode.done,
             status=training_status(episode.history, episode.task.budget_epochs, episode.learning_rate),
             configuration=asdict(episode.config),
+            weights_hash=episode.weights_hash,
         )
 
     def get_metadata(self) -> EnvironmentMetadata:
@@ -250,9 +210,9 @@ class MLTrainerEnvironment(MCPEnvironment):
         return EnvironmentMetadata(name="ml_trainer_env", description=DESCRIPTION, version=VERSION)
 
     def close(self) -> None:
-        """End the session: a call under way stops at its next epoch."""
-        if self._episode is not None:
-            self._episode.close()
+        """End the session: a call under way stops at its next batch. The episode can be resumed."""
+        if self._open is not None:
+            self._open.close()
         super().close()
 
     def list_splits(self) -> list[dict[str, str]]:
@@ -261,7 +221,7 @@ class MLTrainerEnvironment(MCPEnvironment):
 
     def list_tasks(self, split: str) -> list[dict[str, Any]]:
         """The tasks of a split, none for a split there is not."""
-        return [_task_row(index, task) for index, task in enumerate(TASKS.values())] if split == _SPLIT else []
+        return task_rows() if split == _SPLIT else []
 
     def num_tasks(self, split: str) -> int:
         """How many tasks a split has."""
@@ -290,62 +250,27 @@ class MLTrainerEnvironment(MCPEnvironment):
 
     def render_web(self, observation: dict[str, Any]) -> str | None:
         """The episode's curves, for the page at /web."""
-        return episode_page(self._episode) if self._episode is not None else None
+        return episode_page(self._open.episode) if self._open is not None else None
 
     def web_actions(self, observation: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
         """Useful next calls, for the page at /web."""
-        return one_click_actions(self._episode) if self._episode is not None else []
+        return one_click_actions(self._open.episode) if self._open is not None else []
 
 
-def _mistake(message: str) -> ToolError:
-    """What an agent is told of a mistake of its own: not a line for the server's error log."""
-    return ToolError(message, log_level=logging.DEBUG)
+class _WatchingClient(Client[Any]):
+    """The session's own way to its tools. It notices when whoever called has gone away meanwhile.
 
+    Args:
+        server: The session's tools.
+        on_gone: Called then.
+    """
 
-def _reset_observation(episode: Episode) -> ResetObservation:
-    task, images = episode.task, episode.images
-    return ResetObservation(
-        reward=0.0,
-        done=False,
-        episode_id=episode.episode_id,
-        seed=episode.seed,
-        rubric=episode.rubric_version,
-        task=TaskDescription(
-            id=task.id,
-            name=task.name,
-            description=task.description,
-            difficulty=task.difficulty,
-            network=task.network,
-            parameter_count=task.parameter_count,
-            dataset=_dataset_description(task, images),
-            budget_epochs=task.budget_epochs,
-            target_metric=task.target_metric,
-            target_value=task.target_value,
-            tools=list(TOOL_NAMES),
-        ),
-        status=training_status(episode.history, task.budget_epochs, episode.learning_rate),
-    )
+    def __init__(self, server: Any, on_gone: Callable[[], None]) -> None:
+        super().__init__(server)
+        self._on_gone = on_gone
 
-
-def _dataset_description(task: Task, images: TaskImages) -> DatasetDescription:
-    return DatasetDescription(
-        name=task.images.dataset,
-        source=images.source,
-        train_size=len(images.train_labels),
-        validation_size=len(images.validation_labels),
-        test_size=len(images.test_labels),
-        checksum=images.checksum,
-    )
-
-
-def _task_row(index: int, task: Task) -> dict[str, Any]:
-    return {
-        "id": task.id,
-        "index": index,
-        "name": task.name,
-        "description": task.description,
-        "difficulty": task.difficulty,
-        "budget_epochs": task.budget_epochs,
-        "target_metric": task.target_metric,
-        "target_value": task.target_value,
-    }
+    async def call_tool(self, *arguments: Any, **options: Any) -> Any:
+        """Call a tool."""
+        connection = current_connection()
+        with connection.when_gone(self._on_gone) if connection else nullcontext():
+            return await super().call_tool(*arguments, **options)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from ml_trainer_env.server.datasets import DataSettings
+from ml_trainer_env.server.doors import Access, AccessError
 from ml_trainer_env.server.episodes.episode import TimeLimits
 from ml_trainer_env.server.tasks.grading import RubricVersion
 
@@ -35,6 +36,12 @@ class Settings:
         data: Where images come from (ML_TRAINER_DATA_DIR, none; ML_TRAINER_DOWNLOAD, yes;
             ML_TRAINER_DOWNLOAD_TIMEOUT_S, 300). Without a directory nothing is downloaded.
         rubric: The rubric of an episode that names none (ML_TRAINER_RUBRIC; v1).
+        state_dir: Where episodes and models are kept (ML_TRAINER_STATE_DIR; the user's state folder).
+        state_mb: How much the models may come to, in MB (ML_TRAINER_STATE_MB; 4096).
+        cache: Whether an epoch that was trained before is not trained again (ML_TRAINER_CACHE; yes).
+        worker_memory_mb: What a worker may use, in MB (ML_TRAINER_WORKER_MEMORY_MB; 4096).
+        access: Who may come in (ML_TRAINER_TOKEN, none: this machine only; ML_TRAINER_ALLOWED_HOSTS
+            and ML_TRAINER_ALLOWED_ORIGINS, none, separated by commas).
     """
 
     workers: int
@@ -44,6 +51,11 @@ class Settings:
     limits: TimeLimits
     data: DataSettings
     rubric: RubricVersion
+    state_dir: Path | None
+    state_mb: int
+    cache: bool
+    worker_memory_mb: int
+    access: Access
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
@@ -70,6 +82,11 @@ class Settings:
                 download_timeout_s=read.number("DOWNLOAD_TIMEOUT_S", 300.0, least=1.0),
             ),
             rubric=read.rubric("RUBRIC", RubricVersion.V1),
+            state_dir=read.path("STATE_DIR"),
+            state_mb=read.whole("STATE_MB", 4096),
+            cache=read.flag("CACHE", True),
+            worker_memory_mb=read.whole("WORKER_MEMORY_MB", 4096),
+            access=read.access(),
         )
 
 
@@ -110,6 +127,15 @@ class _Reader:
         if text and text not in set(RubricVersion):
             raise SettingsError(f"ML_TRAINER_{name} must be one of {', '.join(RubricVersion)}, got {text!r}")
         return RubricVersion(text) if text else default
+
+    def access(self) -> Access:
+        try:
+            return Access.of(self._text("TOKEN"), self._list("ALLOWED_HOSTS"), self._list("ALLOWED_ORIGINS"))
+        except AccessError as error:
+            raise SettingsError(str(error)) from None
+
+    def _list(self, name: str) -> list[str]:
+        return [part for part in map(str.strip, self._text(name).split(",")) if part]
 
     def _text(self, name: str) -> str:
         return self._environment.get(f"ML_TRAINER_{name}", "").strip()

@@ -6,34 +6,42 @@ however the call came in.
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Annotated, Any
 
 from fastmcp import FastMCP
-from fastmcp.exceptions import ToolError, ValidationError
+from fastmcp.exceptions import NotFoundError, ToolError, ValidationError
 from fastmcp.server.middleware import Middleware
 from fastmcp.tools import Tool
+from fastmcp.utilities.types import NotSet
+from mcp.types import ToolAnnotations
 from pydantic import ValidationError as PydanticValidationError
 from pydantic import WithJsonSchema
 
-from ml_trainer_env.server.episodes.episode import NUM_EPOCHS, Episode
+from ml_trainer_env.server.episodes.calls import TOOL_NAMES
+from ml_trainer_env.server.episodes.episode import NUM_EPOCHS
+from ml_trainer_env.server.episodes.errors import EpisodeError
 from ml_trainer_env.server.episodes.observation import Reply
+from ml_trainer_env.server.episodes.open_episode import OpenEpisode
+from ml_trainer_env.server.progress import report_progress
 from ml_trainer_env.server.trainer.config import LIMITS, OptimizerKind
+from ml_trainer_env.server.trainer.errors import ConfigError
 from ml_trainer_env.server.trainer.limits import Limit, shown
 from ml_trainer_env.server.trainer.schedules import LrSchedule
 
-__all__ = ["TOOL_NAMES", "build_tool_server"]
-
-TOOL_NAMES = (
-    "configure_training",
-    "run_epochs",
-    "adjust_learning_rate",
-    "toggle_augmentation",
-    "get_training_status",
-    "submit_model",
-    "save_checkpoint",
-    "restore_checkpoint",
-    "list_checkpoints",
-)
+__all__ = [
+    "TOOL_NAMES",
+    "Boundary",
+    "Refused",
+    "ToolCall",
+    "build_tool_server",
+    "carry_out",
+    "changes",
+    "episode_tools",
+    "looks",
+    "mistake",
+    "without_null_defaults",
+]
 
 
 def _number(limit: Limit, description: str) -> WithJsonSchema:
@@ -66,24 +74,104 @@ _Enabled = Annotated[Any, _flag("On or off")]
 _NAME_SCHEMA = {"type": "string", "minLength": 1, "maxLength": 64, "description": "Letters, digits, . _ -"}
 _Name = Annotated[Any, WithJsonSchema(_NAME_SCHEMA)]
 
-EpisodeCall = Callable[[Callable[[Episode], Awaitable[Reply]]], Awaitable[Reply]]
-"""Runs a function of the session's episode; raises if there is none yet."""
+ToolCall = Callable[[str, dict[str, Any]], Awaitable[Reply]]
+"""Carries out a call: the tool's name, and the arguments it was given."""
+
+Refused = Callable[[str, dict[str, Any], str], Awaitable[None]]
+"""Told of a call that got no further: the tool's name, its arguments, and what was wrong with them."""
 
 
-def build_tool_server(call: EpisodeCall, on_call: Callable[[], None]) -> FastMCP:
+Schemas = Mapping[str, dict[str, Any]]
+"""JSON schemas by tool."""
+
+
+def build_tool_server(call: ToolCall, refused: Refused) -> FastMCP:
     """A tool server for one session.
 
     Args:
-        call: Gives a tool its episode.
-        on_call: Told of every call, before anything is checked.
+        call: Carries out calls.
+        refused: Told of calls with parameters that there are not.
     """
-    server: FastMCP = FastMCP("ml_trainer_env", middleware=[_Boundary(on_call)])
-    for function in _functions(call):
-        server.add_tool(_without_null_defaults(Tool.from_function(function)))
+    server: FastMCP = FastMCP("ml_trainer_env", middleware=[Boundary(refused)])
+    for tool in episode_tools(call):
+        server.add_tool(tool)
     return server
 
 
-def _functions(call: EpisodeCall) -> tuple[Callable[..., Awaitable[Reply]], ...]:
+def episode_tools(call: ToolCall, output_schemas: Schemas = MappingProxyType({})) -> list[Tool]:
+    """The nine tools of an episode.
+
+    Args:
+        call: Carries out calls.
+        output_schemas: What replies look like, by tool. Where none is given, a reply is any object: then
+            FastMCP's clients hand it over as a dict.
+    """
+    return [
+        without_null_defaults(
+            Tool.from_function(
+                function,
+                annotations=_ANNOTATIONS[function.__name__],
+                output_schema=output_schemas.get(function.__name__, NotSet),
+            )
+        )
+        for function in _functions(call)
+    ]
+
+
+async def carry_out(played: OpenEpisode, tool: str, arguments: dict[str, Any]) -> Reply:
+    """Carry out the call that is being worked on, and tell its client of progress.
+
+    Raises:
+        ToolError: It was refused, or failed.
+    """
+    try:
+        async with report_progress() as tell:
+            return await played.call(tool, arguments, tell)
+    except (EpisodeError, ConfigError) as refusal:
+        raise mistake(str(refusal)) from refusal
+
+
+def mistake(message: str) -> ToolError:
+    """What an agent is told of a mistake of its own: not a line for the server's error log."""
+    return ToolError(message, log_level=logging.DEBUG)
+
+
+def looks(title: str) -> ToolAnnotations:
+    """What clients are told of a tool that changes nothing."""
+    return ToolAnnotations(title=title, readOnlyHint=True, idempotentHint=True, openWorldHint=False)
+
+
+def changes(title: str, *, destroys: bool = False, again_is_the_same: bool = False) -> ToolAnnotations:
+    """What clients are told of a tool that changes something.
+
+    Args:
+        title: Its name for people.
+        destroys: Whether something can be lost by it.
+        again_is_the_same: Whether the same call once more leaves everything as it is.
+    """
+    return ToolAnnotations(
+        title=title,
+        readOnlyHint=False,
+        destructiveHint=destroys,
+        idempotentHint=again_is_the_same,
+        openWorldHint=False,
+    )
+
+
+_ANNOTATIONS: Mapping[str, ToolAnnotations] = {
+    "configure_training": changes("Configure training", destroys=True),
+    "run_epochs": changes("Run epochs"),
+    "adjust_learning_rate": changes("Adjust the learning rate", again_is_the_same=True),
+    "toggle_augmentation": changes("Toggle augmentation", again_is_the_same=True),
+    "get_training_status": looks("Training status"),
+    "submit_model": changes("Submit the model", destroys=True, again_is_the_same=True),
+    "save_checkpoint": changes("Save a checkpoint", destroys=True, again_is_the_same=True),
+    "restore_checkpoint": changes("Restore a checkpoint", destroys=True, again_is_the_same=True),
+    "list_checkpoints": looks("Checkpoints"),
+}
+
+
+def _functions(call: ToolCall) -> tuple[Callable[..., Awaitable[Reply]], ...]:
     async def configure_training(
         optimizer: _Optimizer = None,
         learning_rate: _LearningRate = None,
@@ -101,7 +189,7 @@ def _functions(call: EpisodeCall) -> tuple[Callable[..., Awaitable[Reply]], ...]
         Weights are kept, and momentum too unless the optimizer changes. A new learning rate or
         schedule spans the epochs left. reinitialize=true starts again from fresh weights.
         """
-        changes = {
+        given = {
             "optimizer": optimizer,
             "learning_rate": learning_rate,
             "batch_size": batch_size,
@@ -111,41 +199,41 @@ def _functions(call: EpisodeCall) -> tuple[Callable[..., Awaitable[Reply]], ...]
             "warmup_epochs": warmup_epochs,
             "augmentation": augmentation,
             "augmentation_strength": augmentation_strength,
+            "reinitialize": None if reinitialize is False else reinitialize,
         }
-        fresh = False if reinitialize is None else reinitialize
-        return await call(lambda episode: episode.configure(_given(changes), fresh))
+        return await call("configure_training", _given(given))
 
     async def run_epochs(num_epochs: _NumEpochs) -> dict[str, Any]:
         """Train for some epochs. Stops early at the end of the budget or if training diverges."""
-        return await call(lambda episode: episode.run_epochs(num_epochs))
+        return await call("run_epochs", {"num_epochs": num_epochs})
 
     async def adjust_learning_rate(new_lr: _NewRate) -> dict[str, Any]:
         """Set the learning rate from now on; the schedule continues from it."""
-        return await call(lambda episode: episode.adjust_learning_rate(new_lr))
+        return await call("adjust_learning_rate", {"new_lr": new_lr})
 
     async def toggle_augmentation(enabled: _Enabled, strength: _Strength = None) -> dict[str, Any]:
         """Switch random transforms of the training images on or off, from the next epoch on."""
-        return await call(lambda episode: episode.toggle_augmentation(enabled, strength))
+        return await call("toggle_augmentation", _given({"enabled": enabled, "strength": strength}))
 
     async def get_training_status() -> dict[str, Any]:
         """Tell where training stands and how it is configured. Free: changes and pays nothing."""
-        return await call(lambda episode: episode.status())
+        return await call("get_training_status", {})
 
     async def submit_model() -> dict[str, Any]:
         """Submit the run for grading. Ends the episode and pays the score."""
-        return await call(lambda episode: episode.submit())
+        return await call("submit_model", {})
 
     async def save_checkpoint(name: _Name) -> dict[str, Any]:
         """Keep the present weights and optimizer under a name."""
-        return await call(lambda episode: episode.save_checkpoint(name))
+        return await call("save_checkpoint", {"name": name})
 
     async def restore_checkpoint(name: _Name) -> dict[str, Any]:
         """Bring back weights and optimizer kept under a name. Budget stays spent."""
-        return await call(lambda episode: episode.restore_checkpoint(name))
+        return await call("restore_checkpoint", {"name": name})
 
     async def list_checkpoints() -> dict[str, Any]:
         """List the checkpoints kept, with the epoch and validation accuracy of each."""
-        return await call(lambda episode: episode.list_checkpoints())
+        return await call("list_checkpoints", {})
 
     return (
         configure_training,
@@ -160,22 +248,23 @@ def _functions(call: EpisodeCall) -> tuple[Callable[..., Awaitable[Reply]], ...]
     )
 
 
-class _Boundary(Middleware):
-    """Counts calls, and says in plain words which parameters a call got wrong."""
+class Boundary(Middleware):
+    """Says in plain words which parameters a call got wrong, and that there is no such tool."""
 
-    def __init__(self, on_call: Callable[[], None]) -> None:
-        self._on_call = on_call
+    def __init__(self, refused: Refused) -> None:
+        self._refused = refused
 
     async def on_call_tool(self, context: Any, call_next: Any) -> Any:
         """Pass a call on."""
-        self._on_call()
         try:
             return await call_next(context)
-        except ValidationError as error:
-            raise ToolError(_told(error), log_level=logging.DEBUG) from error
+        except (ValidationError, NotFoundError) as error:
+            message = _told(error)
+            await self._refused(context.message.name, context.message.arguments or {}, message)
+            raise mistake(message) from error
 
 
-def _told(error: ValidationError) -> str:
+def _told(error: Exception) -> str:
     """What is wrong with a call's arguments, without pydantic's prose."""
     cause = error.__cause__
     if not isinstance(cause, PydanticValidationError):
@@ -190,7 +279,7 @@ def _given(changes: Mapping[str, object]) -> dict[str, object]:
     return {name: value for name, value in changes.items() if value is not None}
 
 
-def _without_null_defaults(tool: Tool) -> Tool:
+def without_null_defaults(tool: Tool) -> Tool:
     """Null is how a tool sees a parameter left out; its schema need not offer it."""
     for parameter in tool.parameters.get("properties", {}).values():
         if "default" in parameter and parameter["default"] is None:

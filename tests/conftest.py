@@ -7,7 +7,8 @@
             httpx.get(f"{server.url}/health")
 
 Servers take their settings from the test alone: `ML_TRAINER_*` variables of whoever runs the tests,
-and API keys, do not reach them, and they download nothing.
+and API keys, do not reach them, and they download nothing. Each keeps its episodes in a folder of its own,
+and trains every epoch: with `ML_TRAINER_CACHE="yes"`, what is compared might be one result seen twice.
 """
 
 import os
@@ -114,7 +115,7 @@ def _start(folder: Path, variables: dict[str, str]) -> LiveServer:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=_environment(variables),
+            env=_environment({"ML_TRAINER_STATE_DIR": str(folder / "state"), **variables}),
             start_new_session=True,
         )
     server = LiveServer(f"http://{HOST}:{port}", log_path, process)
@@ -141,7 +142,7 @@ def _environment(variables: dict[str, str]) -> dict[str, str]:
     own = {
         name: value for name, value in os.environ.items() if not name.startswith("ML_TRAINER_") and name not in _SECRETS
     }
-    return {**own, "ML_TRAINER_DOWNLOAD": "false", "OMP_WAIT_POLICY": "passive", **variables}
+    return {**own, "ML_TRAINER_DOWNLOAD": "no", "ML_TRAINER_CACHE": "no", "OMP_WAIT_POLICY": "passive", **variables}
 
 
 def _free_port() -> int:

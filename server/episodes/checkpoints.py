@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass
 
 from ml_trainer_env.server.episodes.errors import EpisodeError
+from ml_trainer_env.server.episodes.models import Model
 from ml_trainer_env.server.trainer.limits import shown
-from ml_trainer_env.server.trainer.state import TrainingState
 
 __all__ = ["Checkpoint", "Checkpoints", "check_name"]
 
@@ -18,12 +18,12 @@ class Checkpoint:
     """A model worth coming back to.
 
     Attributes:
-        state: Weights, optimizer and place in the schedule.
+        model: Weights, optimizer and place in the schedule.
         epoch: Epochs the episode had run when it was saved.
         val_accuracy: Validation accuracy at that epoch.
     """
 
-    state: TrainingState
+    model: Model
     epoch: int
     val_accuracy: float
 
@@ -56,6 +56,10 @@ class Checkpoints:
         if name not in self._kept:
             raise EpisodeError(f"there is no checkpoint {shown(name)}; there are: {self._names()}")
         return self._kept[name]
+
+    def keys(self) -> list[str]:
+        """Keys of the models kept."""
+        return [kept.model.key for kept in self._kept.values()]
 
     def listing(self) -> list[dict[str, object]]:
         """Name, epoch and validation accuracy of each, oldest first."""

@@ -1,32 +1,35 @@
 """The episode: the rules of the game, in one class.
 
 It owns the budget, the model and the rewards of one agent's attempt at one task. It trains through
-an executor and knows nothing of HTTP, MCP or OpenEnv's sessions. All calls must come from one event
-loop; those that change something wait for each other.
+a trainer and knows nothing of journals, HTTP, MCP or OpenEnv's sessions. What it does follows from
+its calls alone, so the same calls with the same epochs give the same episode. Calls that change
+something must come one at a time: see `session.py`.
 """
 
 import asyncio
 import logging
-import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
 
 from ml_trainer_env.server.datasets import TaskImages
 from ml_trainer_env.server.episodes.checkpoints import Checkpoint, Checkpoints, check_name
 from ml_trainer_env.server.episodes.errors import EpisodeError
 from ml_trainer_env.server.episodes.history import History, Standing
+from ml_trainer_env.server.episodes.models import TrainedEpoch
 from ml_trainer_env.server.episodes.observation import Reply, epoch_rows, training_status
 from ml_trainer_env.server.episodes.rewards import Transition, episode_reward
-from ml_trainer_env.server.executors.contract import EpochJob, Executor, ExecutorError, HeldOutJob
+from ml_trainer_env.server.episodes.training import Recipe, Trainer
+from ml_trainer_env.server.executors.contract import ExecutorError
 from ml_trainer_env.server.tasks.definitions import Task
 from ml_trainer_env.server.tasks.grading import Grade, RubricVersion
 from ml_trainer_env.server.trainer.config import LIMITS, TrainingConfig
 from ml_trainer_env.server.trainer.images import ImageArrays
 from ml_trainer_env.server.trainer.limits import Limit, check_flag
 from ml_trainer_env.server.trainer.schedules import LearningRatePlan
-from ml_trainer_env.server.trainer.state import FreshState, TrainingState
+from ml_trainer_env.server.trainer.state import FreshState
 
-__all__ = ["MAX_CHANGES", "NUM_EPOCHS", "Episode", "TimeLimits"]
+__all__ = ["MAX_CHANGES", "NUM_EPOCHS", "Episode", "OnProgress", "Progress", "TimeLimits", "ignore_progress"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -40,6 +43,32 @@ CALLS_AFTER_BUDGET = 5
 """Calls after the end of the budget; the last one submits."""
 
 _SCHEDULE_SETTINGS = frozenset({"learning_rate", "lr_schedule", "warmup_epochs"})
+
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a call to `run_epochs` has come.
+
+    Attributes:
+        epochs: Epochs it has run.
+        total: Epochs it will run.
+        message: In words.
+    """
+
+    epochs: int
+    total: int
+    message: str
+
+
+OnProgress = Callable[[Progress], None]
+"""Told of progress: after each epoch, and about once a second while waiting for a worker."""
+
+
+def ignore_progress(progress: Progress) -> None:
+    """For callers who do not want to know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +96,8 @@ class Episode:
         images: The task's images.
         seed: Fixes initial weights, shuffling, augmentation and dropout.
         rubric: Which formulas reward and grade.
-        executor: Where training runs.
-        limits: How long it may take.
-        clock: Seconds of a monotonic clock.
+        trainer: Gives it its epochs.
+        limits: How long a call may take.
 
     Raises (every method an agent may call):
         EpisodeError: The call was refused and changed nothing; or training failed on the way, and
@@ -85,9 +113,8 @@ class Episode:
         images: TaskImages,
         seed: int,
         rubric: RubricVersion,
-        executor: Executor,
+        trainer: Trainer,
         limits: TimeLimits,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.episode_id = episode_id
         self.task = task
@@ -100,18 +127,17 @@ class Episode:
         self.grade: Grade | None = None
         self.test_accuracy: float | None = None
         self._data = _arrays(task, images)
-        self._executor = executor
+        self.trainer = trainer
         self._limits = limits
-        self._clock = clock
-        self._state: TrainingState | FreshState = FreshState(task.network, seed)
+        self._model = trainer.fresh(FreshState(task.network, seed))
         self._plan = self._fresh_plan(self.config)
         self._checkpoints = Checkpoints()
         self._paid = Standing()
         self._changes = 0
         self._calls_after_budget = 0
-        self._closed = False
         self._settled = False
-        self._turn = asyncio.Lock()
+        self._training: asyncio.Future[Any] | None = None
+        self._interruption: str | None = None
 
     @property
     def done(self) -> bool:
@@ -126,11 +152,28 @@ class Episode:
     @property
     def learning_rate(self) -> float:
         """The rate of the next epoch."""
-        return self._plan.rate_at(self._state.epoch)
+        return self._plan.rate_at(self._model.epoch)
 
-    def close(self) -> None:
-        """Stop: a call under way ends at its next epoch."""
-        self._closed = True
+    @property
+    def weights_hash(self) -> str | None:
+        """SHA-256 of the model's weights, None before it has been trained."""
+        return self._model.weights_hash
+
+    @property
+    def needed_keys(self) -> list[str]:
+        """Keys of the models that it may go on from."""
+        return [self._model.key, *self._checkpoints.keys()]
+
+    @property
+    def counts_every_call(self) -> bool:
+        """Whether the budget is used up, so that even a look brings the end nearer."""
+        return not self.done and self.remaining_epochs <= 0
+
+    def interrupt(self, reason: str) -> None:
+        """Stop the training under way at its next batch: that call fails, and its epochs stay spent."""
+        if self._training is not None:
+            self._interruption = self._interruption or reason
+            self._training.cancel()
 
     # What an agent may call.
 
@@ -149,7 +192,7 @@ class Episode:
             config = self.config.with_changes(changes)
             before, self.config = self.config, config
             if fresh:
-                self._state = FreshState(self.task.network, self.seed, self.history.epochs)
+                self._model = self.trainer.fresh(FreshState(self.task.network, self.seed, self.history.epochs))
                 self.history = self.history.with_new_run()
             if fresh or any(getattr(before, key) != getattr(config, key) for key in _SCHEDULE_SETTINGS):
                 self._plan = self._fresh_plan(config)
@@ -157,11 +200,12 @@ class Episode:
 
         return await self._change(change)
 
-    async def run_epochs(self, num_epochs: object) -> Reply:
+    async def run_epochs(self, num_epochs: object, on_progress: OnProgress = ignore_progress) -> Reply:
         """Train; stops at the end of the budget, at divergence, or when the time is up.
 
         Args:
             num_epochs: How many epochs, 1 to 20.
+            on_progress: Told how far it has come.
         """
         first = self.history.epochs
 
@@ -170,11 +214,12 @@ class Episode:
             first = self.history.epochs
             wanted = min(int(NUM_EPOCHS.check("num_epochs", num_epochs)), self._require_budget())
             self._require_sound("run_epochs")
-            await self._train(wanted)
+            await self._train(wanted, on_progress)
             return self._told_of_training(self.history.epochs - first)
 
         def rows() -> Reply:
-            return {"epochs": epoch_rows(self.history.records[first:])}
+            records = self.history.records[first:]
+            return {"epochs": epoch_rows(records), "from_cache": all(r.trained.from_cache for r in records)}
 
         return await self._change(train, rows, pays=True)
 
@@ -188,7 +233,7 @@ class Episode:
         async def change() -> str:
             rate = LIMITS["learning_rate"].check("new_lr", new_lr)
             self.config = self.config.with_changes({"learning_rate": rate})
-            self._plan = self._plan.with_rate(self._state.epoch, rate)
+            self._plan = self._plan.with_rate(self._model.epoch, rate)
             return f"The learning rate is {rate:g} from now on."
 
         return await self._change(change)
@@ -218,10 +263,10 @@ class Episode:
         async def change() -> str:
             key = check_name(name)
             self._require_sound("save_checkpoint")
-            if self.history.last is None or isinstance(self._state, FreshState):
+            if self.history.last is None or self._model.fresh is not None:
                 raise EpisodeError("there is nothing to save before an epoch has run; call run_epochs first")
             accuracy = self.history.last.metrics.val_accuracy
-            self._checkpoints.save(key, Checkpoint(self._state, self.history.epochs, accuracy))
+            self._checkpoints.save(key, Checkpoint(self._model, self.history.epochs, accuracy))
             return f"Saved checkpoint {key}."
 
         return await self._change(change, self._listing)
@@ -231,7 +276,7 @@ class Episode:
 
         async def change() -> str:
             key = check_name(name)
-            self._state = self._checkpoints.find(key).state
+            self._model = self._checkpoints.find(key).model
             self.history = self.history.with_new_run()
             return f"Restored checkpoint {key}; the budget stays spent."
 
@@ -264,49 +309,78 @@ class Episode:
         extra: Callable[[], Reply] = dict,
         pays: bool = False,
     ) -> Reply:
-        """Do what changes something, in turn: refuse, act, end the episode if its calls are used up."""
-        async with self._turn:
-            self._require_open()
-            if self._is_last_call_after_budget():
-                return await self._end("The budget is used up: the model was submitted by itself.")
-            message = await act()
-            self._changes += 1
-            if not self.done and self._changes >= MAX_CHANGES:
-                await self._submit()
-                return self._reply(f"{message} That was call {MAX_CHANGES}: the model was submitted by itself.", extra)
-            return self._reply(message, extra, pays=pays)
+        """Do what changes something: refuse, act, end the episode if its calls are used up."""
+        self._require_open()
+        if self._is_last_call_after_budget():
+            return await self._end("The budget is used up: the model was submitted by itself.")
+        message = await act()
+        self._changes += 1
+        if not self.done and self._changes >= MAX_CHANGES:
+            await self._submit()
+            return self._reply(f"{message} That was call {MAX_CHANGES}: the model was submitted by itself.", extra)
+        return self._reply(message, extra, pays=pays)
 
     async def _look(self, message: str, extra: Callable[[], Reply]) -> Reply:
-        """Answer a question. It waits for nothing, unless it is the call that ends the episode."""
+        """Answer a question."""
         if not self.done and self._is_last_call_after_budget():
-            async with self._turn:
-                if not self.done:
-                    return await self._end("The budget is used up: the model was submitted by itself.")
+            return await self._end("The budget is used up: the model was submitted by itself.")
         return self._reply(message, extra)
 
-    async def _train(self, epochs: int) -> None:
-        deadline = self._clock() + self._limits.call_s
-        done = 0
+    async def _train(self, epochs: int, on_progress: OnProgress) -> None:
+        first = self.history.epochs
         try:
-            while done < epochs and not self.history.is_diverged and not self._closed:
-                await self._train_epoch(deadline)
-                done += 1
-        except (ExecutorError, TimeoutError) as error:
+            async with asyncio.timeout(self._limits.call_s):
+                await self._train_epochs(epochs, on_progress)
+        except (ExecutorError, TimeoutError, _InterruptedError) as error:
             reason = str(error) or f"the call took longer than {self._limits.call_s:g} s"
             raise EpisodeError(
-                f"training failed: {reason}. {done} of {epochs} epochs completed and are spent; the "
-                f"episode goes on from epoch {self.history.epochs}: call run_epochs again"
+                f"training failed: {reason}. {self.history.epochs - first} of {epochs} epochs completed and are "
+                f"spent; the episode goes on from epoch {self.history.epochs}: call run_epochs again"
             ) from error
+        finally:
+            self._model = await self.trainer.keep(self._model)
 
-    async def _train_epoch(self, deadline: float) -> None:
-        left = deadline - self._clock()
-        if left <= 0:
-            raise TimeoutError
-        job = EpochJob(self._state, self.config, self._plan, self._data)
-        async with asyncio.timeout(left):
-            result = await self._executor.run_epoch(job, min(self._limits.epoch_s, left))
-        self._state = result.state
-        self.history = self.history.with_epoch(result.metrics, result.seconds)
+    async def _train_epochs(self, epochs: int, on_progress: OnProgress) -> None:
+        """Take what is known already, and train the rest epoch by epoch."""
+        last = self.history.epochs + epochs
+
+        def told(message: str) -> None:
+            on_progress(Progress(epochs - (last - self.history.epochs), epochs, message))
+
+        def waiting(position: int) -> None:
+            told(f"waiting for a worker, {position} in the queue")
+
+        for trained in await self.trainer.known(self._model, self._recipe(), epochs):
+            self._add(trained, told)
+        while self.history.epochs < last and not self.history.is_diverged:
+            self._add(await self._interruptible(self.trainer.epoch(self._model, self._recipe(), waiting)), told)
+
+    def _add(self, trained: TrainedEpoch, told: Callable[[str], None]) -> None:
+        self._model = trained.model
+        self.history = self.history.with_epoch(trained)
+        accuracy = trained.metrics.val_accuracy
+        told(f"epoch {self.history.epochs} of {self.task.budget_epochs}: validation accuracy {accuracy:.4f}")
+
+    async def _interruptible(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Wait for some work that `interrupt` may stop.
+
+        Raises:
+            _InterruptedError: It did.
+        """
+        task = asyncio.ensure_future(work)
+        self._training = task
+        self._interruption = None
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if self._interruption is None:
+                raise
+            raise _InterruptedError(self._interruption) from None
+        finally:
+            self._training = None
+
+    def _recipe(self) -> Recipe:
+        return Recipe(self.config, self._plan, self._data, self.task.id)
 
     async def _end(self, message: str) -> Reply:
         await self._submit()
@@ -323,11 +397,10 @@ class Episode:
 
     async def _held_out_accuracy(self) -> float | None:
         """For information only, so an executor that fails costs the figure and not the grade."""
-        if isinstance(self._state, FreshState):
+        if self._model.fresh is not None:
             return None
         try:
-            job = HeldOutJob(self._state, self._data)
-            return round(await self._executor.held_out_accuracy(job, self._limits.epoch_s), 4)
+            return round(await self.trainer.held_out_accuracy(self._model, self._recipe()), 4)
         except ExecutorError as error:
             _LOG.warning("episode %s: no test accuracy: %s", self.episode_id, error)
             return None
@@ -342,6 +415,8 @@ class Episode:
             "reward": reward,
             "done": self.done,
             "configuration": asdict(self.config),
+            "weights_hash": self.weights_hash,
+            "from_cache": False,
             "message": message,
             **parts,
             **extra(),
@@ -367,7 +442,7 @@ class Episode:
         return LearningRatePlan(
             schedule=config.lr_schedule,
             base_rate=config.learning_rate,
-            start_epoch=self._state.epoch,
+            start_epoch=self._model.epoch,
             span_epochs=max(1, self.remaining_epochs),
             warmup_epochs=config.warmup_epochs,
         )
@@ -384,7 +459,7 @@ class Episode:
 
     def _require_open(self) -> None:
         if self.done:
-            raise EpisodeError("the episode is over; call reset to begin another")
+            raise EpisodeError("the episode is over; call reset (start_task over MCP) to begin another")
 
     def _require_budget(self) -> int:
         if self.remaining_epochs <= 0:
@@ -407,6 +482,10 @@ class Episode:
         if not self.remaining_epochs:
             return message + " The budget is used up: submit the model."
         return message
+
+
+class _InterruptedError(Exception):
+    """The training was stopped; the message says why."""
 
 
 def _arrays(task: Task, images: TaskImages) -> ImageArrays:

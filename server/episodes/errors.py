@@ -1,6 +1,6 @@
-"""Errors of an episode that its agent is to read."""
+"""Errors that are to be read by an agent, or by whoever begins episodes for one."""
 
-__all__ = ["EpisodeError"]
+__all__ = ["EpisodeError", "ResetError"]
 
 
 class EpisodeError(Exception):
@@ -8,3 +8,7 @@ class EpisodeError(Exception):
 
     A refused call has changed nothing; one that failed while training keeps the epochs completed.
     """
+
+
+class ResetError(ValueError):
+    """A reset asks for something there is not. The message says what there is."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
+from ml_trainer_env.server.episodes.models import TrainedEpoch
 from ml_trainer_env.server.tasks.grading import Figures
 from ml_trainer_env.server.tasks.signals import ConvergenceSignal, convergence_signal
 from ml_trainer_env.server.trainer.metrics import EpochMetrics
@@ -22,13 +23,16 @@ class EpochRecord:
 
     Attributes:
         number: Its place in the budget, from 1.
-        metrics: Its figures.
-        seconds: Wall time it took, for information: nothing depends on it.
+        trained: The model after it and its figures.
     """
 
     number: int
-    metrics: EpochMetrics
-    seconds: float
+    trained: TrainedEpoch
+
+    @property
+    def metrics(self) -> EpochMetrics:
+        """Its figures."""
+        return self.trained.metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +69,9 @@ class History:
     records: tuple[EpochRecord, ...] = ()
     run_start: int = 0
 
-    def with_epoch(self, metrics: EpochMetrics, seconds: float) -> Self:
+    def with_epoch(self, trained: TrainedEpoch) -> Self:
         """The history after one more epoch."""
-        return replace(self, records=(*self.records, EpochRecord(self.epochs + 1, metrics, seconds)))
+        return replace(self, records=(*self.records, EpochRecord(self.epochs + 1, trained)))
 
     def with_new_run(self) -> Self:
         """The same epochs, with a new run beginning after them."""

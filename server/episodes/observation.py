@@ -45,7 +45,7 @@ def training_status(history: History, budget_epochs: int, learning_rate: float) 
         convergence_signal=history.signal(),
         is_diverged=history.is_diverged,
         learning_rate=learning_rate,
-        epoch_time_s=round(last.seconds, _PLACES) if last else None,
+        epoch_time_s=round(last.trained.seconds, _PLACES) if last else None,
     )
 
 
@@ -59,6 +59,7 @@ def epoch_rows(records: Sequence[EpochRecord]) -> list[Reply]:
             "train_accuracy": shown_figure(record.metrics.train_accuracy),
             "val_accuracy": shown_figure(record.metrics.val_accuracy),
             "learning_rate": record.metrics.learning_rate,
+            "from_cache": record.trained.from_cache,
         }
         for record in records
     ]

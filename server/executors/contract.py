@@ -4,6 +4,7 @@ The unit of work is one epoch. Sessions that share an executor therefore take tu
 a call can stop between epochs, and whatever happens to a worker costs one epoch at the most.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,11 +14,30 @@ from ml_trainer_env.server.trainer.metrics import EpochMetrics
 from ml_trainer_env.server.trainer.schedules import LearningRatePlan
 from ml_trainer_env.server.trainer.state import FreshState, TrainingState
 
-__all__ = ["KEPT_TASKS", "EpochJob", "EpochResult", "Executor", "ExecutorError", "HeldOutJob", "Job"]
+__all__ = [
+    "KEPT_TASKS",
+    "EpochJob",
+    "EpochResult",
+    "Executor",
+    "ExecutorError",
+    "HeldOutJob",
+    "Job",
+    "JobResult",
+    "OnWait",
+    "wait_quietly",
+]
 
 
 KEPT_TASKS = 4
 """Whoever runs jobs keeps the data of the last so many tasks in memory."""
+
+OnWait = Callable[[int], None]
+"""Hears about once a second, on the event loop of the caller, the place of a job that still waits:
+1 is the next to be taken. What it raises ends the wait like a cancellation."""
+
+
+def wait_quietly(place: int) -> None:
+    """The `OnWait` of a caller who does not want to know."""
 
 
 class ExecutorError(Exception):
@@ -49,11 +69,13 @@ class EpochResult:
         state: The state after it.
         metrics: Its figures.
         seconds: Wall time it took where it ran.
+        weights_hash: `weights_hash` of the state, hex, computed where the epoch ran.
     """
 
     state: TrainingState
     metrics: EpochMetrics
     seconds: float
+    weights_hash: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,27 +92,55 @@ class HeldOutJob:
 
 
 Job = EpochJob | HeldOutJob
+JobResult = EpochResult | float
 
 
 class Executor(Protocol):
-    """Runs jobs. The same job gives the same bits in every executor with as many torch threads."""
+    """Runs jobs, first come first served.
+
+    The same job gives the same bits in every executor with as many torch threads. To cancel a job, cancel
+    the task that awaits it, or let it time out with `asyncio.timeout`: a job that waits leaves the
+    queue, and one that runs is stopped at its next batch, soon after.
+    """
+
+    @property
+    def waiting(self) -> int:
+        """Jobs in the queue. This and the other properties may be read from any thread."""
+        ...
+
+    @property
+    def busy(self) -> int:
+        """Workers with a job."""
+        ...
+
+    @property
+    def worker_deaths(self) -> int:
+        """Workers lost since the start, for whatever reason but `close`."""
+        ...
+
+    @property
+    def ready(self) -> bool:
+        """Whether at least one worker is warm, so that a job would begin at once or wait for others only."""
+        ...
 
     async def start(self) -> None:
-        """Make ready to take jobs; returns before workers are warm."""
+        """Make ready to take jobs; returns before workers are warm. The first job does it too."""
 
-    async def run_epoch(self, job: EpochJob, timeout_s: float) -> EpochResult:
+    async def run_epoch(self, job: EpochJob, timeout_s: float, on_wait: OnWait = wait_quietly) -> EpochResult:
         """Train for one epoch.
 
         Args:
             job: What to do; nothing in it is changed.
             timeout_s: Time the epoch may take once it has begun.
+            on_wait: Hears the job's place in the queue.
 
         Raises:
-            ExecutorError: The worker died or ran over its time. Nothing was trained.
+            ExecutorError: The epoch ran over its time or out of memory, workers died of it again and
+                again or cannot be started, or the executor is closed. Nothing was trained.
         """
         ...
 
-    async def held_out_accuracy(self, job: HeldOutJob, timeout_s: float) -> float:
+    async def held_out_accuracy(self, job: HeldOutJob, timeout_s: float, on_wait: OnWait = wait_quietly) -> float:
         """Share of the held-out images classified right.
 
         Raises:

@@ -1,16 +1,13 @@
 """The reference executor: jobs run in a thread of this process. For tests and small scripts."""
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
+import threading
+import time
 from typing import TYPE_CHECKING
 
-from ml_trainer_env.server.executors.contract import (
-    EpochJob,
-    EpochResult,
-    ExecutorError,
-    HeldOutJob,
-    Job,
-)
+from ml_trainer_env.server.executors.contract import ExecutorError, JobResult
+from ml_trainer_env.server.executors.queued import QueuedExecutor
+from ml_trainer_env.server.executors.tickets import Ticket, executor_closed
 
 if TYPE_CHECKING:
     from ml_trainer_env.server.executors.jobs import JobRunner
@@ -18,52 +15,68 @@ if TYPE_CHECKING:
 __all__ = ["InProcessExecutor"]
 
 
-class InProcessExecutor:
-    """Keeps the executor contract, save that an epoch over its time is abandoned, not killed.
+class InProcessExecutor(QueuedExecutor):
+    """Keeps the executor contract with one thread for a worker, which cannot be killed and cannot die.
+
+    An epoch that is cancelled, over its time or in the way of `close` stops at its next batch; a
+    measurement on held-out images, which has no batches to stop at, runs to its end.
 
     Args:
         torch_threads: How many threads torch computes with.
     """
 
     def __init__(self, torch_threads: int = 2) -> None:
+        super().__init__()
         self._torch_threads = torch_threads
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="trainer")
         self._runner: JobRunner | None = None
-        self._closed = False
+        self._thread = threading.Thread(target=self._serve, name="trainer", daemon=True)
+
+    @property
+    def worker_deaths(self) -> int:
+        """Always 0."""
+        return 0
+
+    @property
+    def ready(self) -> bool:
+        """Whether it is open: torch is imported with the first job."""
+        return not self._queue.closed.is_set()
 
     async def start(self) -> None:
-        """Nothing to do: torch is imported with the first job."""
-
-    async def run_epoch(self, job: EpochJob, timeout_s: float) -> EpochResult:
-        """Train for one epoch."""
-        result = await self._run(job, timeout_s)
-        assert isinstance(result, EpochResult)
-        return result
-
-    async def held_out_accuracy(self, job: HeldOutJob, timeout_s: float) -> float:
-        """Share of the held-out images classified right."""
-        result = await self._run(job, timeout_s)
-        assert isinstance(result, float)
-        return result
+        """Start the thread."""
+        if self._thread.ident is None:
+            self._thread.start()
 
     async def close(self) -> None:
-        """Stop, when the job under way is through."""
-        self._closed = True
-        await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
+        """Stop, at the next batch of the job under way."""
+        self._queue.close()
+        if self._thread.ident is not None:
+            await asyncio.to_thread(self._thread.join)
 
-    async def _run(self, job: Job, timeout_s: float) -> EpochResult | float:
-        if self._closed:
-            raise ExecutorError("the executor is closed")
-        work = asyncio.wrap_future(self._thread.submit(self._work, job))
+    def _serve(self) -> None:
+        while ticket := self._queue.take():
+            try:
+                result = self._do(ticket)
+            except Exception as error:  # the thread's boundary: whoever waits for the job hears of it
+                self._queue.fail(ticket, error)
+            else:
+                self._queue.finish(ticket, result)
+
+    def _do(self, ticket: Ticket) -> JobResult:
+        # Imported here so that a server that trains in worker processes never loads torch.
+        from ml_trainer_env.server.executors.jobs import JobRunner, lacks_memory
+        from ml_trainer_env.server.trainer.engine import Interrupted
+
+        self._runner = self._runner or JobRunner(self._torch_threads)
+        deadline = time.monotonic() + ticket.timeout_s
+
+        def interrupted() -> bool:
+            return ticket.cancelled.is_set() or self._queue.closed.is_set() or time.monotonic() > deadline
+
         try:
-            return await asyncio.wait_for(work, timeout_s)
-        except TimeoutError:
-            raise ExecutorError(f"the epoch took longer than {timeout_s:g} s") from None
-
-    def _work(self, job: Job) -> EpochResult | float:
-        if self._runner is None:
-            # Imported here so that a server that trains in worker processes never loads torch.
-            from ml_trainer_env.server.executors.jobs import JobRunner
-
-            self._runner = JobRunner(self._torch_threads)
-        return self._runner.run(job)
+            return self._runner.run(ticket.job, interrupted)
+        except Interrupted:
+            raise executor_closed() if self._queue.closed.is_set() else ticket.overdue() from None
+        except Exception as error:
+            if lacks_memory(error):
+                raise ExecutorError("an epoch needed more memory than there is") from error
+            raise

@@ -2,16 +2,20 @@
 
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 
 import torch
 
-from ml_trainer_env.server.executors.contract import KEPT_TASKS, EpochJob, EpochResult, HeldOutJob, Job
+from ml_trainer_env.server.executors.contract import KEPT_TASKS, EpochJob, EpochResult, HeldOutJob, Job, JobResult
 from ml_trainer_env.server.trainer.data import TensorData
-from ml_trainer_env.server.trainer.engine import advance, held_out_accuracy, initial_state
+from ml_trainer_env.server.trainer.engine import advance, held_out_accuracy, initial_state, never
 from ml_trainer_env.server.trainer.images import ImageArrays
-from ml_trainer_env.server.trainer.state import FreshState
+from ml_trainer_env.server.trainer.state import FreshState, weights_hash
 
-__all__ = ["JobRunner"]
+__all__ = ["JobRunner", "lacks_memory"]
+
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "bad_alloc")
+"""How torch words it in a RuntimeError: on Linux, on Windows, and where C++ itself runs out."""
 
 
 class JobRunner:
@@ -26,18 +30,22 @@ class JobRunner:
         torch.set_num_threads(torch_threads)
         self._tensors: OrderedDict[str, TensorData] = OrderedDict()
 
-    def run(self, job: Job) -> EpochResult | float:
-        """Do a job. The data must be in it, unless this runner has seen them lately."""
+    def run(self, job: Job, interrupted: Callable[[], bool] = never) -> JobResult:
+        """Do a job.
+
+        Raises:
+            Interrupted: The job is an epoch, and `interrupted`, asked before each batch, said yes.
+        """
         if isinstance(job, HeldOutJob):
             return held_out_accuracy(job.state, self._data(job.data))
-        return self._run_epoch(job)
+        return self._run_epoch(job, interrupted)
 
-    def _run_epoch(self, job: EpochJob) -> EpochResult:
+    def _run_epoch(self, job: EpochJob, interrupted: Callable[[], bool]) -> EpochResult:
         data = self._data(job.data)
         began = time.perf_counter()
         state = initial_state(job.state) if isinstance(job.state, FreshState) else job.state
-        state, (metrics,) = advance(state, job.config, job.plan, data)
-        return EpochResult(state, metrics, time.perf_counter() - began)
+        state, (metrics,) = advance(state, job.config, job.plan, data, interrupted=interrupted)
+        return EpochResult(state, metrics, time.perf_counter() - began, weights_hash(state))
 
     def _data(self, arrays: ImageArrays) -> TensorData:
         if arrays.key not in self._tensors:
@@ -46,3 +54,9 @@ class JobRunner:
         while len(self._tensors) > KEPT_TASKS:
             self._tensors.popitem(last=False)
         return self._tensors[arrays.key]
+
+
+def lacks_memory(error: Exception) -> bool:
+    """Whether that is what an error says."""
+    words = str(error)
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(no in words for no in _NO_MEMORY))

@@ -1,23 +1,28 @@
-"""What passes between the pool and a worker: pickled messages over a pair of sockets.
+"""What the pool and a worker say to each other.
 
-Both ends are this package on this machine; nothing that came from a client is ever unpickled.
+Messages alternate: the pool sends a `Request` and the worker answers it. Meanwhile the pool sends
+nothing but, once, `Cancel`. A worker that sees something waiting while it trains therefore knows
+what it is; it reads it only after its answer, and a `Cancel` read between two jobs means nothing.
+So a `Cancel` that crosses an answer on its way does no harm.
 """
 
-import pickle
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from typing import Any
 
-from ml_trainer_env.server.executors.contract import EpochResult, Job
+from ml_trainer_env.server.executors.contract import Job, JobResult
 
-__all__ = ["Done", "Failed", "Ready", "Request", "receive", "send"]
+__all__ = ["Cancel", "Done", "Failed", "OutOfMemory", "Ready", "Request", "Stopped"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Request:
+    """Pool to worker: do a job."""
+
+    job: Job
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """Pool to worker: do a job. Its data have empty arrays if the worker has seen them."""
-
-    job: Job
+class Cancel:
+    """Pool to worker: stop the job you are at, if you are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +34,12 @@ class Ready:
 class Done:
     """Worker to pool: the job's result."""
 
-    result: EpochResult | float
+    result: JobResult
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """Worker to pool: the job was cancelled on the way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +49,6 @@ class Failed:
     traceback: str
 
 
-def send(connection: Connection, message: Any) -> None:
-    """Send a message whole.
-
-    Raises:
-        OSError: The other end is gone.
-    """
-    connection.send_bytes(pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL))
-
-
-def receive(connection: Connection) -> Any:
-    """Wait for a message.
-
-    Raises:
-        EOFError: The other end is gone.
-        OSError: Likewise.
-    """
-    return pickle.loads(connection.recv_bytes())
+@dataclass(frozen=True, slots=True)
+class OutOfMemory:
+    """Worker to pool: I needed more memory than I could get. The worker's last message."""

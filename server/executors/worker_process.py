@@ -6,20 +6,33 @@ import signal
 import socket
 import subprocess
 import sys
-from collections import OrderedDict
-from dataclasses import replace
-from multiprocessing.connection import Connection
+import time
+from collections.abc import Iterator
 
-import numpy as np
+from ml_trainer_env.server.executors.channel import Channel
+from ml_trainer_env.server.executors.contract import ExecutorError, JobResult
+from ml_trainer_env.server.executors.tickets import Ticket
+from ml_trainer_env.server.executors.wire import Cancel, Done, Failed, OutOfMemory, Request
 
-from ml_trainer_env.server.executors.contract import KEPT_TASKS, EpochResult, ExecutorError, Job
-from ml_trainer_env.server.executors.wire import Done, Failed, Request, receive, send
-from ml_trainer_env.server.trainer.images import ImageArrays
-
-__all__ = ["WorkerProcess"]
+__all__ = ["WorkerDiedError", "WorkerProcess"]
 
 _WORKER = "ml_trainer_env.server.executors.worker"
-_EMPTY = np.empty(0, np.uint8)
+
+READY_TIMEOUT_S = 120.0
+"""Importing torch takes seconds, and longer on a machine that is busy."""
+
+CANCEL_LOOK_EVERY_S = 0.05
+"""How soon a cancellation is passed on."""
+
+STOP_TIMEOUT_S = 5.0
+"""A worker that should stop has done so at its next batch, milliseconds later, or hangs."""
+
+STUCK_S = 30.0
+"""A worker that leaves a message half read or half sent for so long hangs."""
+
+
+class WorkerDiedError(ExecutorError):
+    """The worker process ended by itself, or somebody else killed it."""
 
 
 class WorkerProcess:
@@ -27,20 +40,26 @@ class WorkerProcess:
 
     Args:
         torch_threads: How many threads its torch computes with.
+        memory_mb: How much private memory it may have, None for as much as there is. Without effect
+            where the system does not enforce it (macOS).
+
+    Raises:
+        OSError: No process can be started.
     """
 
-    def __init__(self, torch_threads: int) -> None:
+    def __init__(self, torch_threads: int, memory_mb: int | None = None) -> None:
+        self._memory_mb = memory_mb
         ours, theirs = socket.socketpair()
-        with theirs:
+        self._channel = Channel(ours, STUCK_S)
+        with theirs, contextlib.ExitStack() as on_failure:
+            on_failure.callback(self._channel.close)
             self._process = subprocess.Popen(
-                [sys.executable, "-m", _WORKER, str(theirs.fileno()), str(torch_threads)],
+                [sys.executable, "-m", _WORKER, str(theirs.fileno()), str(torch_threads), str(memory_mb or 0)],
                 stdin=subprocess.PIPE,
                 pass_fds=[theirs.fileno()],
                 env=_environment(torch_threads),
             )
-        self._connection = Connection(ours.detach())
-        self._ready = False
-        self._seen: OrderedDict[str, None] = OrderedDict()
+            on_failure.pop_all()
 
     @property
     def pid(self) -> int:
@@ -52,35 +71,40 @@ class WorkerProcess:
         """Whether the process still runs."""
         return self._process.poll() is None
 
-    def wait_ready(self, timeout_s: float) -> None:
+    def wait_ready(self) -> None:
         """Wait until the worker is warm.
 
         Raises:
-            ExecutorError: It died, or was not ready in time. It has ended on return.
+            ExecutorError: It died, was not ready in time or ran out of memory. It has ended on return.
         """
-        if not self._ready:
-            self._receive(timeout_s, f"a worker was not ready within {timeout_s:g} s")
-            self._ready = True
+        with self._watched():
+            if not self._channel.has_message(READY_TIMEOUT_S):
+                raise ExecutorError(f"a worker was not ready within {READY_TIMEOUT_S:g} s")
+            if isinstance(self._channel.receive(), OutOfMemory):
+                raise ExecutorError(f"a worker needed more memory to start than {self._memory}")
 
-    def ask(self, job: Job, timeout_s: float) -> EpochResult | float:
-        """Have a job done.
+    def do(self, ticket: Ticket) -> JobResult:
+        """Have a ticket's job done, unless the ticket is cancelled or runs over its time meanwhile.
 
         Raises:
-            ExecutorError: The worker died or ran over its time; it has ended on return.
+            WorkerDiedError: The worker died.
+            ExecutorError: The job was stopped, and the worker with it if it did not obey; or the worker
+                ran out of memory and has ended.
             RuntimeError: The job raised, which is a bug; the worker lives on.
         """
-        known = job.data.key in self._seen
-        request = Request(replace(job, data=_without_arrays(job.data)) if known else job)
-        try:
-            send(self._connection, request)
-        except OSError:
-            raise self._death() from None
-        self._remember(job.data.key)
-        answer = self._receive(timeout_s, f"the epoch took longer than {timeout_s:g} s")
-        if isinstance(answer, Failed):
-            raise RuntimeError(f"a job failed in a worker:\n{answer.traceback}")
-        assert isinstance(answer, Done)
-        return answer.result
+        deadline = time.monotonic() + ticket.timeout_s
+        with self._watched():
+            self._channel.send(Request(ticket.job))
+            self._wait_for_answer(ticket, deadline)
+            answer = self._channel.receive()
+            if isinstance(answer, OutOfMemory):
+                raise ExecutorError(f"an epoch needed more memory than {self._memory}")
+        match answer:
+            case Done(result):
+                return result
+            case Failed(text):
+                raise RuntimeError(f"a job failed in a worker:\n{text}")
+        raise ticket.overdue()
 
     def kill(self) -> None:
         """End the process and wait for it. May be called twice, and from another thread."""
@@ -91,31 +115,42 @@ class WorkerProcess:
     def close(self) -> None:
         """End the process and release what belongs to it."""
         self.kill()
-        self._connection.close()
+        self._channel.close()
         assert self._process.stdin is not None
         self._process.stdin.close()
 
-    def _receive(self, timeout_s: float, overdue: str) -> object:
+    @property
+    def _memory(self) -> str:
+        return f"the worker's limit of {self._memory_mb} MB" if self._memory_mb else "there is"
+
+    def _wait_for_answer(self, ticket: Ticket, deadline: float) -> None:
+        """Wait until there is one, and at the deadline or the ticket's cancellation ask for one without result."""
+        left_s = ticket.timeout_s
+        while not self._channel.has_message(min(left_s, CANCEL_LOOK_EVERY_S)):
+            left_s = max(0.0, deadline - time.monotonic())
+            if left_s == 0 or ticket.cancelled.is_set():
+                self._channel.send(Cancel())
+                if not self._channel.has_message(STOP_TIMEOUT_S):
+                    raise ticket.overdue()
+                return
+
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Around an exchange of messages: whatever goes wrong in it is the worker's end."""
         try:
-            if self._connection.poll(timeout_s):
-                return receive(self._connection)
+            yield
         except (EOFError, OSError):
             raise self._death() from None
-        self.kill()
-        raise ExecutorError(overdue)
+        except Exception:
+            self.kill()
+            raise
 
-    def _death(self) -> ExecutorError:
+    def _death(self) -> WorkerDiedError:
         self.kill()
         code = self._process.returncode
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        return ExecutorError(f"the worker process died ({how})")
-
-    def _remember(self, key: str) -> None:
-        """Keep the same books as the worker's `JobRunner` does of its data."""
-        self._seen[key] = None
-        self._seen.move_to_end(key)
-        while len(self._seen) > KEPT_TASKS:
-            self._seen.popitem(last=False)
+        within = f" with {self._memory}" if self._memory_mb else ""
+        return WorkerDiedError(f"the worker process died ({how}){within}")
 
 
 def _environment(torch_threads: int) -> dict[str, str]:
@@ -130,15 +165,3 @@ def _environment(torch_threads: int) -> dict[str, str]:
         "OMP_WAIT_POLICY": "passive",
         "PYTHONUNBUFFERED": "1",
     }
-
-
-def _without_arrays(data: ImageArrays) -> ImageArrays:
-    return replace(
-        data,
-        train_images=_EMPTY,
-        train_labels=_EMPTY,
-        validation_images=_EMPTY,
-        validation_labels=_EMPTY,
-        test_images=_EMPTY,
-        test_labels=_EMPTY,
-    )

@@ -6,7 +6,7 @@ epochs one after another, so how a run is cut into calls cannot matter.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ml_trainer_env.server.trainer.augmentation import augmented
 from ml_trainer_env.server.trainer.config import TrainingConfig
 from ml_trainer_env.server.trainer.data import TensorData
+from ml_trainer_env.server.trainer.errors import TrainerError
 from ml_trainer_env.server.trainer.metrics import EpochMetrics
 from ml_trainer_env.server.trainer.networks import build_network, draw_weights
 from ml_trainer_env.server.trainer.optimizers import build_optimizer, optimizer_arrays
@@ -23,7 +24,7 @@ from ml_trainer_env.server.trainer.randomness import Purpose, generator
 from ml_trainer_env.server.trainer.schedules import LearningRatePlan
 from ml_trainer_env.server.trainer.state import FreshState, TrainingState
 
-__all__ = ["advance", "held_out_accuracy", "initial_state"]
+__all__ = ["Interrupted", "advance", "held_out_accuracy", "initial_state", "never"]
 
 DIVERGED_LOSS = 100.0
 """A mean training loss (nats) above this counts as divergence."""
@@ -36,6 +37,15 @@ cache, and a multiple of every batch size."""
 _EVALUATED_TOGETHER = 64
 """Images evaluated at once. Batches of 500 were measured to take three times as long an image:
 their activations do not fit the cache."""
+
+
+class Interrupted(TrainerError):  # noqa: N818 - it was asked for, so it is no error
+    """`advance` stopped between two batches, because its caller said so. Nothing has changed."""
+
+
+def never() -> bool:
+    """The `interrupted` of a caller who waits to the end."""
+    return False
 
 
 def initial_state(fresh: FreshState) -> TrainingState:
@@ -51,6 +61,8 @@ def advance(
     plan: LearningRatePlan,
     data: TensorData,
     epochs: int = 1,
+    *,
+    interrupted: Callable[[], bool] = never,
 ) -> tuple[TrainingState, tuple[EpochMetrics, ...]]:
     """Train for some epochs, or until one diverges.
 
@@ -60,13 +72,17 @@ def advance(
         plan: The learning rate of each epoch.
         data: The task's images.
         epochs: How many, at least 1.
+        interrupted: Asked before each batch whether to stop.
 
     Returns:
         The state after the last epoch run, and the metrics of each.
+
+    Raises:
+        Interrupted: `interrupted` said yes.
     """
     history: list[EpochMetrics] = []
     for _ in range(epochs):
-        state, metrics = _run_epoch(state, config, plan, data)
+        state, metrics = _run_epoch(state, config, plan, data, interrupted)
         history.append(metrics)
         if metrics.diverged:
             break
@@ -80,13 +96,17 @@ def held_out_accuracy(state: TrainingState, data: TensorData) -> float:
 
 
 def _run_epoch(
-    state: TrainingState, config: TrainingConfig, plan: LearningRatePlan, data: TensorData
+    state: TrainingState,
+    config: TrainingConfig,
+    plan: LearningRatePlan,
+    data: TensorData,
+    interrupted: Callable[[], bool],
 ) -> tuple[TrainingState, EpochMetrics]:
     dropping = generator(Purpose.DROPOUT, state.seed, state.epoch)
     network = build_network(state.network, state.weights, dropout=config.dropout, source=dropping)
     rate = plan.rate_at(state.epoch)
     optimizer = build_optimizer(network, config, rate, state)
-    train_loss = _train(network, optimizer, _batches(state, config, data))
+    train_loss = _train(network, optimizer, _batches(state, config, data), interrupted)
     metrics = _measure(network, data, train_loss, rate)
     after = TrainingState(
         network=state.network,
@@ -110,11 +130,18 @@ def _batches(state: TrainingState, config: TrainingConfig, data: TensorData) -> 
         yield from zip(images.split(config.batch_size), labels.split(config.batch_size), strict=True)
 
 
-def _train(network: nn.Module, optimizer: torch.optim.Optimizer, batches: Iterator[tuple[Tensor, Tensor]]) -> float:
+def _train(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batches: Iterator[tuple[Tensor, Tensor]],
+    interrupted: Callable[[], bool],
+) -> float:
     """One pass over the batches. Returns the mean loss, read once at the end."""
     network.train()
     total, count = torch.zeros(()), 0
     for images, labels in batches:
+        if interrupted():
+            raise Interrupted
         optimizer.zero_grad(set_to_none=True)
         loss = F.cross_entropy(network(images), labels)
         loss.backward()

@@ -5,20 +5,29 @@ seen one by one, in microseconds. That real training obeys the same rules is sho
 """
 
 import asyncio
+import hashlib
+import json
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import pytest
 
-from ml_trainer_env.server.datasets import Source, TaskImages
+from ml_trainer_env.server.datasets import DataSettings, Source, TaskImages
+from ml_trainer_env.server.episodes.book import EpisodeBook, EpisodeRequest
 from ml_trainer_env.server.episodes.episode import Episode, TimeLimits
+from ml_trainer_env.server.episodes.open_episode import OpenEpisode
+from ml_trainer_env.server.episodes.training import LiveTrainer
 from ml_trainer_env.server.executors.contract import EpochJob, EpochResult, ExecutorError, HeldOutJob
+from ml_trainer_env.server.store import Database, EpochStore, Journal, StateStore
 from ml_trainer_env.server.tasks.definitions import TASKS
 from ml_trainer_env.server.tasks.grading import RubricVersion
+from ml_trainer_env.server.telemetry import Telemetry
 from ml_trainer_env.server.trainer.metrics import EpochMetrics
-from ml_trainer_env.server.trainer.state import TrainingState
+from ml_trainer_env.server.trainer.state import FreshState, TrainingState, weights_hash
 
 Reply = dict[str, Any]
 
@@ -47,7 +56,7 @@ class ScriptedExecutor:
 
     async def start(self) -> None: ...
 
-    async def run_epoch(self, job: EpochJob, timeout_s: float) -> EpochResult:
+    async def run_epoch(self, job: EpochJob, timeout_s: float, on_wait: object = None) -> EpochResult:
         await asyncio.sleep(self.epoch_s)
         outcome = self.script[min(len(self.jobs), len(self.script) - 1)]
         self.jobs.append(job)
@@ -55,11 +64,10 @@ class ScriptedExecutor:
             raise outcome
         start, optimizer = job.state, str(job.config.optimizer)
         weights = {"weight": np.array([len(self.jobs)], np.float32)}
-        return EpochResult(
-            TrainingState(start.network, weights, {}, optimizer, start.epoch + 1, start.seed), outcome, 0.25
-        )
+        state = TrainingState(start.network, weights, {}, optimizer, start.epoch + 1, start.seed)
+        return EpochResult(state, outcome, 0.25, weights_hash(state))
 
-    async def held_out_accuracy(self, job: HeldOutJob, timeout_s: float) -> float:
+    async def held_out_accuracy(self, job: HeldOutJob, timeout_s: float, on_wait: object = None) -> float:
         return 0.4321
 
     async def close(self) -> None: ...
@@ -115,7 +123,7 @@ def begin() -> Begin:
                 images=images,
                 seed=1,
                 rubric=RubricVersion(rubric),
-                executor=executor,
+                trainer=LiveTrainer(executor, {}),
                 limits=TimeLimits(epoch_s=60.0, call_s=call_s),
             ),
             executor,
@@ -127,3 +135,93 @@ def begin() -> Begin:
 @pytest.fixture(name="epoch")
 def epoch_fixture() -> Callable[..., EpochMetrics]:
     return epoch
+
+
+class PureExecutor:
+    """Training as a value, without training: weights are a digest of all that an epoch depends on.
+
+    Two epochs come out alike only if they started alike, had the same settings and the same rate; momentum
+    counts as weights do. So it shows in microseconds whether a state was brought back whole.
+
+    Attributes:
+        trained: How many epochs it was asked for.
+        hold: While it is clear, epochs do not end.
+    """
+
+    def __init__(self) -> None:
+        self.trained = 0
+        self.ready, self.waiting, self.busy, self.worker_deaths = True, 0, 0, 0
+        self.hold = asyncio.Event()
+        self.hold.set()
+
+    async def start(self) -> None: ...
+
+    async def run_epoch(self, job: EpochJob, timeout_s: float, on_wait: object = None) -> EpochResult:
+        self.trained += 1
+        await asyncio.sleep(0)
+        await self.hold.wait()
+        start, config = job.state, job.config
+        rate = job.plan.rate_at(start.epoch)
+        settings = [config.optimizer, config.batch_size, config.weight_decay, config.dropout, config.augmentation]
+        before = [] if isinstance(start, FreshState) else [start.weights["w"].tolist(), start.optimizer["w/m"].tolist()]
+        facts = [start.network, start.seed, start.epoch, before, settings, config.augmentation_strength, rate]
+        digest = hashlib.sha256(json.dumps(facts).encode()).digest()
+        numbers = np.frombuffer(digest, np.uint8).astype(np.float32)
+        weights, optimizer = {"w": numbers[:16].copy(), "n": np.array(start.epoch)}, {"w/m": numbers[16:].copy()}
+        state = TrainingState(start.network, weights, optimizer, config.optimizer, start.epoch + 1, start.seed)
+        loss = math.inf if rate > 5 else float(1 + numbers[0] / 256)
+        train_accuracy, val_accuracy = (float(number / 256) for number in numbers[1:3])
+        metrics = EpochMetrics(loss, train_accuracy, loss, val_accuracy, rate, diverged=not loss <= 100)
+        return EpochResult(state, metrics, float(numbers[3]), weights_hash(state))
+
+    async def held_out_accuracy(self, job: HeldOutJob, timeout_s: float, on_wait: object = None) -> float:
+        return float(job.state.weights["w"][0] / 256)
+
+    async def close(self) -> None: ...
+
+
+@dataclass
+class Server:
+    """What a server is to its sessions: a journal in a folder, and a book of episodes."""
+
+    folder: Path
+    executor: PureExecutor = field(default_factory=PureExecutor)
+    cache: bool = True
+    state_mb: int = 100
+
+    def __post_init__(self) -> None:
+        self.telemetry = Telemetry()
+        self.database = Database(self.folder / "journal.sqlite3")
+        self.states = StateStore(self.database, self.folder / "states", self.state_mb * 1_000_000)
+        self.journal = Journal(self.database)
+        self.epochs = EpochStore(self.database)
+        trainer = LiveTrainer(
+            self.executor, {"engine": "pure"}, states=self.states, epochs=self.epochs if self.cache else None
+        )
+        self.book = EpisodeBook(
+            trainer=trainer,
+            versions={"engine": "pure"},
+            journal=self.journal,
+            data=DataSettings(None, False),
+            limits=TimeLimits(),
+            telemetry=self.telemetry,
+        )
+
+    async def open(self, **request: object) -> OpenEpisode:
+        return await self.book.open(EpisodeRequest(**request))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.database.close()
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Callable[..., Server]:
+    """Starts a server; another one with the same folder is the same server after a restart."""
+
+    def start(folder: str = "state", **options: Any) -> Server:
+        return Server(tmp_path / folder, **options)
+
+    return start

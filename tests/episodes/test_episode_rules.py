@@ -296,20 +296,6 @@ def test_a_call_over_its_time_stops_with_an_error_and_nothing_trains_on(begin: B
     assert len(play.executor.jobs) == 1
 
 
-def test_calls_that_change_something_wait_for_each_other(begin: Begin) -> None:
-    play = begin(epoch_s=0.01)
-
-    async def at_once(episode: Episode) -> dict[str, Any]:
-        await asyncio.gather(episode.run_epochs(5), episode.run_epochs(5), episode.configure({"dropout": 0.1}))
-        return await episode.status()
-
-    reply = play(at_once)
-
-    assert reply["current_epoch"] == 10
-    assert [job.config.dropout for job in play.executor.jobs] == [0.0] * 10
-    assert [job.state.epoch for job in play.executor.jobs] == list(range(10))
-
-
 def test_a_question_is_answered_while_training_runs(begin: Begin) -> None:
     play = begin(epoch_s=0.01)
 
@@ -324,16 +310,22 @@ def test_a_question_is_answered_while_training_runs(begin: Begin) -> None:
     assert 0 < play(ask_meanwhile)["current_epoch"] < 20
 
 
-def test_closing_an_episode_stops_its_training_at_the_next_epoch(begin: Begin) -> None:
+def test_an_interruption_fails_the_call_and_keeps_the_epochs_it_completed(begin: Begin) -> None:
     play = begin(epoch_s=0.01)
 
-    async def close_meanwhile(episode: Episode) -> dict[str, Any]:
+    async def interrupt_meanwhile(episode: Episode) -> dict[str, Any]:
         training = asyncio.create_task(episode.run_epochs(20))
-        await asyncio.sleep(0.05)
-        episode.close()
-        return await training
+        while not episode.history.epochs:
+            await asyncio.sleep(0.005)
+        episode.interrupt("the client has gone")
+        with pytest.raises(EpisodeError, match=r"training failed: the client has gone\. \d+ of 20 epochs completed"):
+            await training
+        return await episode.status()
 
-    assert play(close_meanwhile)["current_epoch"] < 20
+    reply = play(interrupt_meanwhile)
+
+    assert 0 < reply["current_epoch"] < 20
+    assert play.run(1)["current_epoch"] == reply["current_epoch"] + 1
 
 
 @pytest.mark.parametrize("name", ["", "a b", "../x", "x" * 65, 3, None, "é", ".hidden", "a\n"])

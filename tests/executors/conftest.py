@@ -19,6 +19,7 @@ from ml_trainer_env.server.trainer.state import FreshState
 TORCH_THREADS = 2
 Result = TypeVar("Result")
 Run = Callable[[Awaitable[Result]], Result]
+Until = Callable[[Callable[[], bool]], Awaitable[None]]
 
 
 def small_job(train: int = 200, seed: int = 1) -> EpochJob:
@@ -38,11 +39,28 @@ def long_job() -> EpochJob:
     return EpochJob(FreshState(NetworkName.SMALL_CNN, 1), job.config, job.plan, job.data)
 
 
+def lasting_job() -> EpochJob:
+    """An epoch that takes many seconds, for tests that do not wait for its end."""
+    job = small_job(train=40_000)
+    return EpochJob(FreshState(NetworkName.SMALL_CNN, 1), TrainingConfig(batch_size=32), job.plan, job.data)
+
+
 @pytest.fixture(scope="session")
 def run() -> Iterator[Run[object]]:
     """Runs coroutines on one event loop, so that executors can outlive a test."""
     with asyncio.Runner() as runner:
         yield runner.run  # type: ignore[misc]  # it takes coroutines
+
+
+@pytest.fixture(scope="session")
+def until() -> Until:
+    """Waits until something holds; how long that takes is no matter."""
+
+    async def wait(condition: Callable[[], bool]) -> None:
+        while not condition():
+            await asyncio.sleep(0.005)
+
+    return wait
 
 
 @pytest.fixture(scope="session")
@@ -75,6 +93,11 @@ def job_fixture() -> EpochJob:
 @pytest.fixture(name="long_job")
 def long_job_fixture() -> EpochJob:
     return long_job()
+
+
+@pytest.fixture(name="lasting_job", scope="session")
+def lasting_job_fixture() -> EpochJob:
+    return lasting_job()
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ import asyncio
 import copy
 import json
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,14 +15,17 @@ from openenv.core.env_server.serialization import serialize_observation
 
 from ml_trainer_env import MLTrainerEnv
 from ml_trainer_env.server.datasets import DataSettings, load_images
-from ml_trainer_env.server.environment import MLTrainerEnvironment, Services
+from ml_trainer_env.server.environment import MLTrainerEnvironment
 from ml_trainer_env.server.episodes.episode import Episode, TimeLimits
+from ml_trainer_env.server.episodes.training import LiveTrainer
 from ml_trainer_env.server.executors.contract import EpochJob, EpochResult, ExecutorError, HeldOutJob
 from ml_trainer_env.server.executors.in_process import InProcessExecutor
+from ml_trainer_env.server.services import Services
+from ml_trainer_env.server.settings import Settings
 from ml_trainer_env.server.tasks.definitions import TASKS
 from ml_trainer_env.server.tasks.grading import RubricVersion
 from ml_trainer_env.server.trainer.metrics import EpochMetrics
-from ml_trainer_env.server.trainer.state import TrainingState
+from ml_trainer_env.server.trainer.state import TrainingState, weights_hash
 
 BUNDLED = DataSettings(None, False)
 """The package's own images, and nothing from the network."""
@@ -43,11 +47,15 @@ class CannedExecutor:
     jobs: list[EpochJob] = field(default_factory=list)
     finished: int = 0
     closed: bool = False
+    ready: bool = True
+    waiting: int = 0
+    busy: int = 0
+    worker_deaths: int = 0
 
     async def start(self) -> None:
         """Nothing to start."""
 
-    async def run_epoch(self, job: EpochJob, timeout_s: float) -> EpochResult:
+    async def run_epoch(self, job: EpochJob, timeout_s: float, on_wait: object = None) -> EpochResult:
         self.jobs.append(job)
         try:
             async with asyncio.timeout(timeout_s):
@@ -68,9 +76,9 @@ class CannedExecutor:
         state = TrainingState(
             job.state.network, {}, {}, job.config.optimizer, epoch=job.state.epoch + 1, seed=job.state.seed
         )
-        return EpochResult(state, metrics, self.epoch_s)
+        return EpochResult(state, metrics, self.epoch_s, weights_hash(state))
 
-    async def held_out_accuracy(self, job: HeldOutJob, timeout_s: float) -> float:
+    async def held_out_accuracy(self, job: HeldOutJob, timeout_s: float, on_wait: object = None) -> float:
         return 0.5
 
     async def close(self) -> None:
@@ -103,8 +111,8 @@ class Session:
         """All that an agent could see of the episode, and how much was trained."""
         state = self.environment.state.model_dump()
         del state["step_count"]
-        episode = self.environment._episode
-        kept = episode and copy.deepcopy(episode._listing())
+        played = self.environment._open
+        kept = played and copy.deepcopy(played.episode._listing())
         return {"state": state, "checkpoints": kept, "epochs_trained": len(self.executor.jobs)}
 
 
@@ -112,14 +120,21 @@ NewSession = Callable[..., Session]
 
 
 @pytest.fixture
-def new_session() -> NewSession:
+def new_session(tmp_path: Path) -> Iterator[NewSession]:
     """Makes an environment of its own over canned epochs; nothing is trained."""
+    opened: list[Services] = []
 
     def new(limits: TimeLimits | None = None, **canned: Any) -> Session:
         executor = CannedExecutor(**canned)
-        return Session(MLTrainerEnvironment(Services(executor, BUNDLED, limits or TimeLimits())), executor)
+        folder = tmp_path / str(len(opened))
+        settings = Settings.from_environment({"ML_TRAINER_STATE_DIR": str(folder), "ML_TRAINER_DOWNLOAD": "no"})
+        services = Services(replace(settings, limits=limits or TimeLimits()), executor)
+        opened.append(services)
+        return Session(MLTrainerEnvironment(services.book), executor)
 
-    return new
+    yield new
+    for services in opened:
+        asyncio.run(services.close())
 
 
 @pytest.fixture(scope="session")
@@ -145,7 +160,7 @@ def new_episode(trainer: InProcessExecutor) -> NewEpisode:
             "images": load_images(task.images, BUNDLED),
             "seed": task.seed,
             "rubric": RubricVersion.V1,
-            "executor": trainer,
+            "trainer": LiveTrainer(options.pop("executor", trainer), {}),
             "limits": TimeLimits(),
         }
         return Episode(**{**settings, **options})

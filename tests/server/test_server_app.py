@@ -11,14 +11,15 @@ import pytest
 import ml_trainer_env.server.app as app_module
 from ml_trainer_env.server.app import build_app
 from ml_trainer_env.server.datasets import DataSettings
+from ml_trainer_env.server.doors import Access
 from ml_trainer_env.server.settings import Settings, SettingsError
 
 SETTINGS = replace(Settings.from_environment({}), data=DataSettings(None, False))
 
 
-def client_of(app: Any) -> httpx.AsyncClient:
+def client_of(app: Any, base_url: str = "http://127.0.0.1") -> httpx.AsyncClient:
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url="http://here")
+    return httpx.AsyncClient(transport=transport, base_url=base_url)
 
 
 async def ask(http: httpx.AsyncClient, method: str, **params: Any) -> dict[str, Any]:
@@ -77,6 +78,20 @@ def test_the_rubric_of_the_settings_holds_where_a_reset_names_none(new_session: 
 
     assert run(serve()) == "v2"
     assert run(serve(rubric="v1")) == "v1"
+
+
+@pytest.mark.parametrize(("access", "status"), [(Access(), 401), (Access.of("off"), 200)], ids=["no token", "off"])
+def test_another_machine_is_let_in_when_the_token_is_off_and_the_log_warns_of_it(
+    new_session: Any, run: Any, caplog: pytest.LogCaptureFixture, access: Access, status: int
+) -> None:
+    async def serve() -> httpx.Response:
+        app = build_app(replace(SETTINGS, access=access), new_session().executor)
+        async with client_of(app, "http://203.0.113.7:8000") as http:
+            assert (await http.get("/health")).status_code == 200
+            return await http.get("/state")
+
+    assert run(serve()).status_code == status
+    assert ("ML_TRAINER_TOKEN is off" in caplog.text) is (status == 200)
 
 
 def test_the_module_builds_an_application_when_one_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,14 +68,14 @@ def test_the_status_may_be_read_while_epochs_run(new_session: Any, run: Any) -> 
     assert 1 <= seen < ended == 10
 
 
-def test_closing_the_session_ends_a_call_at_its_next_epoch(new_session: Any, run: Any) -> None:
+def test_closing_the_session_ends_a_call_under_way(new_session: Any, run: Any) -> None:
     async def play() -> int:
         session = new_session(epoch_s=0.02)
         await session.environment.reset_async()
         call = asyncio.create_task(session.call("run_epochs", num_epochs=20))
         while session.executor.finished < 1:
             await asyncio.sleep(0.005)
-        session.environment._episode.close()
+        session.environment.close()
         await call
         return len(session.executor.jobs)
 

@@ -6,9 +6,11 @@ import math
 import re
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from websockets.sync.client import ClientConnection, connect
 
 from ml_trainer_env.server.tools import TOOL_NAMES
 
@@ -163,3 +165,90 @@ def test_an_episode_with_refused_calls_in_it_goes_as_the_one_without(new_session
         return replies, [(job.config, job.plan, job.state.epoch, job.state.seed) for job in session.executor.jobs]
 
     assert run(play(BAD_CALLS)) == run(play([]))
+
+
+half_a_pair = st.sampled_from(["\ud800", "a\udfff", "\udc00\ud800"])
+unsendable = st.one_of(anything, half_a_pair, st.dictionaries(half_a_pair, anything, min_size=1, max_size=2))
+
+
+@st.composite
+def wire_calls(draw: st.DrawFn) -> tuple[str, Any, Any]:
+    """A way in, a tool and arguments, which need not even be an object. Training stays short."""
+    way = draw(st.sampled_from(["step", "mcp", "http"]))
+    name, given_arguments = draw(tool_calls())
+    if given_arguments.get("num_epochs") in [2, 10, 20, 64]:
+        given_arguments = {"num_epochs": 1}
+    return way, draw(st.one_of(st.just(name), unsendable)), draw(st.one_of(st.just(given_arguments), unsendable))
+
+
+def test_whatever_comes_over_the_wire_is_answered_and_a_refused_call_changes_nothing(live_server: str) -> None:
+    # A session that is made over HTTP and joined by a socket can be reached in all three ways.
+    with httpx.Client(base_url=live_server, timeout=60.0, trust_env=False) as http:
+        create = {"jsonrpc": "2.0", "id": 1, "method": "openenv/session/create"}
+        session_id = http.post("/mcp", json=create).json()["result"]["session_id"]
+        url = f"{live_server.replace('http', 'ws')}/ws?session_id={session_id}"
+        with connect(url, proxy=None, max_size=None) as socket:
+            hold_over_the_wire(http, socket, session_id)
+        http.post("/mcp", json=create | {"method": "openenv/session/close", "params": {"session_id": session_id}})
+
+
+def hold_over_the_wire(http: httpx.Client, socket: ClientConnection, session_id: str) -> None:
+    def ask(message: dict[str, Any]) -> dict[str, Any]:
+        socket.send(json.dumps(message))
+        return json.loads(socket.recv(60.0))
+
+    def standing() -> dict[str, Any]:
+        answer = ask({"type": "state"})
+        assert answer["type"] == "state", answer
+        return {**answer["data"], "step_count": None}
+
+    def rpc(name: Any, given_arguments: Any, **more: Any) -> dict[str, Any]:
+        return {
+            "jsonrpc": "2.0",
+            "id": 7,
+            "method": "tools/call",
+            "params": {"name": name, "arguments": given_arguments, **more},
+        }
+
+    def call(way: str, name: Any, given_arguments: Any) -> tuple[dict[str, Any], bool]:
+        """The answer to a call, and whether it is a refusal."""
+        if way == "step":
+            action = {"type": "call_tool", "tool_name": name, "arguments": given_arguments}
+            answer = ask({"type": "step", "data": action})
+            assert answer["type"] in {"observation", "error"}
+            return answer, answer["type"] == "error" or answer["data"]["observation"]["error"] is not None
+        if way == "mcp":
+            answer = ask({"type": "mcp", "data": rpc(name, given_arguments)})
+            if answer["type"] == "error":
+                return answer, True
+            assert answer["type"] == "mcp"
+            return answer, "error" in answer["data"]
+        response = http.post("/mcp", content=json.dumps(rpc(name, given_arguments, session_id=session_id)))
+        assert response.status_code == 200
+        return response.json(), "error" in response.json()
+
+    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(calls=st.lists(wire_calls(), min_size=1, max_size=5))
+    @example(calls=[(way, "run_epochs", {"num_epochs": nested(60)}) for way in ("step", "mcp", "http")])
+    @example(calls=[(way, "run_epochs", {"num_epochs": nested(900)}) for way in ("step", "mcp", "http")])
+    @example(calls=[(way, "save_checkpoint", {"name": "\ud800"}) for way in ("step", "mcp", "http")])
+    @example(calls=[(way, "save_checkpoint", {"name": "a\0\N{GRINNING FACE}"}) for way in ("step", "mcp", "http")])
+    @example(calls=[(way, "adjust_learning_rate", {"new_lr": math.nan}) for way in ("step", "mcp", "http")])
+    @example(calls=[(way, "adjust_learning_rate", math.nan) for way in ("step", "mcp", "http")])
+    @example(calls=[(way, "run_epochs", {"num_epochs": 10**4000}) for way in ("step", "mcp", "http")])
+    @example(calls=[(way, "save_checkpoint", {"name": "\N{SNOWMAN}" * 150_000}) for way in ("step", "mcp", "http")])
+    @example(calls=[(way, "save_checkpoint", {"name": ["x" * 900_000]}) for way in ("step", "mcp", "http")])
+    @example(calls=[(way, ["run_epochs"], {"num_epochs": 1}) for way in ("step", "mcp", "http")])
+    def law(calls: list[tuple[str, Any, Any]]) -> None:
+        assert ask({"type": "reset", "data": {}})["type"] == "observation"
+        for way, name, given_arguments in calls:
+            before = standing()
+
+            answer, is_refused = call(way, name, given_arguments)
+
+            json.dumps(answer, allow_nan=False).encode()
+            if is_refused:
+                assert standing() == before
+                assert len(json.dumps(answer)) < 2_000_000  # OpenEnv repeats what it could not read
+
+    law()

@@ -211,9 +211,9 @@ class TestFault06MomentumIsDropped:
             episode = new_episode()
             await episode.configure({"optimizer": "sgd"})
             await episode.run_epochs(1)
-            states = [episode._state.optimizer]
+            states = [episode._model.state.optimizer]
             await episode.configure({"dropout": 0.2, "weight_decay": 0.01, "batch_size": 256, "learning_rate": 0.1})
-            states.append(episode._state.optimizer)
+            states.append(episode._model.state.optimizer)
             return states
 
         before, after = run(play())

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ml_trainer_env.server.trainer.config import TrainingConfig
 from ml_trainer_env.server.trainer.data import TensorData
-from ml_trainer_env.server.trainer.engine import advance, held_out_accuracy, initial_state
+from ml_trainer_env.server.trainer.engine import Interrupted, advance, held_out_accuracy, initial_state
 from ml_trainer_env.server.trainer.kinds import NetworkName
 from ml_trainer_env.server.trainer.schedules import LearningRatePlan, LrSchedule
 from ml_trainer_env.server.trainer.state import FreshState, TrainingState, weights_hash
@@ -122,6 +122,41 @@ def test_a_second_training_beside_it_changes_no_bit(tensors: Tensors, network: N
     assert together == [alone] * 3
     assert len(set(beside)) == 1
     assert beside[0] != alone
+
+
+@pytest.mark.parametrize("network", list(NetworkName))
+def test_an_interrupted_epoch_stops_before_any_batch_and_leaves_the_start_as_it_was(
+    tensors: Tensors, network: NetworkName
+) -> None:
+    config = TrainingConfig(batch_size=32, dropout=0.2, augmentation=True)
+    data, plan, start = tensors[network], plan_of(config), initial_state(FreshState(network, seed=3))
+    before, batches = fingerprint(start), -(-len(data.train_labels) // config.batch_size)
+
+    def interrupt_at(batch: int) -> int:
+        asked = 0
+
+        def interrupted() -> bool:
+            nonlocal asked
+            asked += 1
+            return asked == batch
+
+        with pytest.raises(Interrupted):
+            advance(start, config, plan, data, interrupted=interrupted)
+        return asked
+
+    assert [interrupt_at(batch) for batch in (1, 2, batches)] == [1, 2, batches]
+    assert fingerprint(start) == before
+
+
+def test_being_asked_before_each_batch_changes_no_bit(tensors: Tensors) -> None:
+    config, data = TrainingConfig(batch_size=32), tensors[NetworkName.SMALL_CNN]
+    start, asked = initial_state(FreshState(NetworkName.SMALL_CNN, seed=3)), []
+
+    alone, _ = advance(start, config, plan_of(config), data, epochs=2)
+    watched, _ = advance(start, config, plan_of(config), data, epochs=2, interrupted=lambda: bool(asked.append(1)))
+
+    assert fingerprint(watched) == fingerprint(alone)
+    assert len(asked) == 2 * -(-len(data.train_labels) // config.batch_size)
 
 
 @pytest.mark.parametrize("network", list(NetworkName))

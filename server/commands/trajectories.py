@@ -1,0 +1,85 @@
+"""Episodes of a journal as data to learn from: trajectories, and chats with tool calls."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from ml_trainer_env.server.store import CallRecord, JournaledEpisode
+
+__all__ = ["chat", "trajectory"]
+
+SYSTEM_PROMPT = (
+    "You train a neural network on a budget of epochs by calling tools. Configure training, run epochs, read the "
+    "curves, change course where it pays, and submit the model."
+)
+
+Json = dict[str, Any]
+
+
+def trajectory(episode: JournaledEpisode, begun: Json) -> Json:
+    """An episode as steps of observation, action, reward and done.
+
+    A step's observation is what the agent had seen when it acted: the reply before, or the error.
+
+    Args:
+        episode: As it was written down.
+        begun: What its reset answered.
+    """
+    seen = begun
+    steps = []
+    for call in episode.calls:
+        following = _seen(call)
+        steps.append(
+            {
+                "observation": seen,
+                "action": {"tool_name": call.tool, "arguments": dict(call.arguments)},
+                "reward": following.get("reward", 0.0),
+                "done": following.get("done", False),
+                "weights_hash": call.weights_hash,
+                "inherited": call.inherited,
+            }
+        )
+        seen = following
+    return {**_facts(episode), "steps": steps, "final_observation": seen}
+
+
+def chat(episode: JournaledEpisode, begun: Json, tools: Sequence[Json]) -> Json:
+    """An episode as messages with tool calls, in the form that OpenAI's chat API takes, for fine-tuning.
+
+    Args:
+        episode: As it was written down.
+        begun: What its reset answered.
+        tools: The tools that its agent had, as `{"type": "function", "function": ...}`.
+    """
+    messages: list[Json] = [
+        {"role": "system", "content": SYSTEM_PROMPT},
+        {"role": "user", "content": json.dumps(begun)},
+    ]
+    for number, call in enumerate(episode.calls, 1):
+        identity = f"call_{number}"
+        function = {"name": call.tool, "arguments": json.dumps(dict(call.arguments))}
+        asked = [{"id": identity, "type": "function", "function": function}]
+        messages.append({"role": "assistant", "content": None, "tool_calls": asked})
+        messages.append({"role": "tool", "tool_call_id": identity, "content": json.dumps(_seen(call))})
+    return {**_facts(episode), "messages": messages, "tools": list(tools)}
+
+
+def _facts(episode: JournaledEpisode) -> Json:
+    header = episode.header
+    own = [_seen(call) for call in episode.calls if not call.inherited]
+    last = own[-1] if own else {}
+    return {
+        "episode_id": header.name,
+        "task_id": header.task,
+        "seed": header.seed,
+        "rubric": header.rubric,
+        "forked_from": header.forked_from,
+        "versions": dict(header.versions),
+        "return": round(sum(reply.get("reward", 0.0) for reply in own), 6),
+        "score": next((reply["score"] for reply in own if "score" in reply), None),
+        "done": last.get("done", False) or any(reply.get("done", False) for reply in own),
+    }
+
+
+def _seen(call: CallRecord) -> Json:
+    return {"error": call.error} if call.reply is None else dict(call.reply)

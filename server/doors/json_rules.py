@@ -1,0 +1,144 @@
+"""Which JSON the server takes. Pure: from text to nothing, or to an error that says what is wrong.
+
+The handlers behind the doors read JSON with `json.loads` and answer with parts of what they read. Some texts make the
+one fail in ways that they do not expect (deep nesting, endless digits), and some the other (halves of surrogate pairs,
+which no answer in UTF-8 can hold). They end the session; here they are refused and nothing happens.
+"""
+
+import json
+import re
+from typing import Any
+
+__all__ = ["MAX_DEPTH", "JsonError", "check_json", "check_json_object", "check_json_rpc", "check_step", "rpc_error"]
+
+MAX_DEPTH = 64
+"""Arrays and objects inside one another. A tool call has four."""
+
+PARSE_ERROR = -32700
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+class JsonError(ValueError):
+    """A text is not JSON that the server takes. The message says why.
+
+    Attributes:
+        value: What it says nevertheless, if that could be read.
+    """
+
+    def __init__(self, message: str, value: Any = None) -> None:
+        super().__init__(message)
+        self.value = value
+
+
+def check_json(data: str | bytes, *, allow_nan: bool = True) -> Any:
+    """Read a text that must be JSON.
+
+    Args:
+        data: The text, or its bytes in UTF-8.
+        allow_nan: Whether NaN and Infinity, which JSON has not but Python writes, may be in it.
+
+    Raises:
+        JsonError: It is not, or the handlers behind the doors could not handle it.
+    """
+    try:
+        text = data.decode() if isinstance(data, bytes) else data
+        value = json.loads(text, parse_constant=None if allow_nan else _no_constant)
+    except RecursionError:
+        raise _too_deep() from None
+    except JsonError:
+        raise
+    except UnicodeDecodeError:
+        raise JsonError("invalid JSON: it is not UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise JsonError(f"invalid JSON: {error}") from None
+    except ValueError:
+        raise JsonError("invalid JSON: a whole number has too many digits") from None
+    # Hardly any message has as many brackets, or an escape of this kind: the rest costs nothing.
+    if text.count("[") + text.count("{") > MAX_DEPTH and _is_too_deep(value):
+        raise _too_deep(value)
+    if _SURROGATE.search(text) and not _is_unicode(value):
+        raise JsonError("invalid JSON: half of a surrogate pair is no character", value)
+    return value
+
+
+def check_json_object(text: str | bytes) -> dict[str, Any]:
+    """Read a text that must be a JSON object.
+
+    Raises:
+        JsonError: It is not, or the handlers behind the doors could not handle it.
+    """
+    value = check_json(text)
+    if not isinstance(value, dict):
+        raise JsonError(f"expected a JSON object, got {_kind(value)}", value)
+    return value
+
+
+def check_json_rpc(text: str | bytes) -> dict[str, Any]:
+    """Read a text that must be a request of JSON-RPC.
+
+    Raises:
+        JsonError: It is not, or the handlers behind the doors could not handle it.
+    """
+    request = check_json_object(text)
+    params = request.get("params")
+    session_id = params.get("session_id") if isinstance(params, dict) else None
+    if session_id is not None and not isinstance(session_id, str):
+        raise JsonError(f"session_id must be a text, got {_kind(session_id)}", request)
+    return request
+
+
+def check_step(data: str | bytes) -> None:
+    """Read a text that must be JSON, and if it holds an action, must say in words of what type that is.
+
+    Raises:
+        JsonError: It is not, or the handlers behind the doors could not handle it.
+    """
+    body = check_json(data, allow_nan=False)
+    action = body.get("action", {}) if isinstance(body, dict) else {}
+    if not isinstance(action, dict):
+        raise JsonError(f"action must be an object, got {_kind(action)}")
+    if not isinstance(action.get("type", ""), str):
+        raise JsonError(f"action.type must be a text, got {_kind(action['type'])}")
+
+
+def rpc_error(error: JsonError) -> dict[str, Any]:
+    """The error as JSON-RPC tells it, to the request that it is about if it has a name."""
+    named = error.value.get("id") if isinstance(error.value, dict) else None
+    request_id = named if isinstance(named, str | int) and _is_unicode(named) else None
+    return {"jsonrpc": "2.0", "error": {"code": PARSE_ERROR, "message": str(error)}, "id": request_id}
+
+
+def _no_constant(name: str) -> Any:
+    raise JsonError(f"invalid JSON: it has no {name}")
+
+
+def _too_deep(value: Any = None) -> JsonError:
+    return JsonError(f"invalid JSON: nested more than {MAX_DEPTH} deep", value)
+
+
+def _is_too_deep(value: Any) -> bool:
+    """Whether containers lie in one another deeper than they may. Goes level by level, without recursion."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [part for container in level for part in _parts(container) if isinstance(part, list | dict)]
+        if not level:
+            return False
+    return True
+
+
+def _parts(container: Any) -> Any:
+    return container.values() if isinstance(container, dict) else container if isinstance(container, list) else ()
+
+
+def _is_unicode(value: Any) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "an object", list: "an array", str: "a text", bool: "a truth value", type(None): "null"}
+    return names.get(type(value), "a number")

@@ -1,0 +1,225 @@
+"""An episode that is being played: its rules, and the journal that every call goes into before it is answered."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ml_trainer_env.server.episodes.calls import LOOKS, Arguments, perform
+from ml_trainer_env.server.episodes.episode import Episode, OnProgress, ignore_progress
+from ml_trainer_env.server.episodes.errors import EpisodeError
+from ml_trainer_env.server.episodes.observation import Reply
+from ml_trainer_env.server.logs import logged_episode
+from ml_trainer_env.server.store import (
+    CallRecord,
+    EpisodeHeader,
+    EpisodeTakenError,
+    EpochFigures,
+    Journal,
+    Ownership,
+    RecordedEpoch,
+    StoreError,
+)
+from ml_trainer_env.server.telemetry import Telemetry
+from ml_trainer_env.server.trainer.errors import ConfigError
+
+__all__ = ["OpenEpisode"]
+
+_LOG = logging.getLogger(__name__)
+
+MAX_IDLE_CALLS = 1000
+"""Calls without any effect that are written down for an episode; a client that polls must not fill the disk."""
+
+
+class OpenEpisode:
+    """Plays an episode for one client. Calls that change something take turns.
+
+    A call that is cancelled stops training at the next batch and is written down with the epochs it
+    completed. All methods but `close` must be called on one event loop.
+
+    Args:
+        episode: The rules.
+        header: What it began with.
+        calls: What has been written down of it already.
+        journal: Where calls are written down.
+        ownership: The right to do so.
+        telemetry: Measures calls.
+        resumed: Whether it was begun in another session.
+    """
+
+    def __init__(
+        self,
+        episode: Episode,
+        header: EpisodeHeader,
+        calls: tuple[CallRecord, ...],
+        journal: Journal,
+        ownership: Ownership,
+        telemetry: Telemetry,
+        resumed: bool,
+    ) -> None:
+        self.episode = episode
+        self.header = header
+        self.resumed = resumed
+        self.last_call = calls[-1] if calls else None
+        self.step_count = sum(not call.inherited for call in calls)
+        self._journal = journal
+        self._ownership = ownership
+        self._telemetry = telemetry
+        self._idle_calls = sum(_is_idle(call) for call in calls)
+        self._gone: str | None = None
+        self._turn = asyncio.Lock()
+        self._running: asyncio.Task[Reply] | None = None
+        self._works: set[asyncio.Task[Reply]] = set()
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether no more calls are taken here."""
+        return self._gone is not None
+
+    async def call(self, tool: str, arguments: Arguments, on_progress: OnProgress = ignore_progress) -> Reply:
+        """Carry out a call and write it down.
+
+        Args:
+            tool: Which tool.
+            arguments: What it was given.
+            on_progress: Told how far training has come.
+
+        Raises:
+            EpisodeError: It was refused, or failed; or this session has lost the episode.
+            ConfigError: An argument is out of bounds.
+        """
+        self.step_count += 1
+        work = asyncio.ensure_future(self._in_turn(tool, arguments, on_progress))
+        self._works.add(work)
+        work.add_done_callback(self._forget)
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            # The work goes on: what it has trained must be written down.
+            if self._running is work:
+                self.interrupt("the call was cancelled")
+            else:
+                work.cancel()
+            raise
+
+    async def refuse(self, tool: str, arguments: Arguments, message: str) -> None:
+        """Write down a call that was refused before it got as far as the episode."""
+        self.step_count += 1
+        await self._write(CallRecord(tool, arguments, error=message, reached=False))
+
+    def interrupt(self, reason: str) -> None:
+        """Stop the training under way at its next batch."""
+        self.episode.interrupt(reason)
+
+    async def retire(self, reason: str) -> None:
+        """Stop for good: on return no call is under way and all that was trained is written down."""
+        self._gone = reason
+        self.interrupt(reason)
+        async with self._turn:
+            pass
+
+    def close(self) -> None:
+        """Stop for good, without waiting. From any thread."""
+        self._gone = self._gone or "its session has ended"
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self.interrupt, "the session has ended")
+
+    async def _in_turn(self, tool: str, arguments: Arguments, on_progress: OnProgress) -> Reply:
+        if tool in LOOKS and not self.episode.counts_every_call:
+            return await self._carried_out(tool, arguments, on_progress)
+        async with self._turn:
+            self._running = asyncio.current_task()
+            try:
+                return await self._carried_out(tool, arguments, on_progress)
+            finally:
+                self._running = None
+
+    async def _carried_out(self, tool: str, arguments: Arguments, on_progress: OnProgress) -> Reply:
+        began, outcome = time.perf_counter(), "failed"
+        try:
+            with logged_episode(self.header.name):
+                reply = await self._written(tool, arguments, on_progress)
+            outcome = "ok"
+            return reply
+        except (EpisodeError, ConfigError):
+            outcome = "refused"
+            raise
+        finally:
+            self._telemetry.call(tool, outcome, time.perf_counter() - began)
+
+    async def _written(self, tool: str, arguments: Arguments, on_progress: OnProgress) -> Reply:
+        """Perform a call and write it down; only then it counts."""
+        self._require_here()
+        episode = self.episode
+        first, counts = episode.history.epochs, episode.counts_every_call
+        refusal: EpisodeError | ConfigError | None = None
+        reply: Reply | None = None
+        try:
+            reply = await perform(episode, tool, arguments, on_progress)
+        except (EpisodeError, ConfigError) as error:
+            refusal = error
+        except StoreError as error:
+            raise self._lost(error) from error
+        except BaseException as error:
+            self._gone = f"a call failed: {error}"
+            raise
+        epochs = () if tool in LOOKS else tuple(_recorded_epoch(r.trained) for r in episode.history.records[first:])
+        record = CallRecord(
+            tool,
+            arguments,
+            reply=reply,
+            error=None if refusal is None else str(refusal),
+            epochs=epochs,
+            weights_hash=episode.weights_hash,
+        )
+        await self._write(record, counts)
+        if refusal is not None:
+            raise refusal
+        assert reply is not None
+        return reply
+
+    async def _write(self, record: CallRecord, counts: bool = False) -> None:
+        """Write a call down, unless it had no effect and there are many such."""
+        if _is_idle(record) and not counts:
+            self._idle_calls += 1
+            if self._idle_calls > MAX_IDLE_CALLS:
+                return
+        try:
+            await self._journal.append(self._ownership, record, self.episode.needed_keys)
+        except (EpisodeTakenError, StoreError) as error:
+            raise self._lost(error) from error
+
+    def _lost(self, error: Exception) -> EpisodeError:
+        """What was just done is not in the journal: only the journal knows what counts."""
+        _LOG.error("episode %s cannot be written down: %s", self.header.name, error)
+        self._gone = str(error)
+        return EpisodeError(f"{error}; this call does not count. {self._way_back()}")
+
+    def _require_here(self) -> None:
+        if self._gone is not None:
+            raise EpisodeError(f"this session does not play the episode any more: {self._gone}. {self._way_back()}")
+
+    def _way_back(self) -> str:
+        return f"Go on with it by reset (start_task over MCP) with episode_id={self.header.name!r} and resume=true"
+
+    def _forget(self, work: "asyncio.Task[Reply]") -> None:
+        self._works.discard(work)
+        if not work.cancelled():
+            work.exception()  # whoever was cancelled does not ask for it
+
+
+def _is_idle(call: CallRecord) -> bool:
+    """Whether a call had no effect, except that it may have brought the end nearer."""
+    return (call.reply is None or call.tool in LOOKS) and not call.epochs
+
+
+def _recorded_epoch(trained: Any) -> RecordedEpoch:
+    figures = EpochFigures(trained.model.key, trained.metrics, trained.model.weights_hash, trained.seconds)
+    return RecordedEpoch(figures, trained.from_cache)
+
+
+def shown_call(call: CallRecord) -> Mapping[str, Any]:
+    """A call as its agent is reminded of it."""
+    return {"tool_name": call.tool, "arguments": dict(call.arguments), "reply": call.reply, "error": call.error}

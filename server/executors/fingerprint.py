@@ -1,0 +1,54 @@
+"""What the bits of a result depend on, besides its inputs: this machine, its versions, and how torch is run.
+
+Reads names and versions only; torch is not imported.
+"""
+
+import hashlib
+import platform
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import ml_trainer_env.server.trainer
+
+__all__ = ["versions"]
+
+
+@cache
+def versions(torch_threads: int) -> dict[str, str]:
+    """Everything that may change the last digit of a loss, by name.
+
+    Args:
+        torch_threads: Threads that torch computes with.
+    """
+    return {
+        "ml_trainer_env": version("openenv-ml-trainer-env"),
+        "engine": _engine_digest(),
+        "torch": version("torch"),
+        "numpy": version("numpy"),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "torch_threads": str(torch_threads),
+    }
+
+
+def _engine_digest() -> str:
+    """Of the trainer's source: who changes the engine must not be served results of the old one."""
+    digest = hashlib.sha256()
+    for folder in ml_trainer_env.server.trainer.__path__:
+        for path in sorted(Path(folder).glob("*.py")):
+            digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def _processor() -> str:
+    """Model and features of the processor: kernels are chosen by them."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0].splitlines()
+    except OSError:
+        return platform.processor()
+    facts = dict(line.split(":", 1) for line in lines if ":" in line)
+    named = {key.strip(): value.strip() for key, value in facts.items()}
+    features = named.get("flags", named.get("Features", ""))
+    return f"{named.get('model name', platform.processor())} {hashlib.sha256(features.encode()).hexdigest()[:8]}"

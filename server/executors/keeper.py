@@ -1,0 +1,127 @@
+"""Looks after one worker of the pool, in a thread of its own.
+
+It keeps a warm worker at hand, takes jobs from the queue, has them done, and replaces a worker that
+ended. A job whose worker died is tried again, since training is a value and dying costs but time.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+
+from ml_trainer_env.server.executors.contract import ExecutorError
+from ml_trainer_env.server.executors.tickets import JobQueue, Ticket
+from ml_trainer_env.server.executors.worker_process import WorkerDiedError, WorkerProcess
+
+__all__ = ["WorkerKeeper"]
+
+_LOG = logging.getLogger(__name__)
+
+MAX_ATTEMPTS = 3
+"""So many workers may die of a job, or on their way to becoming warm, before jobs fail."""
+
+PAUSE_S = 0.25
+"""Between two attempts to start a worker; doubles with every failure in a row."""
+
+LONGEST_PAUSE_S = 10.0
+
+IDLE_LOOK_EVERY_S = 1.0
+"""How often an idle worker is looked at, lest it has died."""
+
+
+class WorkerKeeper:
+    """A worker and its thread.
+
+    Args:
+        tickets: Where jobs come from. The thread ends when it is closed.
+        start_worker: Starts a process; may raise OSError.
+        on_no_worker: Called with the reason, from the thread, each time the worker could not be
+            started the third time in a row or more.
+    """
+
+    def __init__(
+        self,
+        tickets: JobQueue,
+        start_worker: Callable[[], WorkerProcess],
+        on_no_worker: Callable[[ExecutorError], None],
+    ) -> None:
+        self._tickets = tickets
+        self._start_worker = start_worker
+        self._on_no_worker = on_no_worker
+        self._worker: WorkerProcess | None = None
+        self._failed_starts = 0
+        self.ready = False
+        self.deaths = 0
+        self.thread = threading.Thread(target=self._serve, name="worker-keeper", daemon=True)
+
+    @property
+    def pid(self) -> int | None:
+        """The worker's process id, if it is up."""
+        worker = self._worker
+        return worker.pid if worker else None
+
+    def kill_worker(self) -> None:
+        """End the worker, from any thread, so that nothing waits for it any longer."""
+        worker = self._worker
+        if worker is not None:
+            worker.kill()
+
+    def _serve(self) -> None:
+        try:
+            while not self._tickets.closed.is_set():
+                worker = self._warm_worker()
+                ticket = self._tickets.take(IDLE_LOOK_EVERY_S) if worker else None
+                if worker and ticket:
+                    self._do(ticket, worker)
+        finally:
+            self._drop_worker("")
+
+    def _do(self, ticket: Ticket, worker: WorkerProcess) -> None:
+        ticket.attempts += 1
+        try:
+            result = worker.do(ticket)
+        except Exception as error:  # the thread's boundary: whoever waits for the job hears of it
+            if not worker.is_alive:
+                self._drop_worker(str(error))
+            if not isinstance(error, WorkerDiedError):
+                self._tickets.fail(ticket, error)
+            elif ticket.attempts < MAX_ATTEMPTS:
+                self._tickets.put_back(ticket)
+            else:
+                self._tickets.fail(ticket, ExecutorError(f"{MAX_ATTEMPTS} workers in a row died of it: {error}"))
+        else:
+            self._tickets.finish(ticket, result)
+
+    def _warm_worker(self) -> WorkerProcess | None:
+        """The worker, warm, or none after a failure and a pause."""
+        if self._worker is not None and not self._worker.is_alive:
+            self._drop_worker("it died while idle")
+        if self._worker is None:
+            try:
+                self._start()
+            except (ExecutorError, OSError) as error:
+                self._note_failed_start(error)
+        return self._worker
+
+    def _start(self) -> None:
+        self._worker = self._start_worker()
+        if self._tickets.closed.is_set():
+            self._worker.kill()  # whoever closed may have come too early to see it
+        self._worker.wait_ready()
+        self._failed_starts, self.ready = 0, True
+
+    def _note_failed_start(self, error: Exception) -> None:
+        self._drop_worker(str(error))
+        self._failed_starts += 1
+        if self._failed_starts >= MAX_ATTEMPTS:
+            self._on_no_worker(ExecutorError(f"no worker can be started: {error}"))
+        self._tickets.closed.wait(min(PAUSE_S * 2**self._failed_starts, LONGEST_PAUSE_S))
+
+    def _drop_worker(self, reason: str) -> None:
+        self.ready = False
+        worker, self._worker = self._worker, None
+        if worker is None:
+            return
+        worker.close()
+        if not self._tickets.closed.is_set():
+            self.deaths += 1
+            _LOG.warning("replacing a worker: %s", reason)

@@ -1,0 +1,90 @@
+"""The server's log: JSON, one object a line, with the episode it is about; plain text on a terminal."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+
+from pythonjsonlogger.json import JsonFormatter
+
+__all__ = ["configure_logging", "logged_episode"]
+
+_FIELDS = {"created": "time", "levelname": "level", "name": "logger", "exc_info": "exception", "stack_info": "stack"}
+_OTHERS_LOGGERS = ("uvicorn", "uvicorn.access", "uvicorn.error", "fastmcp")
+"""Loggers of libraries that come with a handler of their own."""
+
+_episode_id: ContextVar[str | None] = ContextVar("episode_id", default=None)
+
+
+@contextmanager
+def logged_episode(episode_id: str) -> Iterator[None]:
+    """Say of everything logged within the block which episode it is about."""
+    token = _episode_id.set(episode_id)
+    try:
+        yield
+    finally:
+        _episode_id.reset(token)
+
+
+def configure_logging(as_json: bool | None = None) -> None:
+    """Send everything logged in this process to stderr, in one form.
+
+    Args:
+        as_json: Whether as JSON; if None, unless stderr is a terminal.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_add_episode)
+    handler.addFilter(_drop_queries)
+    handler.setFormatter(_JsonLines() if as_json or (as_json is None and not sys.stderr.isatty()) else _TextLines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.captureWarnings(True)
+    for name in _OTHERS_LOGGERS:
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True
+
+
+class _JsonLines(JsonFormatter):
+    """One JSON object a line."""
+
+    def __init__(self) -> None:
+        super().__init__(["created", "levelname", "name", "message"], rename_fields=_FIELDS)
+
+    def process_log_record(self, log_data: dict[str, object]) -> dict[str, object]:
+        """Write the time as people read it, in UTC."""
+        seconds = log_data["time"]
+        assert isinstance(seconds, float)
+        log_data.pop("color_message", None)  # uvicorn's message once more, for terminals
+        return {**log_data, "time": datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")}
+
+
+class _TextLines(logging.Formatter):
+    """A line for people."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s%(about)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Add the episode at the end, if there is one."""
+        episode_id = getattr(record, "episode_id", None)
+        record.about = f" [{episode_id}]" if episode_id else ""
+        return super().format(record)
+
+
+def _add_episode(record: logging.LogRecord) -> bool:
+    episode_id = _episode_id.get()
+    if episode_id is not None and not hasattr(record, "episode_id"):
+        record.episode_id = episode_id
+    return True
+
+
+def _drop_queries(record: logging.LogRecord) -> bool:
+    """Cut the query off the paths that uvicorn logs: whoever reads a session's id in it could enter that session."""
+    if record.name.startswith("uvicorn") and isinstance(record.args, tuple):
+        record.args = tuple(_without_query(value) for value in record.args)
+    return True
+
+
+def _without_query(value: object) -> object:
+    return value.partition("?")[0] if isinstance(value, str) and value.startswith("/") else value

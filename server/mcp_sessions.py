@@ -1,0 +1,154 @@
+"""The sessions of MCP clients: each plays its own episode, from `start_task` until it ends in whatever way."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
+from typing import Any
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from mcp.server.lowlevel.server import Server
+from mcp.server.models import InitializationOptions
+from mcp.shared.message import SessionMessage
+
+from ml_trainer_env.server.episodes.book import EpisodeBook, EpisodeRequest
+from ml_trainer_env.server.episodes.errors import EpisodeError
+from ml_trainer_env.server.episodes.open_episode import OpenEpisode
+
+__all__ = ["McpSession", "McpSessions", "current_session"]
+
+Incoming = MemoryObjectReceiveStream[SessionMessage | Exception]
+Outgoing = MemoryObjectSendStream[SessionMessage]
+
+
+class McpSession:
+    """What one client plays: nothing at first, then one episode at a time.
+
+    Args:
+        book: Opens episodes.
+
+    Attributes:
+        opened: The episode, None before the first.
+    """
+
+    def __init__(self, book: EpisodeBook) -> None:
+        self.opened: OpenEpisode | None = None
+        self._book = book
+        self._is_over = False
+
+    def played(self) -> OpenEpisode:
+        """The episode.
+
+        Raises:
+            EpisodeError: There is none yet.
+        """
+        if self.opened is None:
+            raise EpisodeError(
+                "there is no episode: call start_task first (with episode_id and resume=true to go on with an earlier "
+                "one); list_tasks shows what there is"
+            )
+        return self.opened
+
+    async def start(self, request: EpisodeRequest) -> OpenEpisode:
+        """Begin, resume or fork an episode, and leave the one that was played.
+
+        Raises:
+            ResetError: The request names something there is not.
+            DatasetError: The task's images cannot be had.
+            StoreError: The journal cannot be read or written.
+        """
+        opened = await self._book.open(request)
+        if self._is_over:  # the client has gone meanwhile
+            opened.close()
+        if self.opened is not None:
+            self.opened.close()
+        self.opened = opened
+        return opened
+
+    def close(self) -> None:
+        """End it: a call under way stops at its next batch. The episode can be resumed."""
+        self._is_over = True
+        if self.opened is not None:
+            self.opened.close()
+
+    async def retire(self, reason: str) -> None:
+        """End it; on return no call is under way and all that was trained is written down."""
+        self.close()
+        if self.opened is not None:
+            await self.opened.retire(reason)
+
+
+_current: ContextVar[McpSession] = ContextVar("mcp_session")
+
+
+def current_session() -> McpSession:
+    """The session of the call that is being worked on."""
+    return _current.get()
+
+
+class McpSessions:
+    """All sessions. To `StreamableHTTPSessionManager`, which keeps their ids, this is the server that it runs for each.
+
+    A session is in the table as long as messages can come for it. Its calls find it by a context
+    variable, which they inherit from the task that runs the session: nothing else refers to it.
+
+    Args:
+        server: Answers messages.
+        book: Opens episodes.
+    """
+
+    def __init__(self, server: Server[Any, Any], book: EpisodeBook) -> None:
+        self._server = server
+        self._book = book
+        self._sessions: set[McpSession] = set()
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._sessions)
+
+    def create_initialization_options(self) -> InitializationOptions:
+        """What clients are told of the server."""
+        return self._server.create_initialization_options()
+
+    async def run(
+        self, incoming: Incoming, outgoing: Outgoing, options: InitializationOptions, stateless: bool = False
+    ) -> None:
+        """Serve a session until no more messages can come and its calls have ended.
+
+        FastMCP lets calls go on when a session ends, so they are stopped here, by the end of the messages.
+        """
+        session = McpSession(self._book)
+        self._sessions.add(session)
+        _current.set(session)
+        try:
+            async with _until_the_end(incoming, lambda: self._end(session)) as messages:
+                await self._server.run(messages, outgoing, options, stateless=stateless)
+        finally:
+            self._end(session)
+
+    async def close(self) -> None:
+        """End all sessions; on return all that was trained is written down."""
+        for session in tuple(self._sessions):
+            await session.retire("the server stops")
+
+    def _end(self, session: McpSession) -> None:
+        self._sessions.discard(session)
+        session.close()
+
+
+@asynccontextmanager
+async def _until_the_end(incoming: Incoming, on_end: Callable[[], None]) -> AsyncIterator[Incoming]:
+    """Hands messages on, and notices when no more of them can come."""
+    sender, messages = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+
+    async def hand_on() -> None:
+        with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
+            async with sender:
+                async for message in incoming:
+                    await sender.send(message)
+        on_end()
+
+    async with messages, anyio.create_task_group() as tasks:
+        tasks.start_soon(hand_on)
+        yield messages
+        tasks.cancel_scope.cancel()

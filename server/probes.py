@@ -1,0 +1,34 @@
+"""Routes for whoever runs the server: whether it is ready, and what it has counted."""
+
+from collections.abc import Callable
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse, Response
+
+from ml_trainer_env.server.telemetry import CONTENT_TYPE_LATEST, Telemetry
+
+__all__ = ["probe_routes"]
+
+
+def probe_routes(telemetry: Telemetry, is_ready: Callable[[], bool]) -> APIRouter:
+    """`GET /ready` and `GET /metrics`.
+
+    Args:
+        telemetry: What has been counted.
+        is_ready: Whether a call would be worked on now.
+    """
+    router = APIRouter(tags=["Health"])
+
+    @router.get("/ready", summary="Readiness", responses={503: {"description": "The server is starting"}})
+    async def ready() -> JSONResponse:
+        """Whether calls are worked on: a server that is healthy may still be starting its workers."""
+        if is_ready():
+            return JSONResponse({"status": "ready"})
+        return JSONResponse({"status": "starting"}, 503)
+
+    @router.get("/metrics", summary="Figures for Prometheus", response_class=Response)
+    async def metrics() -> Response:
+        """What the server has counted, in the text format of Prometheus."""
+        return Response(telemetry.exposition(), media_type=CONTENT_TYPE_LATEST)
+
+    return router

@@ -1,0 +1,115 @@
+"""What all sessions of a server share: opened together when it starts, closed together when it stops."""
+
+import asyncio
+import logging
+import tempfile
+from pathlib import Path
+
+from platformdirs import user_state_path
+
+from ml_trainer_env.server.datasets import DataSettings
+from ml_trainer_env.server.episodes.book import EpisodeBook
+from ml_trainer_env.server.episodes.calls import TOOL_NAMES
+from ml_trainer_env.server.episodes.training import LiveTrainer
+from ml_trainer_env.server.executors.contract import Executor
+from ml_trainer_env.server.executors.fingerprint import versions
+from ml_trainer_env.server.executors.pool import ProcessPoolExecutor
+from ml_trainer_env.server.settings import Settings
+from ml_trainer_env.server.store import Database, EpochStore, Journal, StateStore, StoreError
+from ml_trainer_env.server.telemetry import Telemetry
+
+__all__ = ["JOURNAL_FILE", "Services", "state_folder"]
+
+_LOG = logging.getLogger(__name__)
+
+JOURNAL_FILE = "journal.sqlite3"
+_STATES_FOLDER = "states"
+
+
+class Services:
+    """The executor, the journal and the book of episodes.
+
+    Args:
+        settings: How to run.
+        executor: Where training runs; a pool of worker processes if None.
+
+    Raises:
+        StoreError: The journal cannot be opened.
+
+    Attributes:
+        executor: Where training runs.
+        book: Opens episodes.
+        telemetry: What has been counted.
+        data: Where images come from.
+    """
+
+    def __init__(self, settings: Settings, executor: Executor | None = None) -> None:
+        self.telemetry = Telemetry(TOOL_NAMES)
+        self.data: DataSettings = settings.data
+        folder = state_folder(settings.state_dir)
+        self._database = Database(folder / JOURNAL_FILE)
+        self._states = StateStore(self._database, folder / _STATES_FOLDER, settings.state_mb * 1_000_000)
+        self.executor = executor or ProcessPoolExecutor(
+            settings.workers, settings.torch_threads, settings.worker_memory_mb
+        )
+        made_here = versions(settings.torch_threads)
+        trainer = LiveTrainer(
+            self.executor,
+            made_here,
+            states=self._states,
+            epochs=EpochStore(self._database) if settings.cache else None,
+            telemetry=self.telemetry,
+            epoch_timeout_s=settings.limits.epoch_s,
+        )
+        self.book = EpisodeBook(
+            trainer=trainer,
+            versions=made_here,
+            journal=Journal(self._database),
+            data=settings.data,
+            limits=settings.limits,
+            rubric=settings.rubric,
+            telemetry=self.telemetry,
+        )
+        self._watch()
+
+    def is_ready(self) -> bool:
+        """Whether a call would be worked on now."""
+        return self.executor.ready
+
+    async def start(self) -> None:
+        """Begin to start the workers."""
+        await self.executor.start()
+
+    async def close(self) -> None:
+        """Stop training, and finish what is being written down."""
+        await self.executor.close()
+        await asyncio.to_thread(self._database.close)
+
+    def _watch(self) -> None:
+        watch, executor = self.telemetry.watch, self.executor
+        watch("open_episodes", "Episodes that a session plays.", lambda: self.book.played)
+        watch("queue_length", "Epochs that wait for a worker.", lambda: executor.waiting)
+        watch("busy_workers", "Workers that are training.", lambda: executor.busy)
+        watch("worker_deaths", "Workers lost.", lambda: executor.worker_deaths, only_grows=True)
+        watch("state_bytes", "Size of the models kept.", self._states.size_bytes)
+
+
+def state_folder(chosen: Path | None) -> Path:
+    """Where the journal and the models are, made if need be.
+
+    Args:
+        chosen: The setting. Without one it is the user's folder for such things; if that cannot be written,
+            as in a container with a read-only root, a temporary one that does not outlive the machine.
+    """
+    folder = chosen or user_state_path("ml_trainer_env")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        if chosen is not None:
+            raise StoreError(f"ML_TRAINER_STATE_DIR {chosen} cannot be written: {error}") from error
+        temporary = Path(tempfile.gettempdir()) / "ml_trainer_env"
+        temporary.mkdir(parents=True, exist_ok=True)
+        _LOG.warning("%s cannot be written; episodes are kept in %s, until that is cleared", folder, temporary)
+        return temporary

@@ -1,0 +1,195 @@
+"""`ml-trainer-journal`: what was played is listed, trained again to the same bits, and exported to learn from."""
+
+import asyncio
+import json
+import random
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ml_trainer_env.server.commands.journal import main
+from ml_trainer_env.server.episodes.book import EpisodeRequest
+from ml_trainer_env.server.episodes.errors import EpisodeError
+from ml_trainer_env.server.executors.in_process import InProcessExecutor
+from ml_trainer_env.server.services import Services
+from ml_trainer_env.server.settings import Settings
+from ml_trainer_env.server.trainer.errors import ConfigError
+
+EPISODES = 20
+
+
+def random_call(source: random.Random) -> tuple[str, dict[str, Any]]:
+    """A call as an agent with no plan might make it, mistakes included."""
+    return source.choice(
+        [
+            ("run_epochs", {"num_epochs": source.randint(1, 3)}),
+            ("run_epochs", {"num_epochs": source.randint(1, 3)}),
+            (
+                "configure_training",
+                {
+                    "optimizer": source.choice(["sgd", "adam", "adamw", "lion"]),
+                    "learning_rate": 10 ** source.uniform(-4, 1),
+                    "batch_size": source.choice([64, 128, 256]),
+                    "lr_schedule": source.choice(["constant", "step", "cosine", "warmup_cosine"]),
+                    "dropout": source.choice([0.0, 0.2]),
+                    "reinitialize": source.random() < 0.3,
+                },
+            ),
+            ("adjust_learning_rate", {"new_lr": source.choice([0.01, 0.001, 0])}),
+            ("toggle_augmentation", {"enabled": source.random() < 0.5, "strength": source.random()}),
+            ("save_checkpoint", {"name": source.choice("ab")}),
+            ("restore_checkpoint", {"name": source.choice("abc")}),
+            ("get_training_status", {}),
+            ("submit_model", {}),
+        ]
+    )
+
+
+async def play(services: Services) -> None:
+    for number in range(EPISODES):
+        source = random.Random(number)
+        opened = await services.book.open(EpisodeRequest(episode_id=f"episode-{number}", seed=number, rubric="v2"))
+        for _ in range(10):
+            tool, arguments = random_call(source)
+            try:
+                await opened.call(tool, arguments)
+            except (EpisodeError, ConfigError):
+                continue
+    fork = await services.book.open(EpisodeRequest(episode_id="fork", fork_from="episode-1"))
+    await fork.call("run_epochs", {"num_epochs": 1})
+    await fork.call("submit_model", {})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The state folder of a server on which 20 random episodes, and a fork of one, were played."""
+    state = tmp_path_factory.mktemp("played")
+    settings = Settings.from_environment({"ML_TRAINER_STATE_DIR": str(state), "ML_TRAINER_DOWNLOAD": "no"})
+
+    async def serve() -> None:
+        services = Services(settings, InProcessExecutor(settings.torch_threads))
+        try:
+            await play(services)
+        finally:
+            await services.close()
+
+    asyncio.run(serve())
+    return state
+
+
+@pytest.fixture
+def run(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., tuple[int, str]]]:
+    monkeypatch.setenv("ML_TRAINER_STATE_DIR", str(folder))
+    monkeypatch.setenv("ML_TRAINER_DOWNLOAD", "no")
+
+    def command(*arguments: str) -> tuple[int, str]:
+        status = main(arguments)
+        return status, capsys.readouterr().out
+
+    return command
+
+
+def test_twenty_random_episodes_and_a_fork_are_trained_again_to_the_same_bits(run: Any) -> None:
+    status, output = run("replay", "--all")
+
+    verdicts = [line for line in output.splitlines() if "trained again" in line]
+    assert status == 0, output
+    assert len(verdicts) == EPISODES + 1
+    assert all(": the same: " in line for line in verdicts)
+    assert sum(int(line.split(" calls, ")[1].split()[0]) for line in verdicts) > EPISODES * 3
+
+
+def test_a_metric_that_was_tampered_with_is_found(run: Any, folder: Path) -> None:
+    database = sqlite3.connect(folder / "journal.sqlite3")
+    query = (
+        "SELECT episode, calls.number, calls.epochs, name FROM calls JOIN episodes ON episodes.id = episode "
+        "WHERE json_array_length(calls.epochs) > 0 AND reply IS NOT NULL LIMIT 1"
+    )
+    episode, number, epochs, name = database.execute(query).fetchone()
+    forged = json.loads(epochs)
+    forged[0][1] = "0" * 64
+
+    def write(text: str) -> None:
+        database.execute("UPDATE calls SET epochs = ? WHERE episode = ? AND number = ?", (text, episode, number))
+        database.commit()
+
+    write(json.dumps(forged))
+    try:
+        status, output = run("replay", name)
+    finally:
+        write(epochs)
+        database.close()
+
+    assert status == 1
+    assert "weights_hash was 000000" in output
+    assert f"{name}: DIFFERENT" in output
+
+
+def test_the_list_names_every_episode(run: Any) -> None:
+    status, output = run("list")
+
+    assert status == 0
+    assert len(output.splitlines()) == 1 + EPISODES + 1
+    assert output.splitlines()[1].startswith("fork ")
+    assert "fork of episode-1" in output
+
+
+def test_a_trajectory_has_what_the_agent_saw_and_did_and_was_paid(run: Any, tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+
+    status, _ = run("export", "--all", "--output", str(path))
+
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert status == 0
+    assert len(rows) == EPISODES + 1
+    for row in rows:
+        assert row["steps"][0]["observation"]["task"]["id"] == "easy_mnist"
+        for step in row["steps"]:
+            assert set(step) >= {"observation", "action", "reward", "done"}
+        own = [step for step in row["steps"] if not step["inherited"]]
+        assert row["return"] == pytest.approx(sum(step["reward"] for step in own), abs=1e-6)
+    fork = rows[-1]
+    assert fork["forked_from"] == "episode-1"
+    assert [step["action"]["tool_name"] for step in fork["steps"] if not step["inherited"]] == [
+        "run_epochs",
+        "submit_model",
+    ]
+    assert (fork["done"], fork["final_observation"]["score"]) == (True, fork["score"])
+
+
+def test_a_chat_alternates_between_the_agent_and_its_tools(run: Any) -> None:
+    status, output = run("export", "fork", "--format", "chat")
+
+    (row,) = [json.loads(line) for line in output.splitlines()]
+    system, user, *turns = row["messages"]
+    assert status == 0
+    assert (system["role"], user["role"]) == ("system", "user")
+    assert "easy_mnist" in user["content"]
+    names = {tool["function"]["name"] for tool in row["tools"]}
+    for asked, answered in zip(turns[::2], turns[1::2], strict=True):
+        (call,) = asked["tool_calls"]
+        assert call["function"]["name"] in names
+        assert isinstance(json.loads(call["function"]["arguments"]), dict)
+        assert answered["tool_call_id"] == call["id"]
+        assert isinstance(json.loads(answered["content"]), dict)
+
+
+@pytest.mark.parametrize("command", [["replay", "nobody"], ["export", "nobody"]])
+@pytest.mark.usefixtures("run")
+def test_an_episode_that_is_not_there_is_named(capsys: Any, command: list[str]) -> None:
+    assert main(command) == 2
+    assert "there is no episode 'nobody'" in capsys.readouterr().err
+
+
+def test_a_folder_without_a_journal_is_said_to_be_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ML_TRAINER_STATE_DIR", str(tmp_path))
+
+    assert main(["list"]) == 2
+    assert "there is no journal at" in capsys.readouterr().err

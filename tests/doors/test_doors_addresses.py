@@ -1,0 +1,227 @@
+"""Who may come in from where: by the address that a connection ends on, the Host header and the Origin header."""
+
+from typing import Any
+
+import pytest
+
+TOKEN = "correct-horse-battery"
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+ELSEWHERE = ("203.0.113.7", 8000)
+SOCKETS = pytest.mark.parametrize("websocket", [False, True], ids=["http", "websocket"])
+
+LOOPBACK = [
+    ("127.0.0.1", 8000),
+    ("127.8.9.1", 8000),
+    ("::1", 8000),
+    ("::ffff:127.0.0.1", 8000),
+    ("/run/trainer.sock", None),
+    None,
+]
+OTHER = [("203.0.113.7", 8000), ("10.0.0.1", 80), ("2001:db8::1", 8000), ("::ffff:10.0.0.1", 80), ("here", None)]
+
+
+class TestToken:
+    """Without a token this machine comes in, and nobody else."""
+
+    @SOCKETS
+    @pytest.mark.parametrize("server", LOOPBACK, ids=str)
+    def test_this_machine_comes_in(self, doors: Any, server: Any, websocket: bool) -> None:
+        assert doors("").ask(server=server, websocket=websocket).status in {101, 200}
+
+    @SOCKETS
+    @pytest.mark.parametrize("server", OTHER, ids=str)
+    def test_another_machine_does_not_and_is_told_what_to_set(self, doors: Any, server: Any, websocket: bool) -> None:
+        closed = doors("")
+
+        answer = closed.ask(server=server, websocket=websocket)
+
+        assert answer.status == 401
+        assert answer.headers["www-authenticate"] == "Bearer"
+        assert "ML_TRAINER_TOKEN" in answer.detail
+        assert "`off`" in answer.detail
+        assert closed.inside.seen == []
+
+    @pytest.mark.parametrize("header", ["Forwarded", "X-Forwarded-For", "X-Real-IP"])
+    def test_who_comes_through_a_proxy_on_this_machine_is_not_on_this_machine(self, doors: Any, header: str) -> None:
+        assert doors("").ask(headers={header: "198.51.100.1"}).status == 401
+
+    def test_no_header_makes_a_caller_local(self, doors: Any) -> None:
+        claims = {"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Host": "localhost", "Forwarded": "for=127.0.0.1"}
+
+        assert doors("").ask(server=ELSEWHERE, headers=claims).status == 401
+
+    @SOCKETS
+    @pytest.mark.parametrize("server", [*LOOPBACK, *OTHER], ids=str)
+    def test_with_a_token_everybody_needs_it(self, doors: Any, server: Any, websocket: bool) -> None:
+        closed = doors(TOKEN)
+
+        assert closed.ask(server=server, websocket=websocket).status == 401
+        assert closed.ask(server=server, websocket=websocket, headers=BEARER).status in {101, 200}
+
+    @SOCKETS
+    @pytest.mark.parametrize("server", [*LOOPBACK, *OTHER], ids=str)
+    def test_off_lets_everybody_in(self, doors: Any, server: Any, websocket: bool) -> None:
+        assert doors("off").ask(server=server, websocket=websocket).status in {101, 200}
+
+    def test_a_server_that_cannot_refuse_a_socket_in_words_closes_it_before_it_opens(self, doors: Any) -> None:
+        closed = doors(TOKEN)
+
+        answer = closed.ask(websocket=True, extensions={})
+
+        assert answer.messages == [{"type": "websocket.close", "code": 1008}]
+        assert closed.inside.seen == []
+
+    @pytest.mark.parametrize(
+        "given",
+        [
+            "",
+            "Bearer",
+            "Bearer ",
+            TOKEN,
+            f"Basic {TOKEN}",
+            f"Bearer {TOKEN}x",
+            f"Bearer {TOKEN[:-1]}",
+            f"Bearer {TOKEN.upper()}",
+            f"Bearer {TOKEN}, Bearer {TOKEN}",
+            "Bearer \xff",
+        ],
+    )
+    def test_nothing_but_the_token_is_the_token(self, doors: Any, given: str) -> None:
+        assert doors(TOKEN).ask(headers={"Authorization": given}).status == 401
+
+    @pytest.mark.parametrize("given", [f"Bearer {TOKEN}", f"bearer {TOKEN}", f"BEARER  {TOKEN} "])
+    def test_the_scheme_may_be_written_in_any_way(self, doors: Any, given: str) -> None:
+        assert doors(TOKEN).ask(headers={"Authorization": given}).status == 200
+
+    @pytest.mark.parametrize("path", ["/health", "/ready"])
+    @pytest.mark.parametrize("rule", ["", TOKEN, "off"])
+    def test_probes_come_in_from_anywhere_by_any_name(self, doors: Any, path: str, rule: str) -> None:
+        open_door = doors(rule, ["example.org"])
+
+        assert open_door.ask(path, server=ELSEWHERE, host="10.0.0.9:8000").status == 200
+        assert open_door.ask(path, host=None).status == 200
+
+    @pytest.mark.parametrize(
+        "path", ["/health/", "//health", "/health/../state", "/ready/x", "/HEALTH", "/web/health", ""]
+    )
+    def test_nothing_that_looks_like_a_probe_is_one(self, doors: Any, path: str) -> None:
+        assert doors(TOKEN).ask(path).status == 401
+
+    def test_probes_only_look(self, doors: Any) -> None:
+        assert doors(TOKEN).ask("/health", method="POST").status == 401
+        assert doors(TOKEN).ask("/health", websocket=True).status == 401
+
+
+class TestHost:
+    """A request calls the server by a name of its own."""
+
+    @SOCKETS
+    @pytest.mark.parametrize(
+        "host",
+        ["localhost", "LOCALHOST:9", "localhost.", "127.0.0.1", "127.0.0.1:65535", "127.1.2.3:80", "[::1]", "[::1]:80"],
+    )
+    def test_on_loopback_a_loopback_name_is_right(self, doors: Any, host: str, websocket: bool) -> None:
+        assert doors("").ask(host=host, websocket=websocket).status in {101, 200}
+
+    @SOCKETS
+    @pytest.mark.parametrize("rule", ["", TOKEN, "off"])
+    @pytest.mark.parametrize(
+        "host", ["evil.example", "evil.example:8000", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1"]
+    )
+    def test_on_loopback_another_name_is_wrong_whatever_the_token(
+        self, doors: Any, host: str, rule: str, websocket: bool
+    ) -> None:
+        closed = doors(rule)
+
+        answer = closed.ask(host=host, websocket=websocket, headers=BEARER)
+
+        assert answer.status == 403
+        assert "ML_TRAINER_ALLOWED_HOSTS" in answer.detail
+        assert closed.inside.seen == []
+
+    @pytest.mark.parametrize("host", [None, "", "a b", "a/b", "local host", "[::1", "::1", "a:b", "a:123456", "\xe4"])
+    def test_no_name_at_all_is_a_bad_request(self, doors: Any, host: str | None) -> None:
+        assert doors("").ask(host=host).status == 400
+
+    def test_a_name_that_is_allowed_is_right_beside_those_of_loopback(self, doors: Any) -> None:
+        door = doors("", ["trainer.example"])
+
+        assert door.ask(host="trainer.example").status == 200
+        assert door.ask(host="Trainer.Example:8443").status == 200
+        assert door.ask(host="localhost").status == 200
+        assert door.ask(host="other.example").status == 403
+
+    def test_elsewhere_any_name_is_right_until_some_are_listed(self, doors: Any) -> None:
+        assert doors("off").ask(server=ELSEWHERE, host="any.example").status == 200
+
+        listed = doors("off", ["trainer.example"])
+        assert listed.ask(server=ELSEWHERE, host="trainer.example").status == 200
+        assert listed.ask(server=ELSEWHERE, host="any.example").status == 403
+        assert listed.ask(server=ELSEWHERE, host="localhost").status == 403
+
+
+class TestOrigin:
+    """A page calls the server that it came from."""
+
+    @SOCKETS
+    @pytest.mark.parametrize(
+        ("host", "origin"),
+        [
+            ("localhost:8000", "http://localhost:8000"),
+            ("LocalHost:8000", "http://localhost:8000"),
+            ("127.0.0.1", "http://127.0.0.1"),
+            ("127.0.0.1:80", "http://127.0.0.1"),
+            ("localhost", "https://localhost"),
+            ("localhost:443", "https://localhost"),
+            ("[::1]:8000", "http://[::1]:8000"),
+        ],
+    )
+    def test_its_own_pages_may(self, doors: Any, host: str, origin: str, websocket: bool) -> None:
+        assert doors("").ask(host=host, headers={"Origin": origin}, websocket=websocket).status in {101, 200}
+
+    @SOCKETS
+    @pytest.mark.parametrize(
+        "origin",
+        [
+            "http://evil.example",
+            "http://localhost",
+            "http://localhost:9000",
+            "http://127.0.0.1:8000",
+            "https://localhost",
+            "http://localhost:8000.evil.example",
+            "http://evil.example@localhost:8000",
+            "http://localhost:8000/",
+            "file://localhost:8000",
+            "null",
+            "",
+            "http://",
+        ],
+    )
+    @pytest.mark.parametrize("rule", ["", TOKEN, "off"])
+    def test_no_other_page_may(self, doors: Any, origin: str, rule: str, websocket: bool) -> None:
+        closed = doors(rule)
+
+        answer = closed.ask(headers={"Origin": origin, **BEARER}, websocket=websocket)
+
+        assert answer.status == 403
+        assert "ML_TRAINER_ALLOWED_ORIGINS" in answer.detail
+        assert closed.inside.seen == []
+
+    def test_a_page_that_is_listed_may_and_its_browser_is_told_so(self, doors: Any) -> None:
+        origin = "https://pages.example:8443"
+        door = doors(TOKEN, origins=[origin])
+
+        answer = door.ask(headers={"Origin": origin, **BEARER})
+        assert (answer.status, answer.headers["access-control-allow-origin"]) == (200, origin)
+        assert door.ask(headers={"Origin": origin, **BEARER}, websocket=True).status == 101
+        assert door.ask(headers={"Origin": origin}).status == 401
+
+        asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+        before = door.ask(method="OPTIONS", headers={"Origin": origin, **asked})
+        assert (before.status, before.headers["access-control-allow-headers"]) == (200, "authorization")
+
+    def test_no_browser_is_told_anything_of_that_otherwise(self, doors: Any) -> None:
+        answer = doors(TOKEN).ask(headers={"Origin": "http://localhost:8000", **BEARER})
+
+        assert answer.status == 200
+        assert "access-control-allow-origin" not in answer.headers
