@@ -128,10 +128,9 @@ def _free_port() -> int:
 
 
 def _environment(variables: Mapping[str, str]) -> dict[str, str]:
-    """Ours, without the keys: the server has no use for them."""
-    secret = {*KEY_NAMES, "HF_TOKEN"}
-    own = {name: value for name, value in os.environ.items() if name not in secret}
-    return {**variables, **own}
+    """Ours, without the keys: the server has no use for them. Nor for a token, since nobody else can reach it."""
+    secret = {*KEY_NAMES, "HF_TOKEN", "ML_TRAINER_TOKEN"}
+    return {name: value for name, value in {**variables, **os.environ}.items() if name not in secret}
 
 
 def _tail(path: Path, lines: int = 15) -> str:

@@ -11,11 +11,14 @@ and API keys, do not reach them, and they download nothing. Each keeps its episo
 and trains every epoch: with `ML_TRAINER_CACHE="yes"`, what is compared might be one result seen twice.
 """
 
+import atexit
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -29,6 +32,10 @@ import pytest
 # Tests train in threads and processes beside each other: OpenMP threads that spin while they wait
 # would slow each other down many times over. It must be set before torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+# What keeps its state where the user keeps such things must not find what the user has there.
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="state-")
+atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
 START_LIMIT_S = 90.0
 STOP_LIMIT_S = 20.0

@@ -11,12 +11,7 @@ import pytest
 
 from ml_trainer_env.server.doors import Access, guarded
 
-TOKEN = "correct-horse-battery"
-"""The token of servers that have one."""
-
 HERE = ("127.0.0.1", 8000)
-ELSEWHERE = ("203.0.113.7", 8000)
-"""An address of this machine that other machines can reach."""
 
 
 @dataclass
