@@ -53,6 +53,8 @@ LABEL org.opencontainers.image.title="ML Training Optimizer" \
 
 COPY --from=builder /opt/venv /opt/venv
 COPY --from=builder /data /data
+# For a volume with the episodes: -v runs:/state -e ML_TRAINER_STATE_DIR=/state
+RUN install -d -m 1777 /state
 
 # Whatever wants to write a cache writes it to /tmp: there may be no home, and no name for the user's number.
 ENV PATH=/opt/venv/bin:$PATH \

@@ -5,10 +5,12 @@ without either is OpenEnv's, and other methods without a session get the 405 of 
 is what MCP wants there too.
 """
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import anyio
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.types import INTERNAL_ERROR
 from starlette.datastructures import Headers
@@ -48,6 +50,7 @@ class McpEndpoint:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Take requests within the block. At its end sessions end, and what they have trained is written down."""
+        logging.getLogger("mcp.server.streamable_http").addFilter(_is_news)
         server: Any = self.sessions
         self._manager = StreamableHTTPSessionManager(
             server, session_idle_timeout=self._idle_timeout_s, max_sessions=self._max_sessions
@@ -104,3 +107,8 @@ def _is_mcp(scope: Scope) -> bool:
     return "mcp-session-id" in headers or (
         scope["method"] == "POST" and any("text/event-stream" in value for value in headers.getlist("accept"))
     )
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not that a session ended whose event stream was open: the SDK logs it with a traceback, and most end so."""
+    return not (record.exc_info and isinstance(record.exc_info[1], anyio.ClosedResourceError))

@@ -60,6 +60,7 @@ class McpSession:
         opened = await self._book.open(request)
         if self._is_over:  # the client has gone meanwhile
             opened.close()
+            return opened
         if self.opened is not None:
             self.opened.close()
         self.opened = opened
@@ -70,12 +71,14 @@ class McpSession:
         self._is_over = True
         if self.opened is not None:
             self.opened.close()
+            self.opened = None  # contexts that libraries hold on to must not hold on to images
 
     async def retire(self, reason: str) -> None:
         """End it; on return no call is under way and all that was trained is written down."""
+        opened = self.opened
         self.close()
-        if self.opened is not None:
-            await self.opened.retire(reason)
+        if opened is not None:
+            await opened.retire(reason)
 
 
 _current: ContextVar[McpSession] = ContextVar("mcp_session")

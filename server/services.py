@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -48,7 +49,9 @@ class Services:
         self.data: DataSettings = settings.data
         folder = state_folder(settings.state_dir)
         self._database = Database(folder / JOURNAL_FILE)
-        self._states = StateStore(self._database, folder / _STATES_FOLDER, settings.state_mb * 1_000_000)
+        # Models must leave room for the journal, also where there is little: a container's /tmp may be small.
+        room = min(settings.state_mb * 1_000_000, shutil.disk_usage(folder).free // 2)
+        self._states = StateStore(self._database, folder / _STATES_FOLDER, room)
         self.executor = executor or ProcessPoolExecutor(
             settings.workers, settings.torch_threads, settings.worker_memory_mb
         )

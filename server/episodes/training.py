@@ -1,6 +1,7 @@
 """How an episode gets its epochs: from the cache, from a session that is just training them, or from the executor."""
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
@@ -8,7 +9,7 @@ from typing import Any, Protocol
 
 from ml_trainer_env.server.episodes.models import Model, TrainedEpoch
 from ml_trainer_env.server.executors.contract import EpochJob, EpochResult, Executor, ExecutorError, HeldOutJob
-from ml_trainer_env.server.store import EpochFigures, EpochStore, StateStore
+from ml_trainer_env.server.store import EpochFigures, EpochStore, StateStore, StoreError
 from ml_trainer_env.server.telemetry import Telemetry
 from ml_trainer_env.server.trainer.config import TrainingConfig
 from ml_trainer_env.server.trainer.images import ImageArrays
@@ -17,6 +18,8 @@ from ml_trainer_env.server.trainer.schedules import LearningRatePlan
 from ml_trainer_env.server.trainer.state import FreshState, TrainingState
 
 __all__ = ["LiveTrainer", "OnWait", "Recipe", "Trainer"]
+
+_LOG = logging.getLogger(__name__)
 
 OnWait = Callable[[int], None]
 """Told of the position in the queue while an epoch waits for a worker; 1 is next."""
@@ -70,11 +73,7 @@ class Trainer(Protocol):
         ...
 
     async def keep(self, model: Model) -> Model:
-        """Put a model's arrays away, to be found again after a restart. Returns it without them.
-
-        Raises:
-            StoreError: They could not be written.
-        """
+        """Put a model's arrays away, to be found again after a restart. Returns it without them if that went well."""
         ...
 
 
@@ -152,7 +151,12 @@ class LiveTrainer:
         """Put a model's arrays away, to be found again after a restart."""
         if self._states is None or model.state is None:
             return model
-        await self._states.save(model.key, model.state)
+        try:
+            await self._states.save(model.key, model.state)
+        except (OSError, StoreError) as error:
+            # Nothing is lost: it is held on to here, and elsewhere it can be trained again.
+            _LOG.warning("a model cannot be kept: %s", error)
+            return model
         return replace(model, state=None)
 
     def _after(self, model: Model, recipe: Recipe) -> Model:

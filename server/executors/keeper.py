@@ -20,9 +20,9 @@ MAX_ATTEMPTS = 3
 """So many workers may die of a job, or on their way to becoming warm, before jobs fail."""
 
 PAUSE_S = 0.25
-"""Between two attempts to start a worker; doubles with every failure in a row."""
+"""Between two attempts to start a worker; doubles with each of the first failures in a row, up to 8 s."""
 
-LONGEST_PAUSE_S = 10.0
+_MAX_DOUBLINGS = 5
 
 IDLE_LOOK_EVERY_S = 1.0
 """How often an idle worker is looked at, lest it has died."""
@@ -73,7 +73,7 @@ class WorkerKeeper:
                 if worker and ticket:
                     self._do(ticket, worker)
         finally:
-            self._drop_worker("")
+            self._drop_worker("its keeper has ended")
 
     def _do(self, ticket: Ticket, worker: WorkerProcess) -> None:
         ticket.attempts += 1
@@ -98,7 +98,7 @@ class WorkerKeeper:
         if self._worker is None:
             try:
                 self._start()
-            except (ExecutorError, OSError) as error:
+            except Exception as error:  # the thread's boundary: whatever it is, others may be luckier later
                 self._note_failed_start(error)
         return self._worker
 
@@ -114,7 +114,7 @@ class WorkerKeeper:
         self._failed_starts += 1
         if self._failed_starts >= MAX_ATTEMPTS:
             self._on_no_worker(ExecutorError(f"no worker can be started: {error}"))
-        self._tickets.closed.wait(min(PAUSE_S * 2**self._failed_starts, LONGEST_PAUSE_S))
+        self._tickets.closed.wait(PAUSE_S * 2 ** min(self._failed_starts, _MAX_DOUBLINGS))
 
     def _drop_worker(self, reason: str) -> None:
         self.ready = False

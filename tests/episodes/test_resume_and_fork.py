@@ -298,3 +298,21 @@ def test_models_are_dropped_under_the_limit_and_trained_again_when_needed(serve:
 
     assert kept == 1
     assert [answer["weights_hash"] for answer in rest] == [answer["weights_hash"] for answer in straight]  # type: ignore[index]
+
+
+def test_a_full_disk_costs_no_call(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def play_on() -> tuple[list[object], list[object]]:
+        calls: list[Call] = [("run_epochs", {"num_epochs": 2}), ("configure_training", {"dropout": 0.1})] * 2
+        async with serve("straight") as server:
+            straight = await play(await server.open(), calls)
+        async with serve("full", cache=False) as server:
+
+            async def full(*_: object) -> None:
+                raise OSError("No space left on device")
+
+            monkeypatch.setattr(server.states, "save", full)
+            return straight, await play(await server.open(), calls)
+
+    straight, full = asyncio.run(play_on())
+
+    assert whole(full) == whole(straight)
