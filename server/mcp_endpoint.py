@@ -26,6 +26,7 @@ __all__ = ["McpEndpoint", "McpSwitch"]
 
 MCP_PATH = "/mcp"
 FULL = 503
+_SDK_LOGGERS = ("mcp.server.lowlevel.server", "mcp.server.streamable_http", "mcp.server.streamable_http_manager")
 
 
 class McpEndpoint:
@@ -50,7 +51,8 @@ class McpEndpoint:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Take requests within the block. At its end sessions end, and what they have trained is written down."""
-        logging.getLogger("mcp.server.streamable_http").addFilter(_is_news)
+        for name in _SDK_LOGGERS:
+            logging.getLogger(name).addFilter(_is_news)
         server: Any = self.sessions
         self._manager = StreamableHTTPSessionManager(
             server, session_idle_timeout=self._idle_timeout_s, max_sessions=self._max_sessions
@@ -66,17 +68,20 @@ class McpEndpoint:
         """Answer a request."""
         if self._manager is None:
             raise RuntimeError("the endpoint is not running: the application's lifespan has not begun, or has ended")
-        is_full = False
+        is_full = is_unfinished = False
 
         async def send_unless_full(message: Message) -> None:
-            nonlocal is_full
+            nonlocal is_full, is_unfinished
             is_full = is_full or message.get("status") == FULL
             if not is_full:
+                is_unfinished = message["type"] == "http.response.start" or message.get("more_body", False)
                 await send(message)
 
         await self._manager.handle_request(scope, receive, send_unless_full)
         if is_full:
             await self._full()(scope, receive, send)
+        elif is_unfinished:  # event streams are left so when the server stops
+            await send({"type": "http.response.body", "body": b""})
 
     def _full(self) -> JSONResponse:
         """The manager's own words do not tell the limit."""
@@ -110,5 +115,11 @@ def _is_mcp(scope: Scope) -> bool:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Not that a session ended whose event stream was open: the SDK logs it with a traceback, and most end so."""
-    return not (record.exc_info and isinstance(record.exc_info[1], anyio.ClosedResourceError))
+    """What of the SDK's log is logged.
+
+    Not the ids of sessions, since whoever reads one could enter the session. And not the traceback that it logs when
+    a session ends whose event stream is open, as most do.
+    """
+    return record.levelno > logging.INFO and not (
+        record.exc_info and isinstance(record.exc_info[1], anyio.ClosedResourceError)
+    )
