@@ -34,7 +34,7 @@ async def report_progress() -> AsyncIterator[OnProgress]:
         done, total, message = 0.0, None, "working"
         while True:
             progress = await _next(untold)
-            done += WAITING_STEP
+            done = round(done + WAITING_STEP, 4)
             if progress is not None:
                 done, total, message = max(progress.epochs, done), progress.total, progress.message
             with suppress(Exception):  # a client that has gone is not told
