@@ -18,6 +18,9 @@ import pytest
 
 from ml_trainer_env.server.store import CallRecord, Database, StateStore
 
+# Until its duration beside the rest of the suite is known.
+pytestmark = pytest.mark.slow
+
 
 def epoch_numbers(replies: Sequence[dict[str, Any]]) -> list[int]:
     """The numbers of the epochs that replies tell of, in order."""
