@@ -11,6 +11,8 @@ PORT ?= 8000
 DATA_DIR ?= $(CURDIR)/data
 TORCH_BACKEND ?=
 ARGS ?=
+KILLS ?= 200
+SEED ?= 1
 DEPENDENCY_GROUPS := --group dev
 
 UV := scripts/uv.sh
@@ -27,7 +29,7 @@ export ML_TRAINER_DATA_DIR := $(DATA_DIR)
 endif
 endif
 
-.PHONY: help install demo test test-slow serve lint bench data bundled-data pins clean
+.PHONY: help install demo test test-slow chaos serve lint bench data bundled-data pins clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +50,9 @@ test: install ## Run the tests
 
 test-slow: install ## Run the tests that take long
 	$(RUN) pytest -m slow $(ARGS)
+
+chaos: install ## Kill the server and its workers KILLS times while clients train, as SEED says
+	$(RUN) pytest tests/chaos --log-cli-level=INFO --chaos-kills $(KILLS) --chaos-seed $(SEED) $(ARGS)
 
 serve: install ## Serve on HOST and PORT, with the web page at /web
 	ENABLE_WEB_INTERFACE=true $(RUN) server --host $(HOST) --port $(PORT)

@@ -113,14 +113,16 @@ class ConnectionWatch:
         scope[_SCOPE_KEY] = connection
         token = _current.set(connection)
 
-        async def send_noting_the_end(message: Message) -> None:
+        async def send_while_connected(message: Message) -> None:
+            if connection.is_gone and scope["type"] == "websocket":
+                return  # applications learn of it when they next read; a failure to send they would take for their own
             if _is_last(message):
                 connection.end()
             await send(message)
 
         try:
             async with _reading_ahead(receive, connection, capacity) as receive_ahead:
-                await self._app(scope, receive_ahead, send_noting_the_end)
+                await self._app(scope, receive_ahead, send_while_connected)
         finally:
             connection.end()
             _current.reset(token)

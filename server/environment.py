@@ -1,10 +1,11 @@
 """The OpenEnv environment: between OpenEnv's sessions and an episode."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import nullcontext
+from contextvars import ContextVar
 from dataclasses import asdict
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from fastmcp import Client
 from openenv.core.env_server.mcp_environment import MCPEnvironment
@@ -19,7 +20,7 @@ from ml_trainer_env.server.episodes.book import EpisodeBook, EpisodeRequest
 from ml_trainer_env.server.episodes.errors import ResetError
 from ml_trainer_env.server.episodes.observation import Reply, training_status
 from ml_trainer_env.server.episodes.open_episode import OpenEpisode
-from ml_trainer_env.server.tools import build_tool_server, carry_out, mistake
+from ml_trainer_env.server.tools import build_tool_server, carry_out, episode_tools, mistake
 from ml_trainer_env.server.trainer.limits import shown
 from ml_trainer_env.server.web import episode_page, one_click_actions
 
@@ -66,9 +67,9 @@ class MLTrainerEnvironment(MCPEnvironment):
     SUPPORTS_CONCURRENT_SESSIONS = True
 
     def __init__(self, book: EpisodeBook) -> None:
-        server = build_tool_server(self._call, self._refused)
+        server = build_tool_server(_TOOLS, self._refused)
         super().__init__(server)
-        self.mcp_client = _WatchingClient(server, self._interrupt)
+        self.mcp_client = _SessionClient(server, self)
         self._book = book
         self._open: OpenEpisode | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -164,7 +165,12 @@ class MLTrainerEnvironment(MCPEnvironment):
     def _step_impl(self, action: Action, timeout_s: float | None = None, **options: Any) -> Observation:
         raise ValueError(f"expected a tool call, got {type(action).__name__}")
 
-    async def _call(self, tool: str, arguments: dict[str, Any]) -> Reply:
+    async def call(self, tool: str, arguments: dict[str, Any]) -> Reply:
+        """Carry out a call of a tool.
+
+        Raises:
+            ToolError: It was refused, or failed.
+        """
         if self._open is None:
             raise mistake("there is no episode: call reset first (with resume=true to go on with an earlier one)")
         return await carry_out(self._open, tool, arguments)
@@ -173,7 +179,8 @@ class MLTrainerEnvironment(MCPEnvironment):
         if self._open is not None:
             await self._open.refuse(tool, arguments, message)
 
-    def _interrupt(self) -> None:
+    def interrupt(self) -> None:
+        """Stop the call under way at its next batch: whoever made it has gone."""
         if self._open is not None:
             self._open.interrupt("the client has gone")
 
@@ -213,6 +220,7 @@ class MLTrainerEnvironment(MCPEnvironment):
         """End the session: a call under way stops at its next batch. The episode can be resumed."""
         if self._open is not None:
             self._open.close()
+            self._open = None  # contexts that libraries hold on to must not hold on to models
         super().close()
 
     def list_splits(self) -> list[dict[str, str]]:
@@ -257,20 +265,39 @@ class MLTrainerEnvironment(MCPEnvironment):
         return one_click_actions(self._open.episode) if self._open is not None else []
 
 
-class _WatchingClient(Client[Any]):
+_playing: ContextVar[MLTrainerEnvironment] = ContextVar("playing")
+
+
+async def _call(tool: str, arguments: dict[str, Any]) -> Reply:
+    return await _playing.get().call(tool, arguments)
+
+
+_TOOLS = episode_tools(_call)
+"""The tools of all sessions. A call finds the environment it is for by the context that its session runs in."""
+
+
+class _SessionClient(Client[Any]):
     """The session's own way to its tools. It notices when whoever called has gone away meanwhile.
 
     Args:
         server: The session's tools.
-        on_gone: Called then.
+        environment: What they are called for.
     """
 
-    def __init__(self, server: Any, on_gone: Callable[[], None]) -> None:
+    def __init__(self, server: Any, environment: MLTrainerEnvironment) -> None:
         super().__init__(server)
-        self._on_gone = on_gone
+        self._environment = environment
+
+    async def __aenter__(self) -> Self:
+        """Connect. The tasks that serve this connection begin here, so they inherit whom they serve."""
+        before = _playing.set(self._environment)
+        try:
+            return await super().__aenter__()
+        finally:
+            _playing.reset(before)
 
     async def call_tool(self, *arguments: Any, **options: Any) -> Any:
         """Call a tool."""
         connection = current_connection()
-        with connection.when_gone(self._on_gone) if connection else nullcontext():
+        with connection.when_gone(self._environment.interrupt) if connection else nullcontext():
             return await super().call_tool(*arguments, **options)

@@ -85,15 +85,16 @@ Schemas = Mapping[str, dict[str, Any]]
 """JSON schemas by tool."""
 
 
-def build_tool_server(call: ToolCall, refused: Refused) -> FastMCP:
+def build_tool_server(tools: Iterable[Tool], refused: Refused) -> FastMCP:
     """A tool server for one session.
 
     Args:
-        call: Carries out calls.
+        tools: Made once for all sessions: FastMCP remembers the last thousands of functions it has seen, with all that
+            they refer to.
         refused: Told of calls with parameters that there are not.
     """
     server: FastMCP = FastMCP("ml_trainer_env", middleware=[Boundary(refused)])
-    for tool in episode_tools(call):
+    for tool in tools:
         server.add_tool(tool)
     return server
 

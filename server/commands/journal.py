@@ -28,7 +28,7 @@ from ml_trainer_env.server.executors.in_process import InProcessExecutor
 from ml_trainer_env.server.services import JOURNAL_FILE, Services, state_folder
 from ml_trainer_env.server.settings import Settings
 from ml_trainer_env.server.store import Database, EpisodeSummary, Journal, JournaledEpisode, NoSuchEpisodeError
-from ml_trainer_env.server.tools import build_tool_server
+from ml_trainer_env.server.tools import episode_tools
 
 __all__ = ["main"]
 
@@ -66,7 +66,7 @@ async def _replay(options: argparse.Namespace, settings: Settings, journal: Jour
 
 
 async def _export(options: argparse.Namespace, settings: Settings, journal: Journal) -> int:
-    tools = await _tools()
+    tools = _tools()
     with options.output.open("w", encoding="utf-8") if options.output else contextlib.nullcontext(sys.stdout) as file:
         async with _scratch(settings) as services:
             for name in await _chosen(options, journal):
@@ -118,15 +118,14 @@ async def _begun(services: Services, journaled: JournaledEpisode) -> Json:
     return episode_observation(episode).model_dump(exclude=left_out)
 
 
-async def _tools() -> list[Json]:
+def _tools() -> list[Json]:
     """The tools of an agent, as chat APIs describe them."""
-    tools = await build_tool_server(_unused, _unused).list_tools()
     return [
         {
             "type": "function",
             "function": {"name": tool.name, "description": tool.description, "parameters": tool.parameters},
         }
-        for tool in tools
+        for tool in episode_tools(_unused)
     ]
 
 

@@ -357,7 +357,7 @@ class Episode:
 
     def _add(self, trained: TrainedEpoch, told: Callable[[str], None]) -> None:
         self._model = trained.model
-        self.history = self.history.with_epoch(trained)
+        self.history = self.history.with_epoch(trained.without_state())
         accuracy = trained.metrics.val_accuracy
         told(f"epoch {self.history.epochs} of {self.task.budget_epochs}: validation accuracy {accuracy:.4f}")
 

@@ -3,7 +3,8 @@
 The arrays are held only while somebody needs them; they can be had again from the lineage.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from ml_trainer_env.server.trainer.config import TrainingConfig
 from ml_trainer_env.server.trainer.metrics import EpochMetrics
@@ -53,3 +54,7 @@ class TrainedEpoch:
     metrics: EpochMetrics
     seconds: float
     from_cache: bool
+
+    def without_state(self) -> Self:
+        """The same without the model's arrays, for whoever keeps many."""
+        return replace(self, model=replace(self.model, state=None))

@@ -165,9 +165,10 @@ class Client:
         resumed = (await env.reset(episode_id=self.diary.name, resume=True)).observation
         written = (await env.state()).step_count
         self.diary.resumes.append(Resume(self.diary.epochs, resumed.status.current_epoch))
-        if written == len(self.diary.answers):
+        answered = len(self.diary.answers)
+        if written == answered:
             return None
         last = resumed.last_call
-        assert written == len(self.diary.answers) + 1, "the journal has exactly one call more than was answered"
-        assert (last["tool_name"], last["arguments"]) == (call.tool, call.arguments), "and it is the one under way"
+        assert written == answered + 1, f"{written} calls are written down, {answered} were answered and one was made"
+        assert (last["tool_name"], last["arguments"]) == (call.tool, call.arguments)
         return Answer(call, last["reply"], last["error"], found=True)

@@ -3,7 +3,6 @@
 What is claimed here must hold whenever the kills come; how long anything takes is claimed nowhere.
 """
 
-import asyncio
 import hashlib
 import os
 import sqlite3
@@ -15,11 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chaos_script import epochs_of
 
 from ml_trainer_env.server.store import CallRecord, Database, StateStore
 
 # Until its duration beside the rest of the suite is known.
 pytestmark = pytest.mark.slow
+
+pytestmark = pytest.mark.timeout(0)
+"""On a busy machine the play takes minutes. Whoever waits in it has a limit, so it cannot hang."""
 
 
 def epoch_numbers(replies: Sequence[dict[str, Any]]) -> list[int]:
@@ -51,7 +54,7 @@ def test_every_script_is_played_to_its_end(episodes: Any) -> None:
     for episode in episodes:
         made = [answer.call for answer in episode.diary.answers]
 
-        assert set(map(repr, episode.diary.calls)) <= set(map(repr, made))
+        assert [call for call in episode.diary.calls if call not in made] == []
         assert episode.diary.replies[-1]["done"]
 
 
@@ -69,12 +72,13 @@ def test_no_epoch_is_acknowledged_twice(episodes: Any) -> None:
         assert numbers == sorted(set(numbers))
 
 
-def test_every_epoch_that_was_spent_is_in_the_journal_once(episodes: Any) -> None:
+def test_every_epoch_that_was_asked_for_is_spent_and_written_down_once(episodes: Any) -> None:
     for episode in episodes:
-        spent = sum(len(call.epochs) for call in episode.journal)
+        written = sum(len(call.epochs) for call in episode.journal)
         last = episode.diary.replies[-1]
 
-        assert last["current_epoch"] == last["max_epochs"] - last["remaining_budget"] == spent
+        assert last["current_epoch"] == last["max_epochs"] - last["remaining_budget"]
+        assert last["current_epoch"] == written == epochs_of(episode.diary.calls)
 
 
 def test_no_budget_ever_comes_back(episodes: Any) -> None:
@@ -133,12 +137,15 @@ def test_every_model_that_is_listed_is_whole(evidence: Any) -> None:
 
 def test_what_a_kill_left_half_written_is_swept_away_when_it_is_old(evidence: Any) -> None:
     folder: Path = evidence.server.state / "states"
+    (folder / "00").mkdir(exist_ok=True)
+    (folder / "00" / "half-written.part").write_bytes(b"half")
     for path in folder.glob("??/*"):
         os.utime(path, times=(time.time() - 7200,) * 2)
 
     database = Database(evidence.server.journal)
-    store = StateStore(database, folder, 10**9)
+    store = StateStore(database, folder, limit_bytes=10**9)
+    listed_bytes = store.size_bytes()
+    database.close()
 
     assert list(folder.glob("??/*.part")) == []
-    assert store.size_bytes() == sum(path.stat().st_size for path in folder.glob("??/*"))
-    asyncio.run(asyncio.to_thread(database.close))
+    assert listed_bytes == sum(path.stat().st_size for path in folder.glob("??/*"))

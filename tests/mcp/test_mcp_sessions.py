@@ -120,7 +120,9 @@ def test_a_server_that_stops_writes_down_what_was_trained(serve: Any, t: Any) ->
             await session.call("start_task", episode_id="e")
             served.executor.release(2)
             call = session.request("run_epochs", {"num_epochs": 5})
-            pending.append(asyncio.create_task(session.post(call)))
+            task = asyncio.create_task(session.post(call))
+            task.add_done_callback(lambda posted: posted.exception())  # the server stops, so it has no answer
+            pending.append(task)
             await t.until(lambda: served.executor.started == 3)
             executors.append(served.executor)
 

@@ -6,7 +6,7 @@ import pytest
 
 from ml_trainer_env import MLTrainerEnv
 from ml_trainer_env.server.mcp_tools import build_mcp_server
-from ml_trainer_env.server.tools import TOOL_NAMES, build_tool_server
+from ml_trainer_env.server.tools import TOOL_NAMES, episode_tools
 
 FURTHER = {"list_tasks", "start_task", "plot_training_curves"}
 LOOKS = {"list_tasks", "plot_training_curves", "get_training_status", "list_checkpoints"}
@@ -53,10 +53,8 @@ def test_every_tool_over_mcp_says_what_it_may_do(listed: dict[str, Any]) -> None
     _check_annotations({name: tool.annotations for name, tool in listed.items()})
 
 
-def test_every_tool_over_openenv_says_what_it_may_do(run: Any) -> None:
-    tools = run(build_tool_server(_unused, _unused).list_tools())
-
-    _check_annotations({tool.name: tool.annotations for tool in tools})
+def test_every_tool_over_openenv_says_what_it_may_do() -> None:
+    _check_annotations({tool.name: tool.annotations for tool in episode_tools(_unused)})
 
 
 def test_the_options_of_a_task_show_their_choices(listed: dict[str, Any]) -> None:

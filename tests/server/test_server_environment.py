@@ -1,6 +1,8 @@
 """The environment in this process: two ways to step, rewards by name, and what a session's end does."""
 
 import asyncio
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -147,3 +149,31 @@ def test_a_loss_that_is_not_finite_is_null_in_the_reply(new_session: Any, run: A
     assert (diverged["reply"]["is_diverged"], diverged["reply"]["convergence_signal"]) == (True, "diverged")
     assert diverged["reply"]["reward_parts"]["divergence"] == -0.2
     assert "reinitialize" in refused["error"]
+
+
+def test_nothing_is_held_of_a_session_that_has_ended(new_session: Any, run: Any) -> None:
+    async def play() -> Any:
+        session = new_session()
+        async with session.environment.mcp_session():
+            await session.environment.reset_async()
+            await session.reply("run_epochs", num_epochs=3)
+            episode = weakref.ref(session.environment._open.episode)
+        session.environment.close()
+        return episode
+
+    episodes = [run(play()) for _ in range(3)]
+    gc.collect()
+
+    assert [episode() for episode in episodes] == [None, None, None]
+
+
+def test_two_sessions_at_a_time_play_their_own_episodes(new_session: Any, run: Any) -> None:
+    async def play() -> list[int]:
+        first, second = new_session(), new_session()
+        async with first.environment.mcp_session(), second.environment.mcp_session():
+            for session, epochs in ((first, 1), (second, 4)):
+                await session.environment.reset_async()
+                await session.reply("run_epochs", num_epochs=epochs)
+            return [(await s.reply("get_training_status"))["current_epoch"] for s in (first, second)]
+
+    assert run(play()) == [1, 4]
