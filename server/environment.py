@@ -292,7 +292,8 @@ class _SessionClient(Client[Any]):
         """Connect. The tasks that serve this connection begin here, so they inherit whom they serve."""
         before = _playing.set(self._environment)
         try:
-            return await super().__aenter__()
+            await super().__aenter__()  # type: ignore[no-untyped-call]
+            return self
         finally:
             _playing.reset(before)
 

@@ -9,12 +9,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from serving.processes import ROOT
 
-__all__ = ["Slope", "circumstances", "percentile", "slope", "spread"]
+__all__ = ["Result", "Slope", "circumstances", "percentile", "slope", "spread"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was measured.
+
+    Attributes:
+        title: Of what.
+        lines: In words, as Markdown.
+        figures: For other programs: what JSON holds.
+    """
+
+    title: str
+    lines: list[str]
+    figures: dict[str, Any]
 
 
 def spread(values: Sequence[float], places: int = 1) -> str:

@@ -18,9 +18,6 @@ from chaos_script import epochs_of
 
 from ml_trainer_env.server.store import CallRecord, Database, StateStore
 
-# Until its duration beside the rest of the suite is known.
-pytestmark = pytest.mark.slow
-
 pytestmark = pytest.mark.timeout(0)
 """On a busy machine the play takes minutes. Whoever waits in it has a limit, so it cannot hang."""
 
