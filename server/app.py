@@ -136,6 +136,7 @@ async def _without_data(_: Request, error: Exception) -> JSONResponse:
 
 def __getattr__(name: str) -> Any:
     if name == "app":
+        configure_logging()
         return build_app(Settings.from_environment(os.environ))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

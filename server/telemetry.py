@@ -1,12 +1,13 @@
 """What the server counts, for Prometheus. Knows of no part of the server: each tells it, or lets itself be asked."""
 
 from collections.abc import Callable, Collection, Iterator
+from enum import StrEnum
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-__all__ = ["CONTENT_TYPE_LATEST", "Telemetry"]
+__all__ = ["CONTENT_TYPE_LATEST", "Outcome", "Telemetry"]
 
 UNKNOWN = "unknown"
 
@@ -14,6 +15,22 @@ _CALL_BUCKETS = (0.005, 0.02, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 900.
 """From a call that only looks to one that takes all the time it may, in seconds."""
 
 _EPOCH_BUCKETS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0)
+
+
+class Outcome(StrEnum):
+    """How a call ends.
+
+    Attributes:
+        OK: As it was meant to.
+        REFUSED: By a mistake of the caller's.
+        STOPPED: Training took too long, nobody waited for it any more, or its workers died.
+        FAILED: By a mistake of ours.
+    """
+
+    OK = "ok"
+    REFUSED = "refused"
+    STOPPED = "stopped"
+    FAILED = "failed"
 
 
 class Telemetry:
@@ -28,7 +45,7 @@ class Telemetry:
         self._registry = CollectorRegistry()
         self._calls = Histogram(
             "ml_trainer_call_seconds",
-            "Time that a tool call took, waiting for a worker included, by outcome: ok, refused or failed.",
+            f"Time that a tool call took, waiting for a worker included, by outcome: {', '.join(Outcome)}.",
             ("tool", "outcome"),
             buckets=_CALL_BUCKETS,
             registry=self._registry,
@@ -47,12 +64,12 @@ class Telemetry:
             registry=self._registry,
         )
 
-    def call(self, tool: str, outcome: str, seconds: float) -> None:
+    def call(self, tool: str, outcome: Outcome, seconds: float) -> None:
         """Count a tool call.
 
         Args:
             tool: Which tool.
-            outcome: `ok`, `refused` for a mistake of the caller's, `failed` for one of ours.
+            outcome: How it ended.
             seconds: How long it took.
         """
         self._calls.labels(tool if tool in self._tools else UNKNOWN, outcome).observe(seconds)

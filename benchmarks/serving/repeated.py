@@ -70,7 +70,7 @@ async def _measure(url: str) -> Result:
         "",
         (
             f"Metrics, rewards and weights_hash of every call equal: {_word(same)}. from_cache of every repeated call: "
-            f"{_word(cached)}, of the first episode's: {_word(not trained)}. Wanted: a ratio of at least 50."
+            f"{_word(cached)}; the first was trained: {_word(trained)}. Wanted: a ratio of at least 50."
         ),
     ]
     return Result("A repeated episode", lines, {"ratio": ratio, "whole_ratio": whole, "same": same and cached})

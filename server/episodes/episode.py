@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from ml_trainer_env.server.datasets import TaskImages
 from ml_trainer_env.server.episodes.checkpoints import Checkpoint, Checkpoints, check_name
-from ml_trainer_env.server.episodes.errors import EpisodeError
+from ml_trainer_env.server.episodes.errors import EpisodeError, TrainingStoppedError
 from ml_trainer_env.server.episodes.history import History, Standing
 from ml_trainer_env.server.episodes.models import TrainedEpoch
 from ml_trainer_env.server.episodes.observation import Reply, epoch_rows, training_status
@@ -333,7 +333,7 @@ class Episode:
                 await self._train_epochs(epochs, on_progress)
         except (ExecutorError, TimeoutError, _InterruptedError) as error:
             reason = str(error) or f"the call took longer than {self._limits.call_s:g} s"
-            raise EpisodeError(
+            raise TrainingStoppedError(
                 f"training failed: {reason}. {self.history.epochs - first} of {epochs} epochs completed and are "
                 f"spent; the episode goes on from epoch {self.history.epochs}: call run_epochs again"
             ) from error

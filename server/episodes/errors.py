@@ -1,12 +1,19 @@
 """Errors that are to be read by an agent, or by whoever begins episodes for one."""
 
-__all__ = ["EpisodeError", "ResetError"]
+__all__ = ["EpisodeError", "ResetError", "TrainingStoppedError"]
 
 
 class EpisodeError(Exception):
     """A call was refused or failed. The message says what was expected and what to do.
 
-    A refused call has changed nothing; one that failed while training keeps the epochs completed.
+    A refused call has changed nothing.
+    """
+
+
+class TrainingStoppedError(EpisodeError):
+    """Training came to no end: it took too long, nobody waits for it any more, or it failed.
+
+    The epochs that it completed stay completed and spent.
     """
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ml_trainer_env.server.episodes.calls import LOOKS, Arguments, perform
 from ml_trainer_env.server.episodes.episode import Episode, OnProgress, ignore_progress
-from ml_trainer_env.server.episodes.errors import EpisodeError
+from ml_trainer_env.server.episodes.errors import EpisodeError, TrainingStoppedError
 from ml_trainer_env.server.episodes.observation import Reply
 from ml_trainer_env.server.logs import logged_episode
 from ml_trainer_env.server.store import (
@@ -21,7 +21,7 @@ from ml_trainer_env.server.store import (
     RecordedEpoch,
     StoreError,
 )
-from ml_trainer_env.server.telemetry import Telemetry
+from ml_trainer_env.server.telemetry import Outcome, Telemetry
 from ml_trainer_env.server.trainer.errors import ConfigError
 
 __all__ = ["OpenEpisode"]
@@ -137,14 +137,17 @@ class OpenEpisode:
                 self._running = None
 
     async def _carried_out(self, tool: str, arguments: Arguments, on_progress: OnProgress) -> Reply:
-        began, outcome = time.perf_counter(), "failed"
+        began, outcome = time.perf_counter(), Outcome.FAILED
         try:
             with logged_episode(self.header.name):
                 reply = await self._written(tool, arguments, on_progress)
-            outcome = "ok"
+            outcome = Outcome.OK
             return reply
+        except TrainingStoppedError:
+            outcome = Outcome.STOPPED
+            raise
         except (EpisodeError, ConfigError):
-            outcome = "refused"
+            outcome = Outcome.REFUSED
             raise
         finally:
             self._telemetry.call(tool, outcome, time.perf_counter() - began)

@@ -64,7 +64,7 @@ class InProcessExecutor(QueuedExecutor):
     def _do(self, ticket: Ticket) -> JobResult:
         # Imported here so that a server that trains in worker processes never loads torch.
         from ml_trainer_env.server.executors.jobs import JobRunner, lacks_memory
-        from ml_trainer_env.server.trainer.engine import Interrupted
+        from ml_trainer_env.server.trainer.errors import Interrupted
 
         self._runner = self._runner or JobRunner(self._torch_threads)
         deadline = time.monotonic() + ticket.timeout_s

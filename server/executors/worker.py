@@ -20,7 +20,7 @@ from ml_trainer_env.server.executors.contract import EpochJob, Job
 from ml_trainer_env.server.executors.jobs import JobRunner, lacks_memory
 from ml_trainer_env.server.executors.wire import Cancel, Done, Failed, OutOfMemory, Ready, Request, Stopped
 from ml_trainer_env.server.trainer.config import TrainingConfig
-from ml_trainer_env.server.trainer.engine import Interrupted
+from ml_trainer_env.server.trainer.errors import Interrupted
 from ml_trainer_env.server.trainer.images import ImageArrays
 from ml_trainer_env.server.trainer.kinds import AugmentationKind, NetworkName
 from ml_trainer_env.server.trainer.schedules import LearningRatePlan, LrSchedule

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ml_trainer_env.server.trainer.augmentation import augmented
 from ml_trainer_env.server.trainer.config import TrainingConfig
 from ml_trainer_env.server.trainer.data import TensorData
-from ml_trainer_env.server.trainer.errors import TrainerError
+from ml_trainer_env.server.trainer.errors import Interrupted
 from ml_trainer_env.server.trainer.metrics import EpochMetrics
 from ml_trainer_env.server.trainer.networks import build_network, draw_weights
 from ml_trainer_env.server.trainer.optimizers import build_optimizer, optimizer_arrays
@@ -24,7 +24,7 @@ from ml_trainer_env.server.trainer.randomness import Purpose, generator
 from ml_trainer_env.server.trainer.schedules import LearningRatePlan
 from ml_trainer_env.server.trainer.state import FreshState, TrainingState
 
-__all__ = ["Interrupted", "advance", "held_out_accuracy", "initial_state", "never"]
+__all__ = ["advance", "held_out_accuracy", "initial_state", "never"]
 
 DIVERGED_LOSS = 100.0
 """A mean training loss (nats) above this counts as divergence."""
@@ -37,10 +37,6 @@ cache, and a multiple of every batch size."""
 _EVALUATED_TOGETHER = 64
 """Images evaluated at once. Batches of 500 were measured to take three times as long an image:
 their activations do not fit the cache."""
-
-
-class Interrupted(TrainerError):  # noqa: N818 - it was asked for, so it is no error
-    """`advance` stopped between two batches, because its caller said so. Nothing has changed."""
 
 
 def never() -> bool:

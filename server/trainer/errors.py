@@ -1,6 +1,6 @@
 """The trainer's error classes. Nothing else in this package raises errors of its own."""
 
-__all__ = ["ConfigError", "TrainerError"]
+__all__ = ["ConfigError", "Interrupted", "TrainerError"]
 
 
 class TrainerError(Exception):
@@ -9,3 +9,7 @@ class TrainerError(Exception):
 
 class ConfigError(TrainerError, ValueError):
     """A setting is out of bounds. The message names it, what came, and what is allowed."""
+
+
+class Interrupted(TrainerError):  # noqa: N818 - it was asked for, so it is no error
+    """`engine.advance` stopped between two batches, because its caller said so. Nothing has changed."""

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
 from ml_trainer_env.server.probes import probe_routes
-from ml_trainer_env.server.telemetry import Telemetry
+from ml_trainer_env.server.telemetry import Outcome, Telemetry
 
 LIVENESS_S = 60.0
 
@@ -35,9 +35,9 @@ class TestTelemetry:
     def test_calls_are_timed_by_tool_and_outcome(self) -> None:
         telemetry = Telemetry(["run_epochs"])
 
-        telemetry.call("run_epochs", "ok", 0.25)
-        telemetry.call("run_epochs", "ok", 2.0)
-        telemetry.call("run_epochs", "refused", 0.001)
+        telemetry.call("run_epochs", Outcome.OK, 0.25)
+        telemetry.call("run_epochs", Outcome.OK, 2.0)
+        telemetry.call("run_epochs", Outcome.REFUSED, 0.001)
 
         assert figure(telemetry, "call_seconds_count", tool="run_epochs", outcome="ok") == 2
         assert figure(telemetry, "call_seconds_sum", tool="run_epochs", outcome="ok") == 2.25
@@ -48,7 +48,7 @@ class TestTelemetry:
         telemetry = Telemetry(["run_epochs"])
 
         for number in range(1_000):
-            telemetry.call(f"made_up_{number}\ud800", "refused", 0.0)
+            telemetry.call(f"made_up_{number}\ud800", Outcome.REFUSED, 0.0)
 
         assert figure(telemetry, "call_seconds_count", tool="unknown", outcome="refused") == 1_000
         assert b"made_up" not in telemetry.exposition()

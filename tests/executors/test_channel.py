@@ -121,7 +121,7 @@ class Answering(JobRunner):
         self.waits = False
 
     def run(self, job: Job, interrupted: Callable[[], bool] = lambda: False) -> JobResult:
-        from ml_trainer_env.server.trainer.engine import Interrupted
+        from ml_trainer_env.server.trainer.errors import Interrupted
 
         while self.waits:
             if interrupted():

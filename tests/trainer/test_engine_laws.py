@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from ml_trainer_env.server.trainer.config import TrainingConfig
 from ml_trainer_env.server.trainer.data import TensorData
-from ml_trainer_env.server.trainer.engine import Interrupted, advance, held_out_accuracy, initial_state
+from ml_trainer_env.server.trainer.engine import advance, held_out_accuracy, initial_state
+from ml_trainer_env.server.trainer.errors import Interrupted
 from ml_trainer_env.server.trainer.kinds import NetworkName
 from ml_trainer_env.server.trainer.schedules import LearningRatePlan, LrSchedule
 from ml_trainer_env.server.trainer.state import FreshState, TrainingState, weights_hash
