@@ -3,6 +3,7 @@
 `load_images` is the one function a task needs. The layer stands on numpy alone and knows nothing of tasks or training.
 """
 
+from ml_trainer_env.server.datasets.bundled import bundled_mnist
 from ml_trainer_env.server.datasets.download import download
 from ml_trainer_env.server.datasets.errors import DatasetError, DownloadError
 from ml_trainer_env.server.datasets.lookup import load_images
@@ -26,6 +27,7 @@ __all__ = [
     "Mirror",
     "Source",
     "TaskImages",
+    "bundled_mnist",
     "download",
     "load_images",
     "read_image_set",

@@ -24,7 +24,7 @@ from ml_trainer_env.server.datasets.values import (
     TaskImages,
 )
 
-__all__ = ["BUNDLED_FASHION", "has_bundled", "load_bundled"]
+__all__ = ["BUNDLED_FASHION", "bundled_mnist", "has_bundled", "load_bundled"]
 
 BUNDLED_FASHION = ImageRequest(
     DatasetName.FASHION_MNIST, train_size=6500, validation_size=1500, test_size=2000, seed=123
@@ -51,6 +51,15 @@ def load_bundled(request: ImageRequest) -> TaskImages:
     if request.dataset is DatasetName.MNIST:
         return draw_from_pool(request, images, labels, Source.BUNDLED)
     return split_task_images(request, images, labels, Source.BUNDLED)
+
+
+def bundled_mnist() -> tuple[Images, Labels]:
+    """Returns the first 10,000 training images of MNIST and their labels, in the order of the data set.
+
+    Raises:
+        DatasetError: The bundled file is missing or is not the one that was built.
+    """
+    return _read(file_name(DatasetName.MNIST))
 
 
 def _read(name: str) -> tuple[Images, Labels]:
