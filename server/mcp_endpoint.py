@@ -26,6 +26,13 @@ __all__ = ["McpEndpoint", "McpSwitch"]
 
 MCP_PATH = "/mcp"
 FULL = 503
+
+CROWDED = 0.9
+"""From this share of its sessions on, a server has no patience with sessions that nobody uses."""
+
+UNUSED_S = 60.0
+"""So long a session that plays nothing may be silent then."""
+
 _SDK_LOGGERS = ("mcp.server.lowlevel.server", "mcp.server.streamable_http", "mcp.server.streamable_http_manager")
 
 
@@ -68,6 +75,8 @@ class McpEndpoint:
         """Answer a request."""
         if self._manager is None:
             raise RuntimeError("the endpoint is not running: the application's lifespan has not begun, or has ended")
+        if "mcp-session-id" not in Headers(scope=scope) and len(self.sessions) >= CROWDED * self._max_sessions:
+            self.sessions.end_unused(UNUSED_S)  # room for those who come next
         is_full = is_unfinished = False
 
         async def send_unless_full(message: Message) -> None:

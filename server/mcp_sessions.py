@@ -1,6 +1,7 @@
 """The sessions of MCP clients: each plays its own episode, from `start_task` until it ends in whatever way."""
 
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from typing import Any
@@ -29,12 +30,21 @@ class McpSession:
 
     Attributes:
         opened: The episode, None before the first.
+        heard_at: When its last message came, by the monotonic clock.
+        scope: Ends it if it is cancelled.
     """
 
     def __init__(self, book: EpisodeBook) -> None:
         self.opened: OpenEpisode | None = None
+        self.heard_at = time.monotonic()
+        self.scope = anyio.CancelScope()
         self._book = book
         self._is_over = False
+        self._is_used = False
+
+    def is_left_behind(self, idle_s: float) -> bool:
+        """Whether it has never asked for an episode and has been silent for so long."""
+        return not self._is_used and time.monotonic() - self.heard_at >= idle_s
 
     def played(self) -> OpenEpisode:
         """The episode.
@@ -57,6 +67,7 @@ class McpSession:
             DatasetError: The task's images cannot be had.
             StoreError: The journal cannot be read or written.
         """
+        self._is_used = True
         opened = await self._book.open(request)
         if self._is_over:  # the client has gone meanwhile
             opened.close()
@@ -124,8 +135,9 @@ class McpSessions:
         self._sessions.add(session)
         _current.set(session)
         try:
-            async with _until_the_end(incoming, lambda: self._end(session)) as messages:
-                await self._server.run(messages, outgoing, options, stateless=stateless)
+            with session.scope:
+                async with self._messages_of(session, incoming) as messages:
+                    await self._server.run(messages, outgoing, options, stateless=stateless)
         finally:
             self._end(session)
 
@@ -134,24 +146,33 @@ class McpSessions:
         for session in tuple(self._sessions):
             await session.retire("the server stops")
 
+    def end_unused(self, idle_s: float) -> None:
+        """End the sessions that play nothing and have been silent for a while.
+
+        Many clients leave theirs behind, and each would keep its place until it times out.
+        """
+        for session in self._sessions:
+            if session.is_left_behind(idle_s):
+                session.scope.cancel()
+
     def _end(self, session: McpSession) -> None:
         self._sessions.discard(session)
         session.close()
 
+    @asynccontextmanager
+    async def _messages_of(self, session: McpSession, incoming: Incoming) -> AsyncIterator[Incoming]:
+        """Hands messages on, and notices when no more of them can come."""
+        sender, messages = anyio.create_memory_object_stream[SessionMessage | Exception](0)
 
-@asynccontextmanager
-async def _until_the_end(incoming: Incoming, on_end: Callable[[], None]) -> AsyncIterator[Incoming]:
-    """Hands messages on, and notices when no more of them can come."""
-    sender, messages = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+        async def hand_on() -> None:
+            with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
+                async with sender:
+                    async for message in incoming:
+                        session.heard_at = time.monotonic()
+                        await sender.send(message)
+            self._end(session)
 
-    async def hand_on() -> None:
-        with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
-            async with sender:
-                async for message in incoming:
-                    await sender.send(message)
-        on_end()
-
-    async with messages, anyio.create_task_group() as tasks:
-        tasks.start_soon(hand_on)
-        yield messages
-        tasks.cancel_scope.cancel()
+        async with messages, anyio.create_task_group() as tasks:
+            tasks.start_soon(hand_on)
+            yield messages
+            tasks.cancel_scope.cancel()

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+import ml_trainer_env.server.mcp_endpoint as endpoint_module
 import ml_trainer_env.server.mcp_sessions as sessions_module
 
 
@@ -72,6 +73,27 @@ def test_a_full_server_says_so_and_goes_on_with_the_sessions_it_has(serve: Any, 
             await second.delete()
             async with served.raw() as third:
                 await third.call("list_tasks")
+
+    serve(play, max_sessions=2)
+
+
+def test_a_crowded_server_ends_sessions_that_were_left_behind_unused(
+    serve: Any, t: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoint_module, "UNUSED_S", 0.0)
+
+    async def play(served: Any) -> None:
+        async def is_let_in() -> bool:
+            headers = {"Accept": first.headers["Accept"]}
+            return (await first.http.post(served.url, json=t.initialize(), headers=headers)).status_code == 200
+
+        async with served.raw() as first, served.raw() as left_behind:
+            await first.call("start_task")
+
+            await t.until_async(is_let_in)
+
+            assert (await left_behind.post(left_behind.request("list_tasks", {}))).status_code == 404
+            assert (await first.call("run_epochs", num_epochs=1))["current_epoch"] == 1
 
     serve(play, max_sessions=2)
 
