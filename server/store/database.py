@@ -12,6 +12,7 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +27,9 @@ Result = TypeVar("Result")
 
 _BUSY_TIMEOUT_S = 60.0
 """How long a write waits for another process's."""
+
+_CONNECTIONS = 5
+"""Opened at the start and held to the end, so that load opens no more files. Whoever finds none free waits."""
 
 _TOGETHER = 256
 """Writes in one transaction, at most."""
@@ -53,6 +57,10 @@ class Database:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._engine = _engine(path)
             _prepare(self._engine, path)
+            with ExitStack() as held:
+                for _ in range(_CONNECTIONS):
+                    # Reading something makes SQLite open its files.
+                    held.enter_context(self._engine.connect()).exec_driver_sql("PRAGMA user_version")
         except (OSError, sa.exc.SQLAlchemyError) as error:
             raise StoreError(f"the journal {path} cannot be opened: {error}") from error
         self._thread = threading.Thread(target=self._serve, name="journal-writer", daemon=True)
@@ -137,6 +145,9 @@ def _engine(path: Path) -> sa.Engine:
     engine = sa.create_engine(
         f"sqlite:///{path}",
         connect_args={"timeout": _BUSY_TIMEOUT_S},
+        pool_size=_CONNECTIONS,
+        max_overflow=0,
+        pool_timeout=_BUSY_TIMEOUT_S,
         # Callers in this process may pass what no JSON holds; it is refused, and written down as it reads.
         json_serializer=functools.partial(json.dumps, default=repr),
     )

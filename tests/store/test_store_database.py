@@ -1,9 +1,11 @@
 """One SQLite file, many writers: what is acknowledged is on disk, and one work's failure is nobody else's."""
 
 import asyncio
+import os
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,3 +107,24 @@ def test_a_file_that_is_not_ours_is_refused(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(StoreError, match="has layout 99"):
         Database(newer)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files are counted through /proc")
+def test_load_opens_no_more_files(database: Database) -> None:
+    def read_slowly(connection: sa.Connection) -> int:
+        time.sleep(0.02)
+        return connection.execute(sa.text("SELECT count(*) FROM notes")).scalar_one()
+
+    def open_files() -> int:
+        found = [os.readlink(path) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+        return sum(str(database.path) in name for name in found)
+
+    async def crowd(name: str) -> None:
+        reads = [database.read(read_slowly) for _ in range(40)]
+        await asyncio.gather(*reads, *(database.write(note(f"{name} {n}")) for n in range(40)))  # type: ignore[arg-type]
+
+    asyncio.run(crowd("first"))
+    before = open_files()
+    asyncio.run(crowd("second"))
+
+    assert open_files() == before == 2 * 5 + 1  # the file and its log for each connection, and the index that they share
