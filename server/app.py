@@ -6,6 +6,7 @@ Importing the module does nothing; asking it for `app` builds the application.
 
 import argparse
 import functools
+import gc
 import logging
 import os
 from collections.abc import AsyncIterator
@@ -34,6 +35,9 @@ from ml_trainer_env.server.settings import Settings
 from ml_trainer_env.server.store import StoreError
 
 __all__ = ["build_app", "main"]
+
+YOUNG_OBJECTS = 50_000
+"""So many objects are made before the garbage collector looks for cycles among them."""
 
 SHUTDOWN_S = 5
 """How long a server that was told to stop waits for calls under way."""
@@ -87,7 +91,7 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to bind (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="port to bind (default: %(default)s)")
     arguments = parser.parse_args()
-    configure_logging()
+    _prepare_process()
     settings = Settings.from_environment(os.environ)
     uvicorn.run(
         build_app(settings),
@@ -97,6 +101,18 @@ def main() -> None:
         ws_max_size=MAX_BODY_BYTES,
         log_config=None,
     )
+
+
+def _prepare_process() -> None:
+    """Set up what belongs to the process as a whole: its log, and when the garbage collector runs.
+
+    A full collection looks at every object there is and holds up every session meanwhile: with 500 of them for half a
+    second, every five seconds. What was imported lives for ever and need not be looked at; and young objects are
+    looked at less often, so that those of calls under way are not taken for long-lived ones.
+    """
+    configure_logging()
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS)
 
 
 def _with_services(app: FastAPI, services: Services, endpoint: McpEndpoint) -> Any:
@@ -136,7 +152,7 @@ async def _without_data(_: Request, error: Exception) -> JSONResponse:
 
 def __getattr__(name: str) -> Any:
     if name == "app":
-        configure_logging()
+        _prepare_process()
         return build_app(Settings.from_environment(os.environ))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
