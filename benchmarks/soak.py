@@ -31,7 +31,7 @@ from soaking.verdict import Item, verdict
 from soaking.visitors import Tally, UnexpectedError, Visitors
 
 MAX_SESSIONS = 48
-CALL_LIMIT_S = 60
+CALL_LIMIT_S = 40
 IDLE_LIMIT_S = CALL_LIMIT_S + 60
 """The shortest that a server takes."""
 

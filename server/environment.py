@@ -1,13 +1,14 @@
 """The OpenEnv environment: between OpenEnv's sessions and an episode."""
 
 import asyncio
-from collections.abc import Coroutine
-from contextlib import nullcontext
+from collections.abc import Coroutine, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import asdict
 from typing import Any, Self, TypeVar
 
 from fastmcp import Client
+from fastmcp.client.client import CallToolResult
 from openenv.core.env_server.mcp_environment import MCPEnvironment
 from openenv.core.env_server.mcp_types import CallToolAction, CallToolObservation
 from openenv.core.env_server.types import Action, EnvironmentMetadata, Observation
@@ -179,8 +180,19 @@ class MLTrainerEnvironment(MCPEnvironment):
         if self._open is not None:
             await self._open.refuse(tool, arguments, message)
 
-    def interrupt(self) -> None:
-        """Stop the call under way at its next batch: whoever made it has gone."""
+    async def _async_call_tool(self, tool_name: str, arguments: dict[str, Any]) -> CallToolResult:
+        """Call a tool directly. OpenEnv's own way, an MCP connection in memory, takes longer than most calls."""
+        with _playing_in(self), self.watched():
+            result = await self._require_mcp_server().call_tool(tool_name, arguments)
+        content = result.structured_content
+        return CallToolResult(result.content, content, meta=result.meta, data=content, is_error=False)
+
+    def watched(self) -> AbstractContextManager[None]:
+        """Around a call: it stops at its next batch if whoever made it goes away meanwhile."""
+        connection = current_connection()
+        return connection.when_gone(self._interrupt) if connection else nullcontext()
+
+    def _interrupt(self) -> None:
         if self._open is not None:
             self._open.interrupt("the client has gone")
 
@@ -268,6 +280,16 @@ class MLTrainerEnvironment(MCPEnvironment):
 _playing: ContextVar[MLTrainerEnvironment] = ContextVar("playing")
 
 
+@contextmanager
+def _playing_in(environment: MLTrainerEnvironment) -> Iterator[None]:
+    """Calls that begin in this context, and in tasks that it begins, are for this environment."""
+    before = _playing.set(environment)
+    try:
+        yield
+    finally:
+        _playing.reset(before)
+
+
 async def _call(tool: str, arguments: dict[str, Any]) -> Reply:
     return await _playing.get().call(tool, arguments)
 
@@ -277,7 +299,7 @@ _TOOLS = episode_tools(_call)
 
 
 class _SessionClient(Client[Any]):
-    """The session's own way to its tools. It notices when whoever called has gone away meanwhile.
+    """The session's MCP connection to its tools, by which OpenEnv lists them and answers JSON-RPC.
 
     Args:
         server: The session's tools.
@@ -290,15 +312,11 @@ class _SessionClient(Client[Any]):
 
     async def __aenter__(self) -> Self:
         """Connect. The tasks that serve this connection begin here, so they inherit whom they serve."""
-        before = _playing.set(self._environment)
-        try:
+        with _playing_in(self._environment):
             await super().__aenter__()  # type: ignore[no-untyped-call]
-            return self
-        finally:
-            _playing.reset(before)
+        return self
 
     async def call_tool(self, *arguments: Any, **options: Any) -> Any:
         """Call a tool."""
-        connection = current_connection()
-        with connection.when_gone(self._environment.interrupt) if connection else nullcontext():
+        with self._environment.watched():
             return await super().call_tool(*arguments, **options)

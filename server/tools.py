@@ -270,10 +270,13 @@ def _told(error: Exception) -> str:
     cause = error.__cause__
     if not isinstance(cause, PydanticValidationError):
         return str(error)
-    return "; ".join(
-        f"{shown('.'.join(map(str, problem['loc'])))}: {problem['msg']}"
-        for problem in cause.errors(include_url=False, include_input=False)
-    )
+    return "; ".join(map(_problem, cause.errors(include_url=False, include_input=False)))
+
+
+def _problem(problem: Mapping[str, Any]) -> str:
+    if problem["type"] == "string_unicode":  # half a surrogate pair, which only names can hold and fail by
+        return "names of parameters must be valid Unicode"
+    return f"{shown('.'.join(map(str, problem['loc'])))}: {problem['msg']}"
 
 
 def _given(changes: Mapping[str, object]) -> dict[str, object]:

@@ -127,4 +127,6 @@ def test_load_opens_no_more_files(database: Database) -> None:
     before = open_files()
     asyncio.run(crowd("second"))
 
-    assert open_files() == before == 2 * 5 + 1  # the file and its log for each connection, and the index that they share
+    assert (
+        open_files() == before == 2 * 5 + 1
+    )  # the file and its log for each connection, and the index that they share
