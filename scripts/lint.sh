@@ -14,5 +14,6 @@ lint-imports
 link_folder=$(mktemp -d)
 trap 'rm -rf "$link_folder"' EXIT
 ln -s "$root" "$link_folder/ml_trainer_env"
+ln -s "$root/permuted_mnist" "$link_folder/permuted_mnist"
 cd "$link_folder"
-mypy --config-file "$root/pyproject.toml" --cache-dir "$root/.mypy_cache" --package ml_trainer_env
+mypy --config-file "$root/pyproject.toml" --cache-dir "$root/.mypy_cache" --package ml_trainer_env --package permuted_mnist

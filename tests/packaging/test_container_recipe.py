@@ -48,7 +48,8 @@ def test_nothing_that_is_written_at_run_time_is_copied_in(recipe: str) -> None:
 def test_the_build_context_is_a_list_of_what_goes_in(repository: Path, project: dict[str, Any]) -> None:
     lines = [line for line in (repository / ".dockerignore").read_text(encoding="utf-8").splitlines() if line]
     rules = [line for line in lines if not line.startswith("#")]
-    folders = {name.split(".")[1] for name in project["tool"]["setuptools"]["packages"] if "." in name}
+    packages = [name.removeprefix("ml_trainer_env") for name in project["tool"]["setuptools"]["packages"]]
+    folders = {name.removeprefix(".").split(".")[0] for name in packages if name}
 
     assert rules[0] == "*"
     assert {f"!{folder}" for folder in folders} <= set(rules)

@@ -13,6 +13,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+PACKAGES = {"ml_trainer_env", "permuted_mnist"}
 FOR_DEVELOPERS = {"tests", "benchmarks", "docs", "examples", "scripts", "validation", "data"}
 BUILD = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
 
@@ -29,7 +30,8 @@ def wheel(source_copy: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 def packaged(wheel: zipfile.ZipFile) -> set[str]:
-    return {name.removeprefix("ml_trainer_env/") for name in wheel.namelist() if name.startswith("ml_trainer_env/")}
+    """Its files, as they lie in the repository: the root is ml_trainer_env, and permuted_mnist a folder in it."""
+    return {name.removeprefix("ml_trainer_env/") for name in wheel.namelist() if name.split("/")[0] in PACKAGES}
 
 
 def shipped_modules(repository: Path) -> set[Path]:
@@ -49,13 +51,14 @@ def test_the_manifest_the_type_marker_and_the_bundled_data_are_in_the_wheel(
     bundled = {f"server/datasets/bundled/{path.name}" for path in (repository / "server/datasets/bundled").iterdir()}
 
     assert {"server/datasets/bundled/mnist.npz", "server/datasets/bundled/fashion_mnist.npz"} < bundled
-    assert {name for name in packaged(wheel) if not name.endswith(".py")} == bundled | {"openenv.yaml", "py.typed"}
+    others = {name for name in packaged(wheel) if not name.endswith(".py")}
+    assert others == bundled | {"openenv.yaml", "py.typed", "permuted_mnist/py.typed"}
 
 
 def test_the_wheel_holds_nothing_but_the_package_and_its_metadata(wheel: zipfile.ZipFile) -> None:
     tops = {name.split("/")[0] for name in wheel.namelist()}
 
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"ml_trainer_env"}
+    assert {top for top in tops if not top.endswith(".dist-info")} == PACKAGES
 
 
 def test_the_licences_of_the_code_and_of_the_data_come_along(wheel: zipfile.ZipFile) -> None:
@@ -85,7 +88,7 @@ def _imported_distributions(modules: set[Path], repository: Path) -> set[str]:
     """The names, on a package index, of what the modules import, wherever in them."""
     tops = {top for module in modules for top in _imported_packages((repository / module).read_text(encoding="utf-8"))}
     owners = packages_distributions()
-    foreign = tops - set(sys.stdlib_module_names) - {"ml_trainer_env"}
+    foreign = tops - set(sys.stdlib_module_names) - PACKAGES
     # fastmcp's modules come in fastmcp-slim, which fastmcp brings along with what its servers need.
     return {canonicalize_name(owners[top][0]).removesuffix("-slim") for top in foreign}
 

@@ -1,0 +1,115 @@
+"""The challenge as a Gymnasium environment: `import permuted_mnist; gymnasium.make("PermutedMNIST-v0")`."""
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+
+from permuted_mnist.env.confusion import confusion_image, confusion_matrix
+from permuted_mnist.mnist import load_mnist
+from permuted_mnist.predictions import accuracy, as_labels
+from permuted_mnist.tasks import CLASSES, SIDE, PermutedTask, Variant, draw_task
+
+__all__ = ["PermutedMNIST"]
+
+Observation = dict[str, npt.NDArray[Any]]
+
+
+class PermutedMNIST(gymnasium.Env[Observation, npt.NDArray[np.int64]]):
+    """Learn permuted digits and label the test images.
+
+    Observation: `train_images` float32 (60000, 28, 28) in [0, 1], `train_labels` int64 (60000,), `test_images` float32
+    (10000, 28, 28). With the bundled images 8,000 and 2,000; `info["source"]` says which.
+
+    Action: 10,000 labels, whole numbers from 0 to 9.
+
+    Reward: the share of them that is right.
+
+    Start: each `reset` draws a new task. Within a task one permutation of pixels holds for all images and one of labels
+    for all labels. The same seed gives the same series of tasks.
+
+    End: an episode is one step long.
+
+    Version history: v0, first release.
+
+    Args:
+        render_mode: `rgb_array` draws the confusion matrix of the last action.
+        variant: `standard` or `hardened`; see `tasks.Variant`.
+        data_dir: Where `mnist.npz` may lie; the folder that `ML_TRAINER_DATA_DIR` names if None.
+
+    Raises:
+        DatasetError: The file in the data directory is damaged.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 1}  # noqa: RUF012 - Gymnasium's own
+
+    def __init__(
+        self,
+        render_mode: str | None = None,
+        variant: str = Variant.STANDARD,
+        data_dir: str | Path | None = None,
+    ) -> None:
+        self.render_mode = render_mode
+        self._variant = Variant(variant)
+        self._mnist = load_mnist(Path(data_dir) if data_dir is not None else None)
+        train, test = len(self._mnist.train_labels), len(self._mnist.test_labels)
+        self.observation_space: Any = spaces.Dict(
+            {
+                "train_images": spaces.Box(0.0, 1.0, (train, SIDE, SIDE), np.float32),
+                "train_labels": spaces.Box(0, CLASSES - 1, (train,), np.int64),
+                "test_images": spaces.Box(0.0, 1.0, (test, SIDE, SIDE), np.float32),
+            }
+        )
+        self.action_space = spaces.MultiDiscrete(np.full(test, CLASSES))
+        self._task: PermutedTask | None = None
+        self._confusion = np.zeros((CLASSES, CLASSES), np.int64)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Draw the next task.
+
+        Args:
+            seed: Begins a series of tasks.
+            options: Not used.
+        """
+        super().reset(seed=seed)
+        self._task = draw_task(self._mnist, int(self.np_random.integers(2**63)), 0, self._variant)
+        self._confusion = np.zeros_like(self._confusion)
+        return self._observation(self._task), self._info()
+
+    def step(self, action: npt.NDArray[np.int64]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Grade the labels.
+
+        Args:
+            action: A label for each test image: an array or a list, (N,) or (N, 1).
+
+        Raises:
+            PredictionError: The action is something else.
+            gymnasium.error.ResetNeeded: There is no task, or it has been graded.
+        """
+        if self._task is None:
+            raise gymnasium.error.ResetNeeded("call reset before step: a task is graded once")
+        task, count = self._task, len(self._mnist.test_labels)
+        reward = accuracy(action, task.test_labels)
+        self._confusion = confusion_matrix(task.test_labels, as_labels(action, count))
+        self._task = None
+        return self._observation(task), reward, True, False, {**self._info(), "accuracy": reward}
+
+    def render(self) -> npt.NDArray[np.uint8] | None:
+        """The confusion matrix of the last action as an RGB array, None unless `render_mode` asks for it."""
+        return confusion_image(self._confusion) if self.render_mode == "rgb_array" else None
+
+    def _observation(self, task: PermutedTask) -> Observation:
+        """Copies, as Gymnasium has it: whoever keeps or changes one changes no other."""
+        return {
+            "train_images": task.train_images.copy(),
+            "train_labels": task.train_labels.copy(),
+            "test_images": task.test_images.copy(),
+        }
+
+    def _info(self) -> dict[str, Any]:
+        return {"source": str(self._mnist.source), "variant": str(self._variant)}

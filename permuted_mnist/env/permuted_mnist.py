@@ -1,0 +1,80 @@
+"""The challenge as the competition's guide plays it: ask for tasks until there are no more."""
+
+import secrets
+from pathlib import Path
+from typing import Any
+
+from permuted_mnist.mnist import load_mnist
+from permuted_mnist.predictions import accuracy
+from permuted_mnist.tasks import Variant, draw_task
+
+__all__ = ["PermutedMNISTEnv"]
+
+
+class PermutedMNISTEnv:
+    """A series of tasks, each with permutations of its own.
+
+    Args:
+        number_episodes: How many tasks there are.
+        variant: `standard`, or `hardened`: see `tasks.Variant`.
+        data_dir: Where `mnist.npz` may lie; the folder that `ML_TRAINER_DATA_DIR` names if None.
+
+    Attributes:
+        number_episodes: How many tasks there are.
+        source: Where the images came from: `cache` is all of MNIST, `bundled` 10,000 images of it.
+
+    Raises:
+        DatasetError: The file in the data directory is damaged.
+    """
+
+    def __init__(
+        self, number_episodes: int = 10, variant: str = Variant.STANDARD, data_dir: str | Path | None = None
+    ) -> None:
+        self.number_episodes = number_episodes
+        self._variant = Variant(variant)
+        self._mnist = load_mnist(Path(data_dir) if data_dir is not None else None)
+        self.source = str(self._mnist.source)
+        self.set_seed(None)
+
+    def set_seed(self, seed: int | None = None) -> None:
+        """Begin the series again.
+
+        Args:
+            seed: The same seed gives the same tasks; a secret one if None.
+        """
+        self._seed = secrets.randbits(64) if seed is None else seed
+        self._number = 0
+
+    def reset(self) -> None:
+        """Begin the series again, with the same tasks."""
+        self._number = 0
+
+    def get_next_task(self) -> dict[str, Any] | None:
+        """The next task, None when there are no more.
+
+        Returns:
+            `X_train` float32 (N, 28, 28) in [0, 1], `y_train` int64 (N,), `X_test` float32 (M, 28, 28), `y_test`
+            int64 (M,), which is for `evaluate` and not for the agent.
+        """
+        if self._number >= self.number_episodes:
+            return None
+        task = draw_task(self._mnist, self._seed, self._number, self._variant)
+        self._number += 1
+        return {
+            "X_train": task.train_images,
+            "y_train": task.train_labels,
+            "X_test": task.test_images,
+            "y_test": task.test_labels,
+        }
+
+    def evaluate(self, predictions: Any, y_true: Any) -> float:
+        """Share of predictions that are right.
+
+        Args:
+            predictions: Labels, an array or a list, (M,) or (M, 1).
+            y_true: The right ones, likewise.
+
+        Raises:
+            PredictionError: One of them is something else.
+        """
+        return accuracy(predictions, y_true)
