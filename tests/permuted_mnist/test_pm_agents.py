@@ -1,5 +1,6 @@
 """The agents that come with the challenge keep its contract, and a bad agent is told what it does wrong."""
 
+import functools
 from importlib import import_module
 from typing import Any
 
@@ -10,13 +11,15 @@ from permuted_mnist.contract import RULES, ContractError, check_agent
 from permuted_mnist.mnist import load_mnist
 from permuted_mnist.tasks import draw_task
 
-AGENTS = ("random", "linear", "mlp")
-FLOORS = {"random": 0.05, "linear": 0.86, "mlp": 0.91}
-"""Accuracy on the bundled images that an agent must reach."""
+AGENTS = ("random", "linear", "mlp", "unscramble")
+FLOORS = {"random": 0.05, "linear": 0.86, "mlp": 0.91, "unscramble": 0.96}
+"""Accuracy with the first 8,000 training images that an agent must reach."""
 
 
 def agent_class(name: str) -> Any:
-    return import_module(f"permuted_mnist.agent.{name}.agent").Agent
+    """An agent's class; one that takes its time takes less of it here."""
+    agent = import_module(f"permuted_mnist.agent.{name}.agent").Agent
+    return functools.partial(agent, epochs=3) if name == "unscramble" else agent
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)

@@ -1,1 +1,1 @@
-"""Puts permuted pixels back where they lay. The agent that trains on such images is still to come."""
+"""An agent that puts permuted pixels back where they lay, and then learns from images: see agent.py."""

@@ -108,6 +108,40 @@ def _gains(ties: Array, board: Array) -> Array:
     return gains
 
 
+class _FreeCell:
+    """A cell that touches pieces, and the two pieces that fit best into it.
+
+    Attributes:
+        touching: How many it touches.
+        best: The piece that fits best.
+        fits: How well: its mean tie, and half its lead over the second.
+    """
+
+    def __init__(self, pieces: int) -> None:
+        self.touching = 0
+        self._sums = np.zeros(pieces)
+        self._candidates: list[int] = []
+
+    def touch(self, ties: Array) -> None:
+        """Note down one more piece that it touches."""
+        self.touching += 1
+        self._sums += ties
+        self._candidates = []
+
+    def refresh(self, used: Array) -> None:
+        """Look for the best pieces again, if one of them has been used."""
+        if self._candidates and not used[self._candidates].any():
+            return
+        sums = np.where(used, _TAKEN, self._sums)
+        self.best = int(sums.argmax())
+        best = float(sums[self.best])
+        sums[self.best] = _TAKEN
+        second = int(sums.argmax())
+        lead = best - float(sums[second]) if sums[second] > _TAKEN else 0.0
+        self.fits = (best + lead / 2) / self.touching
+        self._candidates = [self.best, second]
+
+
 class _Table:
     """The pieces that lie already. Where the grid's border is shows only at the end, so cells may have any number."""
 
@@ -117,8 +151,9 @@ class _Table:
         self._near = np.argsort(-ties, axis=1)[:, :CANDIDATES]
         self._used = np.zeros(len(ties), bool)
         self._pieces: dict[Cell, int] = {}
-        self._sums: dict[Cell, Array] = {}
-        self._touching: dict[Cell, int] = {}
+        self._free: dict[Cell, _FreeCell] = {}
+        self._pairs: dict[tuple[int, int], tuple[list[int], float]] = {}
+        self._box = [0, 0, 0, 0]
 
     @property
     def is_done(self) -> bool:
@@ -129,33 +164,31 @@ class _Table:
         """Lay a piece."""
         self._pieces[cell] = piece
         self._used[piece] = True
-        self._sums.pop(cell, None)
+        self._free.pop(cell, None)
+        top, bottom, left, right = self._box
+        self._box = [min(top, cell[0]), max(bottom, cell[0]), min(left, cell[1]), max(right, cell[1])]
         for step in _BESIDE:
-            free = _moved(cell, step)
-            if free not in self._pieces:
-                self._sums[free] = self._sums.get(free, 0) + self._ties[piece]
-                self._touching[free] = self._touching.get(free, 0) + 1
+            beside = _moved(cell, step)
+            if beside not in self._pieces:
+                self._free.setdefault(beside, _FreeCell(len(self._ties))).touch(self._ties[piece])
 
     def best_single(self) -> tuple[tuple[int, Cell] | None, float]:
-        """The piece that fits best into a cell that touches two or more, and how well: mean tie, and half its lead."""
-        cells = [cell for cell in self._sums if self._touching[cell] > 1 and self._has_room(cell)]
-        if not cells:
-            return None, _TAKEN
-        sums = np.where(self._used, _TAKEN, [self._sums[cell] for cell in cells])
-        two = (
-            np.partition(sums, -2, axis=1)[:, -2:] if (~self._used).sum() > 1 else np.repeat(sums.max(1)[:, None], 2, 1)
-        )
-        fits = (1.5 * two[:, 1] - 0.5 * two[:, 0]) / [self._touching[cell] for cell in cells]
-        best = int(fits.argmax())
-        return (int(sums[best].argmax()), cells[best]), float(fits[best])
+        """The piece that fits best into a cell that touches two or more, and how well."""
+        best: tuple[tuple[int, Cell] | None, float] = None, _TAKEN
+        for cell, free in self._free.items():
+            if free.touching > 1 and self._has_room(cell):
+                free.refresh(self._used)
+                if free.fits > best[1]:
+                    best = (free.best, cell), free.fits
+        return best
 
     def best_pair(self) -> tuple[list[tuple[int, Cell]], float]:
         """The two pieces that best complete a square with two that lie, and how well: the mean of three ties."""
         best: tuple[list[tuple[int, Cell]], float] = [], _TAKEN
-        for cell in self._sums:
+        for cell in self._free:
             for along, aside in ((_RIGHT, (_UP, _DOWN)), (_DOWN, (_LEFT, _RIGHT))):
                 other = _moved(cell, along)
-                if other not in self._sums or not (self._has_room(cell) and self._has_room(other)):
+                if other not in self._free or not (self._has_room(cell) and self._has_room(other)):
                     continue
                 for step in aside:
                     lies, lies_too = self._pieces.get(_moved(cell, step)), self._pieces.get(_moved(other, step))
@@ -165,7 +198,23 @@ class _Table:
                             best = list(zip(pieces, (cell, other), strict=True)), fits
         return best
 
+    def board(self) -> Array:
+        """The grid, with the pieces in its middle."""
+        board = np.full((self._side, self._side), EMPTY)
+        cells = np.array(list(self._pieces))
+        spare = self._side - (np.ptp(cells, axis=0) + 1)
+        rows, columns = (cells - cells.min(0) + spare // 2).T
+        board[rows, columns] = list(self._pieces.values())
+        return board
+
     def _pair(self, lies: int, lies_too: int) -> tuple[list[int], float]:
+        """The best pieces beside two that lie side by side, and the mean of the three ties; kept until one is used."""
+        known = self._pairs.get((lies, lies_too))
+        if known is None or self._used[known[0]].any():
+            known = self._pairs[lies, lies_too] = self._new_pair(lies, lies_too)
+        return known
+
+    def _new_pair(self, lies: int, lies_too: int) -> tuple[list[int], float]:
         ones, others = (self._near[piece][~self._used[self._near[piece]]] for piece in (lies, lies_too))
         if not len(ones) or not len(others):
             return [], _TAKEN
@@ -174,22 +223,13 @@ class _Table:
         one, other = np.unravel_index(fits.argmax(), fits.shape)
         return [int(ones[one]), int(others[other])], float(fits[one, other]) / 3
 
-    def board(self) -> Array:
-        """The grid, with the pieces in its middle."""
-        board = np.full((self._side, self._side), EMPTY)
-        cells = np.array(list(self._pieces))
-        free = self._side - (np.ptp(cells, axis=0) + 1)
-        rows, columns = (cells - cells.min(0) + free // 2).T
-        board[rows, columns] = list(self._pieces.values())
-        return board
-
     def _has_room(self, cell: Cell) -> bool:
         """Whether the pieces would still fit onto the grid."""
-        for axis in (0, 1):
-            taken = [piece[axis] for piece in self._pieces]
-            if max(*taken, cell[axis]) - min(*taken, cell[axis]) >= self._side:
-                return False
-        return True
+        top, bottom, left, right = self._box
+        return (
+            max(bottom, cell[0]) - min(top, cell[0]) < self._side
+            and max(right, cell[1]) - min(left, cell[1]) < self._side
+        )
 
 
 def _moved(cell: Cell, step: Cell) -> Cell:

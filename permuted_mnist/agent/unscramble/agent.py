@@ -1,0 +1,131 @@
+"""Puts the pixels back where they lay, then trains a small convolutional network on the images."""
+
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from permuted_mnist.agent.unscramble.layout import Layout, recover_layout
+from permuted_mnist.agent.unscramble.network import build_network
+from permuted_mnist.agent.unscramble.transforms import transformed
+
+__all__ = ["Agent"]
+
+Array = npt.NDArray[Any]
+
+PEAK_RATE = 0.01
+WARM_UP = 0.2
+"""The rate climbs for this share of the training and then falls, both linearly."""
+
+MEASURED_STEPS = 20
+"""After so many it is known how long one takes, and whether there is time for all."""
+
+RESERVE = 0.95
+"""Share of the time left that is planned for."""
+
+WEIGHT_DECAY = 0.02
+LABEL_SMOOTHING = 0.05
+BATCH_SIZE = 128
+TRANSFORMED_TOGETHER = 16 * BATCH_SIZE
+PREDICTED_TOGETHER = 500
+
+
+class Agent:
+    """Learns what no network can that takes pixels in any order.
+
+    Args:
+        output_dim: Number of labels.
+        seed: Fixes initial weights, the order of the images and their transforms; drawn anew if None. Results are the
+            same on a machine that is fast enough for `epochs`; on a slower one the time decides how far training comes.
+        epochs: Passes over the training images, unless time runs out.
+        seconds: Time for `train`, from its beginning.
+    """
+
+    def __init__(
+        self, output_dim: int = 10, seed: int | None = None, epochs: float = 10.0, seconds: float = 48.0
+    ) -> None:
+        self.output_dim = output_dim
+        self.epochs = epochs
+        self.seconds = seconds
+        self._seed = seed
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._generator = torch.Generator()
+        if self._seed is None:
+            self._generator.seed()
+        else:
+            self._generator.manual_seed(self._seed)
+        self._layout: Layout | None = None
+        self._network: nn.Module | None = None
+
+    def train(self, X_train: Array, y_train: Array) -> None:
+        """Recover the layout, then train."""
+        began = time.monotonic()
+        self._layout = recover_layout(X_train)
+        images = _images(self._layout, X_train)
+        labels = torch.from_numpy(np.array(y_train, np.int64).reshape(-1))
+        network = self._network = build_network(self.output_dim, self._generator)
+        optimizer = torch.optim.AdamW(network.parameters(), PEAK_RATE, weight_decay=WEIGHT_DECAY, fused=True)
+        steps = max(1, round(self.epochs * len(images) / BATCH_SIZE))
+        first = time.monotonic()
+        for step, (batch, right) in enumerate(self._batches(images, labels)):
+            if step == MEASURED_STEPS:
+                step_s = (time.monotonic() - first) / step
+                steps = min(steps, int(RESERVE * (self.seconds - (first - began)) / step_s))
+            if step >= steps or time.monotonic() - began > self.seconds:
+                break
+            optimizer.param_groups[0]["lr"] = PEAK_RATE * _triangle((step + 1) / (steps + 1))
+            with _short_floats():
+                scores = network(batch)
+            optimizer.zero_grad(set_to_none=True)
+            F.cross_entropy(scores.float(), right, label_smoothing=LABEL_SMOOTHING).backward()
+            optimizer.step()
+        network.eval()
+
+    @torch.no_grad()
+    def predict(self, X_test: Array) -> Array:
+        """The label with the largest score, for each image.
+
+        Raises:
+            RuntimeError: It was not trained.
+        """
+        if self._network is None or self._layout is None:
+            raise RuntimeError("call train before predict")
+        images = _images(self._layout, X_test)
+        with _short_floats():
+            scores = torch.cat([self._network(part) for part in images.split(PREDICTED_TOGETHER)])
+        labels: Array = scores.argmax(1).numpy()
+        return labels
+
+    def _batches(self, images: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches without end, shuffled anew in each pass; none of a single image, which has no variance to norm by."""
+        while True:
+            for chosen in torch.randperm(len(images), generator=self._generator).split(TRANSFORMED_TOGETHER):
+                drawn = transformed(images[chosen], self._generator).contiguous(memory_format=torch.channels_last)
+                for batch, right in zip(drawn.split(BATCH_SIZE), labels[chosen].split(BATCH_SIZE), strict=True):
+                    if len(batch) > 1:
+                        yield batch, right
+
+
+def _images(layout: Layout, images: Array) -> Tensor:
+    side = round(len(layout.order) ** 0.5)
+    flat = np.ascontiguousarray(layout.applied(np.asarray(images, np.float32)))
+    return torch.from_numpy(flat.reshape(-1, 1, side, side))
+
+
+def _triangle(progress: float) -> float:
+    """From 0 up to 1 and down to 0 again."""
+    return min(progress / WARM_UP, (1 - progress) / (1 - WARM_UP))
+
+
+def _short_floats() -> AbstractContextManager[None]:
+    """Computes in bfloat16 where the processor has instructions for it; elsewhere that would be slower."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=bool(torch.cpu.get_capabilities().get("avx512_bf16")))
