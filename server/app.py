@@ -36,7 +36,7 @@ from ml_trainer_env.server.store import StoreError
 
 __all__ = ["build_app", "main"]
 
-YOUNG_OBJECTS = 50_000
+YOUNG_OBJECTS = 10_000
 """So many objects are made before the garbage collector looks for cycles among them."""
 
 SHUTDOWN_S = 5
