@@ -3,7 +3,7 @@
     python benchmarks/sessions.py [--only a,b,c,d] [--json FILE]
 
 - a: 500 open sessions of light calls: latency, throughput, memory a session (about 3 minutes);
-- b: what pool, journal and wire add to `run_epochs(5)`, beside the engine alone (about 4 minutes);
+- b: what pool, journal and wire add to `run_epochs(5)`, beside the engine alone (about 9 minutes);
 - c: 16 sessions on one worker: whether each gets its turn (about 1 minute);
 - d: a repeated episode, from the cache (about 2 minutes).
 

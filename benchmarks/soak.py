@@ -10,7 +10,7 @@ journal and the models.
 Before and after, when all have left and what was left behind has timed out, the server is looked at in the same way:
 every place is taken at once and given back, and then it is at rest. It fails (exit status 1) if a place, a file
 descriptor, a thread or a process is left that was not there before, if memory grows, or if a client was told, or the
-log says, what should not be. It runs the package that this file belongs to, in a folder of its own, and takes five
+log says, what should not be. It runs the package that this file belongs to, in a folder of its own, and takes seven
 minutes longer than it is told.
 """
 

@@ -1,8 +1,9 @@
 """What every agent of the challenge must do, checked on a small task: for agents of your own, too.
 
-    permuted-mnist check PATH       # or, from a test: check_agent(Agent)
+    from permuted_mnist.contract import check_agent
+    check_agent(Agent)
 
-Each rule is a function that raises `ContractError`. Nothing is run under limits here; that is the evaluator's work.
+Each rule is a function that raises `ContractError`. Nothing is run under limits here.
 """
 
 import inspect
@@ -28,7 +29,7 @@ class ContractError(AssertionError):
 
 
 class AgentLike(Protocol):
-    """What the evaluator calls."""
+    """What an agent must have."""
 
     def reset(self) -> None:
         """Forget everything; a new task begins."""

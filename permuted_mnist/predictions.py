@@ -1,13 +1,13 @@
-"""What an agent's predictions must be: checked in one place, for the environment and for the evaluator."""
+"""What an agent's predictions must be: checked in one place."""
 
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["PredictionError", "accuracy", "as_labels"]
+from ml_trainer_env.server.datasets.values import CLASS_COUNT
 
-CLASSES = 10
+__all__ = ["PredictionError", "accuracy", "as_labels"]
 
 
 class PredictionError(ValueError):
@@ -38,7 +38,7 @@ def as_labels(values: Any, count: int, name: str = "predictions") -> npt.NDArray
         raise PredictionError(f"{name} should be whole numbers from 0 to 9, got values of type {array.dtype}")
     flat = array.reshape(count)
     with np.errstate(invalid="ignore"):
-        fits = np.isfinite(flat) & (flat >= 0) & (flat < CLASSES) & (flat == np.floor(flat))
+        fits = np.isfinite(flat) & (flat >= 0) & (flat < CLASS_COUNT) & (flat == np.floor(flat))
     if not fits.all():
         raise PredictionError(f"{name} should be whole numbers from 0 to 9, got {flat[~fits][0]!s}")
     return flat.astype(np.int64)

@@ -11,6 +11,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from ml_trainer_env.server.datasets.values import CLASS_COUNT
 from permuted_mnist.hardening import hardened
 from permuted_mnist.mnist import Mnist
 
@@ -18,7 +19,7 @@ __all__ = ["CLASSES", "PIXELS", "SIDE", "PermutedTask", "Pixels", "Variant", "dr
 
 SIDE = 28
 PIXELS = SIDE * SIDE
-CLASSES = 10
+CLASSES = CLASS_COUNT
 
 Pixels: TypeAlias = npt.NDArray[np.float32]
 Labels: TypeAlias = npt.NDArray[np.int64]

@@ -3,7 +3,7 @@
 It owns the budget, the model and the rewards of one agent's attempt at one task. It trains through
 a trainer and knows nothing of journals, HTTP, MCP or OpenEnv's sessions. What it does follows from
 its calls alone, so the same calls with the same epochs give the same episode. Calls that change
-something must come one at a time: see `session.py`.
+something must come one at a time: see `open_episode.py`.
 """
 
 import asyncio

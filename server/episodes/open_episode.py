@@ -165,7 +165,7 @@ class OpenEpisode:
             refusal = error
         except StoreError as error:
             raise self._lost(error) from error
-        except BaseException as error:
+        except BaseException as error:  # whatever it was: what is in memory may not be what is written down
             self._gone = f"a call failed: {error}"
             raise
         epochs = () if tool in LOOKS else tuple(_recorded_epoch(r.trained) for r in episode.history.records[first:])

@@ -42,12 +42,10 @@ class Layout:
     Attributes:
         order: int64 (side * side,): place `p` of the recovered image is pixel `order[p]` of the permuted one.
         fit: Sum of the partial correlations of all neighbours: of two layouts the one with the better fit is nearer.
-        pieces: How many pixels were laid by what they tell, rather than anywhere.
     """
 
     order: Array
     fit: float
-    pieces: int
 
     def applied(self, images: Array) -> Array:
         """Images with their pixels put back: (N, side * side)."""
@@ -77,7 +75,7 @@ def recover_layout(images: Array) -> Layout:
     fit, board = max(attempts, key=lambda attempt: attempt[0])
     order = np.where(board == puzzle.EMPTY, puzzle.EMPTY, told[board]).ravel()
     order[order == puzzle.EMPTY] = np.setdiff1d(np.arange(side * side), order)
-    return Layout(order, fit, len(told))
+    return Layout(order, fit)
 
 
 def partial_correlations(correlations: Array, shrinkage: float) -> Array:
