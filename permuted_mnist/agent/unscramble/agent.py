@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from permuted_mnist.agent.unscramble.layout import Layout, recover_layout
-from permuted_mnist.agent.unscramble.network import build_network
-from permuted_mnist.agent.unscramble.transforms import transformed
+from .layout import Layout, recover_layout
+from .network import build_network
+from .transforms import transformed
 
 __all__ = ["Agent"]
 

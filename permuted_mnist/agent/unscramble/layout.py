@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from permuted_mnist.agent.unscramble import puzzle
+from . import puzzle
 
 __all__ = ["Layout", "partial_correlations", "recover_layout"]
 

@@ -1,0 +1,70 @@
+"""The command line of bubblewrap: what a sandboxed program sees.
+
+Its own processes only, no network, a scratch folder in memory, and read-only the interpreter, its libraries and the
+folders that it is given. Nothing else of the host, the home folder and /etc included.
+"""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+__all__ = ["SCRATCH", "bubblewrap_command"]
+
+SCRATCH = "/tmp"
+
+_SYSTEM = ("/bin", "/lib", "/lib64", "/sbin")
+_LIBRARIES = ("/etc/ld.so.cache", "/etc/alternatives", "/sys/devices/system/cpu")
+
+
+def bubblewrap_command(
+    bubblewrap: str,
+    folders: Mapping[Path, str],
+    environment: Mapping[str, str],
+    scratch_bytes: int,
+    program: Sequence[str],
+) -> list[str]:
+    """The command line.
+
+    Args:
+        bubblewrap: The executable.
+        folders: Folders of the host, and where they are to be seen.
+        environment: All variables that there will be.
+        scratch_bytes: Size of the scratch folder, and of shared memory.
+        program: What to run.
+    """
+    size = str(scratch_bytes)
+    words = [bubblewrap, "--die-with-parent", "--new-session", "--unshare-ipc", "--unshare-pid", "--unshare-net"]
+    words += ["--unshare-uts", "--unshare-cgroup-try", "--hostname", "sandbox", "--cap-drop", "ALL"]
+    if os.geteuid() == 0:  # the program gives up root by itself, once everything is in place
+        words += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+    else:
+        words += ["--unshare-user", "--disable-userns", "--uid", "65534", "--gid", "65534"]
+    words += ["--ro-bind", "/usr", "/usr"]
+    for folder in _SYSTEM:
+        linked = Path(folder).is_symlink()
+        words += ["--symlink", os.readlink(folder), folder] if linked else ["--ro-bind-try", folder, folder]
+    for path in _LIBRARIES:
+        words += ["--ro-bind-try", path, path]
+    for prefix in _interpreter():
+        words += _bound(prefix, prefix)
+    words += ["--proc", "/proc", "--dev", "/dev", "--size", size, "--perms", "1777", "--tmpfs", "/dev/shm"]
+    words += ["--size", size, "--perms", "1777", "--tmpfs", SCRATCH]
+    for host, inside in folders.items():
+        words += _bound(host, Path(inside))
+    words += ["--remount-ro", "/dev", "--remount-ro", "/", "--clearenv"]
+    for name, value in environment.items():
+        words += ["--setenv", name, value]
+    return [*words, "--chdir", SCRATCH, "--", *program]
+
+
+def _interpreter() -> list[Path]:
+    """Folders of the interpreter and its packages, each once, without those in /usr."""
+    folders = {Path(prefix) for prefix in (sys.prefix, sys.base_prefix, sys.exec_prefix)}
+    return sorted(folder for folder in folders if not folder.is_relative_to("/usr"))
+
+
+def _bound(host: Path, inside: Path) -> list[str]:
+    """Binds a folder; those above it would otherwise be as closed to others as those of the host."""
+    above = [word for folder in reversed(inside.parents[:-1]) for word in ("--perms", "0755", "--dir", str(folder))]
+    return [*above, "--ro-bind", str(host), str(inside)]

@@ -1,0 +1,125 @@
+"""What this machine offers to hold a program in, and what is missing."""
+
+import contextlib
+import functools
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from permuted_mnist.sandbox import inside
+from permuted_mnist.sandbox.bubblewrap import bubblewrap_command
+from permuted_mnist.sandbox.cgroups import open_cgroup
+from permuted_mnist.sandbox.errors import UnsupportedError
+from permuted_mnist.sandbox.limits import Limits
+
+__all__ = ["NOBODY", "PROGRAM", "Layers", "find_layers"]
+
+NOBODY = 65534
+"""The user that root's programs become."""
+
+PROGRAM = Path(inside.__file__).parent
+"""What runs inside, beside a submission."""
+
+_PROBE = """
+import os, sys
+user = int(sys.argv[1])
+if user >= 0:
+    os.setgroups([])
+    os.setresgid(user, user, user)
+    os.setresuid(user, user, user)
+import numpy
+"""
+_PROBE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """What holds a program.
+
+    Attributes:
+        bubblewrap: The executable that gives namespaces; None if there is none that works.
+        cgroup: Version of control groups, 1 or 2; None if there are none for us, and a watchdog measures memory.
+        user: The user that programs become, by number; None if they run as whoever started them.
+        missing: What is weaker here than it could be, and why, in sentences.
+    """
+
+    bubblewrap: str | None
+    cgroup: int | None
+    user: int | None
+    missing: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """What is there, in words."""
+        return [
+            *(["namespaces (bubblewrap)"] if self.bubblewrap else []),
+            f"control group v{self.cgroup}" if self.cgroup else "memory watchdog",
+            *([f"user {self.user}"] if self.user is not None else []),
+            "rlimits",
+            "processor affinity",
+            "no new privileges",
+        ]
+
+
+@functools.cache
+def find_layers() -> Layers:
+    """Try what there is.
+
+    Raises:
+        UnsupportedError: This is not Linux; or programs would run as root, with nothing to hold them.
+    """
+    if sys.platform != "linux":
+        raise UnsupportedError(f"submissions are run on Linux only, and this is {sys.platform}")
+    missing: list[str] = []
+    user = NOBODY if os.geteuid() == 0 else None
+    bubblewrap = shutil.which("bwrap")
+    reason = _failure(_inside_bubblewrap(bubblewrap, _probe(user))) if bubblewrap else "it is not installed"
+    if reason is not None:
+        bubblewrap = None
+        if user is not None and (refused := _failure(_probe(user))) is not None:
+            raise UnsupportedError(
+                f"submissions would run as root: bubblewrap does not work ({reason}), and another user cannot run "
+                f"{sys.executable} ({refused}). Install bubblewrap, or start this as another user"
+            )
+        whose = "that any user may read" if user is not None else "that you may read"
+        missing.append(
+            f"no namespaces, since bubblewrap does not work ({reason}): a submission reaches the network, sees other "
+            f"processes and reads every file {whose}"
+        )
+    version = _cgroup_version()
+    if version is None:
+        missing.append(
+            "no control group: memory is measured every 50 ms and a submission ended when it has too much, and it may "
+            "move to other processors than its own"
+        )
+    return Layers(bubblewrap, version, user, tuple(missing))
+
+
+def _probe(user: int | None) -> list[str]:
+    return [sys.executable, "-I", "-B", "-c", _PROBE, str(-1 if user is None else user)]
+
+
+def _inside_bubblewrap(bubblewrap: str, program: Sequence[str]) -> list[str]:
+    return bubblewrap_command(bubblewrap, {PROGRAM: "/program/inside"}, {}, Limits().scratch_bytes, program)
+
+
+def _failure(command: Sequence[str]) -> str | None:
+    """Why a command fails; None if it does not."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_PROBE_S, cwd="/", check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return None if done.returncode == 0 else " ".join(done.stderr.split())[-200:] or f"status {done.returncode}"
+
+
+def _cgroup_version() -> int | None:
+    with contextlib.suppress(OSError):
+        group = open_cgroup(f"permuted-mnist-{secrets.token_hex(8)}", Limits())
+        group.remove()
+        return group.version
+    return None

@@ -1,0 +1,315 @@
+"""A submission's process, from outside: starts it, talks with it, measures it, and ends it with all that it began.
+
+The clock, the limits and the judgement are here. Whatever comes from inside is a claim by someone who shares a process
+with the submission.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from permuted_mnist.sandbox.bubblewrap import SCRATCH, bubblewrap_command
+from permuted_mnist.sandbox.cgroups import Cgroup, open_cgroup
+from permuted_mnist.sandbox.errors import EndedError, FloodedError, GarbledError, OutOfMemoryError, TimedOutError
+from permuted_mnist.sandbox.inside.frames import HEADER, Kind
+from permuted_mnist.sandbox.inside.play import play_command
+from permuted_mnist.sandbox.layers import PROGRAM, Layers
+from permuted_mnist.sandbox.limits import Limits
+from permuted_mnist.sandbox.processes import measure_tree, task_count
+
+__all__ = ["SandboxedProcess"]
+
+TICK_S = 0.05
+"""Memory is measured so often."""
+
+LOG_KEPT = 64 * 1024
+"""Bytes of what it wrote last."""
+
+_END_S = 5.0
+_SEEN_FOLDER, _SEEN_PROGRAM = "/agent", "/program"
+
+
+class SandboxedProcess:
+    """One run of a submission. A context manager: nothing of it is left when it is closed.
+
+    Args:
+        folder: The submission's; every user must be able to read it.
+        limits: What it may use.
+        layers: What holds it.
+        output_dim: Number of labels, for its constructor.
+        seed: For its constructor.
+
+    Raises:
+        OSError: It cannot be started.
+
+    Attributes:
+        peak_memory_bytes: The most memory that all its processes held together, measured every 50 ms.
+    """
+
+    def __init__(self, folder: Path, limits: Limits, layers: Layers, output_dim: int, seed: int) -> None:
+        self.peak_memory_bytes = 0
+        self._limits = limits
+        self._received = bytearray()
+        self._log = bytearray()
+        self._logged = 0
+        self._closed = self._ended = False
+        self._measured_at = 0.0
+        self._cgroup: Cgroup | None = None
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._selector = selectors.DefaultSelector()
+        self._channel, other = socket.socketpair()
+        try:
+            with other:
+                self._start(folder, layers, other.fileno(), output_dim, seed)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def log(self) -> str:
+        """The end of what it wrote to standard output and standard error."""
+        return self._log.decode(errors="replace")
+
+    def send(self, frame: bytes, file: int) -> None:
+        """Send a frame, and a file beside it.
+
+        Raises:
+            EndedError: Nobody is there to take it.
+        """
+        try:
+            socket.send_fds(self._channel, [frame], [file])
+        except OSError as error:
+            raise self._end() from error
+
+    def receive(self, deadline: float) -> tuple[Kind, bytes]:
+        """Wait for a frame.
+
+        Args:
+            deadline: By `time.monotonic()`.
+
+        Raises:
+            TimedOutError: None has come by then.
+            OutOfMemoryError: It took too much memory.
+            EndedError: It ended, or closed its channel.
+            FloodedError: It sent or wrote too much.
+            GarbledError: What it sent is no frame.
+        """
+        while (frame := self._frame()) is None:
+            if self._closed or self._ended:
+                raise self._end()
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimedOutError("the time is up")
+            self._take_in(min(left, TICK_S))
+        return frame
+
+    def close(self) -> None:
+        """End it and all that it began; remove what it left."""
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(_END_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        if self._cgroup is not None:
+            self._cgroup.remove()
+            self._cgroup = None
+        for key in list(self._selector.get_map().values()):
+            if key.fileobj is not self._channel:
+                self._take_rest(key.fd)
+                self._drop(key.fd)
+        self._selector.close()
+        self._channel.close()
+        if self._scratch is not None:
+            self._scratch.cleanup()
+
+    def _start(self, folder: Path, layers: Layers, channel: int, output_dim: int, seed: int) -> None:
+        user = -1 if layers.user is None else layers.user
+        if layers.cgroup is not None:
+            self._cgroup = open_cgroup(f"permuted-mnist-{secrets.token_hex(8)}", self._limits)
+        if layers.bubblewrap is None:
+            self._scratch = tempfile.TemporaryDirectory(prefix="permuted-mnist-", ignore_cleanup_errors=True)
+            if layers.user is not None:
+                os.chown(self._scratch.name, user, user)
+            scratch, seen, program = self._scratch.name, folder, PROGRAM.parent
+        else:
+            scratch, seen, program = SCRATCH, Path(_SEEN_FOLDER), Path(_SEEN_PROGRAM)
+        command = play_command(sys.executable, program, seen, channel, user, output_dim, seed)
+        environment = self._environment(scratch)
+        if layers.bubblewrap is not None:
+            binds = {folder: _SEEN_FOLDER, PROGRAM: f"{_SEEN_PROGRAM}/{PROGRAM.name}"}
+            command = bubblewrap_command(layers.bubblewrap, binds, environment, self._limits.scratch_bytes, command)
+            scratch = "/"
+        plan = {
+            "parent": os.getpid(),
+            "watch_over": layers.bubblewrap is None,
+            "cgroup_files": [str(file) for file in self._cgroup.entrances] if self._cgroup else [],
+            "cpus": sorted(os.sched_getaffinity(0))[: self._limits.cpus],
+            "rlimits": self._rlimits(layers),
+            "passed": [channel],
+            "folder": scratch,
+            "command": command,
+            "environment": environment,
+        }
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(Path(__file__).with_name("launch.py")), json.dumps(plan)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=[channel],
+            start_new_session=True,
+            cwd="/",
+        )
+        assert self._process.stdout is not None
+        log = os.dup(self._process.stdout.fileno())
+        self._process.stdout.close()
+        self._watch(self._channel, self._take_frame_bytes)
+        self._watch(log, lambda: self._take_log(log))
+        self._watch(os.pidfd_open(self._process.pid), self._notice_end)
+
+    def _environment(self, scratch: str) -> dict[str, str]:
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(self._limits.cpus))
+        people = dict.fromkeys(("USER", "LOGNAME"), "agent")
+        folders = dict.fromkeys(("HOME", "TMPDIR"), scratch)
+        return {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", **threads, **people, **folders}
+
+    def _rlimits(self, layers: Layers) -> dict[str, int]:
+        limits = self._limits
+        bounds = {
+            "RLIMIT_CORE": 0,
+            "RLIMIT_NOFILE": 1024,
+            "RLIMIT_FSIZE": limits.scratch_bytes,
+            "RLIMIT_CPU": round(limits.cpus * (limits.start_s + limits.wall_s)) + 60,
+        }
+        if self._cgroup is None or not self._cgroup.bounds_processes:
+            user = os.geteuid() if layers.user is None else layers.user
+            bounds["RLIMIT_NPROC"] = task_count(user) + limits.processes
+        return bounds
+
+    def _watch(self, file: Any, act: Callable[[], None]) -> None:
+        self._selector.register(file, selectors.EVENT_READ, act)
+
+    def _drop(self, file: int) -> None:
+        self._selector.unregister(file)
+        os.close(file)
+
+    def _take_in(self, seconds: float) -> None:
+        for key, _ in self._selector.select(seconds):
+            key.data()
+        if time.monotonic() - self._measured_at >= TICK_S:
+            self._measure()
+
+    def _take_frame_bytes(self) -> None:
+        try:
+            piece = self._channel.recv(65_536)
+        except ConnectionResetError:
+            piece = b""
+        self._received += piece
+        if not piece:
+            self._closed = True
+            self._selector.unregister(self._channel)
+
+    def _take_log(self, log: int) -> None:
+        piece = os.read(log, 65_536)
+        if not piece:
+            self._drop(log)
+        self._logged += len(piece)
+        self._log += piece
+        del self._log[:-LOG_KEPT]
+        if self._logged > self._limits.log_bytes:
+            raise FloodedError(
+                f"standard output should be {self._limits.log_bytes} bytes at the most, got {self._logged} and more"
+            )
+
+    def _take_rest(self, file: int) -> None:
+        """What is still in the pipe of the log, if this is it. Whoever wrote it has ended."""
+        os.set_blocking(file, False)
+        with contextlib.suppress(OSError):
+            while piece := os.read(file, 65_536):
+                self._log += piece
+                del self._log[:-LOG_KEPT]
+
+    def _notice_end(self) -> None:
+        """The process has ended. What it sent before that is still taken in."""
+        self._ended = True
+        for key in list(self._selector.get_map().values()):
+            if key.data == self._notice_end:
+                self._drop(key.fd)
+        while not self._closed and self._selector.select(0):
+            self._take_in(0)
+
+    def _frame(self) -> tuple[Kind, bytes] | None:
+        if len(self._received) < HEADER.size:
+            return None
+        letter, length = HEADER.unpack_from(self._received)
+        try:
+            kind = Kind(letter.decode())
+        except ValueError:
+            raise GarbledError(f"an answer should begin with its kind, got the byte {letter!r}") from None
+        if length > self._limits.answer_bytes:
+            raise FloodedError(f"predictions should be {self._limits.answer_bytes} bytes at the most, got {length}")
+        if len(self._received) < HEADER.size + length:
+            return None
+        body = bytes(self._received[HEADER.size : HEADER.size + length])
+        del self._received[: HEADER.size + length]
+        return kind, body
+
+    def _measure(self) -> None:
+        self._measured_at = time.monotonic()
+        assert self._process is not None
+        if self._cgroup is not None:
+            held = self._cgroup.memory_bytes()
+            if self._cgroup.killed_for_memory():
+                raise self._end()
+        else:
+            tree = measure_tree(self._process.pid)
+            held = tree.memory_bytes
+            if tree.tasks > self._limits.processes:
+                raise EndedError(f"it should have {self._limits.processes} processes at the most, got {tree.tasks}")
+        self.peak_memory_bytes = max(self.peak_memory_bytes, held)
+        if held > self._limits.memory_bytes:
+            raise OutOfMemoryError(f"memory should be {self._limits.memory_bytes} bytes at the most, got {held}")
+
+    def _end(self) -> OutOfMemoryError | EndedError:
+        """What to say of a process that sends nothing more."""
+        assert self._process is not None
+        if self._cgroup is not None and self._cgroup.killed_for_memory():
+            self.peak_memory_bytes = max(self.peak_memory_bytes, self._limits.memory_bytes)
+            return OutOfMemoryError(f"memory should be {self._limits.memory_bytes} bytes at the most, and was used up")
+        try:
+            return EndedError(_ending(self._process.wait(_END_S)))
+        except subprocess.TimeoutExpired:
+            return EndedError("it closed its channel")
+
+
+def _ending(status: int) -> str:
+    """How a process ended, by the status of a shell or of Python."""
+    number = status - 128 if status > 128 else -status
+    if number > 0:
+        try:
+            return f"it was ended by {signal.Signals(number).name}"
+        except ValueError:
+            pass
+    return f"it ended with status {status}"
