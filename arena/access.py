@@ -1,0 +1,42 @@
+"""What endpoints ask for: the service's parts, and who calls."""
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from ml_trainer_env.arena.errors import UnauthorizedError
+from ml_trainer_env.arena.services import Services
+from ml_trainer_env.arena.tables import Scope
+from ml_trainer_env.arena.tokens.service import Caller, authenticate, require
+
+__all__ = ["Creator", "Participant", "Parts", "Teacher"]
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+def _caller(request: Request) -> Caller:
+    kind, _, token = request.headers.get("authorization", "").partition(" ")
+    if kind.lower() != "bearer" or not token:
+        raise UnauthorizedError("send a token: the header `Authorization: Bearer mlk_...`")
+    services = _services(request)
+    with services.database.transaction(read_only=True) as session:
+        caller = authenticate(session, token.strip())
+    request.app.state.rates.take(caller.lookup)
+    return caller
+
+
+def _with_scope(scope: Scope) -> object:
+    def check(caller: Annotated[Caller, Depends(_caller)]) -> Caller:
+        require(caller, scope)
+        return caller
+
+    return Depends(check)
+
+
+Parts = Annotated[Services, Depends(_services)]
+Participant = Annotated[Caller, _with_scope(Scope.USER)]
+Creator = Annotated[Caller, _with_scope(Scope.CREATOR)]
+Teacher = Annotated[Caller, _with_scope(Scope.TEACHER)]

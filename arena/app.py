@@ -1,0 +1,80 @@
+"""The composition root: the web application of the service."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from ml_trainer_env.arena.competitions import endpoints as competitions
+from ml_trainer_env.arena.courses import endpoints as courses
+from ml_trainer_env.arena.errors import ArenaError
+from ml_trainer_env.arena.leaderboard import endpoints as leaderboard
+from ml_trainer_env.arena.rates import Rates
+from ml_trainer_env.arena.services import Services
+from ml_trainer_env.arena.submissions import endpoints as submissions
+
+__all__ = ["create_app"]
+
+_LOG = logging.getLogger(__name__)
+
+
+def create_app(services: Services, rates: Rates | None = None) -> FastAPI:
+    """The application.
+
+    Args:
+        services: The parts of the service; closed with it.
+        rates: How often a token may call.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        services.close()
+
+    app = FastAPI(title="ML Arena", version="0.2.0", lifespan=lifespan, redirect_slashes=False)
+    app.state.services = services
+    app.state.rates = rates or Rates()
+    for router in (
+        competitions.public,
+        competitions.creator,
+        submissions.creator,
+        submissions.router,
+        submissions.logs,
+        leaderboard.router,
+        courses.router,
+    ):
+        app.include_router(router)
+    app.add_exception_handler(ArenaError, _refused)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _bug)
+
+    @app.get("/health", tags=["service"])
+    def health() -> dict[str, str]:
+        """Whether the service is up."""
+        return {"status": "ok"}
+
+    return app
+
+
+def _refused(_: Request, error: Any) -> JSONResponse:
+    return JSONResponse({"error": str(error)}, error.status)
+
+
+def _invalid(_: Request, error: Any) -> JSONResponse:
+    found = ("; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()))[:2000]
+    return JSONResponse({"error": found.encode(errors="replace").decode()}, 422)
+
+
+def _http(_: Request, error: Any) -> JSONResponse:
+    return JSONResponse({"error": str(error.detail)}, error.status_code, error.headers)
+
+
+def _bug(request: Request, error: Exception) -> JSONResponse:
+    _LOG.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return JSONResponse({"error": "the service has a bug; it has been noted"}, 500)

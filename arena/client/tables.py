@@ -1,0 +1,23 @@
+"""Rows as a DataFrame where pandas is installed, else as they are."""
+
+from typing import Any
+
+__all__ = ["as_table", "rows_of"]
+
+
+def as_table(data: Any) -> Any:
+    """A list of rows, or `{"columns", "data"}`, as a DataFrame or a list of dictionaries; anything else as it is."""
+    if isinstance(data, dict) and "columns" in data and "data" in data:
+        data = [dict(zip(data["columns"], row, strict=True)) for row in data["data"]]
+    if not isinstance(data, list):
+        return data
+    try:
+        import pandas as pd  # type: ignore[import-untyped]  # optional, and slow to import; it has no stubs of its own
+    except ImportError:
+        return data
+    return pd.DataFrame(data)
+
+
+def rows_of(table: Any) -> list[dict[str, Any]]:
+    """A table as a list of dictionaries."""
+    return list(table.to_dict("records") if hasattr(table, "to_dict") else table)

@@ -1,0 +1,1 @@
+"""Competitions: what is asked, under which limits, and by whom."""

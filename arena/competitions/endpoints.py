@@ -1,0 +1,199 @@
+"""HTTP for competitions: what anybody may read, and the creators' routes."""
+
+import json
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.concurrency import run_in_threadpool
+from pydantic import ValidationError
+
+from ml_trainer_env.arena.access import Creator, Parts
+from ml_trainer_env.arena.audit import record
+from ml_trainer_env.arena.competitions import service
+from ml_trainer_env.arena.competitions.repository import (
+    competition_files,
+    list_competitions,
+    own_competition,
+    visible_competition,
+)
+from ml_trainer_env.arena.competitions.schemas import (
+    FileContent,
+    Markdown,
+    NewCompetition,
+    SettingsUpdate,
+    TagIds,
+    Update,
+)
+from ml_trainer_env.arena.errors import RefusedError
+from ml_trainer_env.arena.names import file_name
+from ml_trainer_env.arena.services import Services
+from ml_trainer_env.arena.tables import FilePurpose, Tag
+from ml_trainer_env.arena.uploads import read_form, the_file
+
+__all__ = ["creator", "public"]
+
+public = APIRouter(prefix="/api", tags=["competitions"])
+creator = APIRouter(prefix="/api/creator_competition/competition", tags=["creators"])
+
+Id = Annotated[int, Path(ge=1, le=2**31 - 1)]
+
+_STARTED = {"": None, "started": True, "active": True, "draft": False, "upcoming": False}
+_IMAGE_BYTES = 5 * 2**20
+
+
+@public.get("/competitions/")
+def competitions(
+    parts: Parts,
+    q: Annotated[str, Query(max_length=200)] = "",
+    status: Annotated[str, Query(max_length=20)] = "",
+    tags: Annotated[str, Query(max_length=500)] = "",
+    page: Annotated[int, Query(ge=1, le=10_000)] = 1,
+    per_page: Annotated[int, Query(ge=1, le=100)] = 24,
+) -> dict[str, Any]:
+    """A page of the public competitions."""
+    if status not in _STARTED:
+        raise RefusedError(f"status should be one of {', '.join(filter(None, _STARTED))}")
+    wanted = [tag for tag in tags.split(",") if tag]
+    with parts.database.transaction(read_only=True) as session:
+        found, more = list_competitions(session, q, _STARTED[status], wanted, page, per_page)
+        items = [service.described(competition) for competition in found]
+    return {"items": items, "metadata": {"page": page, "per_page": per_page, "has_next": more}}
+
+
+@public.get("/competitions/{cid}")
+def competition(cid: Id, parts: Parts) -> dict[str, Any]:
+    """A public competition."""
+    with parts.database.transaction(read_only=True) as session:
+        return service.described(visible_competition(session, cid))
+
+
+@public.get("/competition_tags/tags")
+def tags(parts: Parts) -> list[dict[str, Any]]:
+    """All tags that there are."""
+    with parts.database.transaction(read_only=True) as session:
+        return [{"id": tag.id, "name": tag.name} for tag in session.query(Tag).order_by(Tag.name)]
+
+
+@creator.post("", status_code=201)
+def create(wanted: NewCompetition, caller: Creator, parts: Parts) -> dict[str, Any]:
+    """Make a competition."""
+    with parts.database.transaction() as session:
+        made = service.create(session, caller.user_id, wanted)
+        return {"competition_id": made.id, "engine_name": "local"}
+
+
+@creator.put("/{cid}")
+def update(cid: Id, wanted: Update, caller: Creator, parts: Parts) -> dict[str, Any]:
+    """Change name, description or visibility."""
+    with parts.database.transaction() as session:
+        own = own_competition(session, cid, caller.user_id)
+        service.update(own, wanted)
+        return service.described(own)
+
+
+@creator.put("/{cid}/tags")
+def set_tags(cid: Id, wanted: TagIds, caller: Creator, parts: Parts) -> dict[str, Any]:
+    """Give a competition these tags, and no others."""
+    with parts.database.transaction() as session:
+        own = own_competition(session, cid, caller.user_id)
+        service.set_tags(session, own, wanted.tag_ids)
+        return {"tags": [tag.name for tag in own.tags]}
+
+
+@creator.put("/{cid}/settings")
+def settings(cid: Id, wanted: SettingsUpdate, caller: Creator, parts: Parts) -> dict[str, Any]:
+    """Change settings."""
+    with parts.database.transaction() as session:
+        own = own_competition(session, cid, caller.user_id)
+        changed = service.update_settings(own, wanted.model_dump(), parts.settings.max_upload_bytes)
+        return changed.model_dump(mode="json")
+
+
+@creator.put("/{cid}/env/files")
+async def env_file(cid: Id, caller: Creator, parts: Parts, request: Request) -> dict[str, Any]:
+    """Add or replace a file of the environment."""
+    return await _put_file(cid, FilePurpose.ENV, caller.user_id, parts, request)
+
+
+@creator.put("/{cid}/benchmark/files")
+async def benchmark_file(cid: Id, caller: Creator, parts: Parts, request: Request) -> dict[str, Any]:
+    """Add or replace a file of the benchmark agent."""
+    return await _put_file(cid, FilePurpose.BENCHMARK, caller.user_id, parts, request)
+
+
+@creator.post("/{cid}/env/sync-github")
+def sync_github(cid: Id, caller: Creator, parts: Parts) -> dict[str, Any]:
+    """Not offered: the service fetches nothing from elsewhere."""
+    with parts.database.transaction(read_only=True) as session:
+        own_competition(session, cid, caller.user_id)
+    raise RefusedError("this service fetches nothing from elsewhere: upload the files")
+
+
+@creator.post("/{cid}/image")
+async def image(cid: Id, caller: Creator, parts: Parts, request: Request) -> dict[str, Any]:
+    """Set the picture of a competition."""
+    await run_in_threadpool(_own, cid, caller.user_id, parts)
+    form = await read_form(request, _IMAGE_BYTES)
+    try:
+        _, file = the_file(form)
+        sha256, size = await run_in_threadpool(parts.blobs.put_stream, file.file)
+    finally:
+        await form.close()
+    await run_in_threadpool(_set_image, cid, caller.user_id, parts, sha256)
+    return {"sha256": sha256, "size": size}
+
+
+@creator.put("/{cid}/markdown")
+def markdown(cid: Id, wanted: Markdown, caller: Creator, parts: Parts) -> dict[str, Any]:
+    """Set the page of a competition."""
+    with parts.database.transaction() as session:
+        own_competition(session, cid, caller.user_id).markdown = wanted.content
+    return {"size": len(wanted.content)}
+
+
+@creator.put("/{cid}/start")
+def start(cid: Id, caller: Creator, parts: Parts) -> dict[str, Any]:
+    """Open a competition."""
+    with parts.database.transaction() as session:
+        return service.described(service.start(session, cid, caller.user_id))
+
+
+async def _put_file(cid: int, purpose: FilePurpose, user_id: int, parts: Services, request: Request) -> dict[str, Any]:
+    limit = await run_in_threadpool(_own, cid, user_id, parts)
+    if request.headers.get("content-type", "").startswith("application/json"):
+        try:
+            wanted = FileContent.model_validate(json.loads(await request.body()))
+        except (ValueError, ValidationError, RecursionError) as error:
+            raise RefusedError("the body should be JSON with `filename` and `content`") from error
+        name, content = file_name(wanted.filename), wanted.content.encode(errors="replace")
+        sha256, size = await run_in_threadpool(parts.blobs.put, content), len(content)
+    else:
+        form = await read_form(request, limit)
+        try:
+            name, file = the_file(form)
+            sha256, size = await run_in_threadpool(parts.blobs.put_stream, file.file)
+        finally:
+            await form.close()
+    return await run_in_threadpool(_keep_file, cid, purpose, user_id, parts, name, sha256, size)
+
+
+def _keep_file(
+    cid: int, purpose: FilePurpose, user_id: int, parts: Services, name: str, sha256: str, size: int
+) -> dict[str, Any]:
+    complaint = service.python_complaint(name, parts.blobs.get(sha256)) if name.endswith(".py") else None
+    with parts.database.transaction() as session:
+        own = own_competition(session, cid, user_id)
+        service.keep_file(session, own, purpose, name, sha256, size)
+        record(session, user_id, f"competition.{purpose}", f"{cid} {name}")
+        files = [file.name for file in competition_files(session, cid, purpose)]
+    return {"filename": name, "size": size, "files": files, "validation": complaint or "ok"}
+
+
+def _own(cid: int, user_id: int, parts: Services) -> int:
+    with parts.database.transaction(read_only=True) as session:
+        return service.settings_of(own_competition(session, cid, user_id)).max_upload_size_bytes
+
+
+def _set_image(cid: int, user_id: int, parts: Services, sha256: str) -> None:
+    with parts.database.transaction() as session:
+        own_competition(session, cid, user_id).image_sha256 = sha256

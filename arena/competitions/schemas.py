@@ -1,0 +1,103 @@
+"""What creators send."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+__all__ = ["CompetitionSettings", "FileContent", "Markdown", "NewCompetition", "SettingsUpdate", "TagIds", "Update"]
+
+MB = 2**20
+_Id = Annotated[int, Field(ge=1, le=2**31 - 1)]
+_Bracket = tuple[float, Annotated[int, Field(ge=0, le=1000)]]
+
+
+class Body(BaseModel):
+    """A body whose unknown fields are ignored, as the SDK of another day may send more."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class NewCompetition(Body):
+    """A competition to be made."""
+
+    name: str = Field(min_length=1, max_length=200)
+    kernel_version: str = Field(max_length=64)
+    description: str = Field(default="", max_length=20_000)
+    copy_from_competition_id: _Id | None = None
+    tag_ids: list[_Id] = Field(default_factory=list, max_length=50)
+    is_public: bool = True
+
+
+class Update(Body):
+    """What may be changed of it."""
+
+    name: str | None = Field(default=None, min_length=1, max_length=200)
+    description: str | None = Field(default=None, max_length=20_000)
+    is_public: bool | None = None
+
+
+class TagIds(Body):
+    """The tags that it shall have, maybe none."""
+
+    tag_ids: list[_Id] = Field(max_length=50)
+
+
+class FileContent(Body):
+    """A text file."""
+
+    filename: str = Field(max_length=200)
+    content: str = Field(max_length=2 * MB)
+
+
+class Markdown(Body):
+    """Its page."""
+
+    content: str = Field(max_length=200_000)
+
+
+class CompetitionSettings(BaseModel):
+    """All settings of a competition.
+
+    Attributes:
+        simulation_timeout_sec: Seconds for a run, loading and delivery of the data included.
+        max_upload_size_bytes: Of a file.
+        max_upload_files: Of a submission.
+        max_active_agents_per_participant: On the board at a time.
+        evaluation_metric: What a reward is called.
+        evaluation_metric2: A second one; empty if there is none.
+        evaluation_is_elo_score: Whether agents play each other. Only False is supported.
+        evaluation_deployment_nb_constraint_run: Runs that show that the limits are kept, and do not count.
+        evaluation_deployment_nb_initial_score_run: Runs that count.
+        evaluation_episode_budget_brackets: `[threshold, n]`: who reaches a mean reward gets n runs in all.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    simulation_timeout_sec: int = Field(default=180, ge=1, le=3600)
+    max_upload_size_bytes: int = Field(default=100 * MB, ge=1, le=2**40)
+    max_upload_files: int = Field(default=20, ge=1, le=1000)
+    max_active_agents_per_participant: int = Field(default=5, ge=1, le=1000)
+    evaluation_metric: str = Field(default="accuracy", max_length=20)
+    evaluation_metric2: str = Field(default="", max_length=20)
+    evaluation_is_elo_score: bool = False
+    evaluation_deployment_nb_constraint_run: int = Field(default=1, ge=0, le=100)
+    evaluation_deployment_nb_initial_score_run: int = Field(default=10, ge=1, le=1000)
+    evaluation_episode_budget_brackets: list[_Bracket] = Field(default_factory=list, max_length=100)
+
+    @model_validator(mode="after")
+    def _is_supported(self) -> "CompetitionSettings":
+        thresholds = [bracket[0] for bracket in self.evaluation_episode_budget_brackets]
+        runs = [bracket[1] for bracket in self.evaluation_episode_budget_brackets]
+        if sorted(set(thresholds)) != thresholds:
+            raise ValueError("the thresholds of evaluation_episode_budget_brackets should ascend")
+        if sorted(runs) != runs:
+            raise ValueError("the numbers of runs of evaluation_episode_budget_brackets should not descend")
+        if self.evaluation_is_elo_score:
+            raise ValueError("evaluation_is_elo_score should be false: agents do not play each other here")
+        return self
+
+
+class SettingsUpdate(BaseModel):
+    """Settings to be changed; checked together with those that stay."""
+
+    model_config = ConfigDict(extra="allow")

@@ -1,0 +1,200 @@
+"""Rules of competitions: who may change what, and when one may start."""
+
+import ast
+from typing import Any
+
+import sqlalchemy as sa
+from pydantic import ValidationError
+from sqlalchemy.orm import Session
+
+from ml_trainer_env.arena.audit import record
+from ml_trainer_env.arena.competitions.repository import competition_files, own_competition, visible_competition
+from ml_trainer_env.arena.competitions.schemas import CompetitionSettings, NewCompetition, Update
+from ml_trainer_env.arena.errors import RefusedError
+from ml_trainer_env.arena.kernels import Kernel
+from ml_trainer_env.arena.tables import Agent, AgentStatus, Competition, CompetitionFile, FilePurpose, Tag
+
+__all__ = [
+    "benchmark_agent",
+    "create",
+    "described",
+    "keep_file",
+    "python_complaint",
+    "set_tags",
+    "settings_of",
+    "start",
+    "update",
+    "update_settings",
+]
+
+
+def settings_of(competition: Competition) -> CompetitionSettings:
+    """Its settings as a value."""
+    return CompetitionSettings.model_validate(competition.settings)
+
+
+def described(competition: Competition) -> dict[str, Any]:
+    """What anybody may know of it."""
+    return {
+        "id": competition.id,
+        "name": competition.name,
+        "description": competition.description,
+        "markdown": competition.markdown,
+        "kernel_version": competition.kernel,
+        "is_public": competition.is_public,
+        "is_started": competition.is_started,
+        "creator": competition.creator.name,
+        "created_at_ts": competition.created_at,
+        "tags": [tag.name for tag in competition.tags],
+        "agent_template": Kernel(competition.kernel).template,
+        "engine": {"k8s_workload_value": "local", "vm_health_ok": True, "vm_health_checked_at": None},
+        **settings_of(competition).model_dump(mode="json"),
+    }
+
+
+def create(session: Session, user_id: int, wanted: NewCompetition) -> Competition:
+    """Make a competition.
+
+    Raises:
+        RefusedError: There is no such kernel or tag.
+        NotFoundError: There is no such competition to copy from.
+    """
+    if wanted.kernel_version not in {*Kernel}:
+        raise RefusedError(f"kernel_version should be one of {', '.join(Kernel)}, got {wanted.kernel_version!r}")
+    settings = CompetitionSettings()
+    competition = Competition(
+        creator_id=user_id,
+        name=wanted.name,
+        kernel=wanted.kernel_version,
+        description=wanted.description,
+        is_public=wanted.is_public,
+        settings=settings.model_dump(mode="json"),
+        tags=_tags(session, wanted.tag_ids),
+    )
+    session.add(competition)
+    session.flush()
+    if wanted.copy_from_competition_id is not None:
+        source = visible_competition(session, wanted.copy_from_competition_id, user_id)
+        competition.settings = dict(source.settings)
+        competition.markdown = source.markdown
+        if source.creator_id == user_id:
+            for purpose in FilePurpose:
+                for file in competition_files(session, source.id, purpose):
+                    keep_file(session, competition, purpose, file.name, file.sha256, file.size)
+    record(session, user_id, "competition.create", str(competition.id))
+    return competition
+
+
+def update(competition: Competition, wanted: Update) -> None:
+    """Change name, description or visibility.
+
+    Raises:
+        RefusedError: It has started, and more than its visibility is to change.
+    """
+    if wanted.name is not None or wanted.description is not None:
+        _not_started(competition)
+    for field in wanted.model_fields_set:
+        if (value := getattr(wanted, field)) is not None:
+            setattr(competition, field, value)
+
+
+def update_settings(competition: Competition, changes: dict[str, Any], max_upload_bytes: int) -> CompetitionSettings:
+    """Change settings; all of them as they are then.
+
+    Raises:
+        RefusedError: It has started; or a setting is unknown or out of its bounds.
+    """
+    _not_started(competition)
+    try:
+        settings = CompetitionSettings.model_validate({**competition.settings, **changes})
+    except ValidationError as error:
+        raise RefusedError("; ".join(_readable(one) for one in error.errors())) from error
+    if settings.max_upload_size_bytes > max_upload_bytes:
+        raise RefusedError(f"max_upload_size_bytes should be {max_upload_bytes} at the most on this service")
+    competition.settings = settings.model_dump(mode="json")
+    return settings
+
+
+def set_tags(session: Session, competition: Competition, tag_ids: list[int]) -> None:
+    """Give it these tags, and no others.
+
+    Raises:
+        RefusedError: There is no such tag.
+    """
+    competition.tags = _tags(session, tag_ids)
+
+
+def keep_file(
+    session: Session, competition: Competition, purpose: FilePurpose, name: str, sha256: str, size: int
+) -> None:
+    """Add or replace a file.
+
+    Raises:
+        RefusedError: It has started, or would have too many files.
+    """
+    _not_started(competition)
+    files = {file.name: file for file in competition_files(session, competition.id, purpose)}
+    if name in files:
+        files[name].sha256, files[name].size = sha256, size
+        return
+    if len(files) >= settings_of(competition).max_upload_files:
+        raise RefusedError(f"there may be {len(files)} files at the most")
+    session.add(CompetitionFile(competition_id=competition.id, purpose=purpose, name=name, sha256=sha256, size=size))
+    session.flush()
+
+
+def start(session: Session, competition_id: int, user_id: int) -> Competition:
+    """Open it for good: settings, name and files are locked from now on.
+
+    Raises:
+        NotFoundError: It is not there, or someone else's.
+        RefusedError: Its environment is missing, or its benchmark agent has no score.
+    """
+    competition = own_competition(session, competition_id, user_id)
+    _not_started(competition)
+    if Kernel(competition.kernel).needs_env and not any(
+        file.name == "env.py" for file in competition_files(session, competition.id, FilePurpose.ENV)
+    ):
+        raise RefusedError("upload env.py first")
+    benchmark = benchmark_agent(session, competition.id)
+    if benchmark is None or benchmark.status != AgentStatus.ACTIVE or benchmark.mean_reward is None:
+        raise RefusedError("run the benchmark first: its agent should be active and have a mean reward")
+    competition.is_started = True
+    record(session, user_id, "competition.start", str(competition.id))
+    return competition
+
+
+def benchmark_agent(session: Session, competition_id: int) -> Agent | None:
+    """The agent by which a creator shows that the competition works."""
+    query = sa.select(Agent).where(
+        Agent.competition_id == competition_id, Agent.is_benchmark, Agent.status != AgentStatus.DELETED
+    )
+    return session.scalar(query)
+
+
+def python_complaint(name: str, content: bytes) -> str | None:
+    """Why a Python file is none; None if it is one, or no Python file by its name."""
+    if not name.endswith(".py"):
+        return None
+    try:
+        ast.parse(content, name)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        return f"{name}: {type(error).__name__}: {error}"
+    return None
+
+
+def _tags(session: Session, tag_ids: list[int]) -> list[Tag]:
+    found = list(session.scalars(sa.select(Tag).where(Tag.id.in_(tag_ids))))
+    if missing := sorted(set(tag_ids) - {tag.id for tag in found}):
+        raise RefusedError(f"there are no tags {missing}")
+    return found
+
+
+def _not_started(competition: Competition) -> None:
+    if competition.is_started:
+        raise RefusedError("the competition has started: only its visibility can still be changed")
+
+
+def _readable(error: Any) -> str:
+    where = ".".join(str(part) for part in error["loc"])
+    return f"{where}: {error['msg']}" if where else str(error["msg"])

@@ -1,0 +1,1 @@
+"""Courses: teachers make them, students join them by a link."""

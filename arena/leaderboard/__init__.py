@@ -1,0 +1,1 @@
+"""The board: who is ahead, and by how much it is certain."""

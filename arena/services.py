@@ -1,0 +1,67 @@
+"""What endpoints and workers share: database, files, settings, the key that signs URLs."""
+
+import hashlib
+import hmac
+import os
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from ml_trainer_env.arena.blobs import Blobs
+from ml_trainer_env.arena.database import Database
+from ml_trainer_env.arena.settings import Settings
+
+__all__ = ["LOG_URL_S", "Services"]
+
+LOG_URL_S = 60 * 24 * 3600
+"""A signed URL is good for 60 days."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The parts of the service."""
+
+    settings: Settings
+    database: Database
+    blobs: Blobs
+    key: bytes
+
+    @classmethod
+    def open(cls, settings: Settings) -> Self:
+        """Open database and files, bring the tables up to date, and make a key if there is none."""
+        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        database = Database(settings.database_url)
+        database.migrate()
+        return cls(settings, database, Blobs(settings.data_dir / "files"), _key(settings.data_dir / "signing.key"))
+
+    def close(self) -> None:
+        """Close the database."""
+        self.database.close()
+
+    def signed_url(self, path: str) -> str:
+        """An absolute URL of a path, which needs no token and is good for 60 days."""
+        expires = int(time.time()) + LOG_URL_S
+        return f"{self.settings.base_url}{path}?expires={expires}&signature={self._signature(path, expires)}"
+
+    def is_signed(self, path: str, expires: int, signature: str) -> bool:
+        """Whether a URL of a path is one that this service signed, and still good."""
+        return hmac.compare_digest(self._signature(path, expires), signature) and time.time() < expires
+
+    def _signature(self, path: str, expires: int) -> str:
+        return hmac.new(self.key, f"{path} {expires}".encode(), hashlib.sha256).hexdigest()
+
+
+def _key(file: Path) -> bytes:
+    """The key; the first of several processes that start at once makes it."""
+    try:
+        opened = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        pass
+    else:
+        with os.fdopen(opened, "wb") as stream:
+            stream.write(secrets.token_bytes(32))
+            stream.flush()
+            os.fsync(stream.fileno())
+    return file.read_bytes()

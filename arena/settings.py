@@ -1,0 +1,74 @@
+"""The service's settings: environment variables, read once, at the entry point."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from platformdirs import user_state_path
+
+__all__ = ["Settings", "SettingsError"]
+
+MB = 2**20
+
+
+class SettingsError(ValueError):
+    """An environment variable does not hold what it should. The message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How the service runs.
+
+    Attributes:
+        data_dir: Database (unless it is elsewhere), files and the key that signs URLs (ARENA_DATA_DIR; the user's state
+            folder).
+        database_url: SQLite by default, PostgreSQL by `postgresql+psycopg://...` (ARENA_DATABASE_URL).
+        base_url: Where clients reach the service, for signed URLs (ARENA_BASE_URL; http://127.0.0.1:5000).
+        workers: Worker processes that `serve` starts (ARENA_WORKERS; 1).
+        max_upload_bytes: The most that any competition may allow for a file (ARENA_MAX_UPLOAD_MB; 512).
+        daily_deploys: Evaluations of an agent in 24 hours (ARENA_DAILY_DEPLOYS; 20).
+        lease_s: A worker that has not been heard of for so long has died (ARENA_LEASE_S; 30).
+        mnist_dir: Where mnist.npz may lie (ML_TRAINER_DATA_DIR; the package's 10,000 images are used without).
+    """
+
+    data_dir: Path
+    database_url: str
+    base_url: str
+    workers: int
+    max_upload_bytes: int
+    daily_deploys: int
+    lease_s: float
+    mnist_dir: Path | None
+
+    @classmethod
+    def from_environment(cls, variables: Mapping[str, str]) -> Self:
+        """Read the settings.
+
+        Raises:
+            SettingsError: A variable does not hold what it should.
+        """
+        named = variables.get("ARENA_DATA_DIR")
+        data_dir = Path(named) if named else user_state_path("ml-arena")
+        mnist = variables.get("ML_TRAINER_DATA_DIR")
+        return cls(
+            data_dir=data_dir,
+            database_url=variables.get("ARENA_DATABASE_URL") or f"sqlite:///{data_dir / 'arena.db'}",
+            base_url=(variables.get("ARENA_BASE_URL") or "http://127.0.0.1:5000").rstrip("/"),
+            workers=int(_number(variables, "ARENA_WORKERS", 1)),
+            max_upload_bytes=int(_number(variables, "ARENA_MAX_UPLOAD_MB", 512) * MB),
+            daily_deploys=int(_number(variables, "ARENA_DAILY_DEPLOYS", 20)),
+            lease_s=_number(variables, "ARENA_LEASE_S", 30.0),
+            mnist_dir=Path(mnist) if mnist else None,
+        )
+
+
+def _number(variables: Mapping[str, str], name: str, default: float) -> float:
+    text = variables.get(name) or str(default)
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise SettingsError(f"{name} should be a number of at least 0, got {text!r}")
+    return value

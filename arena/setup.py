@@ -1,0 +1,82 @@
+"""What a service has from its first start: runtimes, tags, and the Permuted-MNIST competition with its benchmark."""
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from ml_trainer_env.arena.competitions.schemas import CompetitionSettings, NewCompetition
+from ml_trainer_env.arena.competitions.service import create, keep_file
+from ml_trainer_env.arena.kernels import Kernel
+from ml_trainer_env.arena.services import Services
+from ml_trainer_env.arena.submissions.benchmark import run_benchmark
+from ml_trainer_env.arena.tables import Competition, FilePurpose, Runtime, Tag
+from ml_trainer_env.arena.tokens.service import find_or_create_user
+from permuted_mnist.agent.linear import agent as linear
+
+__all__ = ["set_up"]
+
+HOUSE = "arena"
+"""The user to whom the first competition belongs."""
+
+FRAMEWORKS = ("numpy", "torch", "scipy", "gymnasium", "scikit-learn", "jax", "tensorflow")
+TAGS = ("classification", "image", "meta-learning", "reinforcement-learning", "research", "rl", "teaching")
+
+DESCRIPTION = (
+    "Learn MNIST from scratch within a minute, after a random permutation of the pixels and of the labels. 4 GB, 2 "
+    "processors, no network; the score is the mean accuracy over 10 tasks, hardened against recognising public images."
+)
+
+
+def set_up(services: Services) -> None:
+    """Bring what a service has up to date; what is there is left as it is."""
+    with services.database.transaction() as session:
+        _runtimes(session)
+        have = set(session.scalars(sa.select(Tag.name)))
+        session.add_all(Tag(name=name) for name in TAGS if name not in have)
+        session.flush()
+        if session.scalar(sa.select(Competition.id).limit(1)) is None:
+            _first_competition(session, services)
+
+
+def _runtimes(session: Session) -> None:
+    """The rows of this host; those of frameworks that are gone are kept, since agents name them, but not offered."""
+    python = platform.python_version()
+    found = {(python, name): _version(name) for name in FRAMEWORKS}
+    for runtime in session.scalars(sa.select(Runtime)):
+        key = runtime.language_version, runtime.framework
+        runtime.available = found.get(key) == runtime.framework_version
+        if runtime.available:
+            found.pop(key)
+    session.add_all(
+        Runtime(
+            language="python",
+            language_version=python,
+            framework=name,
+            framework_version=installed,
+            requirement=f"{name}=={installed}",
+        )
+        for (python, name), installed in found.items()
+        if installed is not None
+    )
+    session.flush()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _first_competition(session: Session, services: Services) -> None:
+    house = find_or_create_user(session, HOUSE)
+    wanted = NewCompetition(name="Permuted MNIST", kernel_version=Kernel.PERMUTED_MNIST, description=DESCRIPTION)
+    competition = create(session, house.id, wanted)
+    competition.settings = CompetitionSettings().model_dump(mode="json")
+    with open(linear.__file__, "rb") as file:
+        content = file.read()
+    keep_file(session, competition, FilePurpose.BENCHMARK, "agent.py", services.blobs.put(content), len(content))
+    run_benchmark(session, competition, services)
+    competition.is_started = True

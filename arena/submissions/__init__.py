@@ -1,0 +1,1 @@
+"""Submissions: agents, their files, their evaluations."""

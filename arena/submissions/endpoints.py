@@ -1,0 +1,224 @@
+"""HTTP for submissions: the SDK's routes under `/api/direct_attache_agents`, and the signed logs."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import PlainTextResponse
+
+from ml_trainer_env.arena.access import Creator, Participant, Parts
+from ml_trainer_env.arena.competitions.repository import own_competition, visible_competition
+from ml_trainer_env.arena.competitions.service import settings_of
+from ml_trainer_env.arena.errors import NotFoundError, RefusedError
+from ml_trainer_env.arena.names import file_name
+from ml_trainer_env.arena.services import Services
+from ml_trainer_env.arena.submissions import service
+from ml_trainer_env.arena.submissions.benchmark import benchmark_state, run_benchmark
+from ml_trainer_env.arena.submissions.repository import agent_files, finished_runs, own_agent, runtimes
+from ml_trainer_env.arena.submissions.schemas import NewAgent, RuntimeChoice
+from ml_trainer_env.arena.tables import Run, Runtime
+from ml_trainer_env.arena.uploads import read_form, the_file
+
+__all__ = ["creator", "logs", "router"]
+
+router = APIRouter(prefix="/api/direct_attache_agents", tags=["submissions"])
+creator = APIRouter(prefix="/api/creator_competition/competition", tags=["creators"])
+logs = APIRouter(tags=["submissions"])
+
+Id = Annotated[int, Path(ge=1, le=2**31 - 1)]
+
+_LANGUAGES = {".py": "python", ".json": "json", ".md": "markdown", ".txt": "text", ".yaml": "yaml", ".toml": "toml"}
+_SHOWN_BYTES = 1_000_000
+
+
+@router.post("/competition/{cid}", status_code=201)
+def create_agent(cid: Id, wanted: NewAgent, caller: Participant, parts: Parts) -> dict[str, Any]:
+    """Attach an agent to a competition."""
+    with parts.database.transaction() as session:
+        agent = service.attach(session, caller.user_id, cid, wanted.agent_name, wanted.copy_from_agent_id, parts.blobs)
+        return {"attache_agent_id": agent.id, "status": agent.status, "message": f"agent {agent.name} was created"}
+
+
+@router.put("/competition/{cid}/{aid}/file")
+async def put_file(cid: Id, aid: Id, caller: Participant, parts: Parts, request: Request) -> dict[str, Any]:
+    """Add or replace a file; or delete one, named by the field `delete_file`."""
+    limit = await run_in_threadpool(_upload_limit, parts, caller.user_id, cid, aid)
+    form = await read_form(request, limit)
+    try:
+        return await run_in_threadpool(_put_file, parts, caller.user_id, cid, aid, form)
+    finally:
+        await form.close()
+
+
+def _upload_limit(parts: Services, user_id: int, cid: int, aid: int) -> int:
+    with parts.database.transaction(read_only=True) as session:
+        return settings_of(own_agent(session, aid, user_id, cid).competition).max_upload_size_bytes
+
+
+def _put_file(parts: Services, user_id: int, cid: int, aid: int, form: Any) -> dict[str, Any]:
+    doomed = form.get("delete_file")
+    if isinstance(doomed, str):
+        with parts.database.transaction() as session:
+            agent = own_agent(session, aid, user_id, cid)
+            service.delete_file(session, agent, doomed, parts.blobs)
+            return _uploaded(session, agent, parts, f"{doomed} was deleted")
+    name, file = the_file(form)
+    sha256, size = parts.blobs.put_stream(file.file)
+    with parts.database.transaction() as session:
+        agent = own_agent(session, aid, user_id, cid)
+        service.keep_file(session, agent, name, sha256, size, parts.blobs)
+        return _uploaded(session, agent, parts, f"{name} was uploaded")
+
+
+def _uploaded(session: Any, agent: Any, parts: Services, message: str) -> dict[str, Any]:
+    return {
+        "message": message,
+        "status": "upload_validated" if agent.files_ok else "upload_failed",
+        "validation_message": service.files_message(session, agent, parts.blobs),
+    }
+
+
+@router.get("/competition/{cid}/{aid}/file")
+def list_files(cid: Id, aid: Id, caller: Participant, parts: Parts) -> dict[str, Any]:
+    """All files, with what they hold if they are text."""
+    with parts.database.transaction(read_only=True) as session:
+        files = agent_files(session, own_agent(session, aid, caller.user_id, cid).id)
+    return {"files": {file.name: _shown(file.name, file.sha256, file.size, parts) for file in files}}
+
+
+@router.get("/competition/{cid}/{aid}/file/{filename}/content")
+def file_content(cid: Id, aid: Id, filename: str, caller: Participant, parts: Parts) -> dict[str, Any]:
+    """What a text file holds."""
+    name = file_name(filename)
+    with parts.database.transaction(read_only=True) as session:
+        files = agent_files(session, own_agent(session, aid, caller.user_id, cid).id)
+    found = next((file for file in files if file.name == name), None)
+    if found is None:
+        raise NotFoundError("there is no such file")
+    shown = _shown(found.name, found.sha256, found.size, parts)
+    if shown["is_binary"]:
+        raise RefusedError(f"{name} is no text of up to {_SHOWN_BYTES} bytes")
+    return {"filename": name, "content": shown["content"]}
+
+
+@router.put("/competition/{cid}/{aid}/deploy", status_code=202)
+def deploy(cid: Id, aid: Id, caller: Participant, parts: Parts) -> dict[str, Any]:
+    """Queue an evaluation."""
+    with parts.database.transaction() as session:
+        agent = own_agent(session, aid, caller.user_id, cid)
+        queued = service.deploy(session, agent, parts)
+        return {"deployment_id": queued.id, "status": agent.status, "message": agent.last_status_message}
+
+
+@router.get("/competition/{cid}/{aid}/deploy")
+def deploy_state(cid: Id, aid: Id, caller: Participant, parts: Parts) -> dict[str, Any]:
+    """Limits of deploying, and the last evaluation."""
+    with parts.database.transaction(read_only=True) as session:
+        agent = own_agent(session, aid, caller.user_id, cid)
+        return service.deploy_state(session, agent, parts.settings.daily_deploys)
+
+
+@router.delete("/competition/{cid}/{aid}")
+def delete_agent(cid: Id, aid: Id, caller: Participant, parts: Parts) -> dict[str, Any]:
+    """Take a submission back."""
+    with parts.database.transaction() as session:
+        service.delete(session, own_agent(session, aid, caller.user_id, cid))
+    return {"message": "the agent was deleted"}
+
+
+@router.get("/competition/{cid}/{aid}/status")
+def agent_status(cid: Id, aid: Id, caller: Participant, parts: Parts) -> dict[str, Any]:
+    """Where a submission stands."""
+    with parts.database.transaction(read_only=True) as session:
+        return service.status(session, own_agent(session, aid, caller.user_id, cid))
+
+
+@router.get("/agent/{aid}/games")
+def games(aid: Id, caller: Participant, parts: Parts) -> dict[str, Any]:
+    """Its runs, with signed URLs of their logs."""
+    with parts.database.transaction(read_only=True) as session:
+        runs = finished_runs(session, own_agent(session, aid, caller.user_id).id)
+    return {"games": [_game(run, parts) for run in runs]}
+
+
+@router.get("/runtime_options/{cid}")
+def runtime_options(cid: Id, caller: Participant, parts: Parts) -> list[dict[str, Any]]:
+    """What agents can run on here."""
+    with parts.database.transaction(read_only=True) as session:
+        visible_competition(session, cid, caller.user_id)
+        return [service.runtime_row(runtime) for runtime in runtimes(session)]
+
+
+@router.get("/agent_runtime/{aid}")
+def agent_runtime(aid: Id, caller: Participant, parts: Parts) -> dict[str, Any]:
+    """What an agent runs on."""
+    with parts.database.transaction(read_only=True) as session:
+        agent = own_agent(session, aid, caller.user_id)
+        runtime = session.get(Runtime, agent.runtime_id) if agent.runtime_id is not None else None
+        if runtime is None:
+            raise NotFoundError("the agent has no runtime")
+        return service.runtime_row(runtime)
+
+
+@router.put("/agent_runtime/{aid}")
+def set_agent_runtime(aid: Id, choice: RuntimeChoice, caller: Participant, parts: Parts) -> dict[str, Any]:
+    """Choose what an agent runs on."""
+    with parts.database.transaction() as session:
+        agent = own_agent(session, aid, caller.user_id)
+        return service.runtime_row(service.set_runtime(session, agent, choice.docker_image_agent_runtime_id))
+
+
+@creator.post("/{cid}/benchmark/run")
+def benchmark_run(cid: Id, caller: Creator, parts: Parts) -> dict[str, Any]:
+    """Evaluate the benchmark agent."""
+    with parts.database.transaction() as session:
+        own = own_competition(session, cid, caller.user_id)
+        return {"simulation_id": run_benchmark(session, own, parts).id, "status": "running"}
+
+
+@creator.get("/{cid}/benchmark/status")
+def benchmark_status(cid: Id, caller: Creator, parts: Parts) -> dict[str, Any]:
+    """How that goes."""
+    with parts.database.transaction(read_only=True) as session:
+        return benchmark_state(session, own_competition(session, cid, caller.user_id))
+
+
+@logs.get("/logs/{run_id}", response_class=PlainTextResponse)
+def log(
+    run_id: Id, parts: Parts, expires: Annotated[int, Query()] = 0, signature: Annotated[str, Query()] = ""
+) -> PlainTextResponse:
+    """What an agent printed in a run, for whoever has the signed URL."""
+    if not parts.is_signed(f"/logs/{run_id}", expires, signature):
+        raise NotFoundError("the URL is not signed, or no longer good")
+    with parts.database.transaction(read_only=True) as session:
+        run = session.get(Run, run_id)
+    if run is None or run.log_sha256 is None:
+        raise NotFoundError("there is no log")
+    return PlainTextResponse(parts.blobs.get(run.log_sha256).decode(errors="replace"))
+
+
+def _game(run: Run, parts: Services) -> dict[str, Any]:
+    return {
+        "id": run.id,
+        "kind": run.kind,
+        "status": run.status,
+        "reward": run.reward,
+        "game_outcome": "completed" if run.reward is not None else "error",
+        "error_type": run.error_type,
+        "error_message": run.error_message,
+        "wall_s": run.wall_s,
+        "peak_ram_bytes": run.peak_ram_bytes,
+        "finished_at_ts": run.finished_at,
+        "signed_url": parts.signed_url(f"/logs/{run.id}") if run.log_sha256 else None,
+    }
+
+
+def _shown(name: str, sha256: str, size: int, parts: Services) -> dict[str, Any]:
+    text: str | None = None
+    if size <= _SHOWN_BYTES:
+        try:
+            text = parts.blobs.get(sha256).decode()
+        except UnicodeDecodeError:
+            text = None
+    suffix = f".{name.rpartition('.')[2]}"
+    return {"content": text, "language": _LANGUAGES.get(suffix, "text"), "is_binary": text is None, "size": size}

@@ -1,0 +1,99 @@
+"""Queries for submissions."""
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session, joinedload
+
+from ml_trainer_env.arena.errors import NotFoundError
+from ml_trainer_env.arena.tables import Agent, AgentFile, AgentStatus, Deploy, DeployStatus, Run, RunKind, Runtime
+
+__all__ = [
+    "agent_files",
+    "count_deploys_since",
+    "count_on_board",
+    "finished_runs",
+    "latest_deploy",
+    "open_deploys",
+    "own_agent",
+    "runtimes",
+]
+
+OPEN = (DeployStatus.QUEUED, DeployStatus.RUNNING)
+
+
+def own_agent(session: Session, agent_id: int, user_id: int, competition_id: int | None = None) -> Agent:
+    """A submission of this user's.
+
+    Raises:
+        NotFoundError: There is none, it is someone else's, deleted, or of another competition.
+    """
+    agent = session.get(Agent, agent_id, options=[joinedload(Agent.competition)])
+    if (
+        agent is None
+        or agent.user_id != user_id
+        or agent.status == AgentStatus.DELETED
+        or (competition_id is not None and agent.competition_id != competition_id)
+    ):
+        raise NotFoundError("there is no such agent")
+    return agent
+
+
+def agent_files(session: Session, agent_id: int) -> list[AgentFile]:
+    """Files of a submission, by name."""
+    return list(session.scalars(sa.select(AgentFile).where(AgentFile.agent_id == agent_id).order_by(AgentFile.name)))
+
+
+def latest_deploy(session: Session, agent_id: int) -> Deploy | None:
+    """The last evaluation, done or not."""
+    return session.scalar(sa.select(Deploy).where(Deploy.agent_id == agent_id).order_by(Deploy.id.desc()).limit(1))
+
+
+def open_deploys(session: Session, agent_id: int) -> list[Deploy]:
+    """Evaluations that are not done: one at the most, but for a moment."""
+    return list(session.scalars(sa.select(Deploy).where(Deploy.agent_id == agent_id, Deploy.status.in_(OPEN))))
+
+
+def count_deploys_since(session: Session, agent_id: int, since: float) -> int:
+    """How often it was deployed."""
+    query = sa.select(sa.func.count()).where(Deploy.agent_id == agent_id, Deploy.created_at >= since)
+    return session.scalar(query.select_from(Deploy)) or 0
+
+
+def count_on_board(session: Session, agent: Agent) -> int:
+    """Other submissions of the same user to the same competition that are on the board, or on their way."""
+    on_the_way = (AgentStatus.ACTIVE, AgentStatus.DEPLOY_QUEUE, AgentStatus.DEPLOY_RUN)
+    query = sa.select(sa.func.count()).where(
+        Agent.competition_id == agent.competition_id,
+        Agent.user_id == agent.user_id,
+        Agent.id != agent.id,
+        Agent.status.in_(on_the_way),
+        Agent.is_benchmark.is_(False),
+    )
+    return session.scalar(query.select_from(Agent)) or 0
+
+
+def position_in_queue(session: Session, deploy: Deploy) -> int:
+    """How many are waiting before it, and it: 1 is next."""
+    query = sa.select(sa.func.count()).where(Deploy.status == DeployStatus.QUEUED, Deploy.id <= deploy.id)
+    return session.scalar(query.select_from(Deploy)) or 1
+
+
+def finished_runs(session: Session, agent_id: int, most: int = 200) -> list[Run]:
+    """Runs that count or failed, the latest first."""
+    query = (
+        sa.select(Run)
+        .join(Deploy)
+        .where(Deploy.agent_id == agent_id, Run.finished_at.is_not(None))
+        .order_by(Run.id.desc())
+        .limit(most)
+    )
+    return list(session.scalars(query))
+
+
+def runtimes(session: Session) -> list[Runtime]:
+    """What this host can run, in the order of their ids."""
+    return list(session.scalars(sa.select(Runtime).where(Runtime.available).order_by(Runtime.id)))
+
+
+def runs_of_kind(deploy: Deploy, *kinds: RunKind) -> list[Run]:
+    """Runs of some kinds, in order."""
+    return [run for run in deploy.runs if run.kind in kinds]

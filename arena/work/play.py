@@ -1,0 +1,48 @@
+"""Plays one run of a submission, in the sandbox."""
+
+import time
+from pathlib import Path
+
+from ml_trainer_env.arena.kernels import Kernel
+from ml_trainer_env.arena.work.queue import RunOutcome
+from permuted_mnist.evaluation.episode import run_episode
+from permuted_mnist.evaluation.results import Failure
+from permuted_mnist.evaluation.series import agent_seed
+from permuted_mnist.mnist import load_mnist
+from permuted_mnist.sandbox.layers import Layers
+from permuted_mnist.sandbox.limits import Limits
+from permuted_mnist.tasks import Variant, draw_task
+
+__all__ = ["play"]
+
+_ERROR_TYPES = {Failure.BAD_OUTPUT: "code_error"}
+"""What the SDK has no name for."""
+
+
+def play(
+    kernel: Kernel, folder: Path, seed: int, timeout_s: float, layers: Layers, mnist_dir: Path | None
+) -> RunOutcome:
+    """Play a run.
+
+    Args:
+        kernel: Of the competition.
+        folder: The submission's files; every user must be able to read it.
+        seed: Of the run.
+        timeout_s: For the whole run, loading and delivery included.
+        layers: What holds the submission.
+        mnist_dir: Where mnist.npz may lie.
+
+    Raises:
+        OSError: The sandbox cannot be started.
+    """
+    assert kernel is Kernel.PERMUTED_MNIST
+    task = draw_task(load_mnist(mnist_dir), seed, 0, Variant.HARDENED)
+    limits = Limits()
+    limits = Limits(wall_s=min(limits.wall_s, timeout_s), start_s=min(limits.start_s, timeout_s))
+    began = time.monotonic()
+    result = run_episode(1, folder, task, limits, layers, agent_seed(seed, 0))
+    if result.failure is None:
+        return RunOutcome(result.accuracy, result.time_s, result.peak_memory_bytes, None, None, result.log)
+    kind = _ERROR_TYPES.get(result.failure, str(result.failure))
+    message = f"{result.failure}: {result.detail}" if kind != result.failure else result.detail
+    return RunOutcome(None, time.monotonic() - began, result.peak_memory_bytes, kind, message, result.log)

@@ -1,0 +1,126 @@
+"""A worker: takes evaluations one after the other, for as long as it lives.
+
+While it plays, a thread renews the lease. What is cancelled, or taken by another after this worker was thought dead, is
+noticed at the next renewal or write, and left alone.
+"""
+
+import logging
+import os
+import secrets
+import shutil
+import socket
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ml_trainer_env.arena.competitions.service import settings_of
+from ml_trainer_env.arena.kernels import Kernel
+from ml_trainer_env.arena.services import Services
+from ml_trainer_env.arena.tables import Agent, Competition, Deploy, RunStatus
+from ml_trainer_env.arena.work.play import play
+from ml_trainer_env.arena.work.queue import Claim, LostError, claim, finish, next_run, record_run, renew
+from permuted_mnist.sandbox.layers import Layers
+
+__all__ = ["Worker"]
+
+_LOG = logging.getLogger(__name__)
+
+POLL_S = 0.5
+"""An idle worker looks into the queue so often."""
+
+
+class Worker:
+    """Works off the queue.
+
+    Args:
+        services: The parts of the service.
+        layers: What holds submissions.
+    """
+
+    def __init__(self, services: Services, layers: Layers) -> None:
+        self._services = services
+        self._layers = layers
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"[:64]
+
+    def work(self, stop: threading.Event) -> None:
+        """Work until told to stop; the evaluation in hand is left to others then."""
+        while not stop.is_set():
+            try:
+                if not self.work_once(stop):
+                    stop.wait(POLL_S)
+            except Exception:  # a worker goes on: what it held is claimed again when its lease runs out
+                _LOG.exception("an evaluation was dropped")
+                stop.wait(POLL_S)
+
+    def work_once(self, stop: threading.Event | None = None) -> bool:
+        """Take one evaluation and bring it to its end; False if there is none."""
+        stop = stop or threading.Event()
+        with self._services.database.transaction() as session:
+            held = claim(session, self.name, self._services.settings.lease_s)
+        if held is None:
+            return False
+        _LOG.info("evaluation %s, attempt %s", held.deploy_id, held.attempt)
+        try:
+            with self._renewed(held), self._files(held) as folder:
+                while not stop.is_set() and self._run_next(held, folder):
+                    continue
+        except LostError as error:
+            _LOG.info("%s", error)
+        return True
+
+    def _run_next(self, held: Claim, folder: Path) -> bool:
+        """Play the next run and write it down; False if the evaluation is over."""
+        with self._services.database.transaction() as session:
+            run = next_run(session, held)
+            deploy = session.get_one(Deploy, held.deploy_id)
+            if run is None or any(done.status == RunStatus.ERROR for done in deploy.runs):
+                return not finish(session, held, self._services)
+            agent = session.get_one(Agent, deploy.agent_id)
+            competition = session.get_one(Competition, agent.competition_id)
+            timeout_s, kernel = settings_of(competition).simulation_timeout_sec, Kernel(competition.kernel)
+        outcome = play(kernel, folder, run.seed, timeout_s, self._layers, self._services.settings.mnist_dir)
+        log = self._services.blobs.put(outcome.log.encode())
+        with self._services.database.transaction() as session:
+            record_run(session, held, run.id, outcome, log)
+        return True
+
+    @contextmanager
+    def _files(self, held: Claim) -> Iterator[Path]:
+        """The submission's files as they were when it was deployed."""
+        with self._services.database.transaction(read_only=True) as session:
+            files = dict(session.get_one(Deploy, held.deploy_id).files)
+        folder = Path(tempfile.mkdtemp(prefix="arena-"))
+        try:
+            for name, sha256 in files.items():
+                self._services.blobs.copy(sha256, folder / name)
+                (folder / name).chmod(0o644)
+            folder.chmod(0o755)
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    @contextmanager
+    def _renewed(self, held: Claim) -> Iterator[None]:
+        """Keeps the lease while it lasts."""
+        done = threading.Event()
+        lease_s = self._services.settings.lease_s
+
+        def keep() -> None:
+            while not done.wait(lease_s / 3):
+                try:
+                    with self._services.database.transaction() as session:
+                        renew(session, held, lease_s)
+                except LostError:
+                    return
+                except Exception:
+                    _LOG.exception("a lease was not renewed")
+
+        thread = threading.Thread(target=keep, name="lease", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()

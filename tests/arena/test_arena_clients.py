@@ -1,0 +1,74 @@
+"""The official SDK, unmodified and in an environment of its own, and our client run the same scenarios."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SCENARIOS = ("participant", "a_class", "creator", "courses", "refusals", "failures")
+SCRIPT = Path(__file__).with_name("scenarios.py")
+LIMIT_S = 280
+
+
+@pytest.fixture(scope="session")
+def python_with(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """An interpreter with the official SDK of a version, and no more than it needs."""
+    made: dict[str, str] = {}
+
+    def python(version: str) -> str:
+        if version not in made:
+            folder = tmp_path_factory.mktemp("sdk")
+            maker = [shutil.which("uv"), "venv", "-q"] if shutil.which("uv") else [sys.executable, "-m", "venv"]
+            subprocess.run([*maker, str(folder / "venv")], check=True)
+            interpreter = str(folder / "venv" / "bin" / "python")
+            pip = (
+                [shutil.which("uv"), "pip", "install", "-q", "--python", interpreter]
+                if shutil.which("uv")
+                else [interpreter, "-m", "pip", "install", "-q"]
+            )
+            done = subprocess.run([*pip, f"mlarena-sdk=={version}"], capture_output=True, text=True, check=False)
+            if done.returncode != 0:
+                pytest.skip(f"the SDK is not to be had here: {done.stderr[-300:]}")
+            made[version] = interpreter
+        return made[version]
+
+    return python
+
+
+@pytest.fixture(scope="session")
+def tokens(arena: Any) -> dict[str, str]:
+    found = {
+        "user": arena.token("ada"),
+        "other": arena.token("bob"),
+        "expired": arena.token("ada", "user", "--days", "0"),
+    }
+    found |= {"creator": arena.token("carl", "creator"), "teacher": arena.token("tess", "teacher")}
+    found["revoked"] = arena.token("ada")
+    arena.command("token", "revoke", found["revoked"].split("_")[2])
+    return found
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("client", ["mlarena-sdk 0.2.0", "mlarena-sdk 0.3.0", "ours"])
+def test_a_client_does_what_people_do(arena: Any, tokens: Any, python_with: Any, client: str, scenario: str) -> None:
+    interpreter = sys.executable if client == "ours" else python_with(client.split()[1])
+    module = "ml_trainer_env.arena.client" if client == "ours" else "mlarena"
+    environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
+
+    done = subprocess.run(
+        [interpreter, str(SCRIPT), module, scenario, arena.url],
+        input=json.dumps(tokens),
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.endswith("done\n")
