@@ -1,24 +1,29 @@
 """The composition root: the web application of the service."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from ml_trainer_env.arena.competitions import endpoints as competitions
 from ml_trainer_env.arena.courses import endpoints as courses
 from ml_trainer_env.arena.errors import ArenaError
 from ml_trainer_env.arena.leaderboard import endpoints as leaderboard
+from ml_trainer_env.arena.pages import endpoints as pages
+from ml_trainer_env.arena.pages.endpoints import error_page
 from ml_trainer_env.arena.rates import Rates
 from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.submissions import endpoints as submissions
 
 __all__ = ["create_app"]
+
+PROGRAMS = ("/api/", "/health", "/logs/", "/openapi.json")
+"""Paths that are for programs; what goes wrong there is told as JSON."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -47,6 +52,7 @@ def create_app(services: Services, rates: Rates | None = None) -> FastAPI:
         submissions.logs,
         leaderboard.router,
         courses.router,
+        pages.router,
     ):
         app.include_router(router)
     app.add_exception_handler(ArenaError, _refused)
@@ -62,19 +68,26 @@ def create_app(services: Services, rates: Rates | None = None) -> FastAPI:
     return app
 
 
-def _refused(_: Request, error: Any) -> JSONResponse:
-    return JSONResponse({"error": str(error)}, error.status)
+def _refused(request: Request, error: Any) -> Response:
+    return _answer(request, error.status, str(error))
 
 
-def _invalid(_: Request, error: Any) -> JSONResponse:
-    found = ("; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()))[:2000]
-    return JSONResponse({"error": found.encode(errors="replace").decode()}, 422)
+def _invalid(request: Request, error: Any) -> Response:
+    found = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+    return _answer(request, 422, found[:2000].encode(errors="replace").decode())
 
 
-def _http(_: Request, error: Any) -> JSONResponse:
-    return JSONResponse({"error": str(error.detail)}, error.status_code, error.headers)
+def _http(request: Request, error: Any) -> Response:
+    return _answer(request, error.status_code, str(error.detail), error.headers)
 
 
-def _bug(request: Request, error: Exception) -> JSONResponse:
+def _bug(request: Request, error: Exception) -> Response:
     _LOG.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return JSONResponse({"error": "the service has a bug; it has been noted"}, 500)
+    return _answer(request, 500, "the service has a bug; it has been noted")
+
+
+def _answer(request: Request, status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    """Programs are told by JSON, people by a page."""
+    if request.url.path.startswith(PROGRAMS):
+        return JSONResponse({"error": message}, status, headers)
+    return error_page(status, message)

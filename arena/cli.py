@@ -78,7 +78,9 @@ def _serve(chosen: argparse.Namespace, settings: Settings) -> int:
     port = chosen.port or urlsplit(settings.base_url).port or 5000
     count = settings.workers if chosen.workers is None else chosen.workers
     with _workers(count):
-        uvicorn.run(create_app(services), host=chosen.host, port=port, log_config=None, server_header=False)
+        uvicorn.run(
+            create_app(services), host=chosen.host, port=port, log_config=None, access_log=False, server_header=False
+        )
     return 0
 
 

@@ -4,7 +4,7 @@ import datetime as dt
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, lazyload
 
 from ml_trainer_env.arena.leaderboard.statistics import differs
 from ml_trainer_env.arena.tables import Agent, AgentStatus, Competition, User
@@ -25,7 +25,7 @@ def board(session: Session, competition: Competition, most: int | None = None) -
         .join(User, User.id == Agent.user_id)
         .where(Agent.competition_id == competition.id, Agent.status == AgentStatus.ACTIVE)
         .order_by(Agent.mean_reward.desc(), Agent.created_at, Agent.id)
-        .options(sa.orm.noload("*"))
+        .options(lazyload(Agent.user))
         .limit(most)
     )
     rows: list[dict[str, Any]] = []

@@ -15,7 +15,7 @@ from permuted_mnist.sandbox.layers import Layers
 from permuted_mnist.sandbox.limits import Limits
 from permuted_mnist.tasks import Variant, draw_task
 
-__all__ = ["NoAgentError", "evaluate"]
+__all__ = ["NoAgentError", "agent_seed", "evaluate"]
 
 
 class NoAgentError(Exception):
@@ -55,7 +55,7 @@ def evaluate(
     with _snapshot(folder) as copy:
         for number in range(episodes):
             task = draw_task(mnist, drawn, number, variant)
-            results.append(run_episode(number + 1, copy, task, limits, layers, _agent_seed(drawn, number)))
+            results.append(run_episode(number + 1, copy, task, limits, layers, agent_seed(drawn, number)))
             on_episode(results[-1])
     return Evaluation(folder.resolve().name, variant, str(mnist.source), seed, limits, layers, tuple(results))
 
@@ -79,7 +79,7 @@ def _snapshot(folder: Path) -> Iterator[Path]:
         yield copy
 
 
-def _agent_seed(seed: int, number: int) -> int:
+def agent_seed(seed: int, number: int) -> int:
     """A seed for the agent from which the task's cannot be computed."""
     digest = hashlib.sha256(f"agent {seed} {number}".encode()).digest()
     return int.from_bytes(digest[:4])

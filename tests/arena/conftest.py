@@ -1,100 +1,59 @@
-"""A real service with its workers: processes of their own, on a free port, with a folder of their own."""
+"""The service that the tests share, a PostgreSQL of their own, and the options of the chaos test."""
 
-import os
-import signal
-import socket
+import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
-START_S = 120.0
-STOP_S = 30.0
+sys.path.insert(0, str(Path(__file__).parent))  # the modules beside this one
+
+from arena_service import Arena, running
 
 
-@dataclass
-class Arena:
-    """A service that answers at `url`.
-
-    Attributes:
-        url: Its base URL.
-        environment: By which commands reach the same service.
-        process: To wait for it, or to end it in another way.
-    """
-
-    url: str
-    environment: dict[str, str]
-    process: subprocess.Popen[bytes]
-
-    def token(self, user: str, scope: str = "user", *options: str) -> str:
-        """Make a token, as an administrator does."""
-        return self.command("token", "create", "--user", user, "--scope", scope, *options).strip()
-
-    def command(self, *words: str) -> str:
-        """Run `ml-arena`."""
-        program = [sys.executable, "-m", "ml_trainer_env.arena", *words]
-        done = subprocess.run(program, env=self.environment, capture_output=True, text=True, check=True, timeout=120)
-        return done.stdout
-
-
-@contextmanager
-def running(folder: Path, workers: int = 1, port: int | None = None, **variables: str) -> Iterator[Arena]:
-    """A service until the end of the block."""
-    if port is None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ARENA_", "ML_TRAINER_"))}
-    url = f"http://127.0.0.1:{port}"
-    environment = {**kept, "ARENA_DATA_DIR": str(folder), "ARENA_BASE_URL": url, **variables}
-    log = (folder.parent / f"{folder.name}.log").open("ab")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ml_trainer_env.arena", "serve", "--workers", str(workers)],
-        env=environment,
-        stdout=log,
-        stderr=log,
-        start_new_session=True,
-    )
-    try:
-        deadline = time.monotonic() + START_S
-        while True:
-            try:
-                if httpx.get(f"{url}/health").status_code == 200:
-                    break
-            except httpx.TransportError:
-                pass
-            assert process.poll() is None, Path(log.name).read_text()[-4000:]
-            assert time.monotonic() < deadline, "the service did not start in time"
-            time.sleep(0.1)
-        yield Arena(url, environment, process)
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(STOP_S)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-        log.close()
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options of a longer run."""
+    group = parser.getgroup("arena")
+    group.addoption("--arena-submissions", type=int, default=24, help="how many (default: %(default)s)")
+    group.addoption("--arena-kills", type=int, default=4, help="how often to kill -9 (default: %(default)s)")
+    group.addoption("--arena-seed", type=int, default=1, help="fixes who is killed when (default: %(default)s)")
 
 
 @pytest.fixture(scope="session")
 def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
-    """A service with one worker, shared by the whole run."""
+    """A service with one worker."""
     with running(tmp_path_factory.mktemp("arena") / "data") as service:
         yield service
 
 
-@pytest.fixture
-def start_arena(tmp_path: Path) -> Callable[..., object]:
-    """Start a service of the test's own."""
-
-    def start(**options: object) -> object:
-        return running(tmp_path / "arena", **options)  # type: ignore[arg-type]
-
-    return start
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """The URL of an empty database on a server of its own, reached by a socket in its folder."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if not found:
+        pytest.skip("PostgreSQL is not installed")
+    programs = found[-1].parent
+    with tempfile.TemporaryDirectory(prefix="pg-") as name:
+        folder = Path(name)
+        as_owner: list[str] = []
+        if folder.owner() == "root":  # PostgreSQL refuses to run as root
+            shutil.chown(folder, "postgres")
+            as_owner = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+        data = folder / "data"
+        initdb = [programs / "initdb", "-D", data, "-A", "trust", "-U", "arena", "--encoding=UTF8"]
+        subprocess.run([*as_owner, *map(str, initdb)], check=True, stdout=subprocess.DEVNULL, cwd=folder)
+        control = [*as_owner, str(programs / "pg_ctl"), "-D", str(data), "-w"]
+        options = f"-c listen_addresses= -k {folder} -c max_connections=200"
+        subprocess.run(
+            [*control, "-l", str(folder / "log"), "-o", options, "start"],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            cwd=folder,
+        )
+        try:
+            yield f"postgresql+psycopg://arena@/postgres?host={folder}"
+        finally:
+            subprocess.run([*control, "-m", "immediate", "stop"], check=True, stdout=subprocess.DEVNULL, cwd=folder)

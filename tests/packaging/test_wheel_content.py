@@ -51,8 +51,12 @@ def test_the_manifest_the_type_marker_and_the_bundled_data_are_in_the_wheel(
     bundled = {f"server/datasets/bundled/{path.name}" for path in (repository / "server/datasets/bundled").iterdir()}
 
     assert {"server/datasets/bundled/mnist.npz", "server/datasets/bundled/fashion_mnist.npz"} < bundled
+    pages = {path.relative_to(repository).as_posix() for path in (repository / "arena/pages").rglob("*.[hcj]*[lss]")}
     others = {name for name in packaged(wheel) if not name.endswith(".py")}
-    assert others == bundled | {"openenv.yaml", "py.typed", "permuted_mnist/py.typed", "arena/migrations/script.py.mako"}
+    assert (
+        others
+        == bundled | {"openenv.yaml", "py.typed", "permuted_mnist/py.typed", "arena/migrations/script.py.mako"} | pages
+    )
 
 
 def test_the_wheel_holds_nothing_but_the_package_and_its_metadata(wheel: zipfile.ZipFile) -> None:

@@ -53,7 +53,7 @@ def test_an_own_agent_runs_from_its_folder(mnist: Mnist, name: str) -> None:
 def test_inside_and_outside_an_agent_comes_to_the_same(mnist: Mnist) -> None:
     result = evaluate(OWN_AGENTS / "linear", mnist, find_layers(), episodes=1, seed=3)
     task = draw_task(mnist, 3, 0)
-    outside = LinearAgent(output_dim=CLASSES, seed=series._agent_seed(3, 0))
+    outside = LinearAgent(output_dim=CLASSES, seed=series.agent_seed(3, 0))
     outside.train(task.train_images, task.train_labels)
 
     assert result.score == accuracy(outside.predict(task.test_images), task.test_labels)

@@ -1,0 +1,1 @@
+"""Pages for people: competitions, boards, and where their own submissions stand. Rendered here; no build step."""

@@ -1,0 +1,191 @@
+"""The pages."""
+
+import time
+from pathlib import Path as FilePath
+from typing import Annotated, Any
+
+import sqlalchemy as sa
+from fastapi import APIRouter, Form, Path, Query, Request
+from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from sqlalchemy.orm import Session
+
+from ml_trainer_env.arena.access import Parts
+from ml_trainer_env.arena.competitions.repository import list_competitions, visible_competition
+from ml_trainer_env.arena.competitions.service import described
+from ml_trainer_env.arena.errors import ForbiddenError, NotFoundError, UnauthorizedError
+from ml_trainer_env.arena.leaderboard.service import board
+from ml_trainer_env.arena.pages.signin import forget, remember, signed_in
+from ml_trainer_env.arena.services import Services
+from ml_trainer_env.arena.submissions.repository import finished_runs, own_agent
+from ml_trainer_env.arena.submissions.service import status
+from ml_trainer_env.arena.tables import Agent, AgentStatus, Run
+from ml_trainer_env.arena.tokens.service import Caller, authenticate
+
+__all__ = ["error_page", "router"]
+
+router = APIRouter(include_in_schema=False)
+
+Id = Annotated[int, Path(ge=1, le=2**31 - 1)]
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
+PER_PAGE = 20
+SHOWN_ROWS = 200
+LOG_SHOWN = 20_000
+STATIC = FilePath(__file__).parent / "static"
+STATIC_TYPES = {"style.css": "text/css", "live.js": "text/javascript"}
+
+
+def _age(at: float | None) -> str:
+    return "" if at is None else time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at))
+
+
+_TEMPLATES = Environment(
+    loader=PackageLoader("ml_trainer_env.arena.pages"), autoescape=select_autoescape(), undefined=StrictUndefined
+)
+_TEMPLATES.filters["moment"] = _age
+
+
+@router.get("/", response_class=HTMLResponse)
+def home(
+    request: Request,
+    parts: Parts,
+    q: Annotated[str, Query(max_length=200)] = "",
+    page: Annotated[int, Query(ge=1, le=10_000)] = 1,
+) -> HTMLResponse:
+    """Competitions."""
+    with parts.database.transaction(read_only=True) as session:
+        found, more = list_competitions(session, q, None, [], page, PER_PAGE)
+        shown = [described(competition) for competition in found]
+        return _page("home.html", signed_in(request, parts, session), competitions=shown, q=q, page=page, more=more)
+
+
+@router.get("/competitions/{cid}", response_class=HTMLResponse)
+def competition(cid: Id, request: Request, parts: Parts) -> HTMLResponse:
+    """One competition: its rules, its board, and the submissions of whoever is signed in."""
+    with parts.database.transaction(read_only=True) as session:
+        caller = signed_in(request, parts, session)
+        found = visible_competition(session, cid, caller.user_id if caller else None)
+        rows = board(session, found, SHOWN_ROWS)
+        mine = _own_agents(session, cid, caller)
+        return _page("competition.html", caller, competition=described(found), rows=rows, mine=mine)
+
+
+@router.get("/competitions/{cid}/board", response_class=HTMLResponse)
+def live_board(cid: Id, request: Request, parts: Parts) -> HTMLResponse:
+    """The board alone, for the page that shows it live."""
+    with parts.database.transaction(read_only=True) as session:
+        caller = signed_in(request, parts, session)
+        found = visible_competition(session, cid, caller.user_id if caller else None)
+        return _page("board.html", caller, rows=board(session, found, SHOWN_ROWS))
+
+
+@router.get("/submissions/{aid}", response_class=HTMLResponse)
+def submission(aid: Id, request: Request, parts: Parts) -> HTMLResponse:
+    """A submission: where it stands, its runs and their logs, for its owner."""
+    return _submission("submission.html", aid, request, parts)
+
+
+@router.get("/submissions/{aid}/progress", response_class=HTMLResponse)
+def live_progress(aid: Id, request: Request, parts: Parts) -> HTMLResponse:
+    """Where it stands alone, for the page that shows it live."""
+    return _submission("progress.html", aid, request, parts)
+
+
+@router.get("/signin", response_class=HTMLResponse)
+def signin_form(request: Request, parts: Parts) -> HTMLResponse:
+    """Asks for a token."""
+    with parts.database.transaction(read_only=True) as session:
+        return _page("signin.html", signed_in(request, parts, session), error="")
+
+
+@router.post("/signin")
+def signin(request: Request, parts: Parts, token: Annotated[str, Form(max_length=200)] = "") -> Response:
+    """Sign in."""
+    _same_site(request)
+    request.app.state.rates.take(f"signin {request.client.host if request.client else ''}")
+    with parts.database.transaction(read_only=True) as session:
+        try:
+            caller = authenticate(session, token.strip())
+        except UnauthorizedError as error:
+            return _page("signin.html", None, error=str(error), status_code=401)
+    response = RedirectResponse("/", 303, HEADERS)
+    remember(response, parts, caller)
+    return response
+
+
+@router.post("/signout")
+def signout(request: Request) -> Response:
+    """Sign out."""
+    _same_site(request)
+    response = RedirectResponse("/", 303, HEADERS)
+    forget(response)
+    return response
+
+
+@router.get("/static/{name}")
+def static(name: str) -> FileResponse:
+    """The style sheet and the script."""
+    if name not in STATIC_TYPES:
+        raise NotFoundError("there is no such file")
+    return FileResponse(STATIC / name, media_type=STATIC_TYPES[name], headers={"Cache-Control": "max-age=3600"})
+
+
+def error_page(status_code: int, message: str) -> HTMLResponse:
+    """A page that says what went wrong."""
+    return _page("error.html", None, status_code, status=status_code, message=message)
+
+
+def _submission(template: str, aid: int, request: Request, parts: Services) -> HTMLResponse:
+    with parts.database.transaction(read_only=True) as session:
+        caller = signed_in(request, parts, session)
+        if caller is None:
+            raise NotFoundError("sign in to see a submission of yours")
+        agent = own_agent(session, aid, caller.user_id)
+        runs = [_run(run, parts) for run in finished_runs(session, agent.id, 50)]
+        found = status(session, agent)
+        over = found["status"] not in {AgentStatus.DEPLOY_QUEUE, AgentStatus.DEPLOY_RUN}
+        return _page(template, caller, agent=found, competition=described(agent.competition), runs=runs, over=over)
+
+
+def _run(run: Run, parts: Services) -> dict[str, Any]:
+    log = parts.blobs.get(run.log_sha256).decode(errors="replace")[-LOG_SHOWN:] if run.log_sha256 else ""
+    return {
+        "id": run.id,
+        "number": run.number + 1,
+        "kind": run.kind,
+        "reward": run.reward,
+        "wall_s": run.wall_s,
+        "ram_mb": (run.peak_ram_bytes or 0) / 2**20,
+        "error_type": run.error_type,
+        "error_message": run.error_message,
+        "finished_at": run.finished_at,
+        "log": log,
+    }
+
+
+def _own_agents(session: Session, cid: int, caller: Caller | None) -> list[Agent]:
+    if caller is None:
+        return []
+    query = sa.select(Agent).where(
+        Agent.competition_id == cid, Agent.user_id == caller.user_id, Agent.status != AgentStatus.DELETED
+    )
+    return list(session.scalars(query.order_by(Agent.id.desc()).limit(50)))
+
+
+def _same_site(request: Request) -> None:
+    """Refuse a form that another site sends: browsers name where it came from."""
+    origin = request.headers.get("origin")
+    if origin not in {None, f"{request.url.scheme}://{request.headers.get('host')}"} or (
+        request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}
+    ):
+        raise ForbiddenError("forms of other sites are not taken")
+
+
+def _page(template: str, caller: Caller | None, status_code: int = 200, **values: Any) -> HTMLResponse:
+    text = _TEMPLATES.get_template(template).render(caller=caller, **values)
+    return HTMLResponse(text, status_code, HEADERS)

@@ -1,0 +1,82 @@
+"""A real service with its workers: processes of their own, on a free port, with a folder of their own."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+START_S = 120.0
+STOP_S = 30.0
+
+
+@dataclass
+class Arena:
+    """A service that answers at `url`.
+
+    Attributes:
+        url: Its base URL.
+        environment: By which commands reach the same service.
+        process: To wait for it, or to end it in another way.
+    """
+
+    url: str
+    environment: dict[str, str]
+    process: subprocess.Popen[bytes]
+
+    def token(self, user: str, scope: str = "user", *options: str) -> str:
+        """Make a token, as an administrator does."""
+        return self.command("token", "create", "--user", user, "--scope", scope, *options).strip()
+
+    def command(self, *words: str) -> str:
+        """Run `ml-arena`."""
+        program = [sys.executable, "-m", "ml_trainer_env.arena", *words]
+        done = subprocess.run(program, env=self.environment, capture_output=True, text=True, check=True, timeout=120)
+        return done.stdout
+
+
+@contextmanager
+def running(folder: Path, workers: int = 1, port: int | None = None, **variables: str) -> Iterator[Arena]:
+    """A service until the end of the block."""
+    if port is None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ARENA_", "ML_TRAINER_"))}
+    url = f"http://127.0.0.1:{port}"
+    environment = {**kept, "ARENA_DATA_DIR": str(folder), "ARENA_BASE_URL": url, **variables}
+    log = (folder.parent / f"{folder.name}.log").open("ab")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ml_trainer_env.arena", "serve", "--workers", str(workers)],
+        env=environment,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + START_S
+        while True:
+            try:
+                if httpx.get(f"{url}/health").status_code == 200:
+                    break
+            except httpx.TransportError:
+                pass
+            assert process.poll() is None, Path(log.name).read_text()[-4000:]
+            assert time.monotonic() < deadline, "the service did not start in time"
+            time.sleep(0.1)
+        yield Arena(url, environment, process)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        log.close()

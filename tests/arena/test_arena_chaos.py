@@ -1,0 +1,222 @@
+"""Whatever is killed, and whenever: every submission comes to its end, once, and the board is as if nothing had been.
+
+make arena-chaos SUBMISSIONS=200 KILLS=20 SEED=1
+"""
+
+import contextlib
+import os
+import random
+import signal
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import httpx
+import pytest
+import sqlalchemy as sa
+from arena_service import Arena, running
+
+from ml_trainer_env.arena.client import Client, CompetitionNotFoundError, MLArenaError, connect
+from ml_trainer_env.arena.database import Database
+from ml_trainer_env.arena.leaderboard.service import board
+from ml_trainer_env.arena.submissions.service import run_seed
+from ml_trainer_env.arena.tables import Agent, AgentStatus, Competition, Deploy, DeployStatus, Run, RunStatus
+from permuted_mnist.mnist import load_mnist
+from permuted_mnist.tasks import Variant, draw_task
+
+USERS = 8
+RUNS = 2
+"""Runs that count; one more shows that the limits are kept."""
+
+LIMIT_S = 1500.0
+PAUSE_S = 0.2
+
+AGENT = """class Agent:
+    def train(self, X, y):
+        if {label} > 9:
+            raise ValueError("there is no such label")
+
+    def predict(self, X):
+        return [{label}] * len(X)
+"""
+LABELS = 11
+"""The last of them fails."""
+
+Result = TypeVar("Result")
+
+
+class Ruin:
+    """A service that is killed and started again on the same data, and its workers, who are killed, too."""
+
+    def __init__(self, folder: Path, database_url: str | None) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self._port = free.getsockname()[1]
+        self._folder = folder
+        self._variables = {"ARENA_LEASE_S": "3", "ARENA_DAILY_DEPLOYS": "100000"}
+        if database_url is not None:
+            self._variables["ARENA_DATABASE_URL"] = database_url
+        self._held = contextlib.ExitStack()
+        self.start()
+
+    def start(self) -> None:
+        self.arena: Arena = self._held.enter_context(
+            running(self._folder, workers=2, port=self._port, **self._variables)
+        )
+
+    def kill_the_service(self) -> None:
+        self.arena.process.kill()
+        self.arena.process.wait()
+        self.start()
+
+    def kill_a_worker(self, dice: random.Random) -> None:
+        workers = children(self.arena.process.pid)
+        if workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(dice.choice(workers), signal.SIGKILL)
+
+    def client(self, token: str) -> Client:
+        return self._held.enter_context(connect(token, self.arena.url))
+
+    def close(self) -> None:
+        self._held.close()
+
+
+def children(parent: int) -> list[int]:
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError, IndexError):
+                if int((folder / "stat").read_text().rpartition(")")[2].split()[1]) == parent:
+                    found.append(int(folder.name))
+    return sorted(found)
+
+
+def insist(work: Callable[[], Result]) -> Result:
+    """Do it again until the service is there to answer."""
+    deadline = time.monotonic() + LIMIT_S
+    while True:
+        try:
+            return work()
+        except httpx.TransportError:
+            assert time.monotonic() < deadline
+            time.sleep(PAUSE_S)
+
+
+def submit(client: Client, cid: int, name: str, label: int) -> int:
+    aid: int = insist(lambda: client.create_attached_agent(cid, name))["attache_agent_id"]
+    insist(lambda: client.update_agent_file_content(cid, aid, "agent.py", AGENT.format(label=label)))
+    insist(lambda: client.deploy_agent(cid, aid))
+    return aid
+
+
+def make_competition(ruin: Ruin, users: list[str]) -> tuple[int, dict[str, str]]:
+    tokens = {user: ruin.arena.token(user) for user in users}
+    client = ruin.client(ruin.arena.token("carl", "creator"))
+    cid: int = client.create_competition("Chaos", "permuted_mnist")["competition_id"]
+    client.update_settings(cid, evaluation_deployment_nb_initial_score_run=RUNS, max_active_agents_per_participant=1000)
+    client.update_benchmark_file_content(cid, "agent.py", AGENT.format(label=0))
+    client.run_benchmark(cid)
+    while client.benchmark_status(cid)["status"] == "running":
+        time.sleep(PAUSE_S)
+    client.start_competition(cid)
+    return cid, tokens
+
+
+def wait_for_all(clients: list[tuple[Client, list[int]]], cid: int) -> None:
+    deadline = time.monotonic() + LIMIT_S
+    final = {AgentStatus.ACTIVE, AgentStatus.DEPLOY_FAILED}
+    for client, agents in clients:
+        for aid in agents:
+            while insist(lambda c=client, a=aid: c.agent_status(cid, a))["status"] not in final:
+                assert time.monotonic() < deadline, f"agent {aid} is stuck"
+                time.sleep(PAUSE_S)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ruin(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ruin]:
+    url = request.getfixturevalue("postgresql") if request.param == "postgresql" else None
+    found = Ruin(tmp_path / "arena", url)
+    yield found
+    found.close()
+
+
+@pytest.mark.timeout(0)
+def test_every_submission_is_graded_once_whatever_is_killed(
+    ruin: Ruin, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    count, kills = (pytestconfig.getoption(f"--arena-{name}") for name in ("submissions", "kills"))
+    dice = random.Random(pytestconfig.getoption("--arena-seed"))
+    cid, tokens = make_competition(ruin, [f"user{number}" for number in range(USERS)])
+    clients: list[tuple[Client, list[int]]] = [(ruin.client(token), []) for token in tokens.values()]
+    labels: dict[int, int] = {}
+    errors: list[BaseException] = []
+
+    def play(number: int) -> None:
+        client, agents = clients[number]
+        try:
+            for turn in range(number, count, USERS):
+                aid = submit(client, cid, f"agent {turn}", turn % LABELS)
+                agents.append(aid)
+                labels[aid] = turn % LABELS
+        except (MLArenaError, CompetitionNotFoundError, AssertionError) as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=play, args=(number,)) for number in range(USERS)]
+    for thread in threads:
+        thread.start()
+    done = Counter[str]()
+    for number in range(kills):
+        time.sleep(dice.uniform(0.5, 3.0))
+        if number % 4 == 3:
+            ruin.kill_the_service()
+            done["service"] += 1
+        else:
+            ruin.kill_a_worker(dice)
+            done["worker"] += 1
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    wait_for_all(clients, cid)
+    ruin.close()
+
+    assert sum(done.values()) == kills
+    url = ruin.arena.environment.get("ARENA_DATABASE_URL") or f"sqlite:///{tmp_path / 'arena' / 'arena.db'}"
+    with contextlib.closing(Database(url)) as database, database.transaction(read_only=True) as session:
+        competition = session.get_one(Competition, cid)
+        key = (tmp_path / "arena" / "signing.key").read_bytes()
+        expected = expected_rewards(key, competition)
+        agents = {agent.id: agent for agent in session.scalars(sa.select(Agent).where(Agent.id.in_(labels)))}
+        assert set(agents) == set(labels)
+        for aid, label in labels.items():
+            rewards = expected.get(label)
+            assert agents[aid].status == (AgentStatus.DEPLOY_FAILED if rewards is None else AgentStatus.ACTIVE)
+            assert agents[aid].rewards == (rewards or [])
+        # What was deployed twice, because an answer was lost, was cancelled once: nothing is open, nothing done twice.
+        states = Counter(session.scalars(sa.select(Deploy.status).join(Agent).where(Agent.id.in_(labels))))
+        assert not states[DeployStatus.QUEUED]
+        assert not states[DeployStatus.RUNNING]
+        assert states[DeployStatus.SUCCEEDED] + states[DeployStatus.FAILED] == count
+        graded = session.scalars(sa.select(Deploy).where(Deploy.status == DeployStatus.SUCCEEDED))
+        for deploy in graded:
+            runs = list(session.scalars(sa.select(Run).where(Run.deploy_id == deploy.id).order_by(Run.number)))
+            assert [run.number for run in runs] == list(range(len(runs)))
+            assert all(run.status == RunStatus.COMPLETED for run in runs)
+        rows = [row for row in board(session, competition) if not row["IsBenchmark"]]
+    means = {label: sum(rewards) / RUNS for label, rewards in expected.items()}
+    order = sorted((aid for aid in labels if labels[aid] in means), key=lambda aid: (-means[labels[aid]], aid))
+    assert [row["MeanReward"] for row in rows] == [pytest.approx(means[labels[aid]]) for aid in order]
+    assert {row["agentAttachId"] for row in rows} == set(order)
+
+
+def expected_rewards(key: bytes, competition: Competition) -> dict[int, list[float]]:
+    """What an agent that always gives one label has in each run that counts."""
+    found: dict[int, list[float]] = {label: [] for label in range(10)}
+    for number in range(1, 1 + RUNS):
+        task = draw_task(load_mnist(), run_seed(key, competition, number), 0, Variant.HARDENED)
+        for label, rewards in found.items():
+            rewards.append(float((task.test_labels == label).mean()))
+    return found

@@ -1,0 +1,127 @@
+"""Pages: what anybody sees, what only an owner sees, and what no other site can do."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from ml_trainer_env.arena.client import connect
+
+AGENT = """class Agent:
+    def train(self, X, y):
+        print("<script>alert(1)</script>")
+        raise ValueError("<b>its own words</b>")
+
+    def predict(self, X):
+        return [0] * len(X)
+"""
+
+
+@pytest.fixture(scope="module")
+def failed(arena: Any) -> Iterator[tuple[int, int, str]]:
+    """A submission that failed: its competition, its number, and its owner's token."""
+    token = arena.token("paula")
+    with connect(token, arena.url) as client:
+        cid = min(int(row["id"]) for row in client.competitions().to_dict("records"))
+        aid = client.create_attached_agent(cid, "<i>slanted</i>".replace("<i>", "").replace("</i>", ""))
+        number = int(aid["attache_agent_id"])
+        client.update_agent_file_content(cid, number, "agent.py", AGENT)
+        client.deploy_agent(cid, number)
+        while client.agent_status(cid, number)["status"] not in {"deploy_failed", "active"}:
+            time.sleep(0.2)
+        yield cid, number, token
+
+
+@pytest.fixture
+def visitor(arena: Any) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=arena.url) as client:
+        yield client
+
+
+def sign_in(visitor: httpx.Client, token: str) -> httpx.Response:
+    return visitor.post("/signin", data={"token": token})
+
+
+def test_nobody_but_its_owner_sees_a_submission(visitor: httpx.Client, failed: Any, arena: Any) -> None:
+    cid, aid, token = failed
+    paths = (f"/submissions/{aid}", f"/submissions/{aid}/progress")
+
+    assert [visitor.get(path).status_code for path in paths] == [404, 404]
+    sign_in(visitor, arena.token("stranger"))
+    assert [visitor.get(path).status_code for path in paths] == [404, 404]
+    assert sign_in(visitor, token).status_code == 303
+    assert [visitor.get(path).status_code for path in paths] == [200, 200]
+    assert f'href="/submissions/{aid}"' in visitor.get(f"/competitions/{cid}").text
+
+
+def test_an_owner_reads_what_went_wrong_and_nothing_of_it_is_markup(visitor: httpx.Client, failed: Any) -> None:
+    _, aid, token = failed
+    sign_in(visitor, token)
+
+    page = visitor.get(f"/submissions/{aid}").text
+
+    assert "deploy_failed" in page
+    assert "ValueError: &lt;b&gt;its own words&lt;/b&gt;" in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "<script>alert" not in page
+
+
+def test_competitions_and_their_board_are_for_everybody(visitor: httpx.Client, failed: Any) -> None:
+    home = visitor.get("/").text
+    page = visitor.get(f"/competitions/{failed[0]}")
+
+    assert "Permuted MNIST" in home
+    assert 'scope="col">Rank' in page.text
+    assert "default-src 'self'" in page.headers["content-security-policy"]
+    assert visitor.get("/?q=nothing%20like%20that").text.count("<article>") == 0
+
+
+def test_a_wrong_token_signs_nobody_in(visitor: httpx.Client) -> None:
+    answer = sign_in(visitor, "mlk_user_00000000_00000000000000000000000000000000")
+
+    assert answer.status_code == 401
+    assert "set-cookie" not in answer.headers
+
+
+def test_the_cookie_holds_no_secret_and_cannot_be_forged(visitor: httpx.Client, failed: Any, arena: Any) -> None:
+    _, aid, token = failed
+    cookie = sign_in(visitor, token).headers["set-cookie"]
+
+    assert token.split("_", 3)[3] not in cookie
+    assert all(word in cookie.lower() for word in ("httponly", "samesite=strict"))
+    value = visitor.cookies["arena_session"]
+    for forged in (f"{value}0", value.replace(".", ".9", 1), f"ffffffff.{value.partition('.')[2]}", "..", ""):
+        assert httpx.get(f"{arena.url}/submissions/{aid}", cookies={"arena_session": forged}).status_code == 404
+
+
+def test_a_revoked_token_signs_out(visitor: httpx.Client, arena: Any) -> None:
+    token = arena.token("paula")
+    sign_in(visitor, token)
+    assert "paula" in visitor.get("/").text
+
+    arena.command("token", "revoke", token.split("_")[2])
+
+    assert "paula" not in visitor.get("/").text
+
+
+@pytest.mark.parametrize("headers", [{"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}])
+@pytest.mark.parametrize("path", ["/signin", "/signout"])
+def test_forms_of_other_sites_are_refused(visitor: httpx.Client, path: str, headers: dict[str, str]) -> None:
+    assert visitor.post(path, data={"token": "x"}, headers=headers).status_code == 403
+
+
+def test_signing_out_ends_it(visitor: httpx.Client, failed: Any) -> None:
+    sign_in(visitor, failed[2])
+    visitor.post("/signout")
+
+    assert visitor.get(f"/submissions/{failed[1]}").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/competitions/999999", "/static/../app.py", "/competitions/x"])
+def test_what_is_not_there_is_a_page_that_says_so(visitor: httpx.Client, path: str) -> None:
+    answer = visitor.get(path)
+
+    assert answer.status_code in {404, 422}
+    assert "<h1>" in answer.text
