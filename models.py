@@ -27,7 +27,10 @@ class TrainingStatus(BaseModel):
 
     current_epoch: int = Field(ge=0, description="Epochs run: budget spent")
     max_epochs: int = Field(ge=1, description="The budget")
-    remaining_budget: int = Field(ge=0, description="Epochs left")
+    remaining_budget: int = Field(ge=0, description="Epochs left; 0 once the seconds are spent")
+    remaining_seconds: float | None = Field(
+        default=None, ge=0, description="Seconds of training left, null where time is no matter"
+    )
     train_loss: float | None = Field(description="Mean loss of the last epoch's batches, in nats")
     val_loss: float | None = Field(description="Validation loss after the last epoch, in nats")
     train_accuracy: float | None = Field(description="On clean training images, in evaluation mode")
@@ -52,7 +55,7 @@ class DatasetDescription(BaseModel):
     train_size: int
     validation_size: int
     test_size: int
-    checksum: str = Field(description="SHA-256 of the images and labels, whatever the source")
+    checksum: str = Field(description="SHA-256 of the images and labels before any permutation, whatever the source")
 
 
 class TaskDescription(BaseModel):
@@ -68,6 +71,7 @@ class TaskDescription(BaseModel):
     parameter_count: int
     dataset: DatasetDescription
     budget_epochs: int
+    budget_seconds: float | None = Field(default=None, description="Of training, null where time is no matter")
     target_metric: str
     target_value: float
     tools: list[str] = Field(description="The tools' names; list_tools gives their schemas")
@@ -77,7 +81,7 @@ class ResetObservation(Observation):
     """The reply to a reset: the task, and where the run stands: at its beginning, unless it is resumed or forked."""
 
     episode_id: str
-    seed: int = Field(ge=0, description="Fixes initial weights, shuffling, augmentation and dropout")
+    seed: int = Field(ge=0, description="Fixes initial weights, shuffling, augmentation, dropout and any permutation")
     rubric: str = Field(description="v1 or v2")
     task: TaskDescription
     status: TrainingStatus

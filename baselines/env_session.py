@@ -79,4 +79,5 @@ def brief_of(observation: ResetObservation) -> Brief:
         seed=observation.seed,
         rubric=observation.rubric,
         status=observation.status.model_dump(),
+        budget_seconds=task.budget_seconds,
     )

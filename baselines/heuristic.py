@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ml_trainer_env.baselines.agent import Call, Decision, Outcome, Script
 from ml_trainer_env.baselines.play import RUN, SUBMIT
-from ml_trainer_env.baselines.recipes import Recipe, counts_the_gap, recipe_for
+from ml_trainer_env.baselines.recipes import Recipe, counts_the_gap, grades_what_is_submitted, recipe_for
 from ml_trainer_env.baselines.session import Brief, Reply, ToolSpec
 
 __all__ = ["HeuristicAgent"]
@@ -44,7 +44,9 @@ class HeuristicAgent:
     It begins again at a third of the rate after a divergence, regularises more when the gap
     opens, less when the network cannot learn its own training images, and in the last fifth
     of the schedule stops at the first new best, or when there has been none for a while: there
-    an epoch gains little, and epochs run after the best one are a waste.
+    an epoch gains little, and epochs run after the best one are a waste. Where the model is graded
+    as it stands when it is submitted, it goes to the end of the schedule. Where seconds count and
+    will not last for the epochs left, it takes the largest batches.
     """
 
     name = "heuristic"
@@ -60,7 +62,7 @@ class HeuristicAgent:
             if outcome.reply is None:
                 return
             look = _Look.at(outcome.reply)
-            spent = look.epoch
+            spent = brief.budget_epochs if look.is_out_of_budget else look.epoch
             if look.diverged:
                 if restarts == MAX_RESTARTS or spent >= brief.budget_epochs:
                     why = "it diverged again: what there is counts"
@@ -69,7 +71,7 @@ class HeuristicAgent:
                 again = {**recipe.arguments(), "reinitialize": True}
                 outcome = yield Call(CONFIGURE, again, "it diverged: fresh weights, a third of the rate")
             elif _in_tail(spent, brief.budget_epochs):
-                if look.since_best == 0 or look.since_best >= TAIL_PATIENCE:
+                if not grades_what_is_submitted(brief) and (look.since_best == 0 or look.since_best >= TAIL_PATIENCE):
                     why = _reason_to_stop(look.since_best)
                     break
             else:
@@ -87,11 +89,14 @@ class _Look:
     since_best: int
     train_accuracy: float
     gap: float
+    is_out_of_budget: bool
+    is_late: bool
 
     @classmethod
     def at(cls, reply: Reply) -> "_Look":
         train, val = _figure(reply, "train_accuracy"), _figure(reply, "val_accuracy")
         signal = reply.get("convergence_signal")
+        needed_s = _figure(reply, "remaining_budget") * _figure(reply, "epoch_time_s")
         return cls(
             epoch=int(reply.get("current_epoch") or 0),
             diverged=bool(reply.get("is_diverged")) or signal == "diverged",
@@ -99,6 +104,8 @@ class _Look:
             since_best=int(reply.get("current_epoch") or 0) - int(reply.get("best_val_epoch") or 0),
             train_accuracy=train,
             gap=train - val,
+            is_out_of_budget=reply.get("remaining_budget") == 0,
+            is_late=needed_s > _figure(reply, "remaining_seconds"),
         )
 
 
@@ -111,7 +118,11 @@ def _figure(reply: Reply, name: str) -> float:
 def _correct(
     recipe: Recipe, look: _Look, brief: Brief, outcome: Outcome
 ) -> Generator[Decision, Outcome, tuple[Recipe, Outcome]]:
-    """Change dropout and augmentation, which leave weights, momentum and schedule alone."""
+    """Change dropout, augmentation or batch size, which leave weights, momentum and schedule alone."""
+    if look.is_late and not recipe.is_fastest:
+        changed = recipe.faster()
+        why = "at this pace the seconds end before the epochs: larger batches"
+        return changed, (yield Call(CONFIGURE, {"batch_size": changed.batch_size}, why))
     tolerated = GRADED_GAP if counts_the_gap(brief) else OTHER_GAP
     if (look.gap > tolerated or (look.overfitting and look.gap > tolerated / 2)) and not recipe.is_strongest:
         changed, why = recipe.stronger(), f"the gap of {100 * look.gap:.1f} points asks for more regularisation"

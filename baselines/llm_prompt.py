@@ -43,7 +43,7 @@ def task(brief: Brief, decisions_left: int) -> str:
         (
             f"Task {brief.task_id} ({brief.difficulty}): {brief.name}. {brief.description}",
             data_line,
-            f"Budget: {brief.budget_epochs} epochs. Target: {brief.target_metric} {brief.target_value}.",
+            f"Budget: {_budget(brief)}. Target: {brief.target_metric} {brief.target_value}.",
             summary(brief.status),
             countdown(decisions_left),
         )
@@ -57,6 +57,7 @@ def summary(reply: Reply) -> str:
         _joined(
             f"epoch {_shown(reply.get('current_epoch'))} of {_shown(reply.get('max_epochs'))}",
             f"{_shown(reply.get('remaining_budget'))} left",
+            _named("seconds of training left", reply.get("remaining_seconds")),
             f"signal: {reply.get('convergence_signal', 'unknown')}",
             _named("learning rate", reply.get("learning_rate")),
             "DIVERGED" if reply.get("is_diverged") else "",
@@ -124,6 +125,11 @@ def _without_titles(schema: Mapping[str, Any]) -> dict[str, Any]:
         elif key != "title":
             kept[key] = value
     return kept
+
+
+def _budget(brief: Brief) -> str:
+    epochs = f"{brief.budget_epochs} epochs"
+    return epochs if brief.budget_seconds is None else f"{epochs} and {brief.budget_seconds:g} seconds of training"
 
 
 def _shown(value: object) -> str:

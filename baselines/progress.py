@@ -10,7 +10,7 @@ from ml_trainer_env.baselines.episode import EpisodeResult
 from ml_trainer_env.baselines.play import Turn
 from ml_trainer_env.baselines.session import Brief, Reply
 
-__all__ = ["BarProgress", "LineProgress", "Progress", "progress_for"]
+__all__ = ["BarProgress", "LineProgress", "Progress", "begin_line", "progress_for"]
 
 
 class Progress(Protocol):
@@ -102,10 +102,11 @@ def begin_line(brief: Brief) -> str:
     """An episode's first line. Says so where the images are a stand-in."""
     data = brief.dataset
     source = "SYNTHETIC stand-in images" if data.source == "synthetic" else data.source
+    seconds = "" if brief.budget_seconds is None else f" and {brief.budget_seconds:g} s"
     return (
         f"{brief.task_id}: {brief.network} ({brief.parameter_count:,} parameters) on "
-        f"{data.name} ({source}), {brief.budget_epochs} epochs, seed {brief.seed}, "
-        f"rubric {brief.rubric}"
+        f"{data.name} ({source}), {brief.budget_epochs} epochs{seconds}, "
+        f"seed {brief.seed}, rubric {brief.rubric}"
     )
 
 

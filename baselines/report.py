@@ -141,8 +141,8 @@ Rubric {_text(result.rubric)}{tokens}.
 
 
 def _target(result: EpisodeResult) -> str:
-    best = result.best_val_accuracy
-    reached = best is not None and best >= result.target_value
+    figure = result.test_accuracy if result.target_metric == "test_accuracy" else result.best_val_accuracy
+    reached = figure is not None and figure >= result.target_value
     mark = "good" if reached else "soft"
     target = f"{result.target_metric} {result.target_value}"
     said = "reached" if reached else "not reached"

@@ -53,7 +53,7 @@ class DatasetBrief:
         name: The data set.
         source: `bundled`, `cache`, `download` or `synthetic`.
         train_size: Images to train on.
-        validation_size: Images that the grade is measured on.
+        validation_size: Images that the agent is shown the accuracy on.
         test_size: Held-out images.
     """
 
@@ -83,6 +83,7 @@ class Brief:
         seed: The episode's seed.
         rubric: The grading, `v1` or `v2`.
         status: The first observation.
+        budget_seconds: Seconds of training that may be spent, None where time is no matter.
     """
 
     episode_id: str
@@ -99,6 +100,7 @@ class Brief:
     seed: int
     rubric: str
     status: Reply
+    budget_seconds: float | None = None
 
 
 class Session(Protocol):

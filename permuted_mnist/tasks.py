@@ -11,6 +11,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from ml_trainer_env.server.datasets import Permutation
 from ml_trainer_env.server.datasets.values import CLASS_COUNT
 from permuted_mnist.hardening import hardened
 from permuted_mnist.mnist import Mnist
@@ -66,15 +67,19 @@ def draw_task(mnist: Mnist, seed: int, number: int, variant: Variant = Variant.S
         variant: What is done to the images besides.
     """
     generator = np.random.default_rng([seed, number])
-    pixels = generator.permutation(PIXELS)
-    labels = generator.permutation(CLASSES)
+    permutation = Permutation.draw(generator)
     parts = []
     for images, digits in ((mnist.train_images, mnist.train_labels), (mnist.test_images, mnist.test_labels)):
         order = generator.permutation(len(images))
         drawn = images[order]
         scaled = drawn / np.float32(255) if variant is Variant.STANDARD else hardened(drawn, generator)
-        flat = scaled.reshape(len(images), PIXELS)
-        permuted = np.ascontiguousarray(flat[:, pixels], np.float32).reshape(-1, SIDE, SIDE)
-        parts.append((permuted, labels[digits[order]]))
+        parts.append((permutation.of_images(scaled), permutation.of_labels(digits[order])))
     (train_images, train_labels), (test_images, test_labels) = parts
-    return PermutedTask(train_images, train_labels, test_images, test_labels, pixels, labels)
+    return PermutedTask(
+        train_images,
+        train_labels,
+        test_images,
+        test_labels,
+        np.array(permutation.pixels, np.int64),
+        np.array(permutation.classes, np.int64),
+    )

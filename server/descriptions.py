@@ -43,12 +43,13 @@ def episode_observation(episode: Episode) -> ResetObservation:
             network=task.network,
             parameter_count=task.parameter_count,
             dataset=_dataset_description(task, images),
-            budget_epochs=task.budget_epochs,
+            budget_epochs=task.budget.epochs,
+            budget_seconds=task.budget.seconds,
             target_metric=task.target_metric,
             target_value=task.target_value,
             tools=list(TOOL_NAMES),
         ),
-        status=training_status(episode.history, task.budget_epochs, episode.learning_rate),
+        status=training_status(episode.history, task.budget, episode.learning_rate),
     )
 
 
@@ -61,7 +62,8 @@ def task_rows() -> list[dict[str, Any]]:
             "name": task.name,
             "description": task.description,
             "difficulty": task.difficulty,
-            "budget_epochs": task.budget_epochs,
+            "budget_epochs": task.budget.epochs,
+            "budget_seconds": task.budget.seconds,
             "target_metric": task.target_metric,
             "target_value": task.target_value,
         }

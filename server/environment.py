@@ -57,7 +57,7 @@ class MLTrainerEnvironment(MCPEnvironment):
 
     Start: `reset(task_id, seed, episode_id, rubric)`; `reset(episode_id, resume=True)` goes on with an
     episode, `reset(fork_from)` begins where another stands. End: `submit_model`, 60 calls that change
-    something, or five calls after the end of the budget.
+    something, or five calls after the end of the budget: of its epochs or, where there is one, of its seconds.
 
     Version history: v0.1.0, first release. v0.2.0: episodes are kept, and can be resumed and forked.
 
@@ -96,7 +96,8 @@ class MLTrainerEnvironment(MCPEnvironment):
         """Begin an episode, or go on with one.
 
         Args:
-            seed: Fixes initial weights, shuffling, augmentation and dropout; the task's own if None.
+            seed: Fixes initial weights, shuffling, augmentation, dropout and the permutation of `permuted_mnist`; the
+                task's own if None.
             episode_id: Its name; a new one if None.
             task_id: Which task; `easy_mnist` if None.
             rubric: v1 or v2; the server's default if None.
@@ -219,7 +220,7 @@ class MLTrainerEnvironment(MCPEnvironment):
             seed=episode.seed,
             rubric=episode.rubric_version,
             done=episode.done,
-            status=training_status(episode.history, episode.task.budget_epochs, episode.learning_rate),
+            status=training_status(episode.history, episode.task.budget, episode.learning_rate),
             configuration=asdict(episode.config),
             weights_hash=episode.weights_hash,
         )

@@ -42,7 +42,8 @@ from ml_trainer_env.server.tools import (
 __all__ = ["build_mcp_server"]
 
 INSTRUCTIONS = """\
-Train a real PyTorch model well on a budget of epochs. Epochs that are spent never come back.
+Train a real PyTorch model well on a budget of epochs, and with permuted_mnist of seconds of training too. What is spent
+never comes back.
 
 1. list_tasks shows the tasks; start_task begins one and tells its budget and target.
 2. configure_training sets optimizer, learning rate, schedule and regularisation; what you leave out stays.

@@ -24,7 +24,7 @@ class _Reply(TrainingStatus):
     from_cache: bool = Field(description="Whether all epochs of the call had been trained before, by whomever")
     reward_parts: dict[str, float] = Field(default={}, description="What the reward is made of, where one was paid")
     score: float = Field(default=0.0, description="At the end of the episode")
-    details: dict[str, float] = Field(default={}, description="What the score is made of")
+    details: dict[str, float | None] = Field(default={}, description="What the score is made of")
     test_accuracy: float | None = Field(default=None, description="On held-out images, at the end")
 
 
@@ -59,6 +59,7 @@ class _TaskRow(BaseModel):
     description: str
     difficulty: str
     budget_epochs: int
+    budget_seconds: float | None
     target_metric: str
     target_value: float
 

@@ -23,10 +23,12 @@ def episode_page(episode: Episode) -> str:
     accuracy = _chart("accuracy", [m.train_accuracy for m in metrics], [m.val_accuracy for m in metrics], budget, 1.0)
     title = f"{episode.task.name}: epoch {episode.history.epochs} of {budget}"
     source = f"{episode.task.images.dataset} ({episode.images.source})"
+    left = episode.history.left_of(episode.task.budget).seconds
+    clock = "" if left is None else f" · {left:.1f} s of training left"
     score = f" · score {episode.grade.score}" if episode.grade else ""
     return (
         f'<div style="font-family:sans-serif"><strong>{html.escape(title)}</strong>'
-        f"<div>{html.escape(source + score)}</div>"
+        f"<div>{html.escape(source + clock + score)}</div>"
         f'<div style="display:flex;flex-wrap:wrap;gap:8px">{loss}{accuracy}</div></div>'
     )
 

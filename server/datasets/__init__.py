@@ -8,6 +8,7 @@ from ml_trainer_env.server.datasets.download import download
 from ml_trainer_env.server.datasets.errors import DatasetError, DownloadError
 from ml_trainer_env.server.datasets.lookup import load_images
 from ml_trainer_env.server.datasets.npz import ImageSet, read_image_set
+from ml_trainer_env.server.datasets.permutation import Permutation
 from ml_trainer_env.server.datasets.values import (
     DatasetName,
     DataSettings,
@@ -25,6 +26,7 @@ __all__ = [
     "ImageRequest",
     "ImageSet",
     "Mirror",
+    "Permutation",
     "Source",
     "TaskImages",
     "bundled_mnist",

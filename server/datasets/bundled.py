@@ -12,7 +12,7 @@ from importlib.resources import files
 
 import numpy as np
 
-from ml_trainer_env.server.datasets.draw import MNIST_POOL_SIZE, draw_from_pool, split_task_images
+from ml_trainer_env.server.datasets.draw import draw_from_pool, fits_pool, split_task_images
 from ml_trainer_env.server.datasets.errors import DatasetError
 from ml_trainer_env.server.datasets.npz import file_name
 from ml_trainer_env.server.datasets.values import (
@@ -36,9 +36,7 @@ _FOLDER = files("ml_trainer_env.server.datasets") / "bundled"
 
 def has_bundled(request: ImageRequest) -> bool:
     """Tells whether the bundled sets answer a request."""
-    if request.dataset is DatasetName.MNIST:
-        return request.train_size + request.validation_size + request.test_size <= MNIST_POOL_SIZE
-    return request == BUNDLED_FASHION
+    return fits_pool(request) or request == BUNDLED_FASHION
 
 
 def load_bundled(request: ImageRequest) -> TaskImages:

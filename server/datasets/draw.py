@@ -26,14 +26,28 @@ from ml_trainer_env.server.datasets.values import (
     checksum_arrays,
 )
 
-__all__ = ["MNIST_POOL_SIZE", "draw_from_pool", "draw_from_set", "order_canonically", "permute", "split_task_images"]
+__all__ = [
+    "MNIST_POOL_SIZE",
+    "draw_from_pool",
+    "draw_from_set",
+    "fits_pool",
+    "order_canonically",
+    "permute",
+    "split_task_images",
+]
 
 MNIST_POOL_SIZE = 10_000
-"""Tasks draw from the first so many training images of MNIST, which are the ones this package carries."""
+"""The first so many training images of MNIST, which this package carries. A task that they suffice for draws from them
+alone, so that it gets the same images from every source."""
 
 Indices = npt.NDArray[np.intp]
 
 _Array = TypeVar("_Array", Images, Labels)
+
+
+def fits_pool(request: ImageRequest) -> bool:
+    """Tells whether a request is one for MNIST that the pool suffices for."""
+    return request.dataset is DatasetName.MNIST and request.total_size <= MNIST_POOL_SIZE
 
 
 def order_canonically(images: Images, labels: Labels) -> Indices:
@@ -56,13 +70,14 @@ def permute(size: int, seed: int) -> Indices:
 def draw_from_set(request: ImageRequest, images: ImageSet, source: Source) -> TaskImages:
     """Draws a task's images from a whole data set.
 
-    MNIST draws from its first 10,000 training images alone (`draw_from_pool`). The others draw training and validation
-    images from the whole training set, and their held-out images are the first test images of the file.
+    A request that the first 10,000 training images of MNIST suffice for draws from these alone (`draw_from_pool`). The
+    others draw training and validation images from the whole training set, and their held-out images are the first test
+    images of the file.
 
     Raises:
         DatasetError: The data set has fewer images than the request needs.
     """
-    if request.dataset is DatasetName.MNIST:
+    if fits_pool(request):
         _check_size("training images", MNIST_POOL_SIZE, len(images.train_labels), request)
         pool = slice(MNIST_POOL_SIZE)
         return draw_from_pool(request, images.train_images[pool], images.train_labels[pool], source)
@@ -85,10 +100,11 @@ def draw_from_pool(request: ImageRequest, images: Images, labels: Labels, source
     Raises:
         DatasetError: The pool is smaller than the three together.
     """
-    total_size = request.train_size + request.validation_size + request.test_size
-    _check_size("images in the pool of training, validation and held-out images", total_size, len(labels), request)
+    _check_size(
+        "images in the pool of training, validation and held-out images", request.total_size, len(labels), request
+    )
     order = order_canonically(images, labels)
-    drawn = order[permute(len(order), request.seed)[:total_size]]
+    drawn = order[permute(len(order), request.seed)[: request.total_size]]
     return split_task_images(request, images[drawn], labels[drawn], source)
 
 

@@ -79,6 +79,8 @@ class ImageRequest:
         validation_size: How many images the agent is shown the accuracy of.
         test_size: How many held-out images.
         seed: The seed of the draw, at least 0: the task's own, never that of an episode.
+        instead: What to ask for where the data directory has no file, for a task that would rather have all images and
+            makes do with the bundled ones. None: there is nothing else to ask for.
     """
 
     dataset: DatasetName
@@ -86,6 +88,12 @@ class ImageRequest:
     validation_size: int
     test_size: int
     seed: int
+    instead: "ImageRequest | None" = None
+
+    @property
+    def total_size(self) -> int:
+        """How many images, all parts together."""
+        return self.train_size + self.validation_size + self.test_size
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -38,7 +38,8 @@ class EpisodeRequest:
 
     Attributes:
         task_id: Which task; `easy_mnist` if None.
-        seed: Fixes initial weights, shuffling, augmentation and dropout; the task's own if None.
+        seed: Fixes initial weights, shuffling, augmentation, dropout and the permutation of a task that has
+            one; the task's own if None.
         episode_id: Its name; a new one if None.
         rubric: v1 or v2; the server's default if None.
         resume: Whether to go on with the episode of that name.

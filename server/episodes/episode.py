@@ -12,7 +12,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
-from ml_trainer_env.server.datasets import TaskImages
+import numpy as np
+
+from ml_trainer_env.server.datasets import Permutation, TaskImages
 from ml_trainer_env.server.episodes.checkpoints import Checkpoint, Checkpoints, check_name
 from ml_trainer_env.server.episodes.errors import EpisodeError, TrainingStoppedError
 from ml_trainer_env.server.episodes.history import History, Standing
@@ -94,7 +96,7 @@ class Episode:
         episode_id: Its name.
         task: What is to be done.
         images: The task's images.
-        seed: Fixes initial weights, shuffling, augmentation and dropout.
+        seed: Fixes initial weights, shuffling, augmentation and dropout, and the permutation if the task has one.
         rubric: Which formulas reward and grade.
         trainer: Gives it its epochs.
         limits: How long a call may take.
@@ -127,6 +129,7 @@ class Episode:
         self.grade: Grade | None = None
         self.test_accuracy: float | None = None
         self._data = _arrays(task, images)
+        self._permutation = _permutation(seed) if task.permuted else None
         self.trainer = trainer
         self._limits = limits
         self._model = trainer.fresh(FreshState(task.network, seed))
@@ -146,8 +149,8 @@ class Episode:
 
     @property
     def remaining_epochs(self) -> int:
-        """Budget left."""
-        return self.task.budget_epochs - self.history.epochs
+        """Budget left: none once the seconds of a task that counts them are spent."""
+        return self.history.left_of(self.task.budget).epochs
 
     @property
     def learning_rate(self) -> float:
@@ -201,7 +204,7 @@ class Episode:
         return await self._change(change)
 
     async def run_epochs(self, num_epochs: object, on_progress: OnProgress = ignore_progress) -> Reply:
-        """Train; stops at the end of the budget, at divergence, or when the time is up.
+        """Train; stops at the end of the budget, at divergence, or when the call has taken too long.
 
         Args:
             num_epochs: How many epochs, 1 to 20.
@@ -350,9 +353,14 @@ class Episode:
         def waiting(position: int) -> None:
             told(f"waiting for a worker, {position} in the queue")
 
+        def is_through() -> bool:
+            return self.history.epochs >= last or self.history.is_diverged or not self.remaining_epochs
+
         for trained in await self.trainer.known(self._model, self._recipe(), epochs):
+            if is_through():  # the seconds are spent: how many epochs there are for is not known beforehand
+                break
             self._add(trained, told)
-        while self.history.epochs < last and not self.history.is_diverged:
+        while not is_through():
             self._add(await self._interruptible(self.trainer.epoch(self._model, self._recipe(), waiting)), told)
 
     def _add(self, trained: TrainedEpoch, told: Callable[[str], None]) -> None:
@@ -380,7 +388,7 @@ class Episode:
             self._training = None
 
     def _recipe(self) -> Recipe:
-        return Recipe(self.config, self._plan, self._data, self.task.id)
+        return Recipe(self.config, self._plan, self._data, self.task.id, self._permutation)
 
     async def _end(self, message: str) -> Reply:
         await self._submit()
@@ -392,16 +400,25 @@ class Episode:
             self.grade = Grade(0.0, {"val_accuracy": 0.0})
             return
         self.test_accuracy = await self._held_out_accuracy()
-        figures = self.history.figures(self.task.budget_epochs)
+        # Rounded as it is told and written down, so that a replay comes to the same grade.
+        figures = self.history.figures(self.task.budget.epochs, self.test_accuracy)
         self.grade = self.task.grader(figures, self.rubric_version)
 
     async def _held_out_accuracy(self) -> float | None:
-        """For information only, so an executor that fails costs the figure and not the grade."""
+        """Where it is for information only, an executor that fails costs the figure and not the grade.
+
+        Raises:
+            EpisodeError: It could not be measured, and the grade rests on it: nothing is submitted.
+        """
         if self._model.fresh is not None:
             return None
         try:
             return round(await self.trainer.held_out_accuracy(self._model, self._recipe()), 4)
         except ExecutorError as error:
+            if self.task.graded_on_test:
+                raise EpisodeError(
+                    f"the model could not be measured on the test images: {error}; call submit_model again"
+                ) from error
             _LOG.warning("episode %s: no test accuracy: %s", self.episode_id, error)
             return None
 
@@ -411,7 +428,7 @@ class Episode:
         if pays or (self.done and not self._settled):
             reward, parts = self._pay()
         reply: Reply = {
-            **training_status(self.history, self.task.budget_epochs, self.learning_rate).model_dump(),
+            **training_status(self.history, self.task.budget, self.learning_rate).model_dump(),
             "reward": reward,
             "done": self.done,
             "configuration": asdict(self.config),
@@ -462,11 +479,12 @@ class Episode:
             raise EpisodeError("the episode is over; call reset (start_task over MCP) to begin another")
 
     def _require_budget(self) -> int:
-        if self.remaining_epochs <= 0:
-            raise EpisodeError(
-                f"the budget of {self.task.budget_epochs} epochs is used up; call submit_model to be graded"
-            )
-        return self.remaining_epochs
+        budget = self.task.budget
+        left = self.history.left_of(budget)
+        if left.epochs <= 0:
+            spent = f"{budget.seconds:g} seconds of training" if left.seconds == 0 else f"{budget.epochs} epochs"
+            raise EpisodeError(f"the budget of {spent} is used up; call submit_model to be graded")
+        return left.epochs
 
     def _require_sound(self, call: str) -> None:
         if self.history.is_diverged:
@@ -486,6 +504,11 @@ class Episode:
 
 class _InterruptedError(Exception):
     """The training was stopped; the message says why."""
+
+
+def _permutation(seed: int) -> Permutation:
+    """The permutation of the challenge's first task of that seed."""
+    return Permutation.draw(np.random.default_rng([seed, 0]))
 
 
 def _arrays(task: Task, images: TaskImages) -> ImageArrays:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from ml_trainer_env.server.episodes.models import TrainedEpoch
+from ml_trainer_env.server.tasks.definitions import Budget
 from ml_trainer_env.server.tasks.grading import Figures
 from ml_trainer_env.server.tasks.signals import ConvergenceSignal, convergence_signal
 from ml_trainer_env.server.trainer.metrics import EpochMetrics
@@ -83,6 +84,21 @@ class History:
         return len(self.records)
 
     @property
+    def seconds(self) -> float:
+        """Seconds of training: what each epoch took when it was trained, whoever trained it.
+
+        Rounded once, so that the same epochs come to the same sum in any version of Python.
+        """
+        return math.fsum(record.trained.seconds for record in self.records)
+
+    def left_of(self, budget: Budget) -> Budget:
+        """What is left of a budget. Once its seconds are spent, no epochs are left."""
+        if budget.seconds is None:
+            return Budget(budget.epochs - self.epochs)
+        seconds = max(0.0, budget.seconds - self.seconds)
+        return Budget(budget.epochs - self.epochs if seconds > 0 else 0, seconds)
+
+    @property
     def last(self) -> EpochRecord | None:
         """The last epoch."""
         return self.records[-1] if self.records else None
@@ -129,8 +145,12 @@ class History:
             divergences=sum(record.metrics.diverged for record in self.records),
         )
 
-    def figures(self, budget_epochs: int) -> Figures:
+    def figures(self, budget_epochs: int, test_accuracy: float | None = None) -> Figures:
         """What a grade is made of.
+
+        Args:
+            budget_epochs: How many epochs there might have been.
+            test_accuracy: Of the model submitted, None if it was not measured.
 
         Raises:
             ValueError: No epoch has run.
@@ -145,6 +165,7 @@ class History:
             wasted_epochs=self.epochs - self.best.number,
             budget_epochs=budget_epochs,
             loss_variance=statistics.pvariance(losses) if finite else math.inf,
+            test_accuracy=math.nan if test_accuracy is None else test_accuracy,
         )
 
 

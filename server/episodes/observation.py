@@ -6,6 +6,7 @@ from typing import Any
 
 from ml_trainer_env.models import TrainingStatus
 from ml_trainer_env.server.episodes.history import EpochRecord, History
+from ml_trainer_env.server.tasks.definitions import Budget
 
 __all__ = ["Reply", "epoch_rows", "training_status"]
 
@@ -20,20 +21,21 @@ def shown_figure(value: float) -> float | None:
     return round(value, _PLACES) if math.isfinite(value) else None
 
 
-def training_status(history: History, budget_epochs: int, learning_rate: float) -> TrainingStatus:
+def training_status(history: History, budget: Budget, learning_rate: float) -> TrainingStatus:
     """Where a run stands.
 
     Args:
         history: All epochs so far.
-        budget_epochs: How many there may be.
+        budget: How many there may be, and for how long.
         learning_rate: The rate of the next epoch.
     """
-    last, best = history.last, history.best
+    last, best, left = history.last, history.best, history.left_of(budget)
     metrics = last.metrics if last else None
     return TrainingStatus(
         current_epoch=history.epochs,
-        max_epochs=budget_epochs,
-        remaining_budget=budget_epochs - history.epochs,
+        max_epochs=budget.epochs,
+        remaining_budget=left.epochs,
+        remaining_seconds=None if left.seconds is None else round(left.seconds, _PLACES),
         train_loss=shown_figure(metrics.train_loss) if metrics else None,
         val_loss=shown_figure(metrics.val_loss) if metrics else None,
         train_accuracy=shown_figure(metrics.train_accuracy) if metrics else None,

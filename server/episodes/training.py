@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from ml_trainer_env.server.datasets import Permutation
 from ml_trainer_env.server.episodes.models import Model, TrainedEpoch
 from ml_trainer_env.server.executors.contract import EpochJob, EpochResult, Executor, ExecutorError, HeldOutJob
 from ml_trainer_env.server.store import EpochFigures, EpochStore, StateStore, StoreError
@@ -37,12 +38,19 @@ class Recipe:
         plan: The learning rate by epoch.
         data: The task's images.
         task_id: For the counters.
+        permutation: What is done to the images; None leaves them as they are.
     """
 
     config: TrainingConfig
     plan: LearningRatePlan
     data: ImageArrays
     task_id: str
+    permutation: Permutation | None = None
+
+    @property
+    def images(self) -> str:
+        """Names the content of the images as they are trained on."""
+        return self.data.key if self.permutation is None else f"{self.data.key}:{self.permutation.key}"
 
 
 class Trainer(Protocol):
@@ -145,7 +153,8 @@ class LiveTrainer:
         state = await self._state(model, recipe, lambda _: None)
         if isinstance(state, FreshState):
             raise ExecutorError("a model that has not been trained is not measured")
-        return await self._executor.held_out_accuracy(HeldOutJob(state, recipe.data), self._epoch_timeout_s)
+        job = HeldOutJob(state, recipe.data, recipe.permutation)
+        return await self._executor.held_out_accuracy(job, self._epoch_timeout_s)
 
     async def keep(self, model: Model) -> Model:
         """Put a model's arrays away, to be found again after a restart."""
@@ -162,7 +171,7 @@ class LiveTrainer:
     def _after(self, model: Model, recipe: Recipe) -> Model:
         """The model that an epoch of `recipe` makes of `model`: known by name before it is trained."""
         rate = recipe.plan.rate_at(model.epoch)
-        key = epoch_key(self._machine, model.key, recipe.config, rate, recipe.data.key)
+        key = epoch_key(self._machine, model.key, recipe.config, rate, recipe.images)
         return Model(key, model.epoch + 1, parent=model, config=recipe.config, plan=recipe.plan)
 
     def _trained(
@@ -203,7 +212,7 @@ class LiveTrainer:
     async def _run(self, after: Model, recipe: Recipe, on_wait: OnWait) -> EpochResult:
         assert after.parent is not None
         state = await self._state(after.parent, recipe, on_wait)
-        job = EpochJob(state, recipe.config, recipe.plan, recipe.data)
+        job = EpochJob(state, recipe.config, recipe.plan, recipe.data, recipe.permutation)
         result = await self._executor.run_epoch(job, self._epoch_timeout_s, on_wait)
         self._recent[after.key] = _figures(after.key, result)
         if len(self._recent) > RECENT_EPOCHS:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from ml_trainer_env.server.datasets import Permutation
 from ml_trainer_env.server.trainer.config import TrainingConfig
 from ml_trainer_env.server.trainer.images import ImageArrays
 from ml_trainer_env.server.trainer.metrics import EpochMetrics
@@ -29,7 +30,7 @@ __all__ = [
 
 
 KEPT_TASKS = 4
-"""Whoever runs jobs keeps the data of the last so many tasks in memory."""
+"""Whoever runs jobs keeps the data of the last so many tasks in memory; each permutation counts as one."""
 
 OnWait = Callable[[int], None]
 """Hears about once a second, on the event loop of the caller, the place of a job that still waits:
@@ -53,12 +54,15 @@ class EpochJob:
         config: The settings.
         plan: The learning rate by epoch.
         data: The task's images.
+        permutation: What is done to them; None leaves them as they are. Apart from them, so that
+            episodes with permutations of their own share the images.
     """
 
     state: TrainingState | FreshState
     config: TrainingConfig
     plan: LearningRatePlan
     data: ImageArrays
+    permutation: Permutation | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,10 +89,12 @@ class HeldOutJob:
     Attributes:
         state: The model.
         data: The task's images.
+        permutation: As of `EpochJob`.
     """
 
     state: TrainingState
     data: ImageArrays
+    permutation: Permutation | None = None
 
 
 Job = EpochJob | HeldOutJob

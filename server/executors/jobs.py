@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import torch
 
+from ml_trainer_env.server.datasets import Permutation
 from ml_trainer_env.server.executors.contract import KEPT_TASKS, EpochJob, EpochResult, HeldOutJob, Job, JobResult
 from ml_trainer_env.server.trainer.data import TensorData
 from ml_trainer_env.server.trainer.engine import advance, held_out_accuracy, initial_state, never
-from ml_trainer_env.server.trainer.images import ImageArrays
 from ml_trainer_env.server.trainer.state import FreshState, weights_hash
 
 __all__ = ["JobRunner", "lacks_memory"]
@@ -28,7 +28,7 @@ class JobRunner:
 
     def __init__(self, torch_threads: int) -> None:
         torch.set_num_threads(torch_threads)
-        self._tensors: OrderedDict[str, TensorData] = OrderedDict()
+        self._tensors: OrderedDict[tuple[str, Permutation | None], TensorData] = OrderedDict()
 
     def run(self, job: Job, interrupted: Callable[[], bool] = never) -> JobResult:
         """Do a job.
@@ -37,23 +37,24 @@ class JobRunner:
             Interrupted: The job is an epoch, and `interrupted`, asked before each batch, said yes.
         """
         if isinstance(job, HeldOutJob):
-            return held_out_accuracy(job.state, self._data(job.data))
+            return held_out_accuracy(job.state, self._data(job))
         return self._run_epoch(job, interrupted)
 
     def _run_epoch(self, job: EpochJob, interrupted: Callable[[], bool]) -> EpochResult:
-        data = self._data(job.data)
+        data = self._data(job)
         began = time.perf_counter()
         state = initial_state(job.state) if isinstance(job.state, FreshState) else job.state
         state, (metrics,) = advance(state, job.config, job.plan, data, interrupted=interrupted)
         return EpochResult(state, metrics, time.perf_counter() - began, weights_hash(state))
 
-    def _data(self, arrays: ImageArrays) -> TensorData:
-        if arrays.key not in self._tensors:
-            self._tensors[arrays.key] = TensorData(arrays)
-        self._tensors.move_to_end(arrays.key)
+    def _data(self, job: Job) -> TensorData:
+        key = job.data.key, job.permutation
+        if key not in self._tensors:
+            self._tensors[key] = TensorData(job.data, job.permutation)
+        self._tensors.move_to_end(key)
         while len(self._tensors) > KEPT_TASKS:
             self._tensors.popitem(last=False)
-        return self._tensors[arrays.key]
+        return self._tensors[key]
 
 
 def lacks_memory(error: Exception) -> bool:

@@ -15,6 +15,7 @@ __all__ = [
     "grade_accuracy",
     "grade_efficiency",
     "grade_generalization",
+    "grade_test_accuracy",
 ]
 
 Details = dict[str, float | int | None]
@@ -46,6 +47,7 @@ class Figures:
         wasted_epochs: Epochs run after the one with the best validation accuracy.
         budget_epochs: The episode's budget.
         loss_variance: Population variance of the last 10 validation losses.
+        test_accuracy: Of the model submitted, on held-out images; NaN if it was not measured.
     """
 
     best_val_accuracy: float
@@ -53,6 +55,7 @@ class Figures:
     wasted_epochs: int
     budget_epochs: int
     loss_variance: float
+    test_accuracy: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,19 @@ def grade_efficiency(low: float, high: float) -> Grader:
             "stability_score": _rounded(stability),
         }
         return Grade(_rounded(0.5 * accuracy + earned), details)
+
+    return grade
+
+
+def grade_test_accuracy(low: float, high: float) -> Grader:
+    """A grader that is linear in the test accuracy of the model submitted, 0 at `low` and 1 at `high`.
+
+    A model that was not measured is worth the least.
+    """
+
+    def grade(figures: Figures, rubric: RubricVersion) -> Grade:  # noqa: ARG001  # no other terms
+        score = _rounded(clamp((figures.test_accuracy - low) / (high - low)))
+        return Grade(score, {"test_accuracy": _finite(figures.test_accuracy, 4), "accuracy_score": score})
 
     return grade
 

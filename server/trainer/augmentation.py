@@ -22,6 +22,8 @@ CLOTHES_SHIFT_PIXELS = 3
 OBJECT_SHIFT_PIXELS = 4
 FLIP_PROBABILITY = 0.5
 COLOUR = 0.15
+NOISE_DEVIATION = 1.0
+"""In standardised units: as much noise as there is signal."""
 
 
 def augmented(data: TensorData, chosen: Tensor, strength: float, source: torch.Generator) -> Tensor:
@@ -40,6 +42,8 @@ def augmented(data: TensorData, chosen: Tensor, strength: float, source: torch.G
         return data.train_images[chosen]
     if data.augmentation is AugmentationKind.DIGITS:
         return _turned(data.train_images[chosen], data.black, strength, source)
+    if data.augmentation is AugmentationKind.SCATTERED:
+        return _noisy(data.train_images[chosen], strength, source)
     # As (N, H, W, C), which is how images lie in memory, so that plain operations keep that order.
     if data.augmentation is AugmentationKind.CLOTHES:
         pixels = _cropped(data, chosen, round(CLOTHES_SHIFT_PIXELS * strength), source)
@@ -52,6 +56,12 @@ def augmented(data: TensorData, chosen: Tensor, strength: float, source: torch.G
 
 def _uniform(shape: tuple[int, ...], bound: float, source: torch.Generator) -> Tensor:
     return torch.empty(shape).uniform_(-bound, bound, generator=source)
+
+
+def _noisy(images: Tensor, strength: float, source: torch.Generator) -> Tensor:
+    """Add Gaussian noise to every value of float images of any shape, in place."""
+    noise = torch.empty_like(images).normal_(0.0, NOISE_DEVIATION * strength, generator=source)
+    return images.add_(noise)
 
 
 def _turned(images: Tensor, black: Tensor, strength: float, source: torch.Generator) -> Tensor:

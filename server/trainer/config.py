@@ -51,7 +51,7 @@ class TrainingConfig:
         learning_rate: Its peak rate; the schedule scales it.
         batch_size: Images a step.
         weight_decay: L2 strength (decoupled for adamw).
-        dropout: Probability of dropping a unit before the output layer.
+        dropout: Probability of dropping a hidden unit: of the last hidden layer, of every one in `batch_norm_mlp`.
         lr_schedule: How the rate moves over the budget left when it was set.
         warmup_epochs: Epochs of linear warm-up, for `warmup_cosine` only.
         augmentation: Whether training images are transformed at random.

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ml_trainer_env.server.datasets import Permutation
 from ml_trainer_env.server.trainer.images import ImageArrays
 
 __all__ = ["BORDER", "TensorData"]
@@ -21,22 +22,23 @@ class TensorData:
 
     Pixels are standardised by the mean and deviation of the training images, a pair a channel.
 
+    Args:
+        arrays: The images.
+        permutation: What is done to them, to all alike; None leaves them as they are.
+
     Attributes:
         train_sample: On how many leading training images the train accuracy is measured.
     """
 
-    def __init__(self, arrays: ImageArrays) -> None:
-        train = _nhwc(arrays.train_images)
-        pixels = train.reshape(-1, train.shape[-1]).astype(np.float64)
-        self._mean = torch.tensor(pixels.mean(0) / 255.0, dtype=torch.float32)
-        self._deviation = torch.tensor(pixels.std(0) / 255.0 + 1e-6, dtype=torch.float32)
+    def __init__(self, arrays: ImageArrays, permutation: Permutation | None = None) -> None:
+        pixels = _nhwc(arrays.train_images).reshape(-1, _nhwc(arrays.train_images).shape[-1])
+        self._permutation = permutation
+        self._mean = torch.tensor(pixels.mean(0, np.float64) / 255.0, dtype=torch.float32)
+        self._deviation = torch.tensor(pixels.std(0, np.float64) / 255.0 + 1e-6, dtype=torch.float32)
         self.augmentation = arrays.augmentation
-        self.train_images = self._standardised(train)
-        self.train_labels = torch.from_numpy(arrays.train_labels.astype(np.int64))
-        self.validation_images = self._standardised(_nhwc(arrays.validation_images))
-        self.validation_labels = torch.from_numpy(arrays.validation_labels.astype(np.int64))
-        self.test_images = self._standardised(_nhwc(arrays.test_images))
-        self.test_labels = torch.from_numpy(arrays.test_labels.astype(np.int64))
+        self.train_images, self.train_labels = self._part(arrays.train_images, arrays.train_labels)
+        self.validation_images, self.validation_labels = self._part(arrays.validation_images, arrays.validation_labels)
+        self.test_images, self.test_labels = self._part(arrays.test_images, arrays.test_labels)
         self.train_sample = min(len(self.train_labels), _TRAIN_SAMPLE)
 
     @cached_property
@@ -52,6 +54,12 @@ class TensorData:
     def black(self) -> Tensor:
         """The standardised value of a black pixel, (C,): what a shift moves in."""
         return -self._mean / self._deviation
+
+    def _part(self, images: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
+        labels = labels.astype(np.int64)
+        if self._permutation is not None:
+            images, labels = self._permutation.of_images(images), self._permutation.of_labels(labels)
+        return self._standardised(_nhwc(images)), torch.from_numpy(labels)
 
     def _standardised(self, images: np.ndarray) -> Tensor:
         pixels = torch.from_numpy(images.astype(np.float32)).div_(255.0)

@@ -14,6 +14,8 @@ class NetworkName(StrEnum):
     """Two convolutions and a hidden layer for 28 x 28 images: about 200,000 parameters."""
     DEEPER_CNN = "deeper_cnn"
     """Convolutions with batch norm and a hidden layer for 32 x 32 x 3: about 500,000."""
+    BATCH_NORM_MLP = "batch_norm_mlp"
+    """Perceptron 784-256-256-10 with batch norm for 28 x 28 images in any order of pixels: 269,834 parameters."""
 
 
 class AugmentationKind(StrEnum):
@@ -25,3 +27,5 @@ class AugmentationKind(StrEnum):
     """Horizontal flip and shift."""
     OBJECTS = "objects"
     """Horizontal flip, crop after padding, and colour."""
+    SCATTERED = "scattered"
+    """Gaussian noise on every pixel: where neighbours mean nothing, neither does a shift or a flip."""

@@ -80,6 +80,22 @@ def _deeper_cnn(dropout: nn.Module) -> nn.Module:
     )
 
 
+def _batch_norm_mlp(dropout: nn.Module) -> nn.Module:
+    return nn.Sequential(
+        nn.Flatten(),
+        *_normalised_layer(784, 256),
+        dropout,
+        *_normalised_layer(256, 256),
+        dropout,
+        nn.Linear(256, CLASSES),
+    )
+
+
+def _normalised_layer(inputs: int, units: int) -> tuple[nn.Module, ...]:
+    """A linear layer, batch norm and ReLU. Batch norm has a bias, so the layer needs none."""
+    return nn.Linear(inputs, units, bias=False), nn.BatchNorm1d(units), nn.ReLU(inplace=True)
+
+
 def _normalised(convolution: nn.Conv2d, *pooling: nn.Module) -> tuple[nn.Module, ...]:
     """A convolution, pooling if any, batch norm and ReLU."""
     return convolution, *pooling, nn.BatchNorm2d(convolution.out_channels), nn.ReLU(inplace=True)
@@ -89,6 +105,7 @@ _BUILDERS: Mapping[NetworkName, Callable[[nn.Module], nn.Module]] = {
     NetworkName.SIMPLE_MLP: _simple_mlp,
     NetworkName.SMALL_CNN: _small_cnn,
     NetworkName.DEEPER_CNN: _deeper_cnn,
+    NetworkName.BATCH_NORM_MLP: _batch_norm_mlp,
 }
 
 
@@ -145,7 +162,7 @@ def draw_weights(name: str, source: torch.Generator) -> dict[str, np.ndarray]:
             for key, parameter in module.named_parameters(recurse=False):
                 drawn = torch.empty(parameter.shape).uniform_(-bound, bound, generator=source)
                 weights[f"{prefix}.{key}"] = drawn.numpy()
-        elif isinstance(module, nn.BatchNorm2d):
+        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             channels = module.num_features
             weights[f"{prefix}.weight"] = np.ones(channels, np.float32)
             weights[f"{prefix}.bias"] = np.zeros(channels, np.float32)

@@ -4,7 +4,7 @@ import asyncio
 import json
 import random
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,20 +63,32 @@ async def play(services: Services) -> None:
     await fork.call("submit_model", {})
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The state folder of a server on which 20 random episodes, and a fork of one, were played."""
-    state = tmp_path_factory.mktemp("played")
+async def play_permuted(services: Services) -> None:
+    opened = await services.book.open(EpisodeRequest(task_id="permuted_mnist", episode_id="permuted"))
+    await opened.call("configure_training", {"augmentation": True, "dropout": 0.2})
+    await opened.call("run_epochs", {"num_epochs": 2})
+    await opened.call("submit_model", {})
+
+
+def serve(state: Path, play: Callable[[Services], Awaitable[None]]) -> None:
+    """Play on a server with that state folder."""
     settings = Settings.from_environment({"ML_TRAINER_STATE_DIR": str(state), "ML_TRAINER_DOWNLOAD": "no"})
 
-    async def serve() -> None:
+    async def served() -> None:
         services = Services(settings, InProcessExecutor(settings.torch_threads))
         try:
             await play(services)
         finally:
             await services.close()
 
-    asyncio.run(serve())
+    asyncio.run(served())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The state folder of a server on which 20 random episodes, and a fork of one, were played."""
+    state = tmp_path_factory.mktemp("played")
+    serve(state, play)
     return state
 
 
@@ -102,6 +114,18 @@ def test_twenty_random_episodes_and_a_fork_are_trained_again_to_the_same_bits(ru
     assert len(verdicts) == EPISODES + 1
     assert all(": the same: " in line for line in verdicts)
     assert sum(int(line.split(" calls, ")[1].split()[0]) for line in verdicts) > EPISODES * 3
+
+
+def test_an_episode_on_permuted_images_is_trained_again_to_the_same_bits(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve(tmp_path, play_permuted)
+    monkeypatch.setenv("ML_TRAINER_STATE_DIR", str(tmp_path))
+
+    status, output = run("replay", "permuted")
+
+    assert status == 0, output
+    assert "permuted: the same: " in output
 
 
 def test_a_metric_that_was_tampered_with_is_found(run: Any, folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Small data sets for the tests of the dataset layer, and where a machine's full ones may lie."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,11 @@ def random_image_set(dataset: DatasetName, train_size: int = 60, test_size: int 
         test_images=generator.integers(0, 256, (test_size, *shape), dtype=np.uint8),
         test_labels=generator.integers(0, 10, test_size),
     )
+
+
+@pytest.fixture
+def random_images() -> Callable[..., ImageSet]:
+    return random_image_set
 
 
 @pytest.fixture

@@ -13,7 +13,9 @@ BUNDLED = files("ml_trainer_env.server.datasets") / "bundled"
 NOWHERE = DataSettings(data_dir=None, download=False)
 EASY = ImageRequest(DatasetName.MNIST, train_size=4000, validation_size=1000, test_size=5000, seed=42)
 MEDIUM = ImageRequest(DatasetName.FASHION_MNIST, train_size=6500, validation_size=1500, test_size=2000, seed=123)
-ANSWERED = pytest.mark.parametrize("request_", [EASY, MEDIUM], ids=["easy", "medium"])
+PERMUTED = ImageRequest(DatasetName.MNIST, train_size=7000, validation_size=1000, test_size=2000, seed=789)
+ALL_OF_MNIST = ImageRequest(DatasetName.MNIST, 55_000, 5_000, 10_000, seed=789, instead=PERMUTED)
+ANSWERED = pytest.mark.parametrize("request_", [EASY, MEDIUM, PERMUTED], ids=["easy", "medium", "permuted"])
 
 
 @ANSWERED
@@ -40,11 +42,20 @@ def test_the_full_data_set_gives_the_same_images(request_, full_data):
     [
         (EASY, "074b8b45cee95cafb2a2c7201e31f494b48319f2ad86f989f9089f92cc16050a"),
         (MEDIUM, "6e3b2f5a68c07da43dfec0423bad2541935c9881fe61505479abeaf1d90cd01f"),
+        (PERMUTED, "13890167c001747e6bd849ef9c497a7b61a46602fddea1f217fa753f20ab6261"),
     ],
-    ids=["easy", "medium"],
+    ids=["easy", "medium", "permuted"],
 )
 def test_the_images_of_a_task_never_change(request_, checksum):
     assert load_images(request_, NOWHERE).checksum == checksum
+
+
+def test_all_of_mnist_is_served_where_it_is_and_never_changes(full_data):
+    images = load_images(ALL_OF_MNIST, full_data)
+
+    assert images.source is Source.CACHE
+    assert (len(images.train_labels), len(images.validation_labels), len(images.test_labels)) == (55_000, 5_000, 10_000)
+    assert images.checksum == "741f3ae3e78accbfdef826ba16197118d447f95a48b5ece36bd42f0f9fbe381e"
 
 
 def test_mnist_answers_other_draws_too():

@@ -126,3 +126,14 @@ def test_the_images_of_a_task_pickle(fashion_set, small_fashion_request):
 
     assert copy.checksum == drawn.checksum
     np.testing.assert_array_equal(copy.train_images, drawn.train_images)
+
+
+def test_a_request_for_more_of_mnist_than_the_pool_draws_from_all_and_is_tested_on_test_images(random_images):
+    whole = random_images(DatasetName.MNIST, train_size=12_000, test_size=30)
+    request = ImageRequest(DatasetName.MNIST, 11_000, 1_000, 30, seed=5)
+
+    drawn = draw_from_set(request, whole, Source.CACHE)
+
+    np.testing.assert_array_equal(drawn.test_images, whole.test_images)
+    drawn_images = np.concatenate([drawn.train_images, drawn.validation_images])
+    assert {image.tobytes() for image in drawn_images} == {image.tobytes() for image in whole.train_images}

@@ -17,6 +17,8 @@ from ml_trainer_env.server.datasets import (
 from ml_trainer_env.server.datasets.npz import write_image_set
 
 MNIST_REQUEST = ImageRequest(DatasetName.MNIST, train_size=40, validation_size=20, test_size=20, seed=5)
+PART = ImageRequest(DatasetName.MNIST, train_size=7_000, validation_size=1_000, test_size=2_000, seed=3)
+WHOLE = ImageRequest(DatasetName.MNIST, 11_000, 1_000, 20, seed=3, instead=PART)
 REFUSED = "http://127.0.0.1:9/"  # the discard port: nothing listens, so the connection is refused at once
 
 
@@ -99,3 +101,31 @@ def test_the_hard_task_is_served_by_a_full_data_set(full_data):
     assert images.source is Source.CACHE
     assert images.train_images.shape == (8000, 32, 32, 3)
     assert np.bincount(images.train_labels, minlength=10).min() > 600
+
+
+def test_a_request_for_more_than_is_bundled_makes_do_with_less_and_says_so(tmp_path, caplog):
+    settings = DataSettings(data_dir=tmp_path, download=True, mirrors=(Mirror(DatasetName.MNIST, REFUSED),))
+
+    images = load_images(WHOLE, settings)
+
+    assert images.source is Source.BUNDLED
+    assert (len(images.train_labels), len(images.validation_labels), len(images.test_labels)) == (7_000, 1_000, 2_000)
+    assert "All of mnist is not there" in caplog.text
+    assert "7000 images to train on and 2000 held out" in caplog.text
+
+
+def test_a_request_for_more_than_is_bundled_is_answered_by_the_file(offline, random_images, caplog):
+    write_image_set(offline.data_dir / "mnist.npz", random_images(DatasetName.MNIST, train_size=12_000))
+
+    images = load_images(WHOLE, offline)
+
+    assert images.source is Source.CACHE
+    assert (len(images.train_labels), len(images.validation_labels), len(images.test_labels)) == (11_000, 1_000, 20)
+    assert caplog.text == ""
+
+
+def test_a_file_with_too_few_images_is_an_error_and_nothing_else_is_taken(offline, random_images):
+    write_image_set(offline.data_dir / "mnist.npz", random_images(DatasetName.MNIST, train_size=11_000))
+
+    with pytest.raises(DatasetError, match=r"needs at least 12,000 training images .* there are 11,000"):
+        load_images(WHOLE, offline)

@@ -33,7 +33,7 @@ def test_a_body_at_the_limit_is_taken_and_one_byte_more_is_not(http: httpx.Clien
         content = in_chunks(padded(size)) if chunked else padded(size)
         return http.post("/ml_trainer_env/num_tasks", content=content, headers={"Content-Type": "application/json"})
 
-    assert send(MAX_BODY_BYTES).json() == {"num_tasks": 3}
+    assert send(MAX_BODY_BYTES).json() == {"num_tasks": 4}
     refused = send(MAX_BODY_BYTES + 1)
     assert refused.status_code == 413
     assert "1,000,000 bytes" in refused.json()["detail"]

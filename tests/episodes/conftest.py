@@ -53,6 +53,8 @@ class ScriptedExecutor:
     script: Sequence[EpochMetrics | ExecutorError]
     jobs: list[EpochJob] = field(default_factory=list)
     epoch_s: float = 0.0
+    seconds: float = 0.25
+    held_out: float | ExecutorError = 0.4321
 
     async def start(self) -> None: ...
 
@@ -65,10 +67,12 @@ class ScriptedExecutor:
         start, optimizer = job.state, str(job.config.optimizer)
         weights = {"weight": np.array([len(self.jobs)], np.float32)}
         state = TrainingState(start.network, weights, {}, optimizer, start.epoch + 1, start.seed)
-        return EpochResult(state, outcome, 0.25, weights_hash(state))
+        return EpochResult(state, outcome, self.seconds, weights_hash(state))
 
     async def held_out_accuracy(self, job: HeldOutJob, timeout_s: float, on_wait: object = None) -> float:
-        return 0.4321
+        if isinstance(self.held_out, ExecutorError):
+            raise self.held_out
+        return self.held_out
 
     async def close(self) -> None: ...
 
@@ -112,8 +116,11 @@ def begin() -> Begin:
         rubric: str = "v1",
         call_s: float = 60.0,
         epoch_s: float = 0.0,
+        seconds: float = 0.25,
+        held_out: float | ExecutorError = 0.4321,
+        seed: int = 1,
     ) -> Play:
-        executor = ScriptedExecutor(script or [epoch()], epoch_s=epoch_s)
+        executor = ScriptedExecutor(script or [epoch()], epoch_s=epoch_s, seconds=seconds, held_out=held_out)
         nothing, labels = np.zeros((1, 28, 28), np.uint8), np.zeros(1, np.int64)
         images = TaskImages(nothing, labels, nothing, labels, nothing, labels, Source.BUNDLED, "checksum")
         return Play(
@@ -121,7 +128,7 @@ def begin() -> Begin:
                 episode_id="e",
                 task=TASKS[task],
                 images=images,
-                seed=1,
+                seed=seed,
                 rubric=RubricVersion(rubric),
                 trainer=LiveTrainer(executor, {}),
                 limits=TimeLimits(epoch_s=60.0, call_s=call_s),
@@ -145,11 +152,13 @@ class PureExecutor:
 
     Attributes:
         trained: How many epochs it was asked for.
+        slowness: An epoch takes 0 to 16 seconds by its clock, times this.
         hold: While it is clear, epochs do not end.
     """
 
     def __init__(self) -> None:
         self.trained = 0
+        self.slowness = 1.0
         self.ready, self.waiting, self.busy, self.worker_deaths = True, 0, 0, 0
         self.hold = asyncio.Event()
         self.hold.set()
@@ -164,7 +173,8 @@ class PureExecutor:
         rate = job.plan.rate_at(start.epoch)
         settings = [config.optimizer, config.batch_size, config.weight_decay, config.dropout, config.augmentation]
         before = [] if isinstance(start, FreshState) else [start.weights["w"].tolist(), start.optimizer["w/m"].tolist()]
-        facts = [start.network, start.seed, start.epoch, before, settings, config.augmentation_strength, rate]
+        images = [job.data.key, job.permutation and job.permutation.key]
+        facts = [start.network, start.seed, start.epoch, before, settings, config.augmentation_strength, rate, images]
         digest = hashlib.sha256(json.dumps(facts).encode()).digest()
         numbers = np.frombuffer(digest, np.uint8).astype(np.float32)
         weights, optimizer = {"w": numbers[:16].copy(), "n": np.array(start.epoch)}, {"w/m": numbers[16:].copy()}
@@ -172,7 +182,7 @@ class PureExecutor:
         loss = math.inf if rate > 5 else float(1 + numbers[0] / 256)
         train_accuracy, val_accuracy = (float(number / 256) for number in numbers[1:3])
         metrics = EpochMetrics(loss, train_accuracy, loss, val_accuracy, rate, diverged=not loss <= 100)
-        return EpochResult(state, metrics, float(numbers[3]), weights_hash(state))
+        return EpochResult(state, metrics, self.slowness * float(numbers[3]) / 16, weights_hash(state))
 
     async def held_out_accuracy(self, job: HeldOutJob, timeout_s: float, on_wait: object = None) -> float:
         return float(job.state.weights["w"][0] / 256)

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
 import pytest
 
+from ml_trainer_env.server.datasets import Permutation
 from ml_trainer_env.server.executors.contract import EpochJob, Executor
 from ml_trainer_env.server.executors.in_process import InProcessExecutor
 from ml_trainer_env.server.executors.pool import ProcessPoolExecutor
@@ -102,8 +104,12 @@ def lasting_job_fixture() -> EpochJob:
 
 @pytest.fixture
 def network_jobs() -> dict[NetworkName, EpochJob]:
-    """A small job for each convolutional network."""
+    """A small job for each convolutional network, and one on permuted images."""
     small, jobs = small_job(), {}
+    permutation = Permutation.draw(np.random.default_rng(5))
+    scattered = replace(small.data, key="scattered", augmentation=AugmentationKind.SCATTERED)
+    fresh = FreshState(NetworkName.BATCH_NORM_MLP, 1)
+    jobs[NetworkName.BATCH_NORM_MLP] = EpochJob(fresh, small.config, small.plan, scattered, permutation)
     for network in (NetworkName.SMALL_CNN, NetworkName.DEEPER_CNN):
         data = small.data
         if network is NetworkName.DEEPER_CNN:

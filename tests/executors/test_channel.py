@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ml_trainer_env.server.datasets import Permutation
 from ml_trainer_env.server.executors.channel import Channel
 from ml_trainer_env.server.executors.contract import KEPT_TASKS, EpochJob, EpochResult, Job, JobResult
 from ml_trainer_env.server.executors.jobs import JobRunner
@@ -101,6 +102,16 @@ def test_images_are_sent_once_and_again_when_they_are_forgotten(ends: Ends, job:
     assert again is not first
     assert np.array_equal(again.train_images, job.data.train_images)
     assert requested(ends, with_key(KEPT_TASKS)).data is others[-1]
+
+
+def test_images_are_sent_once_however_they_are_permuted(ends: Ends, job: EpochJob) -> None:
+    one, other = (Permutation.draw(np.random.default_rng(seed)) for seed in (1, 2))
+
+    first = requested(ends, replace(job, permutation=one))
+    second = requested(ends, replace(job, permutation=other))
+
+    assert second.data is first.data
+    assert (first.permutation, second.permutation) == (one, other)
 
 
 def test_an_end_that_is_gone_can_be_seen_and_raises(ends: Ends) -> None:

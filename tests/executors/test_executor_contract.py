@@ -12,6 +12,7 @@ from ml_trainer_env.server.executors import tickets
 from ml_trainer_env.server.executors.contract import EpochJob, EpochResult, Executor, ExecutorError, HeldOutJob
 from ml_trainer_env.server.executors.in_process import InProcessExecutor
 from ml_trainer_env.server.executors.pool import ProcessPoolExecutor
+from ml_trainer_env.server.trainer.config import TrainingConfig
 from ml_trainer_env.server.trainer.kinds import NetworkName
 from ml_trainer_env.server.trainer.state import FreshState, weights_hash
 
@@ -217,7 +218,7 @@ def test_every_executor_gives_the_same_bits(
     assert here.metrics == there.metrics
 
 
-@pytest.mark.parametrize("network", [NetworkName.SMALL_CNN, NetworkName.DEEPER_CNN])
+@pytest.mark.parametrize("network", [NetworkName.SMALL_CNN, NetworkName.DEEPER_CNN, NetworkName.BATCH_NORM_MLP])
 def test_two_worker_processes_give_the_same_bits(
     run: Run, network: NetworkName, network_jobs: dict[NetworkName, EpochJob]
 ) -> None:
@@ -236,3 +237,17 @@ def test_two_worker_processes_give_the_same_bits(
 
     assert weights_hash(one.state) == weights_hash(other.state)
     assert one.metrics == other.metrics
+
+
+def test_held_out_images_are_measured_under_the_permutation_that_was_trained_on(
+    run: Run, executor: Executor, network_jobs: dict[NetworkName, EpochJob]
+) -> None:
+    job = network_jobs[NetworkName.BATCH_NORM_MLP]
+    learnt = replace(job.data, key="learnt", test_images=job.data.train_images, test_labels=job.data.train_labels)
+    job = replace(job, data=learnt, config=TrainingConfig(batch_size=32))
+    state = run(train(executor, job, 8)).state
+
+    seen = run(executor.held_out_accuracy(HeldOutJob(state, learnt, job.permutation), LIMIT_S))
+    unseen = run(executor.held_out_accuracy(HeldOutJob(state, learnt), LIMIT_S))
+
+    assert seen > 0.5 > unseen

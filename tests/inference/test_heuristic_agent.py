@@ -145,6 +145,39 @@ def test_no_call_crosses_the_beginning_of_the_tail(game):
     assert game.answered(reply(45)).arguments == {"num_epochs": 3}
 
 
+@pytest.fixture
+def timed(brief):
+    """A game against the clock, graded on the model submitted; its first look is about to be answered."""
+    game = Game(replace(brief, budget_epochs=30, budget_seconds=60.0, target_metric="test_accuracy"))
+    game.answered(reply(0))
+    return game
+
+
+def clock(epoch, seconds, epoch_time_s):
+    return {"remaining_budget": 30 - epoch, "remaining_seconds": seconds, "epoch_time_s": epoch_time_s}
+
+
+def test_seconds_that_will_not_last_for_the_epochs_ask_for_larger_batches_once(timed):
+    assert timed.answered(reply(5, **clock(5, 49.0, 2.2))).arguments == {"batch_size": 256}
+    assert timed.answered(reply(5)).arguments == {"num_epochs": 10}
+    assert timed.answered(reply(15, **clock(15, 20.0, 2.0))).name == "run_epochs"
+
+
+def test_seconds_that_last_change_nothing(timed):
+    assert timed.answered(reply(5, **clock(5, 49.0, 1.9))).arguments == {"num_epochs": 10}
+
+
+def test_it_submits_when_the_seconds_are_spent(timed):
+    assert timed.answered(reply(12, best_epoch=9, **clock(30, 0.0, 2.0))).name == "submit_model"
+
+
+def test_a_model_that_is_graded_as_it_stands_is_trained_to_the_end_of_the_schedule(timed):
+    timed.answered(reply(15, **clock(15, 40.0, 1.0)))
+    assert timed.answered(reply(24, best_epoch=24, **clock(24, 30.0, 1.0))).arguments == {"num_epochs": 1}
+    assert timed.answered(reply(25, best_epoch=25, **clock(25, 29.0, 1.0))).arguments == {"num_epochs": 1}
+    assert timed.answered(reply(30, best_epoch=30, **clock(30, 24.0, 1.0))).name == "submit_model"
+
+
 def test_a_refusal_leaves_the_rest_to_the_loop(game):
     with pytest.raises(StopIteration):
         game.script.send(Outcome(refusal="no"))

@@ -1,7 +1,10 @@
 """What the LLM agent makes of a model's answers: one test a way to go wrong, and the right way."""
 
+from dataclasses import replace
+
 import pytest
 
+from ml_trainer_env.baselines.llm_prompt import task
 from ml_trainer_env.baselines.play import Author, play
 
 RUN_5 = ("run_epochs", '{"num_epochs": 5}')
@@ -63,6 +66,15 @@ def test_the_model_is_told_the_task_the_limit_a_call_and_that_images_are_synthet
     assert "5 decisions" in system
     assert "synthetic" in task
     assert "Decisions left before the model is submitted: 4." in task
+
+
+def test_the_model_is_told_of_seconds_where_they_count(make_session):
+    brief = make_session(budget=30).brief
+    timed = replace(brief, budget_seconds=60.0, status={**brief.status, "remaining_seconds": 60.0})
+
+    assert "Budget: 30 epochs and 60 seconds of training." in task(timed, 5)
+    assert "seconds of training left 60" in task(timed, 5)
+    assert "seconds" not in task(brief, 5)
 
 
 def test_malformed_arguments_are_told_back_and_count_as_a_decision(bench, make_session):

@@ -1,13 +1,14 @@
 """What a run shows: bars on a terminal, plain lines elsewhere, and synthetic images by name."""
 
 import io
+from dataclasses import replace
 
 import pytest
 
 from ml_trainer_env.baselines.agent import BadDecision
 from ml_trainer_env.baselines.episode import summarise
 from ml_trainer_env.baselines.play import play
-from ml_trainer_env.baselines.progress import BarProgress, LineProgress, progress_for
+from ml_trainer_env.baselines.progress import BarProgress, LineProgress, begin_line, progress_for
 from ml_trainer_env.baselines.random_agent import RandomAgent
 
 
@@ -53,6 +54,13 @@ def test_a_bar_covers_the_budget(make_session):
 
     assert "20/30" in out.getvalue()
     assert "not a call" in out.getvalue()
+
+
+def test_seconds_are_named_where_they_count(make_session):
+    brief = make_session(budget=30).brief
+
+    assert ", 30 epochs and 60 s, " in begin_line(replace(brief, budget_seconds=60.0))
+    assert ", 30 epochs, " in begin_line(brief)
 
 
 @pytest.mark.parametrize("progress", [LineProgress, BarProgress])

@@ -97,6 +97,13 @@ def test_the_page_has_the_figures(write, episode):
         assert figure in page.text
 
 
+@pytest.mark.parametrize(("accuracy", "said"), [(0.985, ": reached"), (0.9849, ": not reached")])
+def test_a_target_on_test_images_is_judged_by_them(write, episode, accuracy, said):
+    aimed = replace(episode, target_metric="test_accuracy", target_value=0.985, test_accuracy=accuracy)
+
+    assert f"Target test_accuracy 0.985{said}" in Page(write(aimed)[1].read_text()).text
+
+
 def test_the_page_says_clearly_when_images_are_synthetic(write, episode):
     assert "synthetic stand-in images" in Page(write()[1].read_text()).text
     assert "synthetic" not in Page(write(replace(episode, data_source="cache"))[1].read_text()).text

@@ -32,6 +32,21 @@ async def checked(session: Any) -> Call:
     return call
 
 
+def test_replies_of_the_task_against_the_clock_keep_to_their_schemas(serve: Any) -> None:
+    async def play(served: Any) -> None:
+        async with served.official() as session:
+            call = await checked(session)
+            begun = await call("start_task", task_id="permuted_mnist")
+            assert begun["task"]["budget_seconds"] == begun["status"]["remaining_seconds"] == 60.0
+            trained = await call("run_epochs", num_epochs=3)
+            assert trained["remaining_seconds"] == 59.25
+            await call("configure_training", reinitialize=True)
+            end = await call("submit_model")
+            assert end["details"] == {"test_accuracy": None, "accuracy_score": 0.0001}
+
+    serve(play)
+
+
 def test_every_reply_of_an_episode_keeps_to_its_schema(serve: Any) -> None:
     async def play(served: Any) -> None:
         async with served.official() as session:

@@ -62,7 +62,7 @@ def test_the_options_of_a_task_show_their_choices(listed: dict[str, Any]) -> Non
 
     assert set(options["properties"]) == {"task_id", "seed", "rubric", "episode_id", "resume", "fork_from"}
     assert "required" not in options
-    assert options["properties"]["task_id"]["enum"] == ["easy_mnist", "medium_fashion", "hard_cifar"]
+    assert options["properties"]["task_id"]["enum"] == ["easy_mnist", "medium_fashion", "hard_cifar", "permuted_mnist"]
     assert options["properties"]["rubric"]["enum"] == ["v1", "v2"]
 
 

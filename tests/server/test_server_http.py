@@ -6,7 +6,7 @@ import pytest
 from ml_trainer_env import MLTrainerEnv
 from ml_trainer_env.server.tools import TOOL_NAMES
 
-TASK_IDS = ["easy_mnist", "medium_fashion", "hard_cifar"]
+TASK_IDS = ["easy_mnist", "medium_fashion", "hard_cifar", "permuted_mnist"]
 
 
 def test_health_says_healthy(http: httpx.Client) -> None:
@@ -69,7 +69,7 @@ def test_a_reset_shows_no_image_and_no_label(http: httpx.Client, task_id: str) -
         ({"rubric": ""}, ["rubric", "v1, v2"]),
         ({"taskid": "easy_mnist"}, ["taskid", "task_id"]),
         ({"episode_id": 7}, ["episode_id"]),
-        ({"split": "train", "index": 3}, ["3", "train"]),
+        ({"split": "train", "index": 4}, ["4", "train"]),
         ({"split": "train", "index": -1}, ["-1", "train"]),
         ({"split": "train", "index": 0.5}, ["0.5", "train"]),
         ({"split": "train", "index": True}, ["True", "train"]),
@@ -155,24 +155,24 @@ class TestTaskApi:
     def test_there_is_one_split(self, http: httpx.Client) -> None:
         assert http.get("/ml_trainer_env/splits").json() == [{"name": "train", "type": "train"}]
 
-    def test_it_holds_the_three_tasks(self, http: httpx.Client) -> None:
+    def test_it_holds_the_four_tasks(self, http: httpx.Client) -> None:
         reply = http.post("/ml_trainer_env/tasks", json={"split": "train"}).json()
 
         assert [task["id"] for task in reply["tasks"]] == TASK_IDS
-        assert [task["budget_epochs"] for task in reply["tasks"]] == [100, 80, 60]
-        assert http.post("/ml_trainer_env/num_tasks", json={"split": "train"}).json() == {"num_tasks": 3}
+        assert [task["budget_epochs"] for task in reply["tasks"]] == [100, 80, 60, 30]
+        assert http.post("/ml_trainer_env/num_tasks", json={"split": "train"}).json() == {"num_tasks": 4}
 
     def test_a_split_there_is_not_holds_none(self, http: httpx.Client) -> None:
         assert http.post("/ml_trainer_env/tasks", json={"split": "test"}).json()["tasks"] == []
         assert http.post("/ml_trainer_env/num_tasks", json={"split": "test"}).json() == {"num_tasks": 0}
 
-    @pytest.mark.parametrize("index", range(3))
+    @pytest.mark.parametrize("index", range(4))
     def test_each_has_a_place(self, http: httpx.Client, index: int) -> None:
         task = http.post("/ml_trainer_env/task", json={"split": "train", "index": index}).json()["task"]
 
         assert (task["id"], task["index"]) == (TASK_IDS[index], index)
 
-    @pytest.mark.parametrize("request_", [{"split": "train", "index": 3}, {"split": "test", "index": 0}])
+    @pytest.mark.parametrize("request_", [{"split": "train", "index": 4}, {"split": "test", "index": 0}])
     def test_a_place_there_is_not_is_a_bad_request(self, http: httpx.Client, request_: dict[str, object]) -> None:
         assert http.post("/ml_trainer_env/task", json=request_).status_code == 400
 

@@ -209,6 +209,15 @@ class TestCurves:
         for path in run(play()).findall(".//path"):
             assert not re.search("nan|inf", path.get("d", ""))
 
+    def test_the_seconds_left_are_shown_where_they_count(self, new_session: Any, run: Any) -> None:
+        for task, told in (("permuted_mnist", True), ("easy_mnist", False)):
+            session = new_session()
+            run(session.environment.reset_async(task_id=task))
+
+            page = session.environment.render_web({})
+
+            assert ("60.0 s of training left" in page) is told
+
     def test_the_score_is_shown_in_the_end(self, new_session: Any, run: Any) -> None:
         async def play() -> tuple[float, str]:
             session = new_session()

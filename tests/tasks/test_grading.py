@@ -17,6 +17,7 @@ def grade(task: str, rubric: str = "v1", **figures: float) -> Grade:
         "wasted_epochs": 0,
         "budget_epochs": TASKS[task].budget_epochs,
         "loss_variance": 0.0,
+        "test_accuracy": 0.0,
     }
     return TASKS[task].grader(Figures(**(defaults | figures)), RubricVersion(rubric))  # type: ignore[arg-type]
 
@@ -64,6 +65,26 @@ def test_hard_is_accuracy_efficiency_and_stability(accuracy: float, wasted: int,
     assert graded.score == pytest.approx(score, abs=1.1e-4)
 
 
+@pytest.mark.parametrize("rubric", RubricVersion)
+@pytest.mark.parametrize(
+    ("accuracy", "score"),
+    [
+        (0.0, LOW),
+        (0.90, LOW),
+        (0.9425, 0.5),
+        (0.98, 0.9412),
+        (0.9849, 0.9988),
+        (0.985, HIGH),
+        (1.0, HIGH),
+        (math.nan, LOW),
+    ],
+)
+def test_permuted_is_linear_in_the_test_accuracy_under_both_rubrics(accuracy: float, score: float, rubric: str) -> None:
+    graded = grade("permuted_mnist", rubric, test_accuracy=accuracy, best_val_accuracy=0.99, overfitting_gap=0.5)
+
+    assert graded.score == score
+
+
 def test_details_have_the_published_names_and_roundings() -> None:
     medium = grade("medium_fashion", best_val_accuracy=0.87123456, overfitting_gap=0.0512345)
     hard = grade("hard_cifar", best_val_accuracy=0.6512345, wasted_epochs=3, loss_variance=0.00123456789)
@@ -83,6 +104,7 @@ def test_details_have_the_published_names_and_roundings() -> None:
         "stability_score": 0.8765,
     }
     assert grade("easy_mnist", best_val_accuracy=0.95).details == {"val_accuracy": 0.95, "accuracy_score": 0.7368}
+    assert grade("permuted_mnist", test_accuracy=0.98123).details == {"test_accuracy": 0.9812, "accuracy_score": 0.9556}
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -92,14 +114,18 @@ def test_under_v2_nothing_is_earned_without_accuracy(task: str) -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_the_rubrics_agree_on_a_perfect_run(task: str) -> None:
-    assert grade(task, "v2", best_val_accuracy=1.0).score == pytest.approx(
-        grade(task, best_val_accuracy=1.0).score, abs=2e-4
-    )
+    perfect = {"best_val_accuracy": 1.0, "test_accuracy": 1.0}
+
+    assert grade(task, "v2", **perfect).score == pytest.approx(grade(task, **perfect).score, abs=2e-4)
 
 
 def test_v2_multiplies_the_other_terms_by_the_accuracy_score() -> None:
     assert grade("medium_fashion", "v2", best_val_accuracy=0.825, overfitting_gap=0.06).score == 0.4
     assert grade("hard_cifar", "v2", best_val_accuracy=0.54, wasted_epochs=30, loss_variance=0.005).score == 0.375
+
+
+def test_a_test_accuracy_that_was_not_measured_is_told_as_null() -> None:
+    assert grade("permuted_mnist", test_accuracy=math.nan).details["test_accuracy"] is None
 
 
 def test_losses_that_are_not_finite_are_worth_no_stability_and_are_told_as_null() -> None:

@@ -14,6 +14,7 @@ KINDS = {
     NetworkName.SIMPLE_MLP: AugmentationKind.DIGITS,
     NetworkName.SMALL_CNN: AugmentationKind.CLOTHES,
     NetworkName.DEEPER_CNN: AugmentationKind.OBJECTS,
+    NetworkName.BATCH_NORM_MLP: AugmentationKind.SCATTERED,
 }
 
 

@@ -95,6 +95,16 @@ def test_a_shift_stays_within_its_bound() -> None:
     assert len(places.unique(dim=0)) > 20
 
 
+def test_scattered_pixels_get_noise_as_strong_as_the_signal_each_by_itself() -> None:
+    data = tensors(AugmentationKind.SCATTERED)
+
+    noise = run(data, 1.0) - data.train_images
+
+    assert noise.std().item() == pytest.approx(1.0, abs=0.02)
+    assert noise.mean().item() == pytest.approx(0.0, abs=0.02)
+    assert noise.flatten().unique().numel() > 0.9 * noise.numel()
+
+
 def test_about_half_of_the_images_are_mirrored_at_full_strength() -> None:
     left = np.zeros((2000, 32, 32, 3), np.uint8)
     left[:, :, :8] = 255

@@ -24,6 +24,10 @@ def test_the_deeper_network_has_500k_parameters_within_a_tenth() -> None:
     assert parameter_count(NetworkName.DEEPER_CNN) == pytest.approx(500_000, rel=0.1)
 
 
+def test_the_perceptron_with_batch_norm_has_269834_parameters() -> None:
+    assert parameter_count(NetworkName.BATCH_NORM_MLP) == 269_834
+
+
 @pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.id)
 def test_a_task_states_its_networks_true_size(task: Task) -> None:
     assert task.parameter_count == parameter_count(task.network)
