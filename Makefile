@@ -12,6 +12,8 @@ DATA_DIR ?= $(CURDIR)/data
 TORCH_BACKEND ?=
 ARGS ?=
 KILLS ?= 200
+SUBMISSIONS ?= 200
+ARENA_KILLS ?= 20
 SEED ?= 1
 DEPENDENCY_GROUPS := --group dev
 
@@ -29,7 +31,7 @@ export ML_TRAINER_DATA_DIR := $(DATA_DIR)
 endif
 endif
 
-.PHONY: help install demo test test-slow chaos serve lint bench data bundled-data pins clean
+.PHONY: help install demo test test-slow chaos arena-chaos serve lint bench data bundled-data pins clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +55,10 @@ test-slow: install ## Run the tests that take long
 
 chaos: install ## Kill the server and its workers KILLS times while clients train, as SEED says
 	$(RUN) pytest tests/chaos --log-cli-level=INFO --chaos-kills $(KILLS) --chaos-seed $(SEED) $(ARGS)
+
+arena-chaos: install ## Kill the arena and its workers ARENA_KILLS times while SUBMISSIONS are evaluated, as SEED says
+	$(RUN) pytest tests/arena/test_arena_chaos.py -m slow \
+		--arena-submissions $(SUBMISSIONS) --arena-kills $(ARENA_KILLS) --arena-seed $(SEED) $(ARGS)
 
 serve: install ## Serve on HOST and PORT, with the web page at /web
 	ENABLE_WEB_INTERFACE=true $(RUN) server --host $(HOST) --port $(PORT)

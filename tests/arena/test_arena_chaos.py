@@ -144,6 +144,7 @@ def ruin(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ruin]:
     found.close()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(0)
 def test_every_submission_is_graded_once_whatever_is_killed(
     ruin: Ruin, tmp_path: Path, pytestconfig: pytest.Config

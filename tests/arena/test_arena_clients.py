@@ -54,7 +54,9 @@ def tokens(arena: Any) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-@pytest.mark.parametrize("client", ["mlarena-sdk 0.2.0", "mlarena-sdk 0.3.0", "ours"])
+@pytest.mark.parametrize(
+    "client", ["mlarena-sdk 0.2.0", pytest.param("mlarena-sdk 0.3.0", marks=pytest.mark.slow), "ours"]
+)
 def test_a_client_does_what_people_do(arena: Any, tokens: Any, python_with: Any, client: str, scenario: str) -> None:
     interpreter = sys.executable if client == "ours" else python_with(client.split()[1])
     module = "ml_trainer_env.arena.client" if client == "ours" else "mlarena"
