@@ -7,8 +7,8 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -168,47 +168,58 @@ class Visitors:
         else:
             self.tally.note(kind, "ok")
 
+    @asynccontextmanager
+    async def _session(self, session_id: str | None = None) -> AsyncIterator[SocketSession]:
+        """A session over /ws, whose socket is gone at the end, also if the visit goes wrong."""
+        session = await SocketSession.open(self._url, session_id)
+        try:
+            yield session
+        finally:
+            session.abort()
+
     # Visits over /ws.
 
     async def _play(self) -> None:
-        session = await SocketSession.open(self._url)
-        task = self._random.choices(["easy_mnist", "medium_fashion", "hard_cifar"], [30, 2, 1])[0]
-        name = (await session.reset(task_id=task, seed=self._random.randrange(SEEDS)))["episode_id"]
-        epochs = await self._run(session, 1 if task != "easy_mnist" else 3)
-        for _ in range(self._random.randrange(6)):
-            await self._think()
-            epochs = await self._random.choice([self._look, self._train_on, self._change, self._checkpoint])(session)
-        if self._random.random() < 0.5:
-            reply = await session.call("submit_model")
-            expect(reply["done"] and reply["score"] > 0, f"a submission was answered with {reply}")
-        else:
-            self._leave_behind(name, epochs)
-        await session.close()
+        async with self._session() as session:
+            task = self._random.choices(["easy_mnist", "medium_fashion", "hard_cifar"], [30, 2, 1])[0]
+            name = (await session.reset(task_id=task, seed=self._random.randrange(SEEDS)))["episode_id"]
+            epochs = await self._run(session, 1 if task != "easy_mnist" else 3)
+            for _ in range(self._random.randrange(6)):
+                await self._think()
+                epochs = await self._random.choice([self._look, self._train_on, self._change, self._checkpoint])(
+                    session
+                )
+            if self._random.random() < 0.5:
+                reply = await session.call("submit_model")
+                expect(reply["done"] and reply["score"] > 0, f"a submission was answered with {reply}")
+            else:
+                self._leave_behind(name, epochs)
+            await session.close()
 
     async def _drop_in_mid_call(self) -> None:
-        session = await SocketSession.open(self._url)
-        name = (await session.reset(task_id="easy_mnist", seed=self._random.randrange(10**6)))["episode_id"]
-        epochs = await self._run(session, 1)
-        await session.send(*session.tool_message("run_epochs", {"num_epochs": 20}))
-        await asyncio.sleep(self._random.random())
-        session.abort()
-        self._leave_behind(name, epochs)
+        async with self._session() as session:
+            name = (await session.reset(task_id="easy_mnist", seed=self._random.randrange(10**6)))["episode_id"]
+            epochs = await self._run(session, 1)
+            await session.send(*session.tool_message("run_epochs", {"num_epochs": 20}))
+            await asyncio.sleep(self._random.random())
+            session.abort()
+            self._leave_behind(name, epochs)
 
     async def _resume(self) -> None:
         if (name := self._known()) is None:
             return
         told = self._left.pop(name)
-        session = await SocketSession.open(self._url)
-        status = (await session.reset(episode_id=name, resume=True))["status"]
-        expect(status["current_epoch"] >= told, f"{name} had {told} epochs and came back with {status}")
-        epochs = status["current_epoch"]
-        if status["remaining_budget"] > MUCH_BUDGET:
-            epochs = await self._run(session, 2)
-            self._leave_behind(name, epochs)
-        if self._random.random() < 0.5:
-            session.abort()
-        else:
-            await session.close()
+        async with self._session() as session:
+            status = (await session.reset(episode_id=name, resume=True))["status"]
+            expect(status["current_epoch"] >= told, f"{name} had {told} epochs and came back with {status}")
+            epochs = status["current_epoch"]
+            if status["remaining_budget"] > MUCH_BUDGET:
+                epochs = await self._run(session, 2)
+                self._leave_behind(name, epochs)
+            if self._random.random() < 0.5:
+                session.abort()
+            else:
+                await session.close()
 
     async def _take_over(self) -> None:
         first, second = await SocketSession.open(self._url), await SocketSession.open(self._url)
@@ -228,60 +239,60 @@ class Visitors:
         if (name := self._known()) is None:
             return
         place = self._random.randrange(self._left[name]) + 1
-        session = await SocketSession.open(self._url)
-        status = (await session.reset(fork_from=f"{name}@{place}"))["status"]
-        expect(status["current_epoch"] == place, f"a fork at epoch {place} began with {status}")
-        await self._run(session, 1)
-        await session.close()
+        async with self._session() as session:
+            status = (await session.reset(fork_from=f"{name}@{place}"))["status"]
+            expect(status["current_epoch"] == place, f"a fork at epoch {place} began with {status}")
+            await self._run(session, 1)
+            await session.close()
 
     async def _misbehave(self) -> None:
-        session = await SocketSession.open(self._url)
-        await must_refuse(session.call("run_epochs", num_epochs=1), "call reset first")
-        await must_refuse(session.reset(task_id="no such task"), "no such task")
-        await must_refuse(session.reset(episode_id="no such episode", resume=True), "no such episode")
-        await session.reset()
-        for tool, arguments in (
-            ("run_epochs", {"num_epochs": 0}),
-            ("run_epochs", {"number": 3}),
-            ("configure_training", {"learning_rate": -1, "optimizer": "lion"}),
-            (f"no_such_tool_{self._random.randrange(10**9)}", {}),
-            ("restore_checkpoint", {"name": "x" * self._random.randrange(10_000)}),
-            ("submit_model", {}),
-        ):
-            await must_refuse(session.call(tool, **arguments))
-        await must_refuse(session.ask("no such kind"))
-        await session.send_raw("{" * self._random.randrange(1, 1000))
-        await must_refuse(session.receive())
-        session.abort()
+        async with self._session() as session:
+            await must_refuse(session.call("run_epochs", num_epochs=1), "call reset first")
+            await must_refuse(session.reset(task_id="no such task"), "no such task")
+            await must_refuse(session.reset(episode_id="no such episode", resume=True), "no such episode")
+            await session.reset()
+            for tool, arguments in (
+                ("run_epochs", {"num_epochs": 0}),
+                ("run_epochs", {"number": 3}),
+                ("configure_training", {"learning_rate": -1, "optimizer": "lion"}),
+                (f"no_such_tool_{self._random.randrange(10**9)}", {}),
+                ("restore_checkpoint", {"name": "x" * self._random.randrange(10_000)}),
+                ("submit_model", {}),
+            ):
+                await must_refuse(session.call(tool, **arguments))
+            await must_refuse(session.ask("no such kind"))
+            await session.send_raw("{" * self._random.randrange(1, 1000))
+            await must_refuse(session.receive())
+            session.abort()
 
     async def _idle(self) -> None:
-        session = await SocketSession.open(self._url)
-        name = (await session.reset(task_id="easy_mnist", seed=self._random.randrange(10**6)))["episode_id"]
-        epochs = await self._run(session, 1)
-        await asyncio.sleep(self._idle_limit_s)
-        await must_refuse(session.call("run_epochs", num_epochs=1))
-        session.abort()
-        self._leave_behind(name, epochs)
+        async with self._session() as session:
+            name = (await session.reset(task_id="easy_mnist", seed=self._random.randrange(10**6)))["episode_id"]
+            epochs = await self._run(session, 1)
+            await asyncio.sleep(self._idle_limit_s)
+            await must_refuse(session.call("run_epochs", num_epochs=1))
+            session.abort()
+            self._leave_behind(name, epochs)
 
     async def _stop_reading(self) -> None:
         """A client that hangs: it answers no ping, and its half of the connection stays open."""
-        session = await SocketSession.open(self._url)
-        await session.reset(task_id="easy_mnist", seed=self._random.randrange(10**6))
-        await session.send(*session.tool_message("run_epochs", {"num_epochs": 5}))
-        session.socket.transport.pause_reading()
-        await asyncio.sleep(self._idle_limit_s)
-        session.abort()
+        async with self._session() as session:
+            await session.reset(task_id="easy_mnist", seed=self._random.randrange(10**6))
+            await session.send(*session.tool_message("run_epochs", {"num_epochs": 5}))
+            session.socket.transport.pause_reading()
+            await asyncio.sleep(self._idle_limit_s)
+            session.abort()
 
     # Visits over HTTP.
 
     async def _call_by_json_rpc(self) -> None:
         async with new_http() as http:
             session_id = (await json_rpc(http, self._url, "openenv/session/create"))["session_id"]
-            session = await SocketSession.open(self._url, session_id)
-            await session.reset(task_id="easy_mnist", seed=self._random.randrange(SEEDS))
-            arguments = {"session_id": session_id, "name": "run_epochs", "arguments": {"num_epochs": 1}}
-            await json_rpc(http, self._url, "tools/call", **arguments)
-            await session.close()
+            async with self._session(session_id) as session:
+                await session.reset(task_id="easy_mnist", seed=self._random.randrange(SEEDS))
+                arguments = {"session_id": session_id, "name": "run_epochs", "arguments": {"num_epochs": 1}}
+                await json_rpc(http, self._url, "tools/call", **arguments)
+                await session.close()
             if self._random.random() < 0.9:  # the others are left until the server ends them
                 await json_rpc(http, self._url, "openenv/session/close", session_id=session_id)
 
@@ -304,9 +315,9 @@ class Visitors:
     async def _hang_up_on_http(self) -> None:
         async with new_http() as http:
             session_id = (await json_rpc(http, self._url, "openenv/session/create"))["session_id"]
-            session = await SocketSession.open(self._url, session_id)
-            await session.reset(task_id="easy_mnist", seed=self._random.randrange(10**6))
-            await session.close()
+            async with self._session(session_id) as session:
+                await session.reset(task_id="easy_mnist", seed=self._random.randrange(10**6))
+                await session.close()
             arguments = {"session_id": session_id, "name": "run_epochs", "arguments": {"num_epochs": 20}}
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._random.random() / 2):
