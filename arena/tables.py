@@ -261,7 +261,7 @@ class Deploy(Base):
 
     `files` are the files as they were when it was deployed: name to SHA-256. A worker that runs it holds the lease
     until `lease_until` and renews it; `attempt` counts those who have taken it, and is the fence: only the latest may
-    write.
+    write. `deaths` counts those who did not let go of it themselves.
     """
 
     __tablename__ = "deploy"
@@ -277,6 +277,7 @@ class Deploy(Base):
     worker: Mapped[str | None] = mapped_column(sa.String(64))
     lease_until: Mapped[float] = mapped_column(default=0.0)
     attempt: Mapped[int] = mapped_column(default=0)
+    deaths: Mapped[int] = mapped_column(default=0)
 
     agent: Mapped[Agent] = relationship()
     runs: Mapped[list["Run"]] = relationship(back_populates="deploy", order_by="Run.number")

@@ -23,7 +23,7 @@ from typing import Any
 
 import httpx
 import sqlalchemy as sa
-from serving.figures import circumstances, percentile
+from serving.figures import circumstances, percentile, spread
 
 from ml_trainer_env.arena.client import Client, connect
 from ml_trainer_env.arena.database import Database
@@ -181,9 +181,7 @@ def large_board(file: Path, rows: int) -> dict[str, Any]:
         query = board_query(competition.id).compile(database.engine, compile_kwargs={"literal_binds": True})
         plan = [row[3] for row in session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {query}")]
     database.close()
-    print(
-        f"Board of {count} submissions: {percentile(times, 50):.0f} ms [{min(times):.0f}, {max(times):.0f}], n = {REPEATS}."
-    )
+    print(f"Board of {count} submissions, in this process: {spread(times, 0)} ms, n = {REPEATS}.")
     print("Plan: " + "; ".join(plan) + ".")
     return {"board_rows": count, "board_ms": times, "board_plan": plan}
 

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session, lazyload
 from ml_trainer_env.arena.leaderboard.statistics import differs
 from ml_trainer_env.arena.tables import Agent, AgentStatus, Competition, User
 
-__all__ = ["board"]
+__all__ = ["board", "board_query"]
 
 
 def board(session: Session, competition: Competition, most: int | None = None) -> list[dict[str, Any]]:
@@ -20,20 +20,24 @@ def board(session: Session, competition: Competition, most: int | None = None) -
         competition: Whose board.
         most: How many rows; all if None.
     """
-    query = (
-        sa.select(Agent, User.name)
-        .join(User, User.id == Agent.user_id)
-        .where(Agent.competition_id == competition.id, Agent.status == AgentStatus.ACTIVE)
-        .order_by(Agent.mean_reward.desc(), Agent.created_at, Agent.id)
-        .options(lazyload(Agent.user))
-        .limit(most)
-    )
+    query = board_query(competition.id).limit(most)
     rows: list[dict[str, Any]] = []
     above: list[Any] | None = None
     for rank, (agent, name) in enumerate(session.execute(query), 1):
         rows.append(_row(rank, agent, name, competition, None if above is None else differs(above, agent.rewards)))
         above = agent.rewards
     return rows
+
+
+def board_query(competition_id: int) -> sa.Select[tuple[Agent, str]]:
+    """Agents on the board with the names of their users, in order."""
+    return (
+        sa.select(Agent, User.name)
+        .join(User, User.id == Agent.user_id)
+        .where(Agent.competition_id == competition_id, Agent.status == AgentStatus.ACTIVE)
+        .order_by(Agent.mean_reward.desc(), Agent.created_at, Agent.id)
+        .options(lazyload(Agent.user))
+    )
 
 
 def _row(

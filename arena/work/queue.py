@@ -27,9 +27,20 @@ from ml_trainer_env.arena.tables import (
     RunStatus,
 )
 
-__all__ = ["MAX_ATTEMPTS", "Claim", "LostError", "RunOutcome", "claim", "finish", "next_run", "record_run", "renew"]
+__all__ = [
+    "MAX_DEATHS",
+    "Claim",
+    "LostError",
+    "RunOutcome",
+    "claim",
+    "finish",
+    "next_run",
+    "record_run",
+    "release",
+    "renew",
+]
 
-MAX_ATTEMPTS = 5
+MAX_DEATHS = 5
 """Workers that may die over an evaluation before it is given up."""
 
 
@@ -83,8 +94,10 @@ def claim(session: Session, worker: str, lease_s: float) -> Claim | None:
     query = sa.select(Deploy).where(waiting).order_by(Deploy.id).limit(1).with_for_update(skip_locked=True)
     while (deploy := session.scalar(query)) is not None:
         agent = session.get_one(Agent, deploy.agent_id)
-        if deploy.attempt >= MAX_ATTEMPTS:
-            _fail(deploy, agent, f"given up: {MAX_ATTEMPTS} workers have died over it")
+        if deploy.status == DeployStatus.RUNNING:
+            deploy.deaths += 1
+        if deploy.deaths >= MAX_DEATHS:
+            _fail(deploy, agent, f"given up: {MAX_DEATHS} workers have died over it")
             session.flush()
             continue
         deploy.status, deploy.worker, deploy.lease_until = DeployStatus.RUNNING, worker, now + lease_s
@@ -101,6 +114,18 @@ def renew(session: Session, held: Claim, lease_s: float) -> None:
         LostError: It is no longer this worker's.
     """
     _held(session, held).lease_until = time.time() + lease_s
+
+
+def release(session: Session, held: Claim) -> None:
+    """Let go of it before its end: it waits again, for another to go on with the runs that are left.
+
+    Raises:
+        LostError: It is no longer this worker's.
+    """
+    deploy = _held(session, held)
+    agent = session.get_one(Agent, deploy.agent_id)
+    deploy.status, deploy.lease_until = DeployStatus.QUEUED, 0.0
+    agent.status, agent.last_status_message = AgentStatus.DEPLOY_QUEUE, "waiting for a worker"
 
 
 def next_run(session: Session, held: Claim) -> Run | None:

@@ -20,7 +20,7 @@ from ml_trainer_env.arena.kernels import Kernel
 from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.tables import Agent, Competition, Deploy, RunStatus
 from ml_trainer_env.arena.work.play import play
-from ml_trainer_env.arena.work.queue import Claim, LostError, claim, finish, next_run, record_run, renew
+from ml_trainer_env.arena.work.queue import Claim, LostError, claim, finish, next_run, record_run, release, renew
 from permuted_mnist.sandbox.layers import Layers
 
 __all__ = ["Worker"]
@@ -45,7 +45,7 @@ class Worker:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"[:64]
 
     def work(self, stop: threading.Event) -> None:
-        """Work until told to stop; the evaluation in hand is left to others then."""
+        """Work until told to stop; the evaluation in hand is left to others then, after the run being played."""
         while not stop.is_set():
             try:
                 if not self.work_once(stop):
@@ -64,8 +64,11 @@ class Worker:
         _LOG.info("evaluation %s, attempt %s", held.deploy_id, held.attempt)
         try:
             with self._renewed(held), self._files(held) as folder:
-                while not stop.is_set() and self._run_next(held, folder):
-                    continue
+                while not stop.is_set():
+                    if not self._run_next(held, folder):
+                        return True
+            with self._services.database.transaction() as session:
+                release(session, held)
         except LostError as error:
             _LOG.info("%s", error)
         return True

@@ -345,7 +345,29 @@ def test_a_pickle_for_predictions_is_not_opened(run: Run) -> None:
     result = run(train=forge)
 
     assert result.failure is Failure.BAD_OUTPUT
-    assert "allow_pickle=False" in result.detail
+    assert "predictions should be an npy file" in result.detail
+
+
+@pytest.mark.parametrize(
+    "shape", ["(1152921504606846976,)", "(-200,)", "(2**99,)", "'x'", "(2, 'x')", "(0,)", "((200,),)"]
+)
+def test_an_npy_file_that_lies_about_its_size_is_bad_output(run: Run, shape: str) -> None:
+    forge = f"""
+        import struct, stat
+        text = "{{'descr': '<i8', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + chr(10)
+        body = bytes([147]) + b'NUMPY' + bytes([1, 0]) + struct.pack('<H', len(text)) + text.encode() + bytes(1600)
+        for number in range(3, 100):
+            try:
+                if stat.S_ISSOCK(os.fstat(number).st_mode):
+                    os.write(number, b'T' + (0).to_bytes(4) + b'P' + len(body).to_bytes(4) + body)
+            except OSError:
+                pass
+        time.sleep(60)
+    """
+    result = run(train=forge)
+
+    assert result.failure is Failure.BAD_OUTPUT
+    assert "predictions should be an npy file" in result.detail
 
 
 # --- Ends of its own

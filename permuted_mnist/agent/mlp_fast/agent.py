@@ -61,7 +61,7 @@ class Agent:
     """
 
     def __init__(
-        self, output_dim: int = 10, seed: int | None = None, epochs: float = 16.0, seconds: float = 50.0
+        self, output_dim: int = 10, seed: int | None = None, epochs: float = 15.0, seconds: float = 50.0
     ) -> None:
         self.output_dim = output_dim
         self.epochs = epochs

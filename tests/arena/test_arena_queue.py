@@ -1,0 +1,316 @@
+"""The queue: whoever holds an evaluation, and nobody else, brings it to its end. On SQLite and on PostgreSQL."""
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from ml_trainer_env.arena.competitions.schemas import NewCompetition
+from ml_trainer_env.arena.competitions.service import create
+from ml_trainer_env.arena.errors import RefusedError, TooManyError
+from ml_trainer_env.arena.kernels import Kernel
+from ml_trainer_env.arena.services import Services
+from ml_trainer_env.arena.settings import Settings
+from ml_trainer_env.arena.submissions import service
+from ml_trainer_env.arena.tables import Agent, AgentStatus, Base, Deploy, DeployStatus, Run, RunKind
+from ml_trainer_env.arena.tokens.service import find_or_create_user
+from ml_trainer_env.arena.work.queue import (
+    MAX_DEATHS,
+    Claim,
+    LostError,
+    RunOutcome,
+    claim,
+    finish,
+    next_run,
+    record_run,
+    release,
+    renew,
+)
+
+AGENT = b"class Agent:\n    def train(self, X, y): pass\n    def predict(self, X): return [0] * len(X)\n"
+GOOD = RunOutcome(0.5, 1.0, 100, None, None, "")
+BAD = RunOutcome(None, 1.0, 100, "crash", "its own words", "")
+LEASE_S = 100.0
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def services(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Services]:
+    settings = replace(Settings.from_environment({"ARENA_DATA_DIR": str(tmp_path)}), daily_deploys=3)
+    if request.param == "postgresql":
+        settings = replace(settings, database_url=request.getfixturevalue("postgresql"))
+    opened = Services.open(settings)
+    yield opened
+    if request.param == "postgresql":
+        Base.metadata.drop_all(opened.database.engine)
+        with opened.database.engine.begin() as connection:
+            connection.exec_driver_sql("DROP TABLE alembic_version")
+    opened.close()
+
+
+@pytest.fixture
+def make_agent(services: Services) -> Any:
+    """Make a submission that can be deployed, to a competition of one constraint run and two that count."""
+    with services.database.transaction() as session:
+        user = find_or_create_user(session, "ada")
+        competition = create(session, user.id, NewCompetition(name="x", kernel_version=Kernel.PERMUTED_MNIST))
+        competition.settings = {**competition.settings, "evaluation_deployment_nb_initial_score_run": 2}
+        competition.is_started = True
+        cid, uid = competition.id, user.id
+
+    def make() -> int:
+        digest = services.blobs.put(AGENT)
+        with services.database.transaction() as session:
+            agent = service.attach(session, uid, cid, "agent", None, services.blobs)
+            service.keep_file(session, agent, "agent.py", digest, len(AGENT), services.blobs)
+            return agent.id
+
+    return make
+
+
+def deploy(services: Services, agent_id: int) -> int:
+    with services.database.transaction() as session:
+        return service.deploy(session, session.get_one(Agent, agent_id), services).id
+
+
+def take(services: Services, worker: str = "w", lease_s: float = LEASE_S) -> Claim | None:
+    with services.database.transaction() as session:
+        return claim(session, worker, lease_s)
+
+
+def must_take(services: Services, worker: str = "w", lease_s: float = LEASE_S) -> Claim:
+    held = take(services, worker, lease_s)
+    assert held is not None
+    return held
+
+
+def play_one(services: Services, held: Claim, outcome: RunOutcome = GOOD) -> bool:
+    """Write down the next run; False if there is none."""
+    with services.database.transaction() as session:
+        run = next_run(session, held)
+        if run is None:
+            return False
+        record_run(session, held, run.id, outcome, "0" * 64)
+        return True
+
+
+def end(services: Services, held: Claim) -> bool:
+    with services.database.transaction() as session:
+        return finish(session, held, services)
+
+
+def agent_row(services: Services, agent_id: int) -> Agent:
+    with services.database.transaction(read_only=True) as session:
+        return session.get_one(Agent, agent_id)
+
+
+def test_what_waits_longest_is_taken_first_and_by_one_alone(services: Services, make_agent: Any) -> None:
+    deploys = [deploy(services, make_agent()) for _ in range(3)]
+
+    taken = [must_take(services, f"w{number}").deploy_id for number in range(3)]
+
+    assert taken == deploys
+    assert take(services) is None
+
+
+def test_workers_that_claim_at_once_take_different_ones(services: Services, make_agent: Any) -> None:
+    deploys = [deploy(services, make_agent()) for _ in range(8)]
+    taken: list[int] = []
+
+    def work(name: str) -> None:
+        while (held := take(services, name)) is not None:
+            taken.append(held.deploy_id)
+
+    threads = [threading.Thread(target=work, args=(f"w{number}",)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(taken) == deploys
+
+
+def test_an_evaluation_goes_through_its_runs_to_a_score(services: Services, make_agent: Any) -> None:
+    aid = make_agent()
+    deploy(services, aid)
+    held = must_take(services)
+
+    assert [play_one(services, held) for _ in range(4)] == [True, True, True, False]
+    assert end(services, held)
+
+    agent = agent_row(services, aid)
+    assert agent.status == AgentStatus.ACTIVE
+    assert (agent.mean_reward, agent.rewards) == (0.5, [0.5, 0.5])
+    assert take(services) is None
+
+
+def test_a_run_that_fails_ends_it_with_its_reason(services: Services, make_agent: Any) -> None:
+    aid = make_agent()
+    deploy(services, aid)
+    held = must_take(services)
+    play_one(services, held)
+    play_one(services, held, BAD)
+
+    assert end(services, held)
+
+    assert agent_row(services, aid).status == AgentStatus.DEPLOY_FAILED
+    assert agent_row(services, aid).last_status_message == "crash in run 2: its own words"
+
+
+def test_when_a_lease_runs_out_another_goes_on_with_the_runs_that_are_left(services: Services, make_agent: Any) -> None:
+    deploy(services, make_agent())
+    dead = must_take(services, "dead", lease_s=0.0)
+    play_one(services, dead)
+    time.sleep(0.01)
+
+    heir = must_take(services, "heir")
+
+    assert (heir.deploy_id, heir.attempt) == (dead.deploy_id, 2)
+    assert [play_one(services, heir) for _ in range(3)] == [True, True, False]
+
+
+def test_who_has_lost_an_evaluation_writes_nothing_more(services: Services, make_agent: Any) -> None:
+    deploy(services, make_agent())
+    slow = must_take(services, "slow", lease_s=0.0)
+    time.sleep(0.01)
+    must_take(services, "heir")
+
+    for write in (
+        lambda: play_one(services, slow),
+        lambda: end(services, slow),
+        lambda: renew_once(services, slow),
+    ):
+        with pytest.raises(LostError):
+            write()
+    with services.database.transaction(read_only=True) as session:
+        assert not session.scalars(sa.select(Run).where(Run.finished_at.is_not(None))).all()
+
+
+def renew_once(services: Services, held: Claim) -> None:
+    with services.database.transaction() as session:
+        renew(session, held, LEASE_S)
+
+
+def test_a_renewed_lease_is_not_taken(services: Services, make_agent: Any) -> None:
+    deploy(services, make_agent())
+    held = must_take(services, "w", lease_s=0.05)
+    renew_once(services, held)
+    time.sleep(0.1)
+
+    assert take(services, "other") is None
+
+
+def test_a_run_is_written_once(services: Services, make_agent: Any) -> None:
+    deploy(services, make_agent())
+    held = must_take(services)
+    with services.database.transaction() as session:
+        run = next_run(session, held)
+        assert run is not None
+        record_run(session, held, run.id, GOOD, "0" * 64)
+
+    with pytest.raises(LostError), services.database.transaction() as session:
+        record_run(session, held, run.id, BAD, "0" * 64)
+
+
+def test_deploying_again_cancels_what_is_open(services: Services, make_agent: Any) -> None:
+    aid = make_agent()
+    first = deploy(services, aid)
+    held = must_take(services)
+    second = deploy(services, aid)
+
+    with pytest.raises(LostError):
+        play_one(services, held)
+    assert must_take(services).deploy_id == second
+    with services.database.transaction(read_only=True) as session:
+        assert session.get_one(Deploy, first).status == DeployStatus.CANCELLED
+
+
+def test_an_evaluation_that_kills_its_workers_is_given_up(services: Services, make_agent: Any) -> None:
+    aid = make_agent()
+    deploy(services, aid)
+    for _ in range(MAX_DEATHS):
+        must_take(services, lease_s=0.0)
+        time.sleep(0.01)
+
+    assert take(services) is None
+    assert agent_row(services, aid).status == AgentStatus.DEPLOY_FAILED
+    assert "given up" in agent_row(services, aid).last_status_message
+
+
+def test_what_is_let_go_of_waits_again_and_is_no_death(services: Services, make_agent: Any) -> None:
+    aid = make_agent()
+    deploy(services, aid)
+    for _ in range(MAX_DEATHS + 1):
+        held = must_take(services)
+        with services.database.transaction() as session:
+            release(session, held)
+        assert agent_row(services, aid).status == AgentStatus.DEPLOY_QUEUE
+
+    held = must_take(services)
+    assert [play_one(services, held) for _ in range(4)] == [True, True, True, False]
+
+
+def test_rewards_earn_more_runs(services: Services, make_agent: Any) -> None:
+    aid = make_agent()
+    with services.database.transaction() as session:
+        competition = session.get_one(Agent, aid).competition
+        brackets = [[0.0, 2], [0.4, 5], [0.9, 9]]
+        competition.settings = {**competition.settings, "evaluation_episode_budget_brackets": brackets}
+    deploy(services, aid)
+    held = must_take(services)
+    while play_one(services, held):
+        continue
+
+    assert not end(services, held)
+    extended = 0
+    while play_one(services, held):
+        extended += 1
+
+    assert extended == 3
+    assert end(services, held)
+    assert len(agent_row(services, aid).rewards) == 5
+    with services.database.transaction(read_only=True) as session:
+        kinds = list(session.scalars(sa.select(Run.kind).order_by(Run.number)))
+    assert kinds == [RunKind.CONSTRAINT, *[RunKind.SCORE] * 2, *[RunKind.EXTENDED] * 3]
+
+
+def test_agents_of_a_competition_play_the_same_secret_seeds(services: Services, make_agent: Any) -> None:
+    for _ in range(2):
+        deploy(services, make_agent())
+
+    with services.database.transaction(read_only=True) as session:
+        one, other = ([run.seed for run in deploy.runs] for deploy in session.scalars(sa.select(Deploy)))
+
+    assert one == other
+    assert len(set(one)) == 3
+
+
+def test_deploys_of_a_day_are_limited(services: Services, make_agent: Any) -> None:
+    aid = make_agent()
+    for _ in range(3):
+        deploy(services, aid)
+
+    with pytest.raises(TooManyError, match="3 times in 24 hours"):
+        deploy(services, aid)
+
+
+def test_agents_on_the_board_are_limited(services: Services, make_agent: Any) -> None:
+    agents = [make_agent() for _ in range(6)]
+    for aid in agents[:5]:
+        deploy(services, aid)
+
+    with pytest.raises(RefusedError, match="5 agents of yours"):
+        deploy(services, agents[5])
+
+
+def test_opening_the_same_data_again_changes_nothing(services: Services, make_agent: Any) -> None:
+    aid = make_agent()
+    again = Services.open(services.settings)
+
+    assert again.key == services.key
+    assert agent_row(again, aid).name == "agent"
+    again.close()

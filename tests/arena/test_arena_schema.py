@@ -1,0 +1,106 @@
+"""Requests drawn from the published schema, with each kind of token: no server error, and nothing of others'."""
+
+import json
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import requests
+import schemathesis
+from arena_service import Arena
+from hypothesis import HealthCheck, given, settings
+from schemathesis import GenerationMode
+
+from ml_trainer_env.arena.client import connect
+
+PUBLIC = {
+    "GET /api/competitions/",
+    "GET /api/competitions/{cid}",
+    "GET /api/competition_tags/tags",
+    "GET /api/leaderboard/competition/{cid}",
+    "GET /logs/{run_id}",
+    "GET /health",
+}
+ROUTES = 33
+"""Those of the SDK, with file routes counted once for each method, beside the logs and the health check."""
+
+AGENT = "class Agent:\n    def train(self, X, y): pass\n    def predict(self, X): return [0] * len(X)\n"
+
+
+@dataclass
+class Victim:
+    """Somebody whose things nobody else may see: random words, which are found wherever they appear."""
+
+    agent: str
+    source: str
+    competition: str
+
+
+@pytest.fixture(scope="module")
+def victim(arena: Arena) -> Victim:
+    found = Victim(*(f"secret{secrets.token_hex(8)}" for _ in range(3)))
+    with connect(arena.token("victim"), arena.url) as client:
+        cid = min(int(row["id"]) for row in client.competitions().to_dict("records"))
+        aid = client.create_attached_agent(cid, found.agent)["attache_agent_id"]
+        client.update_agent_file_content(cid, aid, "agent.py", f"# {found.source}\n{AGENT}")
+    with connect(arena.token("victim", "creator"), arena.url) as client:
+        client.create_competition(found.competition, "permuted_mnist", is_public=False)
+    return found
+
+
+@pytest.fixture(scope="module")
+def operations(arena: Arena) -> dict[str, Any]:
+    schema = schemathesis.openapi.from_url(f"{arena.url}/openapi.json")
+    return {operation.label: operation for result in schema.get_all_operations() for operation in [result.ok()]}
+
+
+@pytest.fixture(scope="module")
+def tokens(arena: Arena) -> dict[str, str]:
+    scopes = {scope: arena.token(f"fuzzer-{scope}", scope) for scope in ("user", "creator", "teacher")}
+    return {"none": "", "wrong": "mlk_user_00000000_00", **scopes}
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[requests.Session]:
+    with requests.Session() as session:
+        session.trust_env = False
+        yield session
+
+
+def test_every_route_is_in_the_schema(operations: dict[str, Any]) -> None:
+    assert len(operations) == ROUTES, sorted(operations)
+
+
+def test_without_a_token_only_what_is_public_answers(operations: dict[str, Any], arena: Arena) -> None:
+    for label in sorted(set(operations) - PUBLIC):
+        method, path = label.split()
+        for name in ("cid", "aid", "filename", "link"):
+            path = path.replace(f"{{{name}}}", "1")
+        answer = requests.request(method, arena.url + path, json={}, timeout=30)
+        assert answer.status_code == 401, label
+        assert set(answer.json()) == {"error"}
+
+
+@pytest.mark.parametrize("kind", ["none", "wrong", "user", "creator", "teacher"])
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=str)
+def test_no_request_is_a_server_error_or_shows_what_is_someone_elses(
+    operations: dict[str, Any], session: requests.Session, tokens: Any, victim: Victim, kind: str, mode: Any
+) -> None:
+    headers = {"Authorization": f"Bearer {tokens[kind]}"} if tokens[kind] else {}
+    hidden = (victim.agent, victim.source, victim.competition)
+    for label, operation in operations.items():
+
+        @settings(
+            max_examples=8, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+        )
+        @given(case=operation.as_strategy(generation_mode=mode))
+        def law(case: Any, label: str = label) -> None:
+            response = case.call(session=session, timeout=60.0, headers=headers)
+            assert response.status_code < 500, (label, response.text)
+            assert not any(word in response.text for word in hidden), label
+            if response.status_code >= 400:
+                assert isinstance(json.loads(response.text)["error"], str), label
+
+        law()
