@@ -29,7 +29,7 @@ def board(session: Session, competition: Competition, most: int | None = None) -
     return rows
 
 
-def board_query(competition_id: int) -> sa.Select[tuple[Agent, str]]:
+def board_query(competition_id: int) -> sa.Select[Agent, str]:
     """Agents on the board with the names of their users, in order."""
     return (
         sa.select(Agent, User.name)
