@@ -46,10 +46,11 @@ def bubblewrap_command(
         words += ["--symlink", os.readlink(folder), folder] if linked else ["--ro-bind-try", folder, folder]
     for path in _LIBRARIES:
         words += ["--ro-bind-try", path, path]
-    for prefix in _interpreter():
-        words += _bound(prefix, prefix)
     words += ["--proc", "/proc", "--dev", "/dev", "--size", size, "--perms", "1777", "--tmpfs", "/dev/shm"]
     words += ["--size", size, "--perms", "1777", "--tmpfs", SCRATCH]
+    # Last, since they may lie in folders that the mounts above hide, such as /tmp.
+    for prefix in _interpreter():
+        words += _bound(prefix, prefix)
     for host, inside in folders.items():
         words += _bound(host, Path(inside))
     words += ["--remount-ro", "/dev", "--remount-ro", "/", "--clearenv"]
