@@ -22,6 +22,18 @@ class Agent:
         return np.zeros(len(X_test), int)
 '''
 
+_GYMNASIUM = '''class Agent:
+    def __init__(self, seed=None):
+        pass
+
+    def reset(self):
+        """An episode begins."""
+
+    def act(self, observation):
+        """An action for an observation."""
+        return 0
+'''
+
 
 class Kernel(StrEnum):
     """A kind of competition."""
@@ -29,17 +41,20 @@ class Kernel(StrEnum):
     PERMUTED_MNIST = "permuted_mnist"
     """Train and predict within a minute, on permuted MNIST."""
 
+    GYMNASIUM = "gymnasium"
+    """Act in an environment that the creator brings; the reward is the sum of an episode's."""
+
     @property
     def needs_env(self) -> bool:
         """Whether the creator brings the environment, `env.py`."""
-        return False
+        return self is Kernel.GYMNASIUM
 
     @property
-    def methods(self) -> tuple[str, ...]:
-        """What an agent must have."""
-        return "train", "predict"
+    def methods(self) -> tuple[tuple[str, ...], ...]:
+        """What an agent must have: of each group one method."""
+        return (("act", "predict"),) if self is Kernel.GYMNASIUM else (("train",), ("predict",))
 
     @property
     def template(self) -> str:
         """An agent to begin with."""
-        return _PERMUTED_MNIST
+        return _GYMNASIUM if self is Kernel.GYMNASIUM else _PERMUTED_MNIST

@@ -281,7 +281,7 @@ def _complaint(files: Mapping[str, bytes], kernel: Kernel) -> str | None:
     if not named:
         return "agent.py should define a class Agent, or one class only"
     have = {node.name for node in named[0].body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
-    missing = [method for method in kernel.methods if method not in have]
+    missing = [" or ".join(group) for group in kernel.methods if not have.intersection(group)]
     if missing and not named[0].bases:
         return f"the class {named[0].name} should have a method {' and a method '.join(missing)}"
     return None

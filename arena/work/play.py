@@ -1,10 +1,12 @@
 """Plays one run of a submission, in the sandbox."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from ml_trainer_env.arena.kernels import Kernel
 from ml_trainer_env.arena.work.queue import RunOutcome
+from ml_trainer_env.arena.work.rollout import roll_out
 from permuted_mnist.evaluation.episode import run_episode
 from permuted_mnist.evaluation.results import Failure
 from permuted_mnist.evaluation.series import agent_seed
@@ -20,25 +22,34 @@ _ERROR_TYPES = {Failure.BAD_OUTPUT: "code_error"}
 
 
 def play(
-    kernel: Kernel, folder: Path, seed: int, timeout_s: float, layers: Layers, mnist_dir: Path | None
+    kernel: Kernel,
+    folder: Path,
+    env_folder: Path,
+    seed: int,
+    timeout_s: float,
+    layers: Layers,
+    mnist_dir: Path | None,
 ) -> RunOutcome:
     """Play a run.
 
     Args:
         kernel: Of the competition.
         folder: The submission's files; every user must be able to read it.
+        env_folder: The competition's environment, likewise, if its kernel needs one.
         seed: Of the run.
-        timeout_s: For the whole run, loading and delivery included.
+        timeout_s: For the run.
         layers: What holds the submission.
         mnist_dir: Where mnist.npz may lie.
 
     Raises:
         OSError: The sandbox cannot be started.
     """
-    assert kernel is Kernel.PERMUTED_MNIST
-    task = draw_task(load_mnist(mnist_dir), seed, 0, Variant.HARDENED)
     limits = Limits()
-    limits = Limits(wall_s=min(limits.wall_s, timeout_s), start_s=min(limits.start_s, timeout_s))
+    if kernel is Kernel.GYMNASIUM:
+        limits = replace(limits, wall_s=timeout_s, start_s=min(limits.start_s, timeout_s))
+        return roll_out(folder, env_folder, seed % 2**31, agent_seed(seed, 0), limits, layers)
+    limits = replace(limits, wall_s=min(limits.wall_s, timeout_s), start_s=min(limits.start_s, timeout_s))
+    task = draw_task(load_mnist(mnist_dir), seed, 0, Variant.HARDENED)
     began = time.monotonic()
     result = run_episode(1, folder, task, limits, layers, agent_seed(seed, 0))
     if result.failure is None:

@@ -7,18 +7,18 @@ noticed at the next renewal or write, and left alone.
 import logging
 import os
 import secrets
-import shutil
 import socket
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from ml_trainer_env.arena.competitions.repository import competition_files
 from ml_trainer_env.arena.competitions.service import settings_of
 from ml_trainer_env.arena.kernels import Kernel
 from ml_trainer_env.arena.services import Services
-from ml_trainer_env.arena.tables import Agent, Competition, Deploy, RunStatus
+from ml_trainer_env.arena.tables import Agent, Competition, Deploy, FilePurpose, RunStatus
 from ml_trainer_env.arena.work.play import play
 from ml_trainer_env.arena.work.queue import Claim, LostError, claim, finish, next_run, record_run, release, renew
 from permuted_mnist.sandbox.layers import Layers
@@ -63,9 +63,9 @@ class Worker:
             return False
         _LOG.info("evaluation %s, attempt %s", held.deploy_id, held.attempt)
         try:
-            with self._renewed(held), self._files(held) as folder:
+            with self._renewed(held), self._files(held) as (folder, env_folder):
                 while not stop.is_set():
-                    if not self._run_next(held, folder):
+                    if not self._run_next(held, folder, env_folder):
                         return True
             with self._services.database.transaction() as session:
                 release(session, held)
@@ -73,7 +73,7 @@ class Worker:
             _LOG.info("%s", error)
         return True
 
-    def _run_next(self, held: Claim, folder: Path) -> bool:
+    def _run_next(self, held: Claim, folder: Path, env_folder: Path) -> bool:
         """Play the next run and write it down; False if the evaluation is over."""
         with self._services.database.transaction() as session:
             run = next_run(session, held)
@@ -83,26 +83,32 @@ class Worker:
             agent = session.get_one(Agent, deploy.agent_id)
             competition = session.get_one(Competition, agent.competition_id)
             timeout_s, kernel = settings_of(competition).simulation_timeout_sec, Kernel(competition.kernel)
-        outcome = play(kernel, folder, run.seed, timeout_s, self._layers, self._services.settings.mnist_dir)
+        mnist_dir = self._services.settings.mnist_dir
+        outcome = play(kernel, folder, env_folder, run.seed, timeout_s, self._layers, mnist_dir)
         log = self._services.blobs.put(outcome.log.encode())
         with self._services.database.transaction() as session:
             record_run(session, held, run.id, outcome, log)
         return True
 
     @contextmanager
-    def _files(self, held: Claim) -> Iterator[Path]:
-        """The submission's files as they were when it was deployed."""
+    def _files(self, held: Claim) -> Iterator[tuple[Path, Path]]:
+        """The submission's files as they were when it was deployed, and the environment's."""
         with self._services.database.transaction(read_only=True) as session:
-            files = dict(session.get_one(Deploy, held.deploy_id).files)
-        folder = Path(tempfile.mkdtemp(prefix="arena-"))
-        try:
-            for name, sha256 in files.items():
-                self._services.blobs.copy(sha256, folder / name)
-                (folder / name).chmod(0o644)
-            folder.chmod(0o755)
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            deploy = session.get_one(Deploy, held.deploy_id)
+            competition_id = session.get_one(Agent, deploy.agent_id).competition_id
+            env = {file.name: file.sha256 for file in competition_files(session, competition_id, FilePurpose.ENV)}
+            own = dict(deploy.files)
+        with tempfile.TemporaryDirectory(prefix="arena-") as name:
+            Path(name).chmod(0o711)
+            yield self._laid_out(Path(name) / "agent", own), self._laid_out(Path(name) / "env", env)
+
+    def _laid_out(self, folder: Path, files: Mapping[str, str]) -> Path:
+        folder.mkdir()
+        folder.chmod(0o755)
+        for file, sha256 in files.items():
+            self._services.blobs.copy(sha256, folder / file)
+            (folder / file).chmod(0o644)
+        return folder
 
     @contextmanager
     def _renewed(self, held: Claim) -> Iterator[None]:

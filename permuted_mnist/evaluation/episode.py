@@ -28,6 +28,7 @@ from permuted_mnist.sandbox.errors import (
     TimedOutError,
 )
 from permuted_mnist.sandbox.inside.frames import Kind, packed_arrays
+from permuted_mnist.sandbox.inside.play import PLAY
 from permuted_mnist.sandbox.layers import Layers
 from permuted_mnist.sandbox.limits import Limits
 from permuted_mnist.sandbox.process import SandboxedProcess
@@ -84,7 +85,7 @@ def run_episode(
     """
     clock = _Clock()
     right, failure, detail = None, None, ""
-    with SandboxedProcess(folder, limits, layers, CLASSES, agent_seed) as process:
+    with SandboxedProcess(folder, limits, layers, PLAY, (CLASSES, agent_seed)) as process:
         try:
             predictions = _played(process, task, limits, clock)
             ended = time.monotonic()

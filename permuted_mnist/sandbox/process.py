@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,8 +23,8 @@ from typing import Any, Self
 from permuted_mnist.sandbox.bubblewrap import SCRATCH, bubblewrap_command
 from permuted_mnist.sandbox.cgroups import Cgroup, open_cgroup
 from permuted_mnist.sandbox.errors import EndedError, FloodedError, GarbledError, OutOfMemoryError, TimedOutError
+from permuted_mnist.sandbox.inside.entry import Entry, entry_command
 from permuted_mnist.sandbox.inside.frames import HEADER, Kind
-from permuted_mnist.sandbox.inside.play import play_command
 from permuted_mnist.sandbox.layers import PROGRAM, Layers
 from permuted_mnist.sandbox.limits import Limits
 from permuted_mnist.sandbox.processes import measure_tree, task_count
@@ -38,6 +38,7 @@ LOG_KEPT = 64 * 1024
 """Bytes of what it wrote last."""
 
 _END_S = 5.0
+_SEND_S = 5.0
 _SEEN_FOLDER, _SEEN_PROGRAM = "/agent", "/program"
 
 
@@ -48,8 +49,8 @@ class SandboxedProcess:
         folder: The submission's; every user must be able to read it.
         limits: What it may use.
         layers: What holds it.
-        output_dim: Number of labels, for its constructor.
-        seed: For its constructor.
+        entry: What runs beside it.
+        arguments: What that is told.
 
     Raises:
         OSError: It cannot be started.
@@ -58,7 +59,9 @@ class SandboxedProcess:
         peak_memory_bytes: The most memory that all its processes held together, measured every 50 ms.
     """
 
-    def __init__(self, folder: Path, limits: Limits, layers: Layers, output_dim: int, seed: int) -> None:
+    def __init__(
+        self, folder: Path, limits: Limits, layers: Layers, entry: Entry, arguments: Sequence[object] = ()
+    ) -> None:
         self.peak_memory_bytes = 0
         self._limits = limits
         self._received = bytearray()
@@ -73,7 +76,7 @@ class SandboxedProcess:
         self._channel, other = socket.socketpair()
         try:
             with other:
-                self._start(folder, layers, other.fileno(), output_dim, seed)
+                self._start(folder, layers, other.fileno(), entry, arguments)
         except BaseException:
             self.close()
             raise
@@ -91,14 +94,21 @@ class SandboxedProcess:
         """The end of what it wrote to standard output and standard error."""
         return self._log.decode(errors="replace")
 
-    def send(self, frame: bytes, file: int) -> None:
-        """Send a frame, and a file beside it.
+    def send(self, frame: bytes, file: int | None = None) -> None:
+        """Send a frame, and maybe a file beside it.
 
         Raises:
             EndedError: Nobody is there to take it.
+            TimedOutError: It is not taken.
         """
+        self._channel.settimeout(_SEND_S)
         try:
-            socket.send_fds(self._channel, [frame], [file])
+            if file is None:
+                self._channel.sendall(frame)
+            else:
+                socket.send_fds(self._channel, [frame], [file])
+        except TimeoutError as error:
+            raise TimedOutError("it does not take what it is sent") from error
         except OSError as error:
             raise self._end() from error
 
@@ -145,7 +155,7 @@ class SandboxedProcess:
         if self._scratch is not None:
             self._scratch.cleanup()
 
-    def _start(self, folder: Path, layers: Layers, channel: int, output_dim: int, seed: int) -> None:
+    def _start(self, folder: Path, layers: Layers, channel: int, entry: Entry, arguments: Sequence[object]) -> None:
         user = -1 if layers.user is None else layers.user
         if layers.cgroup is not None:
             self._cgroup = open_cgroup(f"permuted-mnist-{secrets.token_hex(8)}", self._limits)
@@ -156,7 +166,7 @@ class SandboxedProcess:
             scratch, seen, program = self._scratch.name, folder, PROGRAM.parent
         else:
             scratch, seen, program = SCRATCH, Path(_SEEN_FOLDER), Path(_SEEN_PROGRAM)
-        command = play_command(sys.executable, program, seen, channel, user, output_dim, seed)
+        command = entry_command(sys.executable, program, entry, seen, channel, user, arguments)
         environment = self._environment(scratch)
         if layers.bubblewrap is not None:
             binds = {folder: _SEEN_FOLDER, PROGRAM: f"{_SEEN_PROGRAM}/{PROGRAM.name}"}

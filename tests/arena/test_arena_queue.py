@@ -58,7 +58,8 @@ def make_agent(services: Services) -> Any:
     with services.database.transaction() as session:
         user = find_or_create_user(session, "ada")
         competition = create(session, user.id, NewCompetition(name="x", kernel_version=Kernel.PERMUTED_MNIST))
-        competition.settings = {**competition.settings, "evaluation_deployment_nb_initial_score_run": 2}
+        wanted = {"evaluation_deployment_nb_initial_score_run": 2, "max_active_agents_per_participant": 10}
+        competition.settings = {**competition.settings, **wanted}
         competition.is_started = True
         cid, uid = competition.id, user.id
 
@@ -299,12 +300,12 @@ def test_deploys_of_a_day_are_limited(services: Services, make_agent: Any) -> No
 
 
 def test_agents_on_the_board_are_limited(services: Services, make_agent: Any) -> None:
-    agents = [make_agent() for _ in range(6)]
-    for aid in agents[:5]:
+    agents = [make_agent() for _ in range(11)]
+    for aid in agents[:10]:
         deploy(services, aid)
 
-    with pytest.raises(RefusedError, match="5 agents of yours"):
-        deploy(services, agents[5])
+    with pytest.raises(RefusedError, match="10 agents of yours"):
+        deploy(services, agents[10])
 
 
 def test_opening_the_same_data_again_changes_nothing(services: Services, make_agent: Any) -> None:

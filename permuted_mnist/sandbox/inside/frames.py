@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["HEADER", "Kind", "pack", "packed_arrays", "receive_arrays", "send"]
+__all__ = ["HEADER", "Kind", "pack", "packed_arrays", "receive", "receive_arrays", "send"]
 
 HEADER = struct.Struct("!cI")
 
@@ -37,6 +37,9 @@ class Kind(StrEnum):
 
     PREDICTIONS = "P"
     """Inside: predictions, as the bytes of an npy file."""
+
+    VALUE = "V"
+    """Either way: an observation, an action or what a step came to; see `values`."""
 
     RAISED = "E"
     """Inside: the submission raised an exception; the body is its traceback."""
@@ -75,6 +78,15 @@ def packed_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> tuple[bytes, int]:
     return pack(Kind.DATA, json.dumps(places).encode()), file
 
 
+def receive(channel: socket.socket) -> bytes:
+    """Wait for a frame; its body.
+
+    Raises:
+        EOFError: The other side has gone.
+    """
+    return _received(channel)[0]
+
+
 def receive_arrays(channel: socket.socket) -> Arrays:
     """Wait for arrays.
 
@@ -84,17 +96,23 @@ def receive_arrays(channel: socket.socket) -> Arrays:
     Raises:
         EOFError: The other side has gone.
     """
-    received, files = b"", []
+    received, files = _received(channel)
+    memory = mmap.mmap(files[0], 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+    os.close(files[0])
+    arrays: Arrays = {}
+    for place in json.loads(received):
+        kind, count = np.dtype(place["type"]), int(np.prod(place["shape"], dtype=np.int64))
+        arrays[place["name"]] = np.frombuffer(memory, kind, count, place["start"]).reshape(place["shape"])
+    return arrays
+
+
+def _received(channel: socket.socket) -> tuple[bytes, list[int]]:
+    """A frame's body, and the descriptors beside it. There is one frame at a time: each waits for an answer."""
+    received, files = bytearray(), []
     while len(received) < HEADER.size or len(received) < HEADER.size + HEADER.unpack_from(received)[1]:
         piece, descriptors, _, _ = socket.recv_fds(channel, 65_536, 1)
         if not piece:
             raise EOFError("the channel was closed")
         received += piece
         files += descriptors
-    memory = mmap.mmap(files[0], 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
-    os.close(files[0])
-    arrays: Arrays = {}
-    for place in json.loads(received[HEADER.size :]):
-        kind, count = np.dtype(place["type"]), int(np.prod(place["shape"], dtype=np.int64))
-        arrays[place["name"]] = np.frombuffer(memory, kind, count, place["start"]).reshape(place["shape"])
-    return arrays
+    return bytes(received[HEADER.size :]), files

@@ -1,0 +1,84 @@
+"""Observations and actions as JSON: numbers, texts, arrays, and lists, tuples and dictionaries of them.
+
+Nothing is unpickled, and nothing but these comes out, whatever goes in.
+"""
+
+import base64
+import json
+from typing import Any
+
+import numpy as np
+
+__all__ = ["ValueFormError", "dump", "load"]
+
+_KINDS = "biuf"
+"""Types of arrays that may travel: booleans, whole numbers, and numbers."""
+
+
+class ValueFormError(Exception):
+    """A value is none that may travel. The message says what it is."""
+
+
+def dump(value: Any) -> bytes:
+    """A value as JSON.
+
+    Raises:
+        ValueFormError: It holds something else than it may.
+    """
+    try:
+        return json.dumps(_encoded(value)).encode()
+    except RecursionError as error:
+        raise ValueFormError("a value should not be nested so deeply") from error
+
+
+def load(text: bytes) -> Any:
+    """The value again; arrays are copies that may be written to.
+
+    Raises:
+        ValueFormError: It is no such JSON.
+    """
+    try:
+        return _decoded(json.loads(text))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueFormError(f"a value should be JSON as `dump` writes it: {error}") from error
+
+
+def _encoded(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.generic):
+        return _encoded(value.item())
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind not in _KINDS:
+            raise ValueFormError(f"an array should hold numbers, got {value.dtype}")
+        data = base64.b64encode(np.ascontiguousarray(value).tobytes()).decode()
+        return {"array": [value.dtype.str, list(value.shape), data]}
+    if isinstance(value, tuple):
+        return {"tuple": [_encoded(one) for one in value]}
+    if isinstance(value, list):
+        return {"list": [_encoded(one) for one in value]}
+    if isinstance(value, dict):
+        return {"dict": [[_encoded(name), _encoded(one)] for name, one in value.items()]}
+    raise ValueFormError(f"a value should be made of numbers, texts and arrays, got {type(value).__name__}")
+
+
+def _decoded(value: Any) -> Any:
+    if not isinstance(value, dict):
+        if isinstance(value, list):
+            raise ValueFormError("a list should say that it is one")
+        return value
+    ((kind, held),) = value.items()
+    match kind:
+        case "array":
+            name, shape, data = held
+            kept = np.dtype(str(name))
+            if kept.kind not in _KINDS:
+                raise ValueFormError(f"an array should hold numbers, got {kept}")
+            return np.frombuffer(base64.b64decode(data), kept).reshape(shape).copy()
+        case "tuple":
+            return tuple(_decoded(one) for one in held)
+        case "list":
+            return [_decoded(one) for one in held]
+        case "dict":
+            return {_decoded(name): _decoded(one) for name, one in held}
+    raise ValueFormError(f"a value should be an array, a list, a tuple or a dictionary, got {kind!r}")
