@@ -47,7 +47,8 @@ class Services:
 
     def is_signed(self, path: str, expires: int, signature: str) -> bool:
         """Whether a URL of a path is one that this service signed, and still good."""
-        return hmac.compare_digest(self._signature(path, expires), signature) and time.time() < expires
+        proved = hmac.compare_digest(self._signature(path, expires).encode(), signature.encode(errors="replace"))
+        return proved and time.time() < expires
 
     def _signature(self, path: str, expires: int) -> str:
         return hmac.new(self.key, f"{path} {expires}".encode(), hashlib.sha256).hexdigest()

@@ -1,5 +1,6 @@
 """A real service with its workers: processes of their own, on a free port, with a folder of their own."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -12,6 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+
+from ml_trainer_env.arena.services import Services
+from ml_trainer_env.arena.settings import Settings
+from ml_trainer_env.arena.tables import Scope
+from ml_trainer_env.arena.tokens.service import create_token
 
 START_S = 120.0
 STOP_S = 30.0
@@ -31,9 +37,11 @@ class Arena:
     environment: dict[str, str]
     process: subprocess.Popen[bytes]
 
-    def token(self, user: str, scope: str = "user", *options: str) -> str:
-        """Make a token, as an administrator does."""
-        return self.command("token", "create", "--user", user, "--scope", scope, *options).strip()
+    def token(self, user: str, scope: str = "user", days: float | None = None) -> str:
+        """Make a token, as `ml-arena token create` does."""
+        services = Services.open(Settings.from_environment(self.environment))
+        with contextlib.closing(services), services.database.transaction() as session:
+            return create_token(session, user, Scope(scope), days)
 
     def command(self, *words: str) -> str:
         """Run `ml-arena`."""

@@ -10,6 +10,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.filterwarnings("default")  # of Jupyter's own, not of the cells
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
