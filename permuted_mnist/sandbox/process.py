@@ -158,7 +158,7 @@ class SandboxedProcess:
     def _start(self, folder: Path, layers: Layers, channel: int, entry: Entry, arguments: Sequence[object]) -> None:
         user = -1 if layers.user is None else layers.user
         if layers.cgroup is not None:
-            self._cgroup = open_cgroup(f"permuted-mnist-{secrets.token_hex(8)}", self._limits)
+            self._cgroup = open_cgroup(f"permuted-mnist-{os.getpid()}-{secrets.token_hex(8)}", self._limits)
         if layers.bubblewrap is None:
             self._scratch = tempfile.TemporaryDirectory(prefix="permuted-mnist-", ignore_cleanup_errors=True)
             if layers.user is not None:

@@ -58,7 +58,7 @@ def cases() -> Iterator[Any]:
     """Each client with each scenario; what takes long, or shows little more, is left to the slow tests."""
     for client in ("mlarena-sdk 0.2.0", "mlarena-sdk 0.3.0", "ours"):
         for scenario in SCENARIOS:
-            slow = client.endswith("0.3.0") or (scenario == "failures" and client != "ours")
+            slow = client.endswith("0.3.0") or scenario == "failures"
             yield pytest.param(client, scenario, marks=[pytest.mark.slow] if slow else [])
 
 

@@ -24,7 +24,7 @@ try:
 except UnsupportedError as error:
     pytest.skip(f"no sandbox: {error}", allow_module_level=True)
 
-LIMITS = Limits(wall_s=5.0, start_s=60.0)
+LIMITS = Limits(wall_s=2.0, start_s=60.0)
 
 CART_POLE = "import gymnasium\n\n\ndef make_env():\n    return gymnasium.make('CartPole-v1')\n"
 

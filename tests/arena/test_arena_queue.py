@@ -38,7 +38,7 @@ BAD = RunOutcome(None, 1.0, 100, "crash", "its own words", "")
 LEASE_S = 100.0
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def services(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Services]:
     settings = replace(Settings.from_environment({"ARENA_DATA_DIR": str(tmp_path)}), daily_deploys=3)
     if request.param == "postgresql":
