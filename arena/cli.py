@@ -11,6 +11,7 @@ import sys
 import tarfile
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -47,6 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     command.set_defaults(run=_serve)
 
     command = commands.add_parser("worker", help="work off the queue of a service")
+    command.add_argument("--parent", type=int, help="number of a process with which it ends (default: none)")
     command.set_defaults(run=_work)
 
     token = commands.add_parser("token", help="make or revoke a token").add_subparsers(required=True, metavar="DEED")
@@ -84,11 +86,12 @@ def _serve(chosen: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def _work(_: argparse.Namespace, settings: Settings) -> int:
+def _work(chosen: argparse.Namespace, settings: Settings) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    threading.Thread(target=_stop_with_parent, args=(os.getppid(), stop), daemon=True).start()
+    if chosen.parent is not None:
+        threading.Thread(target=_stop_with_parent, args=(chosen.parent, stop), daemon=True).start()
     services = Services.open(settings)
     try:
         Worker(services, find_layers()).work(stop)
@@ -138,10 +141,11 @@ def _back_up(chosen: argparse.Namespace, settings: Settings) -> int:
 def _workers(count: int) -> Iterator[None]:
     """Worker processes, started again when they die, ended at the end."""
     stop = threading.Event()
+    command = [sys.executable, "-m", "ml_trainer_env.arena", "worker", "--parent", str(os.getpid())]
 
     def keep() -> None:
         while not stop.is_set():
-            with subprocess.Popen([sys.executable, "-m", "ml_trainer_env.arena", "worker"]) as process:
+            with subprocess.Popen(command) as process:
                 while process.poll() is None and not stop.is_set():
                     stop.wait(0.2)
                 if stop.is_set():
@@ -171,6 +175,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def _stop_with_parent(parent: int, stop: threading.Event) -> None:
     """Whoever started this worker has died: what it holds is left to its successor."""
-    while not stop.wait(1.0):
-        if os.getppid() != parent:
-            stop.set()
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    stop.set()
