@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
+from ml_trainer_env.arena.bodies import BodyLimit
 from ml_trainer_env.arena.competitions import endpoints as competitions
 from ml_trainer_env.arena.courses import endpoints as courses
 from ml_trainer_env.arena.errors import ArenaError
@@ -55,6 +56,7 @@ def create_app(services: Services, rates: Rates | None = None) -> FastAPI:
         pages.router,
     ):
         app.include_router(router)
+    app.add_middleware(BodyLimit)
     app.add_exception_handler(ArenaError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)

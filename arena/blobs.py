@@ -1,6 +1,7 @@
 """Files by the SHA-256 of what they hold: written once, never changed, shared by all who have the same."""
 
 import hashlib
+import io
 import os
 import shutil
 import tempfile
@@ -26,9 +27,7 @@ class Blobs:
     def put(self, content: bytes) -> str:
         """Keep some bytes; their SHA-256."""
         digest = hashlib.sha256(content).hexdigest()
-        if not self.path(digest).exists():
-            self._move_in(digest, content)
-        return digest
+        return digest if self.path(digest).exists() else self.put_stream(io.BytesIO(content))[0]
 
     def put_stream(self, stream: BinaryIO) -> tuple[str, int]:
         """Keep what a stream holds; its SHA-256 and size in bytes."""
@@ -69,12 +68,3 @@ class Blobs:
     def path(self, digest: str) -> Path:
         """Where a file lies."""
         return self._folder / digest[:2] / digest
-
-    def _move_in(self, digest: str, content: bytes) -> None:
-        target = self.path(digest)
-        target.parent.mkdir(exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(file.name, target)

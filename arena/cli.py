@@ -25,7 +25,7 @@ from ml_trainer_env.arena.settings import Settings, SettingsError
 from ml_trainer_env.arena.setup import set_up
 from ml_trainer_env.arena.tables import Scope
 from ml_trainer_env.arena.tokens.service import create_token, revoke_token
-from ml_trainer_env.arena.work.worker import Worker
+from ml_trainer_env.arena.workers.worker import Worker
 from permuted_mnist.sandbox.errors import UnsupportedError
 from permuted_mnist.sandbox.layers import find_layers
 

@@ -57,7 +57,6 @@ class Database:
             read_only: It will write nothing, and so need not wait for those that do (SQLite).
         """
         session = self._sessions()
-        session.info["read_only"] = read_only
         try:
             session.connection(execution_options={"arena_read_only": read_only})
             yield session

@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from ml_trainer_env.arena.competitions.schemas import CompetitionSettings, NewCompetition
+from ml_trainer_env.arena.competitions.schemas import NewCompetition
 from ml_trainer_env.arena.competitions.service import create, keep_file
 from ml_trainer_env.arena.kernels import Kernel
 from ml_trainer_env.arena.services import Services
@@ -74,7 +74,6 @@ def _first_competition(session: Session, services: Services) -> None:
     house = find_or_create_user(session, HOUSE)
     wanted = NewCompetition(name="Permuted MNIST", kernel_version=Kernel.PERMUTED_MNIST, description=DESCRIPTION)
     competition = create(session, house.id, wanted)
-    competition.settings = CompetitionSettings().model_dump(mode="json")
     with open(linear.__file__, "rb") as file:
         content = file.read()
     keep_file(session, competition, FilePurpose.BENCHMARK, "agent.py", services.blobs.put(content), len(content))

@@ -17,16 +17,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from permuted_mnist.evaluation.results import EpisodeResult, Failure
+from permuted_mnist.evaluation.results import EpisodeResult, Failure, failure_of
 from permuted_mnist.predictions import PredictionError, accuracy, as_labels
-from permuted_mnist.sandbox.errors import (
-    EndedError,
-    FloodedError,
-    GarbledError,
-    OutOfMemoryError,
-    SandboxError,
-    TimedOutError,
-)
+from permuted_mnist.sandbox.errors import FloodedError, GarbledError, SandboxError, TimedOutError
 from permuted_mnist.sandbox.inside.frames import Kind, packed_arrays
 from permuted_mnist.sandbox.inside.play import PLAY
 from permuted_mnist.sandbox.layers import Layers
@@ -34,10 +27,10 @@ from permuted_mnist.sandbox.limits import Limits
 from permuted_mnist.sandbox.process import SandboxedProcess
 from permuted_mnist.tasks import CLASSES, PermutedTask
 
-__all__ = ["run_episode"]
+__all__ = ["printable", "run_episode"]
 
-MAX_DETAIL = 20_000
-"""Characters."""
+MAX_TEXT = 65_536
+"""Characters of an agent's own that a result holds, of what went wrong as of what it printed."""
 
 
 class _FailedError(Exception):
@@ -46,16 +39,6 @@ class _FailedError(Exception):
     def __init__(self, failure: Failure, detail: str) -> None:
         super().__init__(detail)
         self.failure = failure
-
-
-_FAILURES: dict[type[Exception], Failure] = {
-    TimedOutError: Failure.TIMEOUT,
-    OutOfMemoryError: Failure.OOM_KILLED,
-    EndedError: Failure.CRASH,
-    FloodedError: Failure.BAD_OUTPUT,
-    GarbledError: Failure.BAD_OUTPUT,
-    PredictionError: Failure.BAD_OUTPUT,
-}
 
 
 @dataclass
@@ -102,14 +85,15 @@ def run_episode(
         start_s=(clock.delivered or ended) - clock.began,
         peak_memory_bytes=process.peak_memory_bytes,
         failure=failure,
-        detail=printable(detail)[-MAX_DETAIL:],
+        detail=printable(detail),
         log=printable(process.log),
     )
 
 
 def printable(text: str) -> str:
-    """Text of an agent without what could steer a terminal."""
-    return "".join(sign if sign.isprintable() or sign in "\n\t" else "\N{REPLACEMENT CHARACTER}" for sign in text)
+    """The end of an agent's text, without what could steer a terminal."""
+    kept = text[-MAX_TEXT:]
+    return "".join(sign if sign.isprintable() or sign in "\n\t" else "\N{REPLACEMENT CHARACTER}" for sign in kept)
 
 
 def _played(process: SandboxedProcess, task: PermutedTask, limits: Limits, clock: _Clock) -> npt.NDArray[np.int64]:
@@ -163,7 +147,12 @@ def _expect(kind: Kind, frame: tuple[Kind, bytes]) -> bytes:
 
 
 def _failure(error: Exception) -> Failure:
-    return error.failure if isinstance(error, _FailedError) else _FAILURES[type(error)]
+    match error:
+        case _FailedError():
+            return error.failure
+        case SandboxError():
+            return failure_of(error)
+    return Failure.BAD_OUTPUT
 
 
 def _said(error: Exception, clock: _Clock, limits: Limits) -> str:

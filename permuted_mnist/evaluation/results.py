@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from permuted_mnist.sandbox.errors import EndedError, OutOfMemoryError, SandboxError, TimedOutError
 from permuted_mnist.sandbox.layers import Layers
 from permuted_mnist.sandbox.limits import Limits
 
-__all__ = ["EpisodeResult", "Evaluation", "Failure"]
+__all__ = ["EpisodeResult", "Evaluation", "Failure", "failure_of"]
 
 
 class Failure(StrEnum):
@@ -29,6 +30,18 @@ class Failure(StrEnum):
 
     BAD_OUTPUT = "bad_output"
     """Predictions of another shape or with other values than they should have, or more output than is allowed."""
+
+
+def failure_of(error: SandboxError) -> Failure:
+    """What to call the end of a sandboxed program; all that floods or garbles is bad output."""
+    match error:
+        case TimedOutError():
+            return Failure.TIMEOUT
+        case OutOfMemoryError():
+            return Failure.OOM_KILLED
+        case EndedError():
+            return Failure.CRASH
+    return Failure.BAD_OUTPUT
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-__all__ = ["SCRATCH", "bubblewrap_command"]
+__all__ = ["FOLDER_SEEN", "PROGRAM_SEEN", "SCRATCH", "bubblewrap_command"]
+
+FOLDER_SEEN, PROGRAM_SEEN = "/agent", "/program"
+"""Where a submission, and what runs beside it, are seen."""
+
 
 SCRATCH = "/tmp"
 

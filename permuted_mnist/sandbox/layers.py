@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from permuted_mnist.sandbox import inside
-from permuted_mnist.sandbox.bubblewrap import bubblewrap_command
+from permuted_mnist.sandbox.bubblewrap import PROGRAM_SEEN, bubblewrap_command
 from permuted_mnist.sandbox.cgroups import open_cgroup
 from permuted_mnist.sandbox.errors import UnsupportedError
 from permuted_mnist.sandbox.limits import Limits
@@ -25,15 +25,7 @@ NOBODY = 65534
 PROGRAM = Path(inside.__file__).parent
 """What runs inside, beside a submission."""
 
-_PROBE = """
-import os, sys
-user = int(sys.argv[1])
-if user >= 0:
-    os.setgroups([])
-    os.setresgid(user, user, user)
-    os.setresuid(user, user, user)
-import numpy
-"""
+_PROBE = "import sys; sys.path.insert(0, sys.argv[1]); from inside.entry import become; become({user}); import numpy"
 _PROBE_S = 60.0
 
 
@@ -78,10 +70,10 @@ def find_layers() -> Layers:
     missing: list[str] = []
     user = NOBODY if os.geteuid() == 0 else None
     bubblewrap = shutil.which("bwrap")
-    reason = _failure(_inside_bubblewrap(bubblewrap, _probe(user))) if bubblewrap else "it is not installed"
+    reason = _failure(_probe_inside(bubblewrap, user)) if bubblewrap else "it is not installed"
     if reason is not None:
         bubblewrap = None
-        if user is not None and (refused := _failure(_probe(user))) is not None:
+        if user is not None and (refused := _failure(_probe(str(PROGRAM.parent), user))) is not None:
             raise UnsupportedError(
                 f"submissions would run as root: bubblewrap does not work ({reason}), and another user cannot run "
                 f"{sys.executable} ({refused}). Install bubblewrap, or start this as another user"
@@ -100,12 +92,13 @@ def find_layers() -> Layers:
     return Layers(bubblewrap, version, user, tuple(missing))
 
 
-def _probe(user: int | None) -> list[str]:
-    return [sys.executable, "-I", "-B", "-c", _PROBE, str(-1 if user is None else user)]
+def _probe(program: str, user: int | None) -> list[str]:
+    return [sys.executable, "-I", "-B", "-c", _PROBE.format(user=-1 if user is None else user), program]
 
 
-def _inside_bubblewrap(bubblewrap: str, program: Sequence[str]) -> list[str]:
-    return bubblewrap_command(bubblewrap, {PROGRAM: "/program/inside"}, {}, Limits().scratch_bytes, program)
+def _probe_inside(bubblewrap: str, user: int | None) -> list[str]:
+    binds = {PROGRAM: f"{PROGRAM_SEEN}/{PROGRAM.name}"}
+    return bubblewrap_command(bubblewrap, binds, {}, Limits().scratch_bytes, _probe(PROGRAM_SEEN, user))
 
 
 def _failure(command: Sequence[str]) -> str | None:

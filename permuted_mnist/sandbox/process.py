@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from permuted_mnist.sandbox.bubblewrap import SCRATCH, bubblewrap_command
+from permuted_mnist.sandbox.bubblewrap import FOLDER_SEEN, PROGRAM_SEEN, SCRATCH, bubblewrap_command
 from permuted_mnist.sandbox.cgroups import Cgroup, open_cgroup
 from permuted_mnist.sandbox.errors import EndedError, FloodedError, GarbledError, OutOfMemoryError, TimedOutError
 from permuted_mnist.sandbox.inside.entry import Entry, entry_command
@@ -39,7 +39,6 @@ LOG_KEPT = 64 * 1024
 
 _END_S = 5.0
 _SEND_S = 5.0
-_SEEN_FOLDER, _SEEN_PROGRAM = "/agent", "/program"
 
 
 class SandboxedProcess:
@@ -165,11 +164,11 @@ class SandboxedProcess:
                 os.chown(self._scratch.name, user, user)
             scratch, seen, program = self._scratch.name, folder, PROGRAM.parent
         else:
-            scratch, seen, program = SCRATCH, Path(_SEEN_FOLDER), Path(_SEEN_PROGRAM)
+            scratch, seen, program = SCRATCH, Path(FOLDER_SEEN), Path(PROGRAM_SEEN)
         command = entry_command(sys.executable, program, entry, seen, channel, user, arguments)
         environment = self._environment(scratch)
         if layers.bubblewrap is not None:
-            binds = {folder: _SEEN_FOLDER, PROGRAM: f"{_SEEN_PROGRAM}/{PROGRAM.name}"}
+            binds = {folder: FOLDER_SEEN, PROGRAM: f"{PROGRAM_SEEN}/{PROGRAM.name}"}
             command = bubblewrap_command(layers.bubblewrap, binds, environment, self._limits.scratch_bytes, command)
             scratch = "/"
         plan = {
@@ -279,7 +278,7 @@ class SandboxedProcess:
         except ValueError:
             raise GarbledError(f"an answer should begin with its kind, got the byte {letter!r}") from None
         if length > self._limits.answer_bytes:
-            raise FloodedError(f"predictions should be {self._limits.answer_bytes} bytes at the most, got {length}")
+            raise FloodedError(f"an answer should be {self._limits.answer_bytes} bytes at the most, got {length}")
         if len(self._received) < HEADER.size + length:
             return None
         body = bytes(self._received[HEADER.size : HEADER.size + length])

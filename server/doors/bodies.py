@@ -7,7 +7,7 @@ from ml_trainer_env.server.doors.addresses import header_values
 from ml_trainer_env.server.doors.answers import answer
 from ml_trainer_env.server.doors.json_rules import JsonError, check_json, check_json_rpc, check_step, rpc_error
 
-__all__ = ["MAX_BODY_BYTES", "BodyDoor", "BodyTooLargeError", "read_body"]
+__all__ = ["MAX_BODY_BYTES", "BodyDoor", "BodyTooLargeError", "read_body", "replay_body"]
 
 MAX_BODY_BYTES = 1_000_000
 """Of a request's body, and of a message on a WebSocket. A tool call takes a few hundred."""
@@ -46,7 +46,7 @@ class BodyDoor:
         except JsonError as error:
             await answer(_refusal(scope, error), scope, receive, send)
         else:
-            await self._app(scope, _replay(body, receive), send)
+            await self._app(scope, replay_body(body, receive), send)
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
         announced = header_values(scope, b"content-length")
@@ -73,7 +73,7 @@ async def read_body(receive: Receive, limit: int) -> bytes | None:
             return bytes(body)
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
+def replay_body(body: bytes, receive: Receive) -> Receive:
     """Gives the body, and then whatever comes after it."""
     rest: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 

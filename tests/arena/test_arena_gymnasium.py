@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from ml_trainer_env.arena.client import connect
-from ml_trainer_env.arena.work.queue import RunOutcome
-from ml_trainer_env.arena.work.rollout import roll_out
+from ml_trainer_env.arena.workers.outcomes import RunOutcome
+from ml_trainer_env.arena.workers.rollout import roll_out
 from permuted_mnist.sandbox.errors import UnsupportedError
 from permuted_mnist.sandbox.inside.values import ValueFormError, dump, load
 from permuted_mnist.sandbox.layers import find_layers

@@ -19,11 +19,11 @@ from ml_trainer_env.arena.settings import Settings
 from ml_trainer_env.arena.submissions import service
 from ml_trainer_env.arena.tables import Agent, AgentStatus, Base, Deploy, DeployStatus, Run, RunKind
 from ml_trainer_env.arena.tokens.service import find_or_create_user
-from ml_trainer_env.arena.work.queue import (
+from ml_trainer_env.arena.workers.outcomes import RunOutcome
+from ml_trainer_env.arena.workers.queue import (
     MAX_DEATHS,
     Claim,
     LostError,
-    RunOutcome,
     claim,
     finish,
     next_run,

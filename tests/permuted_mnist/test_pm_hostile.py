@@ -1,8 +1,10 @@
 """Agents that do what they should not: each is contained and named, and nothing of it is left."""
 
 import ast
+import io
 import os
 import socket
+import struct
 import sys
 import tempfile
 import textwrap
@@ -18,6 +20,7 @@ from permuted_mnist.evaluation.episode import run_episode
 from permuted_mnist.evaluation.results import EpisodeResult, Failure
 from permuted_mnist.mnist import Mnist, load_mnist
 from permuted_mnist.sandbox.errors import UnsupportedError
+from permuted_mnist.sandbox.inside.frames import HEADER, Kind, pack
 from permuted_mnist.sandbox.layers import Layers, find_layers
 from permuted_mnist.sandbox.limits import Limits
 from permuted_mnist.tasks import PermutedTask, draw_task
@@ -313,22 +316,45 @@ def test_predictions_of_another_kind_are_bad_output(run: Run, predictions: str, 
     assert result.accuracy is None
 
 
+def answered(body: bytes) -> bytes:
+    """What an agent sends that has trained and predicted."""
+    return pack(Kind.TRAINED) + pack(Kind.PREDICTIONS, body)
+
+
+def pickled() -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.array([print] * 200), allow_pickle=True)
+    return file.getvalue()
+
+
+def npy(shape: str) -> bytes:
+    """200 whole numbers, by a header that says that they are of this shape."""
+    text = f"{{'descr': '<i8', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode() + bytes(1600)
+
+
+NO_NPY = "predictions should be an npy file"
+
+
 @pytest.mark.parametrize(
     ("sent", "complaint"),
     [
-        ("b'garbage'", "should begin with its kind"),
-        ("b'P' + (2**31).to_bytes(4)", "bytes at the most"),
-        ("b'P' + (4).to_bytes(4) + b'abcd'", "should have sent TRAINED, got PREDICTIONS"),
-        ("b'T' + (0).to_bytes(4) + b'P' + (4).to_bytes(4) + b'abcd'", "predictions should be an npy file"),
+        (b"garbage", "should begin with its kind"),
+        (HEADER.pack(b"P", 2**31), "bytes at the most"),
+        (pack(Kind.PREDICTIONS, b"abcd"), "should have sent TRAINED, got PREDICTIONS"),
+        (answered(b"abcd"), NO_NPY),
+        (answered(pickled()), NO_NPY),
+        *((answered(npy(shape)), NO_NPY) for shape in ("(2**60,)", "(1152921504606846976,)", "(-200,)", "'x'", "(0,)")),
+        *((answered(npy(shape)), NO_NPY) for shape in ("(2, 'x')", "((200,),)")),
     ],
 )
-def test_what_is_forged_on_the_channel_is_bad_output(run: Run, sent: str, complaint: str) -> None:
+def test_what_is_forged_on_the_channel_is_bad_output(run: Run, sent: bytes, complaint: str) -> None:
     forge = f"""
         import socket, stat
         for file in range(3, 100):
             try:
                 if stat.S_ISSOCK(os.fstat(file).st_mode):
-                    os.write(file, {sent})
+                    os.write(file, {sent!r})
             except OSError:
                 pass
         time.sleep(60)
@@ -337,48 +363,6 @@ def test_what_is_forged_on_the_channel_is_bad_output(run: Run, sent: str, compla
 
     assert result.failure is Failure.BAD_OUTPUT
     assert complaint in result.detail
-
-
-def test_a_pickle_for_predictions_is_not_opened(run: Run) -> None:
-    forge = """
-        import io, stat
-        file = io.BytesIO()
-        np.save(file, np.array([print] * 200), allow_pickle=True)
-        body = file.getvalue()
-        for number in range(3, 100):
-            try:
-                if stat.S_ISSOCK(os.fstat(number).st_mode):
-                    os.write(number, b'T' + (0).to_bytes(4) + b'P' + len(body).to_bytes(4) + body)
-            except OSError:
-                pass
-        time.sleep(60)
-    """
-    result = run(train=forge)
-
-    assert result.failure is Failure.BAD_OUTPUT
-    assert "predictions should be an npy file" in result.detail
-
-
-@pytest.mark.parametrize(
-    "shape", ["(1152921504606846976,)", "(-200,)", "(2**99,)", "'x'", "(2, 'x')", "(0,)", "((200,),)"]
-)
-def test_an_npy_file_that_lies_about_its_size_is_bad_output(run: Run, shape: str) -> None:
-    forge = f"""
-        import struct, stat
-        text = "{{'descr': '<i8', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + chr(10)
-        body = bytes([147]) + b'NUMPY' + bytes([1, 0]) + struct.pack('<H', len(text)) + text.encode() + bytes(1600)
-        for number in range(3, 100):
-            try:
-                if stat.S_ISSOCK(os.fstat(number).st_mode):
-                    os.write(number, b'T' + (0).to_bytes(4) + b'P' + len(body).to_bytes(4) + body)
-            except OSError:
-                pass
-        time.sleep(60)
-    """
-    result = run(train=forge)
-
-    assert result.failure is Failure.BAD_OUTPUT
-    assert "predictions should be an npy file" in result.detail
 
 
 # --- Ends of its own
@@ -554,13 +538,9 @@ def test_an_agent_holds_no_file_of_the_evaluator(run: Run) -> None:
 
 
 def test_an_agent_does_not_see_the_tests_images_before_it_is_trained(run: Run) -> None:
-    look = """
-        import gc
-        print([value.shape for value in gc.get_objects() if isinstance(value, np.ndarray)])
-        self.given = X.shape, y.shape
-    """
-    result = run(train=look, predict="print(self.given, X.shape); return np.zeros(len(X), int)")
+    maps = "len({line.split()[4] for line in open('/proc/self/maps') if 'memfd:arrays' in line})"
+    predict = f"print(self.before, {maps}, X.shape); return np.zeros(len(X), int)"
+    result = run(train=f"self.before = {maps}", predict=predict)
 
     assert result.failure is None
-    assert "((600, 28, 28), (600,)) (200, 28, 28)" in result.log
-    assert "(200, 28, 28)" not in result.log.splitlines()[0]
+    assert result.log == "1 2 (200, 28, 28)\n"

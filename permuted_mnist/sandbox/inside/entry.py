@@ -5,14 +5,13 @@ import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NewType
 
-__all__ = ["Entry", "enter", "entry_command"]
+__all__ = ["Entry", "become", "enter", "entry_command"]
 
 
-class Entry(str):
-    """A function of a module beside this one, as `module:function`."""
-
-    __slots__ = ()
+Entry = NewType("Entry", str)
+"""A function of a module beside this one, as `module:function`."""
 
 
 def entry_command(
@@ -41,10 +40,15 @@ def enter() -> tuple[Path, socket.socket, list[str]]:
         The submission's folder, the channel, and the arguments.
     """
     folder, channel, user, *arguments = sys.argv[1:]
-    if int(user) >= 0 and os.geteuid() == 0:
-        os.setgroups([])
-        os.setresgid(int(user), int(user), int(user))
-        os.setresuid(int(user), int(user), int(user))
+    become(int(user))
     sys.path.remove(next(entry for entry in sys.path if (Path(entry) / "inside").is_dir()))
     sys.argv[1:] = []
     return Path(folder), socket.socket(fileno=int(channel)), arguments
+
+
+def become(user: int) -> None:
+    """Give up root, if there is a user to become and this is root."""
+    if user >= 0 and os.geteuid() == 0:
+        os.setgroups([])
+        os.setresgid(user, user, user)
+        os.setresuid(user, user, user)

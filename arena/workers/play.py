@@ -5,10 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from ml_trainer_env.arena.kernels import Kernel
-from ml_trainer_env.arena.work.queue import RunOutcome
-from ml_trainer_env.arena.work.rollout import roll_out
+from ml_trainer_env.arena.workers.outcomes import RunOutcome, failed
+from ml_trainer_env.arena.workers.rollout import roll_out
 from permuted_mnist.evaluation.episode import run_episode
-from permuted_mnist.evaluation.results import Failure
 from permuted_mnist.evaluation.series import agent_seed
 from permuted_mnist.mnist import load_mnist
 from permuted_mnist.sandbox.layers import Layers
@@ -16,9 +15,6 @@ from permuted_mnist.sandbox.limits import Limits
 from permuted_mnist.tasks import Variant, draw_task
 
 __all__ = ["play"]
-
-_ERROR_TYPES = {Failure.BAD_OUTPUT: "code_error"}
-"""What the SDK has no name for."""
 
 
 def play(
@@ -54,6 +50,5 @@ def play(
     result = run_episode(1, folder, task, limits, layers, agent_seed(seed, 0))
     if result.failure is None:
         return RunOutcome(result.accuracy, result.time_s, result.peak_memory_bytes, None, None, result.log)
-    kind = _ERROR_TYPES.get(result.failure, str(result.failure))
-    message = f"{result.failure}: {result.detail}" if kind != result.failure else result.detail
-    return RunOutcome(None, time.monotonic() - began, result.peak_memory_bytes, kind, message, result.log)
+    wall_s = time.monotonic() - began
+    return failed(result.failure, result.detail, wall_s, result.peak_memory_bytes, result.log)

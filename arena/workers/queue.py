@@ -26,12 +26,12 @@ from ml_trainer_env.arena.tables import (
     RunKind,
     RunStatus,
 )
+from ml_trainer_env.arena.workers.outcomes import RunOutcome
 
 __all__ = [
     "MAX_DEATHS",
     "Claim",
     "LostError",
-    "RunOutcome",
     "claim",
     "finish",
     "next_run",
@@ -55,27 +55,6 @@ class Claim:
     deploy_id: int
     attempt: int
     worker: str
-
-
-@dataclass(frozen=True, slots=True)
-class RunOutcome:
-    """What came of a run.
-
-    Attributes:
-        reward: None if it failed.
-        wall_s: Seconds that it took.
-        peak_ram_bytes: Memory that it took.
-        error_type: Why there is no reward: `code_error`, `timeout`, `oom_killed`, `crash`.
-        error_message: What its owner is told.
-        log: What the agent printed.
-    """
-
-    reward: float | None
-    wall_s: float
-    peak_ram_bytes: int
-    error_type: str | None
-    error_message: str | None
-    log: str
 
 
 def claim(session: Session, worker: str, lease_s: float) -> Claim | None:

@@ -9,16 +9,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ml_trainer_env.arena.work.queue import RunOutcome
+from ml_trainer_env.arena.workers.outcomes import RunOutcome, failed
 from permuted_mnist.evaluation.episode import printable
-from permuted_mnist.sandbox.errors import (
-    EndedError,
-    FloodedError,
-    GarbledError,
-    OutOfMemoryError,
-    SandboxError,
-    TimedOutError,
-)
+from permuted_mnist.evaluation.results import Failure, failure_of
+from permuted_mnist.sandbox.errors import SandboxError
 from permuted_mnist.sandbox.inside.frames import Kind, pack
 from permuted_mnist.sandbox.inside.steps import AGENT, ENVIRONMENT
 from permuted_mnist.sandbox.inside.values import ValueFormError, dump, load
@@ -31,23 +25,13 @@ __all__ = ["MAX_STEPS", "roll_out"]
 MAX_STEPS = 100_000
 """An episode that has not ended by then is ended."""
 
-MAX_DETAIL = 20_000
-
-_ERROR_TYPES: dict[type[SandboxError], str] = {
-    TimedOutError: "timeout",
-    OutOfMemoryError: "oom_killed",
-    EndedError: "crash",
-    FloodedError: "code_error",
-    GarbledError: "code_error",
-}
-
 
 class _PartyError(Exception):
     """One of the two failed."""
 
-    def __init__(self, party: str, kind: str, words: str) -> None:
+    def __init__(self, party: str, failure: Failure, words: str) -> None:
         super().__init__(words)
-        self.party, self.kind = party, kind
+        self.party, self.failure = party, failure
 
 
 class _Party:
@@ -68,7 +52,7 @@ class _Party:
             self.process.send(pack(Kind.VALUE, dump(value)))
             return load(self._expect(Kind.VALUE, deadline))
         except ValueFormError as error:
-            raise _PartyError(self.name, "code_error", str(error)) from error
+            raise _PartyError(self.name, Failure.BAD_OUTPUT, str(error)) from error
         except SandboxError as error:
             raise self._failed(error) from error
 
@@ -78,13 +62,13 @@ class _Party:
         except SandboxError as error:
             raise self._failed(error) from error
         if came is Kind.RAISED:
-            raise _PartyError(self.name, "code_error", body.decode(errors="replace"))
+            raise _PartyError(self.name, Failure.CODE_ERROR, body.decode(errors="replace"))
         if came is not kind:
-            raise _PartyError(self.name, "code_error", f"it should have sent {kind.name}, got {came.name}")
+            raise _PartyError(self.name, Failure.BAD_OUTPUT, f"it should have sent {kind.name}, got {came.name}")
         return body
 
     def _failed(self, error: SandboxError) -> _PartyError:
-        return _PartyError(self.name, _ERROR_TYPES.get(type(error), "crash"), str(error))
+        return _PartyError(self.name, failure_of(error), str(error))
 
 
 def roll_out(folder: Path, env_folder: Path, seed: int, agent_seed: int, limits: Limits, layers: Layers) -> RunOutcome:
@@ -118,10 +102,8 @@ def roll_out(folder: Path, env_folder: Path, seed: int, agent_seed: int, limits:
     log = printable(agent.log)
     if error is None:
         return RunOutcome(reward, wall_s, agent.peak_memory_bytes, None, None, log)
-    words = printable(str(error))[-MAX_DETAIL:]
-    if error.party == "environment":
-        words = f"the competition's environment failed: {words}"
-    return RunOutcome(None, wall_s, agent.peak_memory_bytes, error.kind, words, log)
+    words = f"the competition's environment failed: {error}" if error.party == "environment" else str(error)
+    return failed(error.failure, printable(words), wall_s, agent.peak_memory_bytes, log)
 
 
 def _episode(env: _Party, agent: _Party, seed: int, deadline: float) -> float:
@@ -142,4 +124,5 @@ def _step(env: _Party, deed: tuple[str, Any], deadline: float) -> tuple[Any, flo
     match answer:
         case (observation, float() as reward, bool() as terminated, bool() as truncated) if math.isfinite(reward):
             return observation, reward, terminated, truncated
-    raise _PartyError("environment", "code_error", "a step should give an observation, a finite reward and two flags")
+    words = "a step should give an observation, a finite reward and two flags"
+    raise _PartyError("environment", Failure.BAD_OUTPUT, words)

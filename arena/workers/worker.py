@@ -19,8 +19,8 @@ from ml_trainer_env.arena.competitions.service import settings_of
 from ml_trainer_env.arena.kernels import Kernel
 from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.tables import Agent, Competition, Deploy, FilePurpose, RunStatus
-from ml_trainer_env.arena.work.play import play
-from ml_trainer_env.arena.work.queue import Claim, LostError, claim, finish, next_run, record_run, release, renew
+from ml_trainer_env.arena.workers.play import play
+from ml_trainer_env.arena.workers.queue import Claim, LostError, claim, finish, next_run, record_run, release, renew
 from permuted_mnist.sandbox.layers import Layers
 
 __all__ = ["Worker"]
