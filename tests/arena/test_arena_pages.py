@@ -125,3 +125,13 @@ def test_what_is_not_there_is_a_page_that_says_so(visitor: httpx.Client, path: s
 
     assert answer.status_code in {404, 422}
     assert "<h1>" in answer.text
+
+
+@pytest.mark.parametrize("kind", ["application/json", "multipart/form-data; boundary=x", "text/plain", ""])
+def test_a_body_that_is_no_file_is_bounded(visitor: httpx.Client, kind: str) -> None:
+    body = (b"x" * 2**20 for _ in range(9))
+
+    answer = visitor.post("/api/creator_competition/competition", content=body, headers={"content-type": kind})
+
+    assert answer.status_code == 413
+    assert "8,388,608 bytes at the most" in answer.json()["error"]
