@@ -57,7 +57,7 @@ chaos: install ## Kill the server and its workers KILLS times while clients trai
 	$(RUN) pytest tests/chaos --log-cli-level=INFO --chaos-kills $(KILLS) --chaos-seed $(SEED) $(ARGS)
 
 arena-chaos: install ## Kill the arena and its workers ARENA_KILLS times while SUBMISSIONS are evaluated, as SEED says
-	$(RUN) pytest tests/arena/test_arena_chaos.py -m slow \
+	$(RUN) pytest tests/arena/test_arena_chaos.py -m slow --log-cli-level=INFO \
 		--arena-submissions $(SUBMISSIONS) --arena-kills $(ARENA_KILLS) --arena-seed $(SEED) $(ARGS)
 
 serve: install ## Serve on HOST and PORT, with the web page at /web

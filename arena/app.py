@@ -15,9 +15,10 @@ from ml_trainer_env.arena.competitions import endpoints as competitions
 from ml_trainer_env.arena.courses import endpoints as courses
 from ml_trainer_env.arena.errors import ArenaError
 from ml_trainer_env.arena.leaderboard import endpoints as leaderboard
+from ml_trainer_env.arena.leaderboard.cache import Boards
 from ml_trainer_env.arena.pages import endpoints as pages
 from ml_trainer_env.arena.pages.endpoints import error_page
-from ml_trainer_env.arena.rates import Rates
+from ml_trainer_env.arena.rates import Rates, of_calls
 from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.submissions import endpoints as submissions
 
@@ -44,7 +45,8 @@ def create_app(services: Services, rates: Rates | None = None) -> FastAPI:
 
     app = FastAPI(title="ML Arena", version="0.2.0", lifespan=lifespan, redirect_slashes=False)
     app.state.services = services
-    app.state.rates = rates or Rates()
+    app.state.rates = rates or of_calls()
+    app.state.boards = Boards()
     for router in (
         competitions.public,
         competitions.creator,

@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,8 +22,9 @@ import uvicorn
 from ml_trainer_env.arena.app import create_app
 from ml_trainer_env.arena.errors import ArenaError
 from ml_trainer_env.arena.services import Services
-from ml_trainer_env.arena.settings import Settings, SettingsError
+from ml_trainer_env.arena.settings import DEFAULT_BASE_URL, Settings, SettingsError
 from ml_trainer_env.arena.setup import set_up
+from ml_trainer_env.arena.sweep import sweep
 from ml_trainer_env.arena.tables import Scope
 from ml_trainer_env.arena.tokens.service import create_token, revoke_token
 from ml_trainer_env.arena.workers.worker import Worker
@@ -32,6 +34,9 @@ from permuted_mnist.sandbox.layers import find_layers
 __all__ = ["main"]
 
 _LOG = logging.getLogger(__name__)
+
+KEEP_ALIVE_S = 75
+"""Longer than clients and proxies keep a connection for, so that they close it, and not this side under a request."""
 
 _STOP_S = 20.0
 
@@ -75,13 +80,22 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _serve(chosen: argparse.Namespace, settings: Settings) -> int:
+    if chosen.port and settings.base_url == DEFAULT_BASE_URL:
+        settings = replace(settings, base_url=f"http://127.0.0.1:{chosen.port}")
     services = Services.open(settings)
     set_up(services)
+    _LOG.info("%s files that nothing names were removed", sweep(services))
     port = chosen.port or urlsplit(settings.base_url).port or 5000
     count = settings.workers if chosen.workers is None else chosen.workers
     with _workers(count):
         uvicorn.run(
-            create_app(services), host=chosen.host, port=port, log_config=None, access_log=False, server_header=False
+            create_app(services),
+            host=chosen.host,
+            port=port,
+            log_config=None,
+            access_log=False,  # URLs of logs are signed: whoever reads one can read the log
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
         )
     return 0
 

@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -46,19 +47,24 @@ class Database:
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
         with self.engine.connect() as connection:
+            if not self.is_sqlite:
+                connection.execute(_one_at_a_time(_Lock.MIGRATION, 0))
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
     @contextmanager
-    def transaction(self, read_only: bool = False) -> Iterator[Session]:
+    def transaction(self, read_only: bool = False, by: int | None = None) -> Iterator[Session]:
         """A transaction: committed at the end, rolled back by an exception.
 
         Args:
             read_only: It will write nothing, and so need not wait for those that do (SQLite).
+            by: A user. What one user changes happens one after the other, so that a limit that was checked holds.
         """
         session = self._sessions()
         try:
             session.connection(execution_options={"arena_read_only": read_only})
+            if by is not None and not self.is_sqlite:
+                session.execute(_one_at_a_time(_Lock.USER, by))
             yield session
             session.commit()
         except BaseException:
@@ -70,6 +76,17 @@ class Database:
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+
+class _Lock(IntEnum):
+    """What PostgreSQL's advisory locks are for. SQLite has one writer at a time, and needs none."""
+
+    MIGRATION = 1
+    USER = 2
+
+
+def _one_at_a_time(lock: _Lock, key: int) -> sa.Select[tuple[None]]:
+    return sa.select(sa.func.pg_advisory_xact_lock(int(lock), key))
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _: Any) -> None:

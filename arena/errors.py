@@ -3,6 +3,7 @@
 __all__ = [
     "ArenaError",
     "ForbiddenError",
+    "NoRoomError",
     "NotFoundError",
     "RefusedError",
     "TooLargeError",
@@ -47,6 +48,12 @@ class TooLargeError(ArenaError):
     """An upload has too many bytes."""
 
     status = 413
+
+
+class NoRoomError(ArenaError):
+    """The disk is nearly full."""
+
+    status = 507
 
 
 class TooManyError(ArenaError):

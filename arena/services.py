@@ -1,16 +1,21 @@
 """What endpoints and workers share: database, files, settings, the key that signs URLs."""
 
+import contextlib
 import hashlib
 import hmac
 import os
 import secrets
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
-from ml_trainer_env.arena.blobs import Blobs
 from ml_trainer_env.arena.database import Database
+from ml_trainer_env.arena.files.blobs import Blobs
+from ml_trainer_env.arena.files.quota import Quota
+from ml_trainer_env.arena.files.sources import Sources
+from ml_trainer_env.arena.files.turns import Turns
 from ml_trainer_env.arena.settings import Settings
 
 __all__ = ["LOG_URL_S", "Services"]
@@ -26,6 +31,9 @@ class Services:
     settings: Settings
     database: Database
     blobs: Blobs
+    sources: Sources
+    quota: Quota
+    turns: Turns
     key: bytes
 
     @classmethod
@@ -34,11 +42,24 @@ class Services:
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         database = Database(settings.database_url)
         database.migrate()
-        return cls(settings, database, Blobs(settings.data_dir / "files"), _key(settings.data_dir / "signing.key"))
+        blobs = Blobs(settings.data_dir / "files")
+        quota = Quota(settings.data_dir, settings.daily_upload_bytes)
+        key = _key(settings.data_dir / "signing.key")
+        return cls(settings, database, blobs, Sources(blobs), quota, Turns(), key)
 
     def close(self) -> None:
         """Close the database."""
         self.database.close()
+
+    def keep(self, user_id: int, stream: BinaryIO, size: int) -> tuple[str, int]:
+        """Keep a file that a user uploads; its SHA-256 and its size in bytes.
+
+        Raises:
+            NoRoomError: The disk is nearly full.
+            TooManyError: The user has uploaded too much of late.
+        """
+        self.quota.take(user_id, size)
+        return self.blobs.put_stream(stream)
 
     def signed_url(self, path: str) -> str:
         """An absolute URL of a path, which needs no token and is good for 60 days."""
@@ -56,13 +77,11 @@ class Services:
 
 def _key(file: Path) -> bytes:
     """The key; the first of several processes that start at once makes it."""
-    try:
-        opened = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        pass
-    else:
-        with os.fdopen(opened, "wb") as stream:
-            stream.write(secrets.token_bytes(32))
-            stream.flush()
-            os.fsync(stream.fileno())
+    if not file.exists():
+        with tempfile.NamedTemporaryFile(dir=file.parent) as made:
+            made.write(secrets.token_bytes(32))
+            made.flush()
+            os.fsync(made.fileno())
+            with contextlib.suppress(FileExistsError):
+                os.link(made.name, file)
     return file.read_bytes()

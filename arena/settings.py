@@ -7,7 +7,9 @@ from typing import Self
 
 from platformdirs import user_state_path
 
-__all__ = ["Settings", "SettingsError"]
+__all__ = ["DEFAULT_BASE_URL", "Settings", "SettingsError"]
+
+DEFAULT_BASE_URL = "http://127.0.0.1:5000"
 
 MB = 2**20
 
@@ -27,7 +29,8 @@ class Settings:
         base_url: Where clients reach the service, for signed URLs (ARENA_BASE_URL; http://127.0.0.1:5000).
         workers: Worker processes that `serve` starts (ARENA_WORKERS; 1).
         max_upload_bytes: The most that any competition may allow for a file (ARENA_MAX_UPLOAD_MB; 512).
-        daily_deploys: Evaluations of an agent in 24 hours (ARENA_DAILY_DEPLOYS; 20).
+        daily_upload_bytes: Of a user, in 24 hours (ARENA_DAILY_UPLOAD_MB; 10240).
+        daily_deploys: Evaluations of a user's agents in a competition, in 24 hours (ARENA_DAILY_DEPLOYS; 20).
         lease_s: A worker that has not been heard of for so long has died (ARENA_LEASE_S; 30).
         mnist_dir: Where mnist.npz may lie (ML_TRAINER_DATA_DIR; the package's 10,000 images are used without).
     """
@@ -37,6 +40,7 @@ class Settings:
     base_url: str
     workers: int
     max_upload_bytes: int
+    daily_upload_bytes: int
     daily_deploys: int
     lease_s: float
     mnist_dir: Path | None
@@ -54,9 +58,10 @@ class Settings:
         return cls(
             data_dir=data_dir,
             database_url=variables.get("ARENA_DATABASE_URL") or f"sqlite:///{data_dir / 'arena.db'}",
-            base_url=(variables.get("ARENA_BASE_URL") or "http://127.0.0.1:5000").rstrip("/"),
+            base_url=(variables.get("ARENA_BASE_URL") or DEFAULT_BASE_URL).rstrip("/"),
             workers=int(_number(variables, "ARENA_WORKERS", 1)),
             max_upload_bytes=int(_number(variables, "ARENA_MAX_UPLOAD_MB", 512) * MB),
+            daily_upload_bytes=int(_number(variables, "ARENA_DAILY_UPLOAD_MB", 10_240) * MB),
             daily_deploys=int(_number(variables, "ARENA_DAILY_DEPLOYS", 20)),
             lease_s=_number(variables, "ARENA_LEASE_S", 30.0),
             mnist_dir=Path(mnist) if mnist else None,

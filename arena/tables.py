@@ -97,7 +97,10 @@ class RunKind(StrEnum):
     """Counts."""
 
     EXTENDED = "extended"
-    """Counts, too: more runs for the first of the board."""
+    """Counts, too: more runs for whoever reaches a threshold of the competition's."""
+
+    FINAL = "final"
+    """Counts among the first of the board, who are ranked by all of their runs."""
 
 
 class RunStatus(StrEnum):
@@ -216,10 +219,17 @@ class CompetitionFile(Base):
 
 
 class Agent(Base):
-    """A submission: an agent attached to a competition."""
+    """A submission: an agent attached to a competition.
+
+    `rewards` and what follows from them are of the runs before the finals, `final_rewards` of the finals alone.
+    """
 
     __tablename__ = "attached_agent"
-    __table_args__ = (sa.Index("attached_agent_board", "competition_id", "status", "mean_reward"),)
+    __table_args__ = (
+        sa.Index(
+            "attached_agent_board", "competition_id", "status", sa.desc("mean_reward"), "scored_deploy_id", "scored_at"
+        ),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     competition_id: Mapped[int] = mapped_column(sa.ForeignKey("competition.id"))
@@ -230,11 +240,13 @@ class Agent(Base):
     status: Mapped[AgentStatus] = mapped_column(sa.String(24), default=AgentStatus.CREATED)
     last_status_message: Mapped[str] = mapped_column(sa.Text, default="")
     files_ok: Mapped[bool] = mapped_column(default=False)
+    files_message: Mapped[str] = mapped_column(sa.Text, default="there is no agent.py")
     created_at: Mapped[float] = mapped_column(default=time.time)
     scored_at: Mapped[float | None]
     mean_reward: Mapped[float | None]
     reward_ci95: Mapped[float | None]
     rewards: Mapped[list[Any]] = mapped_column(default=list)
+    final_rewards: Mapped[list[Any]] = mapped_column(default=list)
     max_run_s: Mapped[float | None]
     max_ram_bytes: Mapped[int | None] = mapped_column(sa.BigInteger)
     scored_deploy_id: Mapped[int | None]
@@ -261,7 +273,7 @@ class Deploy(Base):
 
     `files` are the files as they were when it was deployed: name to SHA-256. A worker that runs it holds the lease
     until `lease_until` and renews it; `attempt` counts those who have taken it, and is the fence: only the latest may
-    write. `deaths` counts those who did not let go of it themselves.
+    write. `deaths` counts those who did not let go of it themselves. `is_final` once its agent is in the finals.
     """
 
     __tablename__ = "deploy"
@@ -270,6 +282,7 @@ class Deploy(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     agent_id: Mapped[int] = mapped_column(sa.ForeignKey("attached_agent.id"), index=True)
     status: Mapped[DeployStatus] = mapped_column(sa.String(16), default=DeployStatus.QUEUED)
+    is_final: Mapped[bool] = mapped_column(default=False)
     files: Mapped[dict[str, Any]]
     created_at: Mapped[float] = mapped_column(default=time.time)
     finished_at: Mapped[float | None]

@@ -11,6 +11,7 @@ The service is this tree's, on SQLite, in a folder that is thrown away.
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import socket
@@ -28,7 +29,10 @@ from serving.figures import circumstances, percentile, spread
 from ml_trainer_env.arena.client import Client, connect
 from ml_trainer_env.arena.database import Database
 from ml_trainer_env.arena.leaderboard.service import board, board_query
-from ml_trainer_env.arena.tables import Agent, AgentStatus, Competition, User
+from ml_trainer_env.arena.services import Services
+from ml_trainer_env.arena.settings import Settings
+from ml_trainer_env.arena.tables import Agent, AgentStatus, Competition, Scope, User
+from ml_trainer_env.arena.tokens.service import create_token
 
 TOGETHER = 50
 TOY = "class Agent:\n    def train(self, X, y): pass\n    def predict(self, X): return [0] * len(X)\n"
@@ -58,20 +62,22 @@ def served(folder: Path, submissions: int, requests: int) -> dict[str, Any]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
-    environment = {**os.environ, "ARENA_DATA_DIR": str(folder), "ARENA_BASE_URL": url}
+    environment = {**os.environ, "ARENA_DATA_DIR": str(folder), "ARENA_BASE_URL": url, "ARENA_DAILY_DEPLOYS": "100000"}
     command = [sys.executable, "-m", "ml_trainer_env.arena"]
     with (folder / "log").open("wb") as log:
         service = subprocess.Popen([*command, "serve", "--workers", "1"], env=environment, stdout=log, stderr=log)
         try:
             wait_for(url)
-            made = [command_token(command, environment, *who) for who in (("ada", "user"), ("carl", "creator"))]
-            with connect(made[0], url) as user, connect(made[1], url) as creator:
+            # A token may send 20 requests a second, so each of those who ask has one.
+            tokens = made_tokens(environment, "ada", Scope.USER, TOGETHER + 1)
+            (maker,) = made_tokens(environment, "carl", Scope.CREATOR, 1)
+            with connect(tokens[-1], url) as user, connect(maker, url) as creator:
                 cid = prepared(creator)
                 agents = [submitted(user, cid) for _ in range(submissions)]
                 began = time.monotonic()
-                latencies = asyncio.run(asked(url, made[0], cid, agents, requests))
+                latencies = asyncio.run(asked(url, tokens, cid, agents, requests))
                 asked_s = time.monotonic() - began
-                while any(user.agent_status(cid, aid)["status"] != "active" for aid in agents):
+                while len(httpx.get(f"{url}/api/leaderboard/competition/{cid}").json()) <= submissions:
                     time.sleep(0.2)
                 evaluated = time.monotonic() - began
         finally:
@@ -97,9 +103,10 @@ def wait_for(url: str) -> None:
     raise SystemExit("the service did not start")
 
 
-def command_token(command: list[str], environment: dict[str, str], user: str, scope: str) -> str:
-    words = [*command, "token", "create", "--user", user, "--scope", scope]
-    return subprocess.run(words, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+def made_tokens(environment: dict[str, str], user: str, scope: Scope, count: int) -> list[str]:
+    services = Services.open(Settings.from_environment(environment))
+    with contextlib.closing(services), services.database.transaction() as session:
+        return [create_token(session, user, scope) for _ in range(count)]
 
 
 def prepared(creator: Client) -> int:
@@ -121,7 +128,7 @@ def submitted(user: Client, cid: int) -> int:
     return aid
 
 
-async def asked(url: str, token: str, cid: int, agents: list[int], requests: int) -> dict[str, list[float]]:
+async def asked(url: str, tokens: list[str], cid: int, agents: list[int], requests: int) -> dict[str, list[float]]:
     """Latencies in milliseconds of board and status, in turn, 50 at a time."""
     found: dict[str, list[float]] = {"leaderboard": [], "status": []}
     paths = {
@@ -132,14 +139,11 @@ async def asked(url: str, token: str, cid: int, agents: list[int], requests: int
     async with httpx.AsyncClient(base_url=url, limits=limits, timeout=60.0) as client:
 
         async def play(first: int) -> None:
-            for number in range(first, requests, TOGETHER):
-                name = "leaderboard" if number % 2 else "status"
-                headers = {"Authorization": f"Bearer {token}"} if name == "status" else {}
+            for turn, number in enumerate(range(first, requests, TOGETHER)):
+                name = "leaderboard" if turn % 2 else "status"
+                headers = {"Authorization": f"Bearer {tokens[first]}"} if name == "status" else {}
                 began = time.perf_counter()
                 answer = await client.get(paths[name](number), headers=headers)
-                if answer.status_code == 429:
-                    await asyncio.sleep(1.0)
-                    continue
                 answer.raise_for_status()
                 found[name].append(1000 * (time.perf_counter() - began))
 
@@ -166,6 +170,7 @@ def large_board(file: Path, rows: int) -> dict[str, Any]:
                 "mean_reward": (number * 7919 % rows) / rows,
                 "rewards": [((number * 7919 % rows) / rows + task / 1000) % 1.0 for task in range(10)],
                 "scored_at": float(number),
+                "scored_deploy_id": number,
                 "created_at": float(number),
             }
             for number in range(rows)

@@ -1,5 +1,6 @@
 """HTTP for competitions: what anybody may read, and the creators' routes."""
 
+import io
 import json
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 from ml_trainer_env.arena.access import Creator, Parts
 from ml_trainer_env.arena.audit import record
 from ml_trainer_env.arena.competitions import service
+from ml_trainer_env.arena.competitions.images import IMAGE_START, image_type
 from ml_trainer_env.arena.competitions.repository import (
     competition_files,
     list_competitions,
@@ -25,10 +27,10 @@ from ml_trainer_env.arena.competitions.schemas import (
     Update,
 )
 from ml_trainer_env.arena.errors import RefusedError
-from ml_trainer_env.arena.names import file_name
+from ml_trainer_env.arena.files.names import file_name
+from ml_trainer_env.arena.files.uploads import read_form, the_file, too_large
 from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.tables import FilePurpose, Tag
-from ml_trainer_env.arena.uploads import read_form, the_file
 
 __all__ = ["creator", "public"]
 
@@ -77,7 +79,7 @@ def tags(parts: Parts) -> list[dict[str, Any]]:
 @creator.post("", status_code=201)
 def create(wanted: NewCompetition, caller: Creator, parts: Parts) -> dict[str, Any]:
     """Make a competition."""
-    with parts.database.transaction() as session:
+    with parts.database.transaction(by=caller.user_id) as session:
         made = service.create(session, caller.user_id, wanted)
         return {"competition_id": made.id, "engine_name": "local"}
 
@@ -85,27 +87,30 @@ def create(wanted: NewCompetition, caller: Creator, parts: Parts) -> dict[str, A
 @creator.put("/{cid}")
 def update(cid: Id, wanted: Update, caller: Creator, parts: Parts) -> dict[str, Any]:
     """Change name, description or visibility."""
-    with parts.database.transaction() as session:
+    with parts.database.transaction(by=caller.user_id) as session:
         own = own_competition(session, cid, caller.user_id)
         service.update(own, wanted)
+        record(session, caller.user_id, "competition.update", f"{cid} {' '.join(sorted(wanted.model_fields_set))}")
         return service.described(own)
 
 
 @creator.put("/{cid}/tags")
 def set_tags(cid: Id, wanted: TagIds, caller: Creator, parts: Parts) -> dict[str, Any]:
     """Give a competition these tags, and no others."""
-    with parts.database.transaction() as session:
+    with parts.database.transaction(by=caller.user_id) as session:
         own = own_competition(session, cid, caller.user_id)
         service.set_tags(session, own, wanted.tag_ids)
+        record(session, caller.user_id, "competition.tags", f"{cid} {wanted.tag_ids}")
         return {"tags": [tag.name for tag in own.tags]}
 
 
 @creator.put("/{cid}/settings")
 def settings(cid: Id, wanted: SettingsUpdate, caller: Creator, parts: Parts) -> dict[str, Any]:
     """Change settings."""
-    with parts.database.transaction() as session:
+    with parts.database.transaction(by=caller.user_id) as session:
         own = own_competition(session, cid, caller.user_id)
         changed = service.update_settings(own, wanted.model_dump(), parts.settings.max_upload_bytes)
+        record(session, caller.user_id, "competition.settings", f"{cid} {' '.join(sorted(wanted.model_dump()))}")
         return changed.model_dump(mode="json")
 
 
@@ -131,14 +136,17 @@ def sync_github(cid: Id, caller: Creator, parts: Parts) -> dict[str, Any]:
 
 @creator.post("/{cid}/image")
 async def image(cid: Id, caller: Creator, parts: Parts, request: Request) -> dict[str, Any]:
-    """Set the picture of a competition."""
+    """Set the picture of a competition: a PNG, JPEG, GIF or WebP."""
     await run_in_threadpool(_own, cid, caller.user_id, parts)
-    form = await read_form(request, _IMAGE_BYTES)
-    try:
-        _, file = the_file(form)
-        sha256, size = await run_in_threadpool(parts.blobs.put_stream, file.file)
-    finally:
-        await form.close()
+    async with parts.turns.of(caller.user_id):
+        form = await read_form(request, _IMAGE_BYTES)
+        try:
+            _, file = the_file(form)
+            image_type(await file.read(IMAGE_START))
+            await file.seek(0)
+            sha256, size = await run_in_threadpool(parts.keep, caller.user_id, file.file, file.size or 0)
+        finally:
+            await form.close()
     await run_in_threadpool(_set_image, cid, caller.user_id, parts, sha256)
     return {"sha256": sha256, "size": size}
 
@@ -146,42 +154,50 @@ async def image(cid: Id, caller: Creator, parts: Parts, request: Request) -> dic
 @creator.put("/{cid}/markdown")
 def markdown(cid: Id, wanted: Markdown, caller: Creator, parts: Parts) -> dict[str, Any]:
     """Set the page of a competition."""
-    with parts.database.transaction() as session:
+    with parts.database.transaction(by=caller.user_id) as session:
         own_competition(session, cid, caller.user_id).markdown = wanted.content
+        record(session, caller.user_id, "competition.markdown", str(cid))
     return {"size": len(wanted.content)}
 
 
 @creator.put("/{cid}/start")
 def start(cid: Id, caller: Creator, parts: Parts) -> dict[str, Any]:
     """Open a competition."""
-    with parts.database.transaction() as session:
+    with parts.database.transaction(by=caller.user_id) as session:
         return service.described(service.start(session, cid, caller.user_id))
 
 
 async def _put_file(cid: int, purpose: FilePurpose, user_id: int, parts: Services, request: Request) -> dict[str, Any]:
     limit = await run_in_threadpool(_own, cid, user_id, parts)
+    async with parts.turns.of(user_id):
+        name, sha256, size = await _read_file(limit, user_id, parts, request)
+        return await run_in_threadpool(_keep_file, cid, purpose, user_id, parts, name, sha256, size)
+
+
+async def _read_file(limit: int, user_id: int, parts: Services, request: Request) -> tuple[str, str, int]:
+    """A file that comes as a form or as JSON: its name, SHA-256 and size."""
     if request.headers.get("content-type", "").startswith("application/json"):
         try:
             wanted = FileContent.model_validate(json.loads(await request.body()))
         except (ValueError, ValidationError, RecursionError) as error:
             raise RefusedError("the body should be JSON with `filename` and `content`") from error
         name, content = file_name(wanted.filename), wanted.content.encode(errors="replace")
-        sha256, size = await run_in_threadpool(parts.blobs.put, content), len(content)
-    else:
-        form = await read_form(request, limit)
-        try:
-            name, file = the_file(form)
-            sha256, size = await run_in_threadpool(parts.blobs.put_stream, file.file)
-        finally:
-            await form.close()
-    return await run_in_threadpool(_keep_file, cid, purpose, user_id, parts, name, sha256, size)
+        if len(content) > limit:
+            raise too_large(limit)
+        return name, *await run_in_threadpool(parts.keep, user_id, io.BytesIO(content), len(content))
+    form = await read_form(request, limit)
+    try:
+        name, file = the_file(form)
+        return name, *await run_in_threadpool(parts.keep, user_id, file.file, file.size or 0)
+    finally:
+        await form.close()
 
 
 def _keep_file(
     cid: int, purpose: FilePurpose, user_id: int, parts: Services, name: str, sha256: str, size: int
 ) -> dict[str, Any]:
-    complaint = service.python_complaint(name, parts.blobs.get(sha256)) if name.endswith(".py") else None
-    with parts.database.transaction() as session:
+    complaint = parts.sources.complaint(name, sha256, size)
+    with parts.database.transaction(by=user_id) as session:
         own = own_competition(session, cid, user_id)
         service.keep_file(session, own, purpose, name, sha256, size)
         record(session, user_id, f"competition.{purpose}", f"{cid} {name}")
@@ -195,5 +211,6 @@ def _own(cid: int, user_id: int, parts: Services) -> int:
 
 
 def _set_image(cid: int, user_id: int, parts: Services, sha256: str) -> None:
-    with parts.database.transaction() as session:
+    with parts.database.transaction(by=user_id) as session:
         own_competition(session, cid, user_id).image_sha256 = sha256
+        record(session, user_id, "competition.image", f"{cid} {sha256}")

@@ -8,7 +8,7 @@ __all__ = ["CompetitionSettings", "FileContent", "Markdown", "NewCompetition", "
 
 MB = 2**20
 _Id = Annotated[int, Field(ge=1, le=2**31 - 1)]
-_Bracket = tuple[float, Annotated[int, Field(ge=0, le=1000)]]
+_Bracket = tuple[float, Annotated[int, Field(ge=0, le=100)]]
 
 
 class Body(BaseModel):
@@ -52,7 +52,7 @@ class FileContent(Body):
 class Markdown(Body):
     """Its page."""
 
-    content: str = Field(max_length=200_000)
+    content: str = Field(max_length=50_000)
 
 
 class CompetitionSettings(BaseModel):

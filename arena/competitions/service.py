@@ -1,6 +1,5 @@
 """Rules of competitions: who may change what, and when one may start."""
 
-import ast
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,7 +18,6 @@ __all__ = [
     "create",
     "described",
     "keep_file",
-    "python_complaint",
     "set_tags",
     "settings_of",
     "start",
@@ -170,17 +168,6 @@ def benchmark_agent(session: Session, competition_id: int) -> Agent | None:
         Agent.competition_id == competition_id, Agent.is_benchmark, Agent.status != AgentStatus.DELETED
     )
     return session.scalar(query)
-
-
-def python_complaint(name: str, content: bytes) -> str | None:
-    """Why a Python file is none; None if it is one, or no Python file by its name."""
-    if not name.endswith(".py"):
-        return None
-    try:
-        ast.parse(content, name)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        return f"{name}: {type(error).__name__}: {error}"
-    return None
 
 
 def _tags(session: Session, tag_ids: list[int]) -> list[Tag]:

@@ -47,7 +47,7 @@ def create_course(wanted: NewCourse, caller: Teacher, parts: Parts) -> dict[str,
     """Make a course."""
     if wanted.end_date < wanted.start_date:
         raise RefusedError("end_date should not be before start_date")
-    with parts.database.transaction() as session:
+    with parts.database.transaction(by=caller.user_id) as session:
         if wanted.competition_id is not None:
             visible_competition(session, wanted.competition_id, caller.user_id)
         fields = {**wanted.model_dump(), "start_date": str(wanted.start_date), "end_date": str(wanted.end_date)}
@@ -63,7 +63,7 @@ def enroll(
     link: Annotated[str, Path(max_length=64)], wanted: NewEnrollment, caller: Participant, parts: Parts
 ) -> dict[str, Any]:
     """Join a course; again is no error, and changes what was said."""
-    with parts.database.transaction() as session:
+    with parts.database.transaction(by=caller.user_id) as session:
         course = session.scalar(sa.select(Course).where(Course.link == link))
         if course is None:
             raise NotFoundError("there is no such course")
@@ -77,4 +77,5 @@ def enroll(
             session.add(found)
         for name in wanted.model_fields_set:
             setattr(found, name, getattr(wanted, name))
+        record(session, caller.user_id, "course.enroll", str(course.id))
         return {"message": f"you have joined {course.name}", "competition_id": course.competition_id}

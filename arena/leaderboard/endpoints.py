@@ -2,19 +2,21 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Request, Response
 
 from ml_trainer_env.arena.access import Parts
 from ml_trainer_env.arena.competitions.repository import visible_competition
-from ml_trainer_env.arena.leaderboard.service import board
+from ml_trainer_env.arena.leaderboard.cache import Boards
 
 __all__ = ["router"]
 
 router = APIRouter(prefix="/api/leaderboard", tags=["leaderboard"])
 
 
-@router.get("/competition/{cid}")
-def leaderboard(cid: Annotated[int, Path(ge=1, le=2**31 - 1)], parts: Parts) -> list[dict[str, Any]]:
+@router.get("/competition/{cid}", response_model=list[dict[str, Any]])
+def leaderboard(cid: Annotated[int, Path(ge=1, le=2**31 - 1)], parts: Parts, request: Request) -> Any:
     """The board of a public competition."""
+    boards: Boards = request.app.state.boards
     with parts.database.transaction(read_only=True) as session:
-        return board(session, visible_competition(session, cid))
+        content = boards.as_json(session, visible_competition(session, cid))
+    return Response(content, media_type="application/json")

@@ -1,5 +1,6 @@
 """The pages."""
 
+import hashlib
 import time
 from pathlib import Path as FilePath
 from typing import Annotated, Any
@@ -11,10 +12,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from sqlalchemy.orm import Session
 
 from ml_trainer_env.arena.access import Parts
+from ml_trainer_env.arena.competitions.images import IMAGE_START, image_type
 from ml_trainer_env.arena.competitions.repository import list_competitions, visible_competition
 from ml_trainer_env.arena.competitions.service import described
 from ml_trainer_env.arena.errors import ForbiddenError, NotFoundError, UnauthorizedError
 from ml_trainer_env.arena.leaderboard.service import board
+from ml_trainer_env.arena.pages import markdown
 from ml_trainer_env.arena.pages.signin import forget, remember, signed_in
 from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.submissions.repository import finished_runs, own_agent
@@ -37,7 +40,7 @@ PER_PAGE = 20
 SHOWN_ROWS = 200
 LOG_SHOWN = 20_000
 STATIC = FilePath(__file__).parent / "static"
-STATIC_TYPES = {"style.css": "text/css", "live.js": "text/javascript"}
+STATIC_TYPES = {"style.css": "text/css", "live.js": "text/javascript", "icon.svg": "image/svg+xml"}
 
 
 def _age(at: float | None) -> str:
@@ -48,6 +51,7 @@ _TEMPLATES = Environment(
     loader=PackageLoader("ml_trainer_env.arena.pages"), autoescape=select_autoescape(), undefined=StrictUndefined
 )
 _TEMPLATES.filters["moment"] = _age
+_TEMPLATES.filters["markdown"] = markdown.render
 
 
 @router.get("/", response_class=HTMLResponse)
@@ -72,16 +76,31 @@ def competition(cid: Id, request: Request, parts: Parts) -> HTMLResponse:
         found = visible_competition(session, cid, caller.user_id if caller else None)
         rows = board(session, found, SHOWN_ROWS)
         mine = _own_agents(session, cid, caller)
-        return _page("competition.html", caller, competition=described(found), rows=rows, mine=mine)
+        shown, has_image = described(found), found.image_sha256 is not None
+        return _page("competition.html", caller, competition=shown, has_image=has_image, rows=rows, mine=mine)
+
+
+@router.get("/competitions/{cid}/image")
+def image(cid: Id, request: Request, parts: Parts) -> Response:
+    """The picture of a competition."""
+    with parts.database.transaction(read_only=True) as session:
+        caller = signed_in(request, parts, session)
+        sha256 = visible_competition(session, cid, caller.user_id if caller else None).image_sha256
+    if sha256 is None:
+        raise NotFoundError("it has no picture")
+    path = parts.blobs.path(sha256)
+    with path.open("rb") as file:
+        media_type = image_type(file.read(IMAGE_START))
+    return _unless_known(request, FileResponse(path, media_type=media_type, headers=HEADERS), sha256)
 
 
 @router.get("/competitions/{cid}/board", response_class=HTMLResponse)
-def live_board(cid: Id, request: Request, parts: Parts) -> HTMLResponse:
+def live_board(cid: Id, request: Request, parts: Parts) -> Response:
     """The board alone, for the page that shows it live."""
     with parts.database.transaction(read_only=True) as session:
         caller = signed_in(request, parts, session)
         found = visible_competition(session, cid, caller.user_id if caller else None)
-        return _page("board.html", caller, rows=board(session, found, SHOWN_ROWS))
+        return _part(request, _page("board.html", caller, rows=board(session, found, SHOWN_ROWS)))
 
 
 @router.get("/submissions/{aid}", response_class=HTMLResponse)
@@ -91,9 +110,9 @@ def submission(aid: Id, request: Request, parts: Parts) -> HTMLResponse:
 
 
 @router.get("/submissions/{aid}/progress", response_class=HTMLResponse)
-def live_progress(aid: Id, request: Request, parts: Parts) -> HTMLResponse:
-    """Where it stands alone, for the page that shows it live."""
-    return _submission("progress.html", aid, request, parts)
+def live_progress(aid: Id, request: Request, parts: Parts) -> Response:
+    """Where it stands and its runs alone, for the page that shows them live."""
+    return _part(request, _submission("progress.html", aid, request, parts))
 
 
 @router.get("/signin", response_class=HTMLResponse)
@@ -147,9 +166,8 @@ def _submission(template: str, aid: int, request: Request, parts: Services) -> H
             raise NotFoundError("sign in to see a submission of yours")
         agent = own_agent(session, aid, caller.user_id)
         runs = [_run(run, parts) for run in finished_runs(session, agent.id, 50)]
-        found = status(session, agent)
-        over = found["status"] not in {AgentStatus.DEPLOY_QUEUE, AgentStatus.DEPLOY_RUN}
-        return _page(template, caller, agent=found, competition=described(agent.competition), runs=runs, over=over)
+        shown = described(agent.competition)
+        return _page(template, caller, agent=status(session, agent), competition=shown, runs=runs)
 
 
 def _run(run: Run, parts: Services) -> dict[str, Any]:
@@ -189,3 +207,17 @@ def _same_site(request: Request) -> None:
 def _page(template: str, caller: Caller | None, status_code: int = 200, **values: Any) -> HTMLResponse:
     text = _TEMPLATES.get_template(template).render(caller=caller, **values)
     return HTMLResponse(text, status_code, HEADERS)
+
+
+def _part(request: Request, response: HTMLResponse) -> Response:
+    """A part that is asked for again and again: mostly it is what it was."""
+    return _unless_known(request, response, hashlib.sha256(response.body).hexdigest())
+
+
+def _unless_known(request: Request, response: Response, tag: str) -> Response:
+    """The response, or that the browser has it already: it asks each time."""
+    headers = {"Cache-Control": "private, no-cache", "ETag": f'"{tag}"'}
+    if tag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers={**HEADERS, **headers})
+    response.headers.update(headers)
+    return response

@@ -35,13 +35,14 @@ def run_benchmark(session: Session, competition: Competition, services: Services
         )
         session.add(agent)
         session.flush()
+    service.cancel_open(session, agent)
     for old in agent_files(session, agent.id):
         session.delete(old)
     session.flush()
     for file in files:
         session.add(AgentFile(agent_id=agent.id, name=file.name, sha256=file.sha256, size=file.size))
     session.flush()
-    service.validate(session, agent, services.blobs)
+    service.validate(session, agent, services.sources)
     return service.deploy(session, agent, services)
 
 

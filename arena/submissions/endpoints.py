@@ -7,17 +7,18 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse
 
 from ml_trainer_env.arena.access import Creator, Participant, Parts
-from ml_trainer_env.arena.competitions.repository import own_competition, visible_competition
+from ml_trainer_env.arena.audit import record
+from ml_trainer_env.arena.competitions.repository import competition_files, own_competition, visible_competition
 from ml_trainer_env.arena.competitions.service import settings_of
 from ml_trainer_env.arena.errors import NotFoundError, RefusedError
-from ml_trainer_env.arena.names import file_name
+from ml_trainer_env.arena.files.names import file_name
+from ml_trainer_env.arena.files.uploads import read_form, the_file
 from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.submissions import service
 from ml_trainer_env.arena.submissions.benchmark import benchmark_state, run_benchmark
 from ml_trainer_env.arena.submissions.repository import agent_files, finished_runs, own_agent, runtimes
 from ml_trainer_env.arena.submissions.schemas import NewAgent, RuntimeChoice
-from ml_trainer_env.arena.tables import Run, Runtime
-from ml_trainer_env.arena.uploads import read_form, the_file
+from ml_trainer_env.arena.tables import Agent, AgentStatus, FilePurpose, Run, Runtime
 
 __all__ = ["creator", "logs", "router"]
 
@@ -34,8 +35,12 @@ _SHOWN_BYTES = 1_000_000
 @router.post("/competition/{cid}", status_code=201)
 def create_agent(cid: Id, wanted: NewAgent, caller: Participant, parts: Parts) -> dict[str, Any]:
     """Attach an agent to a competition."""
-    with parts.database.transaction() as session:
-        agent = service.attach(session, caller.user_id, cid, wanted.agent_name, wanted.copy_from_agent_id, parts.blobs)
+    if wanted.copy_from_agent_id is not None:
+        _look_ahead(parts, caller.user_id, wanted.copy_from_agent_id)
+    with parts.database.transaction(by=caller.user_id) as session:
+        agent = service.attach(
+            session, caller.user_id, cid, wanted.agent_name, wanted.copy_from_agent_id, parts.sources
+        )
         return {"attache_agent_id": agent.id, "status": agent.status, "message": f"agent {agent.name} was created"}
 
 
@@ -43,11 +48,12 @@ def create_agent(cid: Id, wanted: NewAgent, caller: Participant, parts: Parts) -
 async def put_file(cid: Id, aid: Id, caller: Participant, parts: Parts, request: Request) -> dict[str, Any]:
     """Add or replace a file; or delete one, named by the field `delete_file`."""
     limit = await run_in_threadpool(_upload_limit, parts, caller.user_id, cid, aid)
-    form = await read_form(request, limit)
-    try:
-        return await run_in_threadpool(_put_file, parts, caller.user_id, cid, aid, form)
-    finally:
-        await form.close()
+    async with parts.turns.of(caller.user_id):
+        form = await read_form(request, limit)
+        try:
+            return await run_in_threadpool(_put_file, parts, caller.user_id, cid, aid, form)
+        finally:
+            await form.close()
 
 
 def _upload_limit(parts: Services, user_id: int, cid: int, aid: int) -> int:
@@ -55,27 +61,37 @@ def _upload_limit(parts: Services, user_id: int, cid: int, aid: int) -> int:
         return settings_of(own_agent(session, aid, user_id, cid).competition).max_upload_size_bytes
 
 
+def _look_ahead(parts: Services, user_id: int, aid: int, *more: tuple[str, str, int]) -> None:
+    """Parse sources before the transaction that asks for them: others would have to wait for it."""
+    with parts.database.transaction(read_only=True) as session:
+        files = [
+            (file.name, file.sha256, file.size) for file in agent_files(session, own_agent(session, aid, user_id).id)
+        ]
+    parts.sources.look_ahead([*files, *more])
+
+
 def _put_file(parts: Services, user_id: int, cid: int, aid: int, form: Any) -> dict[str, Any]:
     doomed = form.get("delete_file")
     if isinstance(doomed, str):
-        with parts.database.transaction() as session:
+        _look_ahead(parts, user_id, aid)
+        with parts.database.transaction(by=user_id) as session:
             agent = own_agent(session, aid, user_id, cid)
-            service.delete_file(session, agent, doomed, parts.blobs)
-            return _uploaded(session, agent, parts, f"{doomed} was deleted")
+            service.delete_file(session, agent, doomed, parts.sources)
+            record(session, user_id, "agent.file.delete", f"{aid} {doomed}")
+            return _uploaded(agent, f"{doomed} was deleted")
     name, file = the_file(form)
-    sha256, size = parts.blobs.put_stream(file.file)
-    with parts.database.transaction() as session:
+    sha256, size = parts.keep(user_id, file.file, file.size or 0)
+    _look_ahead(parts, user_id, aid, (name, sha256, size))
+    with parts.database.transaction(by=user_id) as session:
         agent = own_agent(session, aid, user_id, cid)
-        service.keep_file(session, agent, name, sha256, size, parts.blobs)
-        return _uploaded(session, agent, parts, f"{name} was uploaded")
+        service.keep_file(session, agent, name, sha256, size, parts.sources)
+        record(session, user_id, "agent.file", f"{aid} {name} {sha256}")
+        return _uploaded(agent, f"{name} was uploaded")
 
 
-def _uploaded(session: Any, agent: Any, parts: Services, message: str) -> dict[str, Any]:
-    return {
-        "message": message,
-        "status": "upload_validated" if agent.files_ok else "upload_failed",
-        "validation_message": service.files_message(session, agent, parts.blobs),
-    }
+def _uploaded(agent: Agent, message: str) -> dict[str, Any]:
+    status = AgentStatus.UPLOAD_VALIDATED if agent.files_ok else AgentStatus.UPLOAD_FAILED
+    return {"message": message, "status": status, "validation_message": agent.files_message}
 
 
 @router.get("/competition/{cid}/{aid}/file")
@@ -104,7 +120,7 @@ def file_content(cid: Id, aid: Id, filename: str, caller: Participant, parts: Pa
 @router.put("/competition/{cid}/{aid}/deploy", status_code=202)
 def deploy(cid: Id, aid: Id, caller: Participant, parts: Parts) -> dict[str, Any]:
     """Queue an evaluation."""
-    with parts.database.transaction() as session:
+    with parts.database.transaction(by=caller.user_id) as session:
         agent = own_agent(session, aid, caller.user_id, cid)
         queued = service.deploy(session, agent, parts)
         return {"deployment_id": queued.id, "status": agent.status, "message": agent.last_status_message}
@@ -121,7 +137,7 @@ def deploy_state(cid: Id, aid: Id, caller: Participant, parts: Parts) -> dict[st
 @router.delete("/competition/{cid}/{aid}")
 def delete_agent(cid: Id, aid: Id, caller: Participant, parts: Parts) -> dict[str, Any]:
     """Take a submission back."""
-    with parts.database.transaction() as session:
+    with parts.database.transaction(by=caller.user_id) as session:
         service.delete(session, own_agent(session, aid, caller.user_id, cid))
     return {"message": "the agent was deleted"}
 
@@ -163,15 +179,21 @@ def agent_runtime(aid: Id, caller: Participant, parts: Parts) -> dict[str, Any]:
 @router.put("/agent_runtime/{aid}")
 def set_agent_runtime(aid: Id, choice: RuntimeChoice, caller: Participant, parts: Parts) -> dict[str, Any]:
     """Choose what an agent runs on."""
-    with parts.database.transaction() as session:
+    with parts.database.transaction(by=caller.user_id) as session:
         agent = own_agent(session, aid, caller.user_id)
-        return service.runtime_row(service.set_runtime(session, agent, choice.docker_image_agent_runtime_id))
+        chosen = service.set_runtime(session, agent, choice.docker_image_agent_runtime_id)
+        record(session, caller.user_id, "agent.runtime", f"{aid} {chosen.id}")
+        return service.runtime_row(chosen)
 
 
 @creator.post("/{cid}/benchmark/run")
 def benchmark_run(cid: Id, caller: Creator, parts: Parts) -> dict[str, Any]:
     """Evaluate the benchmark agent."""
-    with parts.database.transaction() as session:
+    with parts.database.transaction(read_only=True) as session:
+        own = own_competition(session, cid, caller.user_id)
+        files = competition_files(session, own.id, FilePurpose.BENCHMARK)
+    parts.sources.look_ahead((file.name, file.sha256, file.size) for file in files)
+    with parts.database.transaction(by=caller.user_id) as session:
         own = own_competition(session, cid, caller.user_id)
         return {"simulation_id": run_benchmark(session, own, parts).id, "status": "running"}
 

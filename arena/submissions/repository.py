@@ -8,8 +8,8 @@ from ml_trainer_env.arena.tables import Agent, AgentFile, AgentStatus, Deploy, D
 
 __all__ = [
     "agent_files",
-    "count_deploys_since",
     "count_on_board",
+    "deploys_since",
     "finished_runs",
     "latest_deploy",
     "open_deploys",
@@ -48,14 +48,16 @@ def latest_deploy(session: Session, agent_id: int) -> Deploy | None:
 
 
 def open_deploys(session: Session, agent_id: int) -> list[Deploy]:
-    """Evaluations that are not done: one at the most, but for a moment."""
-    return list(session.scalars(sa.select(Deploy).where(Deploy.agent_id == agent_id, Deploy.status.in_(OPEN))))
+    """Evaluations that are not done, for this transaction alone to change: one at the most, but for a moment."""
+    query = sa.select(Deploy).where(Deploy.agent_id == agent_id, Deploy.status.in_(OPEN))
+    return list(session.scalars(query.with_for_update()))
 
 
-def count_deploys_since(session: Session, agent_id: int, since: float) -> int:
-    """How often it was deployed."""
-    query = sa.select(sa.func.count()).where(Deploy.agent_id == agent_id, Deploy.created_at >= since)
-    return session.scalar(query.select_from(Deploy)) or 0
+def deploys_since(session: Session, user_id: int, competition_id: int, since: float) -> list[float]:
+    """When a user has deployed agents to a competition, those since deleted too; the earliest first."""
+    query = sa.select(Deploy.created_at).join(Agent).order_by(Deploy.created_at)
+    of_user = Agent.user_id == user_id, Agent.competition_id == competition_id, Agent.is_benchmark.is_(False)
+    return list(session.scalars(query.where(*of_user, Deploy.created_at >= since)))
 
 
 def count_on_board(session: Session, agent: Agent) -> int:
@@ -73,7 +75,8 @@ def count_on_board(session: Session, agent: Agent) -> int:
 
 def position_in_queue(session: Session, deploy: Deploy) -> int:
     """How many are waiting before it, and it: 1 is next."""
-    query = sa.select(sa.func.count()).where(Deploy.status == DeployStatus.QUEUED, Deploy.id <= deploy.id)
+    before = Deploy.status == DeployStatus.QUEUED, Deploy.id <= deploy.id, Deploy.is_final.is_(False)
+    query = sa.select(sa.func.count()).where(*before)
     return session.scalar(query.select_from(Deploy)) or 1
 
 

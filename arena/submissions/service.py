@@ -5,26 +5,24 @@ Files may be changed at any time; what is deployed is what they were then. While
 board, changed files leave the status as it is.
 """
 
-import ast
 import hashlib
 import hmac
 import time
-from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from ml_trainer_env.arena.audit import record
-from ml_trainer_env.arena.blobs import Blobs
 from ml_trainer_env.arena.competitions.repository import visible_competition
-from ml_trainer_env.arena.competitions.service import python_complaint, settings_of
+from ml_trainer_env.arena.competitions.service import settings_of
 from ml_trainer_env.arena.errors import NotFoundError, RefusedError, TooManyError
+from ml_trainer_env.arena.files.sources import Sources
 from ml_trainer_env.arena.kernels import Kernel
 from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.submissions.repository import (
     agent_files,
-    count_deploys_since,
     count_on_board,
+    deploys_since,
     latest_deploy,
     open_deploys,
     own_agent,
@@ -50,7 +48,6 @@ __all__ = [
     "delete_file",
     "deploy",
     "deploy_state",
-    "files_message",
     "keep_file",
     "run_seed",
     "runtime_row",
@@ -65,12 +62,13 @@ _LOOSE = (AgentStatus.CREATED, AgentStatus.UPLOAD_VALIDATED, AgentStatus.UPLOAD_
 
 
 def attach(
-    session: Session, user_id: int, competition_id: int, name: str, copy_from: int | None, blobs: Blobs
+    session: Session, user_id: int, competition_id: int, name: str, copy_from: int | None, sources: Sources
 ) -> Agent:
     """Make a submission.
 
     Raises:
         NotFoundError: There is no such competition, or no such agent to copy.
+        RefusedError: The agent's files are more, or larger, than this competition allows.
     """
     competition = visible_competition(session, competition_id, user_id)
     agent = Agent(competition_id=competition.id, user_id=user_id, name=name, competition=competition)
@@ -81,15 +79,19 @@ def attach(
     if copy_from is not None:
         source = own_agent(session, copy_from, user_id)
         agent.runtime_id = source.runtime_id
-        for file in agent_files(session, source.id):
+        files, allowed = agent_files(session, source.id), settings_of(competition)
+        largest = max((file.size for file in files), default=0)
+        if len(files) > allowed.max_upload_files or largest > allowed.max_upload_size_bytes:
+            raise RefusedError("the agent has more files, or larger ones, than this competition allows")
+        for file in files:
             session.add(AgentFile(agent_id=agent.id, name=file.name, sha256=file.sha256, size=file.size))
         session.flush()
-        validate(session, agent, blobs)
+        validate(session, agent, sources)
     record(session, user_id, "agent.create", str(agent.id))
     return agent
 
 
-def keep_file(session: Session, agent: Agent, name: str, sha256: str, size: int, blobs: Blobs) -> None:
+def keep_file(session: Session, agent: Agent, name: str, sha256: str, size: int, sources: Sources) -> None:
     """Add or replace a file, and look at them all.
 
     Raises:
@@ -104,10 +106,10 @@ def keep_file(session: Session, agent: Agent, name: str, sha256: str, size: int,
     else:
         session.add(AgentFile(agent_id=agent.id, name=name, sha256=sha256, size=size))
     session.flush()
-    validate(session, agent, blobs)
+    validate(session, agent, sources)
 
 
-def delete_file(session: Session, agent: Agent, name: str, blobs: Blobs) -> None:
+def delete_file(session: Session, agent: Agent, name: str, sources: Sources) -> None:
     """Remove a file, and look at the rest.
 
     Raises:
@@ -118,7 +120,7 @@ def delete_file(session: Session, agent: Agent, name: str, blobs: Blobs) -> None
         raise NotFoundError("there is no such file")
     session.delete(file)
     session.flush()
-    validate(session, agent, blobs)
+    validate(session, agent, sources)
 
 
 def deploy(session: Session, agent: Agent, services: Services) -> Deploy:
@@ -126,20 +128,20 @@ def deploy(session: Session, agent: Agent, services: Services) -> Deploy:
 
     Raises:
         RefusedError: The files make no agent; the competition has not started; too many agents are on the board.
-        TooManyError: It was deployed too often today.
+        TooManyError: Its user has deployed too often in the last 24 hours. Deleting agents gives none back.
     """
     competition = agent.competition
     settings = settings_of(competition)
     if not agent.files_ok:
-        complaint = _complaint(_python_files(session, agent, services.blobs), Kernel(competition.kernel))
-        raise RefusedError(f"the files make no agent: {complaint}")
+        raise RefusedError(f"the files make no agent: {agent.files_message}")
     if not competition.is_started and not agent.is_benchmark:
         raise RefusedError("the competition has not started")
     if not agent.is_benchmark:
         if count_on_board(session, agent) >= settings.max_active_agents_per_participant:
             raise RefusedError(f"{settings.max_active_agents_per_participant} agents of yours may be active at a time")
-        if count_deploys_since(session, agent.id, time.time() - DAY_S) >= services.settings.daily_deploys:
-            raise TooManyError(f"an agent may be deployed {services.settings.daily_deploys} times in 24 hours")
+        daily = services.settings.daily_deploys
+        if len(deploys_since(session, agent.user_id, competition.id, time.time() - DAY_S)) >= daily:
+            raise TooManyError(f"you may deploy {daily} times in 24 hours to a competition")
     cancel_open(session, agent)
     deploy = Deploy(agent_id=agent.id, files={file.name: file.sha256 for file in agent_files(session, agent.id)})
     kinds = [RunKind.CONSTRAINT] * settings.evaluation_deployment_nb_constraint_run
@@ -162,9 +164,10 @@ def run_seed(key: bytes, competition: Competition, number: int) -> int:
 
 
 def cancel_open(session: Session, agent: Agent) -> None:
-    """Cancel an evaluation that is not done. Its worker notices when it next writes."""
+    """Cancel an evaluation that is not done; one that is in the finals ends as it was before. Its worker notices."""
     for one in open_deploys(session, agent.id):
-        one.status, one.finished_at = DeployStatus.CANCELLED, time.time()
+        one.status = DeployStatus.SUCCEEDED if one.is_final else DeployStatus.CANCELLED
+        one.finished_at = one.finished_at or time.time()
 
 
 def delete(session: Session, agent: Agent) -> None:
@@ -196,7 +199,7 @@ def runtime_row(runtime: Runtime) -> dict[str, Any]:
 def status(session: Session, agent: Agent) -> dict[str, Any]:
     """All that its owner may know of where it stands."""
     last = latest_deploy(session, agent.id)
-    queued = last is not None and last.status == DeployStatus.QUEUED
+    queued = last is not None and last.status == DeployStatus.QUEUED and not last.is_final
     return {
         "attache_agent_id": agent.id,
         "competition_id": agent.competition_id,
@@ -216,26 +219,32 @@ def status(session: Session, agent: Agent) -> dict[str, Any]:
 
 def deploy_state(session: Session, agent: Agent, daily: int) -> dict[str, Any]:
     """Limits of deploying, and the last evaluation."""
-    used = count_deploys_since(session, agent.id, time.time() - DAY_S)
-    last = latest_deploy(session, agent.id)
+    times = deploys_since(session, agent.user_id, agent.competition_id, time.time() - DAY_S)
+    used, last = len(times), latest_deploy(session, agent.id)
     return {
         "deploymentLimits": {
             "daily_deploy_limit": daily,
             "daily_deploys_used": used,
             "daily_deploys_remaining": max(0, daily - used),
-            "next_deploy_available_at": None if used < daily or last is None else last.created_at + DAY_S,
+            "next_deploy_available_at": times[used - daily] + DAY_S if 0 < daily <= used else None,
             "can_deploy": used < daily and agent.files_ok,
         },
         "latestDeploy": {
             "id": last.id,
             "created_at_ts": last.created_at,
-            "status": last.status,
+            "status": _told(last),
             "finished_at_ts": last.finished_at,
             "failure_message": last.failure_message,
         }
         if last
         else None,
     }
+
+
+def _told(deploy: Deploy) -> DeployStatus:
+    """Who is in the finals has succeeded, unless it fails there."""
+    over = deploy.status == DeployStatus.FAILED or not deploy.is_final
+    return DeployStatus(deploy.status) if over else DeployStatus.SUCCEEDED
 
 
 def _run_row(run: Run) -> dict[str, Any]:
@@ -250,38 +259,29 @@ def _run_row(run: Run) -> dict[str, Any]:
     }
 
 
-def validate(session: Session, agent: Agent, blobs: Blobs) -> None:
+def validate(session: Session, agent: Agent, sources: Sources) -> None:
     """Look at the files, and note what they are."""
-    complaint = _complaint(_python_files(session, agent, blobs), Kernel(agent.competition.kernel))
-    agent.files_ok = complaint is None
+    complaint = _complaint(session, agent, sources)
+    agent.files_ok, agent.files_message = complaint is None, complaint or "the files make an agent"
     if agent.status in _LOOSE:
-        agent.status = AgentStatus.UPLOAD_VALIDATED if complaint is None else AgentStatus.UPLOAD_FAILED
-        agent.last_status_message = complaint or "the files make an agent"
+        agent.status = AgentStatus.UPLOAD_VALIDATED if agent.files_ok else AgentStatus.UPLOAD_FAILED
+        agent.last_status_message = agent.files_message
 
 
-def files_message(session: Session, agent: Agent, blobs: Blobs) -> str:
-    """What there is to say of its files as they are."""
-    complaint = _complaint(_python_files(session, agent, blobs), Kernel(agent.competition.kernel))
-    return complaint or "the files make an agent"
-
-
-def _python_files(session: Session, agent: Agent, blobs: Blobs) -> dict[str, bytes]:
-    return {file.name: blobs.get(file.sha256) for file in agent_files(session, agent.id) if file.name.endswith(".py")}
-
-
-def _complaint(files: Mapping[str, bytes], kernel: Kernel) -> str | None:
+def _complaint(session: Session, agent: Agent, sources: Sources) -> str | None:
     """Why files make no agent; None if they do. Nothing is run."""
+    files = {file.name: file for file in agent_files(session, agent.id)}
     if "agent.py" not in files:
         return "there is no agent.py"
-    for name, content in files.items():
-        if complaint := python_complaint(name, content):
+    for name, file in files.items():
+        if complaint := sources.complaint(name, file.sha256, file.size):
             return complaint
-    classes = [node for node in ast.parse(files["agent.py"]).body if isinstance(node, ast.ClassDef)]
-    named = [node for node in classes if node.name == "Agent"] or (classes if len(classes) == 1 else [])
+    classes = sources.look(files["agent.py"].sha256, files["agent.py"].size).classes
+    named = [one for one in classes if one.name == "Agent"] or (classes if len(classes) == 1 else [])
     if not named:
         return "agent.py should define a class Agent, or one class only"
-    have = {node.name for node in named[0].body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
-    missing = [" or ".join(group) for group in kernel.methods if not have.intersection(group)]
-    if missing and not named[0].bases:
+    methods = Kernel(agent.competition.kernel).methods
+    missing = [" or ".join(group) for group in methods if not named[0].methods.intersection(group)]
+    if missing and not named[0].has_bases:
         return f"the class {named[0].name} should have a method {' and a method '.join(missing)}"
     return None

@@ -1,10 +1,12 @@
 """What comes of a run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from permuted_mnist.evaluation.results import Failure
 
-__all__ = ["RunOutcome", "failed"]
+__all__ = ["RunOutcome", "failed", "withheld"]
+
+WITHHELD = "What an agent says in the finals is not shown: their tasks stay unknown to those who submit again."
 
 _SDK_NAMES = {Failure.BAD_OUTPUT: Failure.CODE_ERROR}
 """What the SDK has no name for."""
@@ -36,3 +38,8 @@ def failed(failure: Failure, detail: str, wall_s: float, peak_ram_bytes: int, lo
     kind = _SDK_NAMES.get(failure, failure)
     message = detail if kind is failure else f"{failure}: {detail}"
     return RunOutcome(None, wall_s, peak_ram_bytes, str(kind), message, log)
+
+
+def withheld(outcome: RunOutcome) -> RunOutcome:
+    """An outcome without what the agent said itself."""
+    return replace(outcome, log=WITHHELD, error_message=None if outcome.error_type is None else WITHHELD)

@@ -34,6 +34,7 @@ __all__ = [
     "LostError",
     "claim",
     "finish",
+    "first_waits",
     "next_run",
     "record_run",
     "release",
@@ -58,7 +59,7 @@ class Claim:
 
 
 def claim(session: Session, worker: str, lease_s: float) -> Claim | None:
-    """Take the evaluation that has waited longest: one that is queued, or whose worker has died.
+    """Take the evaluation that has waited longest, finals last: one that is queued, or whose worker has died.
 
     Args:
         session: A transaction.
@@ -70,7 +71,9 @@ def claim(session: Session, worker: str, lease_s: float) -> Claim | None:
         Deploy.status == DeployStatus.QUEUED,
         sa.and_(Deploy.status == DeployStatus.RUNNING, Deploy.lease_until < now),
     )
-    query = sa.select(Deploy).where(waiting).order_by(Deploy.id).limit(1).with_for_update(skip_locked=True)
+    query = (
+        sa.select(Deploy).where(waiting).order_by(Deploy.is_final, Deploy.id).limit(1).with_for_update(skip_locked=True)
+    )
     while (deploy := session.scalar(query)) is not None:
         agent = session.get_one(Agent, deploy.agent_id)
         if deploy.status == DeployStatus.RUNNING:
@@ -81,7 +84,8 @@ def claim(session: Session, worker: str, lease_s: float) -> Claim | None:
             continue
         deploy.status, deploy.worker, deploy.lease_until = DeployStatus.RUNNING, worker, now + lease_s
         deploy.attempt += 1
-        agent.status, agent.last_status_message = AgentStatus.DEPLOY_RUN, "a worker runs it"
+        if not deploy.is_final:
+            agent.status, agent.last_status_message = AgentStatus.DEPLOY_RUN, "a worker runs it"
         return Claim(deploy.id, deploy.attempt, worker)
     return None
 
@@ -104,7 +108,14 @@ def release(session: Session, held: Claim) -> None:
     deploy = _held(session, held)
     agent = session.get_one(Agent, deploy.agent_id)
     deploy.status, deploy.lease_until = DeployStatus.QUEUED, 0.0
-    agent.status, agent.last_status_message = AgentStatus.DEPLOY_QUEUE, "waiting for a worker"
+    if not deploy.is_final:
+        agent.status, agent.last_status_message = AgentStatus.DEPLOY_QUEUE, "waiting for a worker"
+
+
+def first_waits(session: Session) -> bool:
+    """Whether an evaluation waits that is none of the finals, which stand back for it."""
+    query = sa.select(Deploy.id).where(Deploy.status == DeployStatus.QUEUED, Deploy.is_final.is_(False)).limit(1)
+    return session.scalar(query) is not None
 
 
 def next_run(session: Session, held: Claim) -> Run | None:
@@ -149,6 +160,9 @@ def finish(session: Session, held: Claim, services: Services) -> bool:
         message = failed.error_message or ""
         _fail(deploy, agent, f"{failed.error_type} in run {failed.number + 1}: {message}")
         return True
+    if deploy.is_final:
+        _succeed_in_finals(deploy, agent)
+        return True
     counted = [run for run in deploy.runs if run.kind != RunKind.CONSTRAINT]
     rewards = [float(run.reward or 0.0) for run in counted]
     competition = session.get_one(Competition, agent.competition_id)
@@ -166,11 +180,23 @@ def _succeed(deploy: Deploy, agent: Agent, counted: list[Run], rewards: list[flo
     now = time.time()
     deploy.status, deploy.finished_at = DeployStatus.SUCCEEDED, now
     agent.rewards, agent.mean_reward, agent.reward_ci95 = rewards, sum(rewards) / len(rewards), ci95(rewards)
-    agent.max_run_s = max(run.wall_s or 0.0 for run in counted)
-    agent.max_ram_bytes = max(run.peak_ram_bytes or 0 for run in counted)
+    agent.final_rewards = []
+    _note_extremes(agent, counted)
     agent.scored_at, agent.scored_deploy_id = now, deploy.id
     agent.status = AgentStatus.ACTIVE
     agent.last_status_message = f"mean reward {agent.mean_reward:.4f} over {len(rewards)} runs"
+
+
+def _succeed_in_finals(deploy: Deploy, agent: Agent) -> None:
+    deploy.status, deploy.finished_at = DeployStatus.SUCCEEDED, time.time()
+    agent.final_rewards = [float(run.reward or 0.0) for run in deploy.runs if run.kind == RunKind.FINAL]
+    agent.scored_at = deploy.finished_at
+    _note_extremes(agent, [run for run in deploy.runs if run.kind != RunKind.CONSTRAINT])
+
+
+def _note_extremes(agent: Agent, counted: list[Run]) -> None:
+    agent.max_run_s = max(run.wall_s or 0.0 for run in counted)
+    agent.max_ram_bytes = max(run.peak_ram_bytes or 0 for run in counted)
 
 
 def _earned(competition: Competition, rewards: list[float]) -> int:

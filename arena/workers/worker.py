@@ -18,9 +18,21 @@ from ml_trainer_env.arena.competitions.repository import competition_files
 from ml_trainer_env.arena.competitions.service import settings_of
 from ml_trainer_env.arena.kernels import Kernel
 from ml_trainer_env.arena.services import Services
-from ml_trainer_env.arena.tables import Agent, Competition, Deploy, FilePurpose, RunStatus
+from ml_trainer_env.arena.tables import Agent, Competition, Deploy, FilePurpose, RunKind, RunStatus
+from ml_trainer_env.arena.workers.finals import seat_a_finalist
+from ml_trainer_env.arena.workers.outcomes import withheld
 from ml_trainer_env.arena.workers.play import play
-from ml_trainer_env.arena.workers.queue import Claim, LostError, claim, finish, next_run, record_run, release, renew
+from ml_trainer_env.arena.workers.queue import (
+    Claim,
+    LostError,
+    claim,
+    finish,
+    first_waits,
+    next_run,
+    record_run,
+    release,
+    renew,
+)
 from permuted_mnist.sandbox.layers import Layers
 
 __all__ = ["Worker"]
@@ -57,8 +69,11 @@ class Worker:
     def work_once(self, stop: threading.Event | None = None) -> bool:
         """Take one evaluation and bring it to its end; False if there is none."""
         stop = stop or threading.Event()
+        lease_s = self._services.settings.lease_s
         with self._services.database.transaction() as session:
-            held = claim(session, self.name, self._services.settings.lease_s)
+            held = claim(session, self.name, lease_s)
+            if held is None and seat_a_finalist(session, self._services):
+                held = claim(session, self.name, lease_s)
         if held is None:
             return False
         _LOG.info("evaluation %s, attempt %s", held.deploy_id, held.attempt)
@@ -74,10 +89,13 @@ class Worker:
         return True
 
     def _run_next(self, held: Claim, folder: Path, env_folder: Path) -> bool:
-        """Play the next run and write it down; False if the evaluation is over."""
+        """Play the next run and write it down; False if the evaluation is over, or stands back for another."""
         with self._services.database.transaction() as session:
             run = next_run(session, held)
             deploy = session.get_one(Deploy, held.deploy_id)
+            if deploy.is_final and first_waits(session):
+                release(session, held)
+                return False
             if run is None or any(done.status == RunStatus.ERROR for done in deploy.runs):
                 return not finish(session, held, self._services)
             agent = session.get_one(Agent, deploy.agent_id)
@@ -85,6 +103,8 @@ class Worker:
             timeout_s, kernel = settings_of(competition).simulation_timeout_sec, Kernel(competition.kernel)
         mnist_dir = self._services.settings.mnist_dir
         outcome = play(kernel, folder, env_folder, run.seed, timeout_s, self._layers, mnist_dir)
+        if run.kind == RunKind.FINAL:
+            outcome = withheld(outcome)
         log = self._services.blobs.put(outcome.log.encode())
         with self._services.database.transaction() as session:
             record_run(session, held, run.id, outcome, log)

@@ -17,7 +17,7 @@ import httpx
 from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.settings import Settings
 from ml_trainer_env.arena.tables import Scope
-from ml_trainer_env.arena.tokens.service import create_token
+from ml_trainer_env.arena.tokens.service import create_token, revoke_token
 
 START_S = 120.0
 STOP_S = 30.0
@@ -42,6 +42,12 @@ class Arena:
         services = Services.open(Settings.from_environment(self.environment))
         with contextlib.closing(services), services.database.transaction() as session:
             return create_token(session, user, Scope(scope), days)
+
+    def revoke(self, token: str) -> None:
+        """Revoke a token, as `ml-arena token revoke` does."""
+        services = Services.open(Settings.from_environment(self.environment))
+        with contextlib.closing(services), services.database.transaction() as session:
+            revoke_token(session, token.split("_")[2])
 
     def command(self, *words: str) -> str:
         """Run `ml-arena`."""

@@ -5,7 +5,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,8 +15,19 @@ sys.path.insert(0, str(Path(__file__).parent))  # the modules beside this one
 
 from arena_service import Arena, running
 
+from ml_trainer_env.arena.competitions.schemas import NewCompetition
+from ml_trainer_env.arena.competitions.service import create
+from ml_trainer_env.arena.kernels import Kernel
+from ml_trainer_env.arena.services import Services
+from ml_trainer_env.arena.settings import Settings
+from ml_trainer_env.arena.submissions import service
+from ml_trainer_env.arena.tables import Base
+from ml_trainer_env.arena.tokens.service import find_or_create_user
 from permuted_mnist.sandbox.errors import UnsupportedError
 from permuted_mnist.sandbox.layers import find_layers
+
+AGENT = b"class Agent:\n    def train(self, X, y): pass\n    def predict(self, X): return [0] * len(X)\n"
+DAILY_DEPLOYS = 18
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -64,3 +77,39 @@ def postgresql() -> Iterator[str]:
             yield f"postgresql+psycopg://arena@/postgres?host={folder}"
         finally:
             subprocess.run([*control, "-m", "immediate", "stop"], check=True, stdout=subprocess.DEVNULL, cwd=folder)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def services(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Services]:
+    """Database and files of a service, on SQLite and on PostgreSQL."""
+    settings = replace(Settings.from_environment({"ARENA_DATA_DIR": str(tmp_path)}), daily_deploys=DAILY_DEPLOYS)
+    if request.param == "postgresql":
+        settings = replace(settings, database_url=request.getfixturevalue("postgresql"))
+    opened = Services.open(settings)
+    yield opened
+    if request.param == "postgresql":
+        Base.metadata.drop_all(opened.database.engine)
+        with opened.database.engine.begin() as connection:
+            connection.exec_driver_sql("DROP TABLE alembic_version")
+    opened.close()
+
+
+@pytest.fixture
+def make_agent(services: Services) -> Any:
+    """Make a submission that can be deployed, to a competition of one constraint run and two that count."""
+    with services.database.transaction() as session:
+        user = find_or_create_user(session, "ada")
+        competition = create(session, user.id, NewCompetition(name="x", kernel_version=Kernel.PERMUTED_MNIST))
+        wanted = {"evaluation_deployment_nb_initial_score_run": 2, "max_active_agents_per_participant": 10}
+        competition.settings = {**competition.settings, **wanted}
+        competition.is_started = True
+        cid, uid = competition.id, user.id
+
+    def make() -> int:
+        digest = services.blobs.put(AGENT)
+        with services.database.transaction() as session:
+            agent = service.attach(session, uid, cid, "agent", None, services.sources)
+            service.keep_file(session, agent, "agent.py", digest, len(AGENT), services.sources)
+            return agent.id
+
+    return make

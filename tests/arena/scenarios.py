@@ -8,6 +8,7 @@ import importlib
 import json
 import sys
 import tempfile
+import time
 import urllib.request
 from pathlib import Path
 
@@ -25,6 +26,13 @@ class Agent:
     def predict(self, X_test):
         return np.full(len(X_test), LABEL)
 """
+
+
+PICTURE = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
+    "0000000a49444154789c636000000002000148afa4710000000049454e44ae426082"
+)
+"""One pixel."""
 
 
 class Constant:
@@ -79,6 +87,26 @@ def raises(errors, *words):
 def status_of(client, cid, aid):
     lines = list(client.tail_logs(cid, aid, poll_sec=POLL_S, timeout_sec=TIMEOUT_S))
     return client.agent_status(cid, aid), lines
+
+
+def benchmarked(client, cid):
+    """What came of the benchmark agent."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while (found := client.benchmark_status(cid))["status"] == "running" and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+    assert found["status"] == "completed", found
+    return found
+
+
+def started(client, name, **settings):
+    """A competition of one run that counts."""
+    cid = client.create_competition(name, "permuted_mnist")["competition_id"]
+    client.update_settings(cid, evaluation_deployment_nb_initial_score_run=1, **settings)
+    client.update_benchmark_file_content(cid, "agent.py", AGENT)
+    client.run_benchmark(cid)
+    benchmarked(client, cid)
+    client.start_competition(cid)
+    return cid
 
 
 def participant(sdk, url, tokens):
@@ -166,20 +194,19 @@ def creator(sdk, url, tokens):
         client.start_competition(cid)
     assert client.benchmark_status(cid)["status"] == "none"
     with tempfile.TemporaryDirectory() as folder:
-        env, agent, picture = files(folder, env__py="VALUE = 1\n", agent__py=AGENT, picture__png="no picture")
+        env, agent, fake = files(folder, env__py="VALUE = 1\n", agent__py=AGENT, picture__png="no picture")
         client.upload_env_file(cid, env)
         client.upload_benchmark_file(cid, agent)
-        client.set_competition_image(cid, picture)
+        with raises(sdk.MLArenaError, "set_competition_image failed", "PNG"):
+            client.set_competition_image(cid, fake)
+        picture = Path(folder) / "real.png"
+        picture.write_bytes(PICTURE)
+        client.set_competition_image(cid, str(picture))
     assert client.update_env_file_content(cid, "env.py", "VALUE = (")["validation"] != "ok"
     assert client.update_env_file_content(cid, "env.py", "VALUE = 2\n")["validation"] == "ok"
     client.update_benchmark_file_content(cid, "agent.py", AGENT.replace("LABEL = 1", "LABEL = 3"))
     assert client.run_benchmark(cid)["status"] == "running"
-    import time
-
-    deadline = time.monotonic() + TIMEOUT_S
-    while (found := client.benchmark_status(cid))["status"] == "running" and time.monotonic() < deadline:
-        time.sleep(POLL_S)
-    assert found["status"] == "completed", found
+    found = benchmarked(client, cid)
     assert 0 < found["agent_results"][0]["score"] < 0.2
     client.start_competition(cid)
     with raises(sdk.MLArenaError, "has started"):
@@ -290,21 +317,28 @@ def refusals(sdk, url, tokens):
 def failures(sdk, url, tokens):
     """Agents that fail, each with its reason."""
     client = sdk.connect(tokens["user"], base_url=url)
-    cid = the_first(client)
-    head = "import os, time\nimport numpy as np\nclass Agent:\n    def predict(self, X): return np.zeros(len(X), int)\n"
-    for body, kind, words in (
-        ("raise KeyError('its own words')", "code_error", "its own words"),
-        ("os._exit(3)", "crash", "status 3"),
-        ("self.held = [np.ones(2**27) for _ in range(5)]", "oom_killed", "memory"),
+    creator = sdk.connect(tokens["creator"], base_url=url)
+    first, hurried = the_first(client), started(creator, "In a hurry", simulation_timeout_sec=6)
+    head = "import os, time\nimport numpy as np\n\nclass Agent:\n"
+    for cid, train, predict, kind, words in (
+        (first, "raise KeyError('its own words')", "pass", "code_error", "its own words"),
+        (first, "os._exit(3)", "pass", "crash", "status 3"),
+        (first, "self.held = [np.ones(2**27) for _ in range(5)]", "pass", "oom_killed", "memory"),
+        (first, "pass", "return [0.5] * len(X)", "code_error", "bad_output"),
+        (first, "pass", "return [0]", "code_error", "bad_output"),
+        (hurried, "time.sleep(600)", "pass", "timeout", "not done after 6 s"),
     ):
         aid = client.create_attached_agent(cid, "failing")["attache_agent_id"]
-        client.update_agent_file_content(cid, aid, "agent.py", f"{head}    def train(self, X, y):\n        {body}\n")
+        source = f"{head}    def train(self, X, y):\n        {train}\n    def predict(self, X):\n        {predict}\n"
+        client.update_agent_file_content(cid, aid, "agent.py", source)
         client.deploy_agent(cid, aid)
         status, lines = status_of(client, cid, aid)
         assert status["status"] == "deploy_failed", lines
         assert kind in status["last_status_message"], status
         assert words in status["last_status_message"], status
         assert status["run_info"]["results"][-1]["error_type"] == kind
+        assert client.agent_deploy_status(cid, aid)["latestDeploy"]["status"] == "failed"
+        assert aid not in {row["agentAttachId"] for row in rows(client.leaderboard(cid))}
         client.delete_agent(cid, aid)
 
 

@@ -4,6 +4,7 @@ make arena-chaos SUBMISSIONS=200 KILLS=20 SEED=1
 """
 
 import contextlib
+import logging
 import os
 import random
 import signal
@@ -13,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx
 import pytest
@@ -22,6 +23,7 @@ from arena_service import Arena, running
 
 from ml_trainer_env.arena.client import Client, CompetitionNotFoundError, MLArenaError, connect
 from ml_trainer_env.arena.database import Database
+from ml_trainer_env.arena.leaderboard.finals import PLACES, finalists
 from ml_trainer_env.arena.leaderboard.service import board
 from ml_trainer_env.arena.submissions.service import run_seed
 from ml_trainer_env.arena.tables import Agent, AgentStatus, Competition, Deploy, DeployStatus, Run, RunStatus
@@ -30,7 +32,7 @@ from permuted_mnist.tasks import Variant, draw_task
 
 USERS = 8
 RUNS = 2
-"""Runs that count; one more shows that the limits are kept."""
+"""Runs that count, and as many again in the finals; one more shows that the limits are kept."""
 
 LIMIT_S = 1500.0
 PAUSE_S = 0.2
@@ -47,6 +49,8 @@ LABELS = 11
 """The last of them fails."""
 
 Result = TypeVar("Result")
+
+_LOG = logging.getLogger(__name__)
 
 
 class Ruin:
@@ -73,10 +77,11 @@ class Ruin:
         self.start()
 
     def kill_a_worker(self, dice: random.Random) -> None:
-        workers = children(self.arena.process.pid)
-        if workers:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(dice.choice(workers), signal.SIGKILL)
+        deadline = time.monotonic() + LIMIT_S
+        while not (workers := children(self.arena.process.pid)):
+            assert time.monotonic() < deadline, "no worker was started again"
+            time.sleep(PAUSE_S)
+        os.kill(dice.choice(workers), signal.SIGKILL)
 
     def client(self, token: str) -> Client:
         return self._held.enter_context(connect(token, self.arena.url))
@@ -109,8 +114,14 @@ def insist(work: Callable[[], Result]) -> Result:
 def submit(client: Client, cid: int, name: str, label: int) -> int:
     aid: int = insist(lambda: client.create_attached_agent(cid, name))["attache_agent_id"]
     insist(lambda: client.update_agent_file_content(cid, aid, "agent.py", AGENT.format(label=label)))
-    insist(lambda: client.deploy_agent(cid, aid))
+    insist(lambda: deploy_unless_done(client, cid, aid))
     return aid
+
+
+def deploy_unless_done(client: Client, cid: int, aid: int) -> None:
+    """Deploy it, unless it was, and only the answer was lost."""
+    if client.agent_status(cid, aid)["status"] == AgentStatus.UPLOAD_VALIDATED:
+        client.deploy_agent(cid, aid)
 
 
 def make_competition(ruin: Ruin, users: list[str]) -> tuple[int, dict[str, str]]:
@@ -134,6 +145,14 @@ def wait_for_all(clients: list[tuple[Client, list[int]]], cid: int) -> None:
             while insist(lambda c=client, a=aid: c.agent_status(cid, a))["status"] not in final:
                 assert time.monotonic() < deadline, f"agent {aid} is stuck"
                 time.sleep(PAUSE_S)
+    while any(row["NumberOfRuns"] < 2 * RUNS for row in players(clients[0][0].leaderboard(cid))[:PLACES]):
+        assert time.monotonic() < deadline, "the finals are stuck"
+        time.sleep(PAUSE_S)
+
+
+def players(rows: Any) -> list[dict[str, Any]]:
+    found = rows.to_dict("records") if hasattr(rows, "to_dict") else rows
+    return [row for row in found if not row["IsBenchmark"]]
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -151,6 +170,8 @@ def test_every_submission_is_graded_once_whatever_is_killed(
 ) -> None:
     count, kills = (pytestconfig.getoption(f"--arena-{name}") for name in ("submissions", "kills"))
     dice = random.Random(pytestconfig.getoption("--arena-seed"))
+    url = ruin.arena.environment.get("ARENA_DATABASE_URL") or f"sqlite:///{tmp_path / 'arena' / 'arena.db'}"
+    database = Database(url)
     cid, tokens = make_competition(ruin, [f"user{number}" for number in range(USERS)])
     clients: list[tuple[Client, list[int]]] = [(ruin.client(token), []) for token in tokens.values()]
     labels: dict[int, int] = {}
@@ -169,9 +190,11 @@ def test_every_submission_is_graded_once_whatever_is_killed(
     threads = [threading.Thread(target=play, args=(number,)) for number in range(USERS)]
     for thread in threads:
         thread.start()
-    done = Counter[str]()
-    for number in range(kills):
-        time.sleep(dice.uniform(0.5, 3.0))
+    done, under_way = Counter[str](), 0
+    for number, moment in enumerate(sorted(dice.uniform(0, 0.95) for _ in range(kills))):
+        wait_until_graded(database, labels, moment * count)
+        time.sleep(dice.uniform(0, 1.0))
+        under_way += bool(count_deploys(database, DeployStatus.RUNNING))
         if number % 4 == 3:
             ruin.kill_the_service()
             done["service"] += 1
@@ -183,10 +206,9 @@ def test_every_submission_is_graded_once_whatever_is_killed(
     assert errors == []
     wait_for_all(clients, cid)
     ruin.close()
+    _LOG.info("%s submissions, kills %s, %s of them with an evaluation under way", count, dict(done), under_way)
 
-    assert sum(done.values()) == kills
-    url = ruin.arena.environment.get("ARENA_DATABASE_URL") or f"sqlite:///{tmp_path / 'arena' / 'arena.db'}"
-    with contextlib.closing(Database(url)) as database, database.transaction(read_only=True) as session:
+    with database.transaction(read_only=True) as session:
         competition = session.get_one(Competition, cid)
         key = (tmp_path / "arena" / "signing.key").read_bytes()
         expected = expected_rewards(key, competition)
@@ -195,28 +217,47 @@ def test_every_submission_is_graded_once_whatever_is_killed(
         for aid, label in labels.items():
             rewards = expected.get(label)
             assert agents[aid].status == (AgentStatus.DEPLOY_FAILED if rewards is None else AgentStatus.ACTIVE)
-            assert agents[aid].rewards == (rewards or [])
-        # What was deployed twice, because an answer was lost, was cancelled once: nothing is open, nothing done twice.
-        states = Counter(session.scalars(sa.select(Deploy.status).join(Agent).where(Agent.id.in_(labels))))
-        assert not states[DeployStatus.QUEUED]
-        assert not states[DeployStatus.RUNNING]
-        assert states[DeployStatus.SUCCEEDED] + states[DeployStatus.FAILED] == count
+            assert agents[aid].rewards == (rewards[:RUNS] if rewards else [])
+            assert agents[aid].final_rewards in ([], rewards and rewards[RUNS:])
+        deploys = list(session.scalars(sa.select(Deploy).where(Deploy.agent_id.in_(labels))))
+        assert len(deploys) == count
+        assert {deploy.status for deploy in deploys} <= {DeployStatus.SUCCEEDED, DeployStatus.FAILED}
         graded = session.scalars(sa.select(Deploy).where(Deploy.status == DeployStatus.SUCCEEDED))
         for deploy in graded:
             runs = list(session.scalars(sa.select(Run).where(Run.deploy_id == deploy.id).order_by(Run.number)))
             assert [run.number for run in runs] == list(range(len(runs)))
             assert all(run.status == RunStatus.COMPLETED for run in runs)
-        rows = [row for row in board(session, competition) if not row["IsBenchmark"]]
-    means = {label: sum(rewards) / RUNS for label, rewards in expected.items()}
-    order = sorted((aid for aid in labels if labels[aid] in means), key=lambda aid: (-means[labels[aid]], aid))
-    assert [row["MeanReward"] for row in rows] == [pytest.approx(means[labels[aid]]) for aid in order]
-    assert {row["agentAttachId"] for row in rows} == set(order)
+        rows = players(board(session, competition))
+        submitted = {deploy.agent_id: deploy.id for deploy in deploys}
+    database.close()
+    # The board that would be there if nothing had been killed.
+    before = {label: sum(rewards[:RUNS]) / RUNS for label, rewards in expected.items()}
+    after = {label: sum(rewards) / (2 * RUNS) for label, rewards in expected.items()}
+    ranked = sorted((aid for aid in labels if labels[aid] in before), key=lambda a: (-before[labels[a]], submitted[a]))
+    seated = finalists([before[labels[aid]] for aid in ranked], [after[labels[aid]] for aid in ranked])
+    means = {aid: (after if index in seated else before)[labels[aid]] for index, aid in enumerate(ranked)}
+    ranked.sort(key=lambda aid: -means[aid])
+    assert [row["agentAttachId"] for row in rows] == ranked
+    assert [row["MeanReward"] for row in rows] == [pytest.approx(means[aid]) for aid in ranked]
+
+
+def wait_until_graded(database: Database, labels: dict[int, int], least: float) -> None:
+    deadline = time.monotonic() + LIMIT_S
+    while count_deploys(database, DeployStatus.SUCCEEDED, DeployStatus.FAILED) < least:
+        assert time.monotonic() < deadline, f"not {least:.0f} of {len(labels)} submissions were graded"
+        time.sleep(PAUSE_S)
+
+
+def count_deploys(database: Database, *states: DeployStatus) -> int:
+    query = sa.select(sa.func.count()).select_from(Deploy).where(Deploy.status.in_(states))
+    with database.transaction(read_only=True) as session:
+        return session.scalar(query) or 0
 
 
 def expected_rewards(key: bytes, competition: Competition) -> dict[int, list[float]]:
-    """What an agent that always gives one label has in each run that counts."""
+    """What an agent that always gives one label has in each run that counts, those of the finals last."""
     found: dict[int, list[float]] = {label: [] for label in range(10)}
-    for number in range(1, 1 + RUNS):
+    for number in range(1, 1 + 2 * RUNS):
         task = draw_task(load_mnist(), run_seed(key, competition, number), 0, Variant.HARDENED)
         for label, rewards in found.items():
             rewards.append(float((task.test_labels == label).mean()))

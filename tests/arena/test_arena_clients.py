@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -41,17 +42,20 @@ def python_with(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return python
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def tokens(arena: Any) -> dict[str, str]:
-    found = {
-        "user": arena.token("ada"),
-        "other": arena.token("bob"),
-        "expired": arena.token("ada", "user", days=0),
+    """Those of people who have done nothing yet."""
+    ada, bob, carl, tess = (f"{name}-{secrets.token_hex(4)}" for name in ("ada", "bob", "carl", "tess"))
+    revoked = arena.token(ada)
+    arena.revoke(revoked)
+    return {
+        "user": arena.token(ada),
+        "other": arena.token(bob),
+        "expired": arena.token(ada, "user", days=0),
+        "revoked": revoked,
+        "creator": arena.token(carl, "creator"),
+        "teacher": arena.token(tess, "teacher"),
     }
-    found |= {"creator": arena.token("carl", "creator"), "teacher": arena.token("tess", "teacher")}
-    found["revoked"] = arena.command("token", "create", "--user", "ada").strip()
-    arena.command("token", "revoke", found["revoked"].split("_")[2])
-    return found
 
 
 def cases() -> Iterator[Any]:

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ml_trainer_env.arena.blobs import Blobs
 from ml_trainer_env.arena.client.uploads import multipart, source_of
 from ml_trainer_env.arena.errors import RefusedError, TooManyError
+from ml_trainer_env.arena.files.blobs import Blobs
+from ml_trainer_env.arena.files.names import MAX_BYTES, file_name
 from ml_trainer_env.arena.leaderboard.statistics import ci95, differs
-from ml_trainer_env.arena.names import MAX_BYTES, file_name
 from ml_trainer_env.arena.rates import Rates
 from ml_trainer_env.arena.settings import Settings, SettingsError
 
@@ -81,11 +81,11 @@ def test_agents_differ_if_chance_hardly_makes_it_so(one: list[float], other: lis
 
 
 def test_a_token_that_calls_too_often_is_refused_and_others_are_not() -> None:
-    rates = Rates(per_s=0.001, burst=3)
+    rates = Rates(per_s=0.001, burst=3, complaint="too many")
     for _ in range(3):
         rates.take("eager")
 
-    with pytest.raises(TooManyError):
+    with pytest.raises(TooManyError, match="too many"):
         rates.take("eager")
     rates.take("calm")
 

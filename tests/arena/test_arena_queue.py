@@ -2,23 +2,15 @@
 
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from ml_trainer_env.arena.competitions.schemas import NewCompetition
-from ml_trainer_env.arena.competitions.service import create
 from ml_trainer_env.arena.errors import RefusedError, TooManyError
-from ml_trainer_env.arena.kernels import Kernel
 from ml_trainer_env.arena.services import Services
-from ml_trainer_env.arena.settings import Settings
 from ml_trainer_env.arena.submissions import service
-from ml_trainer_env.arena.tables import Agent, AgentStatus, Base, Deploy, DeployStatus, Run, RunKind
-from ml_trainer_env.arena.tokens.service import find_or_create_user
+from ml_trainer_env.arena.tables import Agent, AgentStatus, Deploy, DeployStatus, Run, RunKind
 from ml_trainer_env.arena.workers.outcomes import RunOutcome
 from ml_trainer_env.arena.workers.queue import (
     MAX_DEATHS,
@@ -32,45 +24,9 @@ from ml_trainer_env.arena.workers.queue import (
     renew,
 )
 
-AGENT = b"class Agent:\n    def train(self, X, y): pass\n    def predict(self, X): return [0] * len(X)\n"
 GOOD = RunOutcome(0.5, 1.0, 100, None, None, "")
 BAD = RunOutcome(None, 1.0, 100, "crash", "its own words", "")
 LEASE_S = 100.0
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
-def services(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Services]:
-    settings = replace(Settings.from_environment({"ARENA_DATA_DIR": str(tmp_path)}), daily_deploys=3)
-    if request.param == "postgresql":
-        settings = replace(settings, database_url=request.getfixturevalue("postgresql"))
-    opened = Services.open(settings)
-    yield opened
-    if request.param == "postgresql":
-        Base.metadata.drop_all(opened.database.engine)
-        with opened.database.engine.begin() as connection:
-            connection.exec_driver_sql("DROP TABLE alembic_version")
-    opened.close()
-
-
-@pytest.fixture
-def make_agent(services: Services) -> Any:
-    """Make a submission that can be deployed, to a competition of one constraint run and two that count."""
-    with services.database.transaction() as session:
-        user = find_or_create_user(session, "ada")
-        competition = create(session, user.id, NewCompetition(name="x", kernel_version=Kernel.PERMUTED_MNIST))
-        wanted = {"evaluation_deployment_nb_initial_score_run": 2, "max_active_agents_per_participant": 10}
-        competition.settings = {**competition.settings, **wanted}
-        competition.is_started = True
-        cid, uid = competition.id, user.id
-
-    def make() -> int:
-        digest = services.blobs.put(AGENT)
-        with services.database.transaction() as session:
-            agent = service.attach(session, uid, cid, "agent", None, services.blobs)
-            service.keep_file(session, agent, "agent.py", digest, len(AGENT), services.blobs)
-            return agent.id
-
-    return make
 
 
 def deploy(services: Services, agent_id: int) -> int:
@@ -290,13 +246,47 @@ def test_agents_of_a_competition_play_the_same_secret_seeds(services: Services, 
     assert len(set(one)) == 3
 
 
-def test_deploys_of_a_day_are_limited(services: Services, make_agent: Any) -> None:
-    aid = make_agent()
-    for _ in range(3):
-        deploy(services, aid)
+def test_deploys_of_a_day_are_limited_and_deleting_gives_none_back(services: Services, make_agent: Any) -> None:
+    allowed = services.settings.daily_deploys
+    one, other = make_agent(), make_agent()
+    for number in range(allowed):
+        deploy(services, one if number < allowed // 2 else other)
+    with services.database.transaction() as session:
+        service.delete(session, session.get_one(Agent, one))
+        limits = service.deploy_state(session, session.get_one(Agent, other), allowed)["deploymentLimits"]
+        earliest = min(session.scalars(sa.select(Deploy.created_at)))
 
-    with pytest.raises(TooManyError, match="3 times in 24 hours"):
-        deploy(services, aid)
+    with pytest.raises(TooManyError, match=f"{allowed} times in 24 hours"):
+        deploy(services, other)
+    assert (limits["daily_deploys_used"], limits["daily_deploys_remaining"]) == (allowed, 0)
+    assert limits["next_deploy_available_at"] == earliest + 24 * 3600
+    assert limits["can_deploy"] is False
+
+
+def test_what_one_user_changes_at_once_keeps_the_limits(services: Services, make_agent: Any) -> None:
+    aid = make_agent()
+    with services.database.transaction(read_only=True) as session:
+        user_id = session.get_one(Agent, aid).user_id
+    refused: list[TooManyError] = []
+
+    def hurry() -> None:
+        for _ in range(services.settings.daily_deploys):
+            try:
+                with services.database.transaction(by=user_id) as session:
+                    service.deploy(session, session.get_one(Agent, aid), services)
+            except TooManyError as error:
+                refused.append(error)
+
+    threads = [threading.Thread(target=hurry) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(refused) == 3 * services.settings.daily_deploys
+    with services.database.transaction(read_only=True) as session:
+        states = list(session.scalars(sa.select(Deploy.status).order_by(Deploy.id)))
+    assert states == [DeployStatus.CANCELLED] * (services.settings.daily_deploys - 1) + [DeployStatus.QUEUED]
 
 
 def test_agents_on_the_board_are_limited(services: Services, make_agent: Any) -> None:

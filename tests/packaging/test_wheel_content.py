@@ -51,7 +51,8 @@ def test_the_manifest_the_type_marker_and_the_bundled_data_are_in_the_wheel(
     bundled = {f"server/datasets/bundled/{path.name}" for path in (repository / "server/datasets/bundled").iterdir()}
 
     assert {"server/datasets/bundled/mnist.npz", "server/datasets/bundled/fashion_mnist.npz"} < bundled
-    pages = {path.relative_to(repository).as_posix() for path in (repository / "arena/pages").rglob("*.[hcj]*[lss]")}
+    folders = [repository / "arena/pages" / name for name in ("static", "templates")]
+    pages = {path.relative_to(repository).as_posix() for folder in folders for path in folder.iterdir()}
     others = {name for name in packaged(wheel) if not name.endswith(".py")}
     assert (
         others

@@ -5,6 +5,7 @@ import io
 import os
 import shutil
 import tempfile
+from collections.abc import Set
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,8 +27,7 @@ class Blobs:
 
     def put(self, content: bytes) -> str:
         """Keep some bytes; their SHA-256."""
-        digest = hashlib.sha256(content).hexdigest()
-        return digest if self.path(digest).exists() else self.put_stream(io.BytesIO(content))[0]
+        return self.put_stream(io.BytesIO(content))[0]
 
     def put_stream(self, stream: BinaryIO) -> tuple[str, int]:
         """Keep what a stream holds; its SHA-256 and size in bytes."""
@@ -43,7 +43,7 @@ class Blobs:
             except BaseException:
                 Path(file.name).unlink()
                 raise
-        name = digest.hexdigest()
+        name = digest.hexdigest()  # a file that is there already becomes young again: see `keep_only`
         target = self.path(name)
         target.parent.mkdir(exist_ok=True)
         os.replace(file.name, target)
@@ -64,6 +64,19 @@ class Blobs:
             FileNotFoundError: It is not there.
         """
         shutil.copyfile(self.path(digest), target)
+
+    def keep_only(self, digests: Set[str], before: float) -> int:
+        """Remove all other files last kept before a time, in seconds since 1970, and what writers that died have left.
+
+        Returns:
+            How many were removed.
+        """
+        count = 0
+        for file in self._folder.rglob("*"):
+            if file.is_file() and file.name not in digests and file.stat().st_mtime < before:
+                file.unlink()
+                count += 1
+        return count
 
     def path(self, digest: str) -> Path:
         """Where a file lies."""

@@ -8,9 +8,9 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from ml_trainer_env.arena.errors import RefusedError, TooLargeError
-from ml_trainer_env.arena.names import file_name
+from ml_trainer_env.arena.files.names import file_name
 
-__all__ = ["read_form", "the_file"]
+__all__ = ["read_form", "the_file", "too_large"]
 
 _AROUND = 16 * 1024
 """Bytes that a form may have around its file."""
@@ -29,7 +29,7 @@ async def read_form(request: Request, max_file_bytes: int) -> FormData:
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > max_file_bytes + _AROUND:
         await _drain(request.receive)
-        raise _too_large(max_file_bytes)
+        raise too_large(max_file_bytes)
     bounded = Request(request.scope, _bounded(request.receive, max_file_bytes + _AROUND, max_file_bytes))
     try:
         form = await bounded.form(max_files=1, max_fields=8, max_part_size=_AROUND)
@@ -41,7 +41,7 @@ async def read_form(request: Request, max_file_bytes: int) -> FormData:
     for value in form.values():
         if isinstance(value, UploadFile) and (value.size or 0) > max_file_bytes:
             await form.close()
-            raise _too_large(max_file_bytes)
+            raise too_large(max_file_bytes)
     return form
 
 
@@ -57,7 +57,8 @@ def the_file(form: FormData) -> tuple[str, UploadFile]:
     return file_name(file.filename or ""), file
 
 
-def _too_large(limit: int) -> TooLargeError:
+def too_large(limit: int) -> TooLargeError:
+    """What is said of a file that is too large, in bytes."""
     return TooLargeError(f"a file may have {limit} bytes at the most")
 
 
@@ -78,7 +79,7 @@ def _bounded(receive: Callable[[], Awaitable[Message]], limit: int, told: int) -
         message = await receive()
         taken += len(message.get("body", b""))
         if taken > limit:
-            raise _too_large(told)
+            raise too_large(told)
         return message
 
     return bounded

@@ -1,0 +1,92 @@
+"""The command `ml-arena`, against a data folder of its own; no service runs."""
+
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from ml_trainer_env.arena.errors import UnauthorizedError
+from ml_trainer_env.arena.services import Services
+from ml_trainer_env.arena.settings import Settings
+from ml_trainer_env.arena.tables import Agent, AuditEntry, Scope
+from ml_trainer_env.arena.tokens.service import authenticate
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Any:
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("ARENA_")}
+
+    def run(*words: str, folder: Path = tmp_path / "data") -> subprocess.CompletedProcess[str]:
+        program = [sys.executable, "-m", "ml_trainer_env.arena", *words]
+        environment = {**variables, "ARENA_DATA_DIR": str(folder)}
+        return subprocess.run(program, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+    return run
+
+
+def opened(folder: Path) -> Services:
+    return Services.open(Settings.from_environment({"ARENA_DATA_DIR": str(folder)}))
+
+
+def test_a_token_is_printed_once_and_its_secret_is_nowhere(command: Any, tmp_path: Path) -> None:
+    done = command("token", "create", "--user", "ada", "--scope", "creator")
+    token = done.stdout.strip()
+    lookup, secret = token.split("_")[2:]
+
+    services = opened(tmp_path / "data")
+    with services.database.transaction() as session:
+        caller = authenticate(session, token)
+        assert (caller.user_name, caller.scope) == ("ada", Scope.CREATOR)
+        assert [(entry.action, secret in entry.subject) for entry in session.scalars(sa.select(AuditEntry))] == [
+            ("token.create", False)
+        ]
+    assert secret not in done.stderr
+    assert not [
+        file for file in (tmp_path / "data").rglob("*") if file.is_file() and secret.encode() in file.read_bytes()
+    ]
+
+    assert command("token", "revoke", lookup).returncode == 0
+    with pytest.raises(UnauthorizedError), services.database.transaction() as session:
+        authenticate(session, token)
+    services.close()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("token", "revoke", "nothing"), "there is no token nothing"),
+        (("token", "create", "--user", "a b"), "a user's name"),
+        (("token", "create", "--user", "ada", "--scope", "king"), "invalid Scope value"),
+        (("nothing",), "invalid choice"),
+    ],
+)
+def test_what_makes_no_sense_is_said_so(command: Any, words: tuple[str, ...], message: str) -> None:
+    done = command(*words)
+
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_backup_is_a_data_folder_again(command: Any, services: Services, make_agent: Any, tmp_path: Path) -> None:
+    aid = make_agent()
+    archive = tmp_path / "backup.tar.gz"
+    if not services.database.is_sqlite:
+        pytest.skip("PostgreSQL has pg_dump")
+
+    assert command("backup", str(archive), folder=services.settings.data_dir).returncode == 0
+
+    with tarfile.open(archive) as packed:
+        packed.extractall(tmp_path / "restored", filter="data")
+    restored = opened(tmp_path / "restored")
+    with restored.database.transaction(read_only=True) as session:
+        assert session.get_one(Agent, aid).files_ok
+    assert restored.key == services.key
+    for file in services.blobs.path("").rglob("*"):
+        assert not file.is_file() or restored.blobs.path(file.name).read_bytes() == file.read_bytes()
+    restored.close()
