@@ -84,3 +84,29 @@ def test_a_client_does_what_people_do(arena: Any, tokens: Any, python_with: Any,
 
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.endswith("done\n")
+
+
+SIGNATURES = """
+import importlib, inspect, json, sys
+client = importlib.import_module(sys.argv[1]).connect("mlk_user_00000000_00", base_url="http://localhost:1")
+methods = inspect.getmembers(type(client), inspect.isfunction)
+print(json.dumps({
+    name: [[one.name, one.kind, repr(one.default)] for one in inspect.signature(method).parameters.values()]
+    for name, method in methods if not name.startswith("_")
+}))
+"""
+
+
+def signatures(interpreter: str, module: str) -> dict[str, Any]:
+    done = subprocess.run([interpreter, "-c", SIGNATURES, module], capture_output=True, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_our_client_has_every_method_of_the_official_one_with_its_arguments(python_with: Any) -> None:
+    official = signatures(python_with("0.2.0"), "mlarena")
+    ours = signatures(sys.executable, "ml_trainer_env.arena.client")
+
+    assert len(official) >= 30
+    assert {name: ours.get(name) for name in official} == official
+    assert set(ours) - set(official) == {"close"}

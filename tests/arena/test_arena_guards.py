@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 
+from ml_trainer_env.arena.app import create_app
 from ml_trainer_env.arena.competitions.schemas import NewCompetition
 from ml_trainer_env.arena.competitions.service import create, update_settings
 from ml_trainer_env.arena.errors import NoRoomError, RefusedError, TooManyError
@@ -16,10 +18,12 @@ from ml_trainer_env.arena.files.blobs import Blobs
 from ml_trainer_env.arena.files.quota import Quota
 from ml_trainer_env.arena.files.sources import MAX_SOURCE_BYTES, Class, Source, Sources
 from ml_trainer_env.arena.files.turns import Turns
+from ml_trainer_env.arena.rates import Rates
 from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.submissions import service
 from ml_trainer_env.arena.sweep import YOUNG_S, sweep
-from ml_trainer_env.arena.tables import Agent
+from ml_trainer_env.arena.tables import Agent, Scope
+from ml_trainer_env.arena.tokens.service import create_token
 
 
 @pytest.fixture
@@ -112,3 +116,20 @@ def test_a_copy_keeps_to_the_limits_of_where_it_goes(services: Services, make_ag
 
     with pytest.raises(RefusedError, match="larger ones"), services.database.transaction() as session:
         service.attach(session, user_id, strict.id, "copy", aid, services.sources)
+
+
+def test_a_token_that_calls_too_often_is_told_so(services: Services) -> None:
+    with services.database.transaction() as session:
+        eager, calm = (create_token(session, name, Scope.USER) for name in ("eager", "calm"))
+    rates = Rates(per_s=0.001, burst=2, complaint="too many requests")
+    with TestClient(create_app(services, rates)) as client:
+
+        def call(token: str) -> tuple[int, dict[str, str]]:
+            answer = client.get(
+                "/api/direct_attache_agents/agent/1/games", headers={"Authorization": f"Bearer {token}"}
+            )
+            return answer.status_code, answer.json()
+
+        codes = [call(eager)[0] for _ in range(2)]
+        assert call(eager) == (429, {"error": "too many requests"})
+        assert codes == [404, 404] == [call(calm)[0] for _ in range(2)]
