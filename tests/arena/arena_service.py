@@ -49,12 +49,6 @@ class Arena:
         with contextlib.closing(services), services.database.transaction() as session:
             revoke_token(session, token.split("_")[2])
 
-    def command(self, *words: str) -> str:
-        """Run `ml-arena`."""
-        program = [sys.executable, "-m", "ml_trainer_env.arena", *words]
-        done = subprocess.run(program, env=self.environment, capture_output=True, text=True, check=True, timeout=120)
-        return done.stdout
-
 
 @contextmanager
 def running(folder: Path, workers: int = 1, port: int | None = None, **variables: str) -> Iterator[Arena]:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from ml_trainer_env.arena.cli import main
 from ml_trainer_env.arena.errors import UnauthorizedError
 from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.settings import Settings
@@ -65,12 +66,21 @@ def test_a_token_is_printed_once_and_its_secret_is_nowhere(command: Any, tmp_pat
         (("nothing",), "invalid choice"),
     ],
 )
-def test_what_makes_no_sense_is_said_so(command: Any, words: tuple[str, ...], message: str) -> None:
-    done = command(*words)
+def test_what_makes_no_sense_is_said_so(
+    words: tuple[str, ...],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("ARENA_DATA_DIR", str(tmp_path))
+    try:
+        status: int | str | None = main(list(words))
+    except SystemExit as end:
+        status = end.code
 
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+    assert status == 2
+    assert message in capsys.readouterr().err
 
 
 def test_a_backup_is_a_data_folder_again(command: Any, services: Services, make_agent: Any, tmp_path: Path) -> None:
