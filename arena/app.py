@@ -43,7 +43,10 @@ def create_app(services: Services, rates: Rates | None = None) -> FastAPI:
         yield
         services.close()
 
-    app = FastAPI(title="ML Arena", version="0.2.0", lifespan=lifespan, redirect_slashes=False)
+    # FastAPI's own pages of the schema run scripts from elsewhere, which could act for whoever is signed in.
+    app = FastAPI(
+        title="ML Arena", version="0.2.0", lifespan=lifespan, redirect_slashes=False, docs_url=None, redoc_url=None
+    )
     app.state.services = services
     app.state.rates = rates or of_calls()
     app.state.boards = Boards()

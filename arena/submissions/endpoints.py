@@ -216,7 +216,8 @@ def log(
         run = session.get(Run, run_id)
     if run is None or run.log_sha256 is None:
         raise NotFoundError("there is no log")
-    return PlainTextResponse(parts.blobs.get(run.log_sha256).decode(errors="replace"))
+    text = parts.blobs.get(run.log_sha256).decode(errors="replace")
+    return PlainTextResponse(text, headers={"X-Content-Type-Options": "nosniff"})
 
 
 def _game(run: Run, parts: Services) -> dict[str, Any]:

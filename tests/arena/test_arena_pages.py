@@ -68,6 +68,20 @@ def test_an_owner_reads_what_went_wrong_and_nothing_of_it_is_markup(visitor: htt
     assert "<script>alert" not in page
 
 
+def test_a_log_is_text_to_every_browser(failed: Any, arena: Any) -> None:
+    _, aid, token = failed
+    with connect(token, arena.url) as client:
+        url = client.agent_games(aid)["games"][0]["signed_url"]
+
+    answer = httpx.get(url)
+
+    assert "<script>alert(1)</script>" in answer.text
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert httpx.get(url.replace("signature=", "signature=0")).status_code == 404
+    assert httpx.get(url.replace("expires=", "expires=9")).status_code == 404
+
+
 def test_competitions_and_their_board_are_for_everybody(visitor: httpx.Client, failed: Any) -> None:
     home = visitor.get("/").text
     page = visitor.get(f"/competitions/{failed[0]}")
@@ -119,7 +133,7 @@ def test_signing_out_ends_it(visitor: httpx.Client, failed: Any) -> None:
     assert visitor.get(f"/submissions/{failed[1]}").status_code == 404
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/competitions/999999", "/static/../app.py", "/competitions/x"])
+@pytest.mark.parametrize("path", ["/nothing", "/docs", "/competitions/999999", "/static/../app.py", "/competitions/x"])
 def test_what_is_not_there_is_a_page_that_says_so(visitor: httpx.Client, path: str) -> None:
     answer = visitor.get(path)
 
