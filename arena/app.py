@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 
 from ml_trainer_env.arena.bodies import BodyLimit
@@ -65,6 +66,7 @@ def create_app(services: Services, rates: Rates | None = None) -> FastAPI:
     app.add_exception_handler(ArenaError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(DataError, _unfit)
     app.add_exception_handler(Exception, _bug)
 
     @app.get("/health", tags=["service"])
@@ -86,6 +88,10 @@ def _invalid(request: Request, error: Any) -> Response:
 
 def _http(request: Request, error: Any) -> Response:
     return _answer(request, error.status_code, str(error.detail), error.headers)
+
+
+def _unfit(request: Request, _: Any) -> Response:
+    return _answer(request, 400, "the request holds what no text or number of the database can be")
 
 
 def _bug(request: Request, error: Exception) -> Response:

@@ -1,40 +1,46 @@
-"""Bodies of requests that are no files: none is larger than the service wants to hold. Files have `uploads`."""
+"""Bodies of requests: none is larger than the service wants to hold, or comes more slowly than it wants to wait.
+
+Where files are taken, the endpoint reads the body itself, when it knows who sends it: see `files.uploads`.
+"""
+
+import asyncio
+import re
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ml_trainer_env.server.doors.addresses import header_values
 from ml_trainer_env.server.doors.bodies import BodyTooLargeError, read_body, replay_body
 
 __all__ = ["MAX_BODY_BYTES", "BodyLimit"]
 
-MAX_BODY_BYTES = 8 * 2**20
-"""The largest is a file of a competition sent as JSON: 2 MB of text, and what JSON makes of it."""
+MAX_BODY_BYTES = 2**20
+"""The largest is a competition's page: 50,000 characters, and what JSON makes of them."""
 
-_FILE_PATHS = ("/file", "/files", "/image")
-"""Ends of the paths where files are taken; elsewhere a form with a file is a body like any other."""
+_WAIT_S = 60.0
+
+_FILES = re.compile(
+    r"/api/direct_attache_agents/competition/\d+/\d+/file"
+    r"|/api/creator_competition/competition/\d+/(env/files|benchmark/files|image)"
+)
 
 
 class BodyLimit:
-    """Reads a body up to the limit and hands it on; forms with files pass where they are read piece by piece."""
+    """Reads a body up to the limit and hands it on, except where files are taken."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
-        if scope["type"] != "http" or _is_file(scope):
+        if scope["type"] != "http" or _FILES.fullmatch(scope["path"]):
             await self._app(scope, receive, send)
             return
         try:
-            body = await read_body(receive, MAX_BODY_BYTES)
-        except BodyTooLargeError as error:
-            await JSONResponse({"error": str(error)}, 413, {"Connection": "close"})(scope, receive, send)
+            async with asyncio.timeout(_WAIT_S):
+                body = await read_body(receive, MAX_BODY_BYTES)
+        except (BodyTooLargeError, TimeoutError) as error:
+            status, words = (408, "the body did not come") if isinstance(error, TimeoutError) else (413, str(error))
+            await JSONResponse({"error": words}, status, {"Connection": "close"})(scope, receive, send)
             return
         if body is not None:
             await self._app(scope, replay_body(body, receive), send)
-
-
-def _is_file(scope: Scope) -> bool:
-    kind = next(iter(header_values(scope, b"content-type")), b"")
-    return str(scope["path"]).endswith(_FILE_PATHS) and kind.startswith(b"multipart/")

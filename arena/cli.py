@@ -27,9 +27,8 @@ from ml_trainer_env.arena.setup import set_up
 from ml_trainer_env.arena.sweep import sweep
 from ml_trainer_env.arena.tables import Scope
 from ml_trainer_env.arena.tokens.service import create_token, revoke_token
-from ml_trainer_env.arena.workers.worker import Worker
+from ml_trainer_env.arena.workers.worker import Worker, layers_for_submissions
 from permuted_mnist.sandbox.errors import UnsupportedError
-from permuted_mnist.sandbox.layers import find_layers
 
 __all__ = ["main"]
 
@@ -37,6 +36,8 @@ _LOG = logging.getLogger(__name__)
 
 KEEP_ALIVE_S = 75
 """Longer than clients and proxies keep a connection for, so that they close it, and not this side under a request."""
+
+MAX_CONNECTIONS = 1000
 
 _STOP_S = 20.0
 
@@ -82,11 +83,13 @@ def main(arguments: list[str] | None = None) -> int:
 def _serve(chosen: argparse.Namespace, settings: Settings) -> int:
     if chosen.port and settings.base_url == DEFAULT_BASE_URL:
         settings = replace(settings, base_url=f"http://127.0.0.1:{chosen.port}")
+    count = settings.workers if chosen.workers is None else chosen.workers
+    if count:
+        layers_for_submissions()
     services = Services.open(settings)
     set_up(services)
     _LOG.info("%s files that nothing names were removed", sweep(services))
     port = chosen.port or urlsplit(settings.base_url).port or 5000
-    count = settings.workers if chosen.workers is None else chosen.workers
     with _workers(count):
         uvicorn.run(
             create_app(services),
@@ -96,6 +99,7 @@ def _serve(chosen: argparse.Namespace, settings: Settings) -> int:
             access_log=False,  # URLs of logs are signed: whoever reads one can read the log
             server_header=False,
             timeout_keep_alive=KEEP_ALIVE_S,
+            limit_concurrency=MAX_CONNECTIONS,
         )
     return 0
 
@@ -106,9 +110,10 @@ def _work(chosen: argparse.Namespace, settings: Settings) -> int:
         signal.signal(number, lambda *_: stop.set())
     if chosen.parent is not None:
         threading.Thread(target=_stop_with_parent, args=(chosen.parent, stop), daemon=True).start()
+    layers = layers_for_submissions()
     services = Services.open(settings)
     try:
-        Worker(services, find_layers()).work(stop)
+        Worker(services, layers).work(stop)
     finally:
         services.close()
     return 0

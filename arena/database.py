@@ -73,6 +73,12 @@ class Database:
         finally:
             session.close()
 
+    def try_turn(self, session: Session, user: int) -> bool:
+        """Whether nothing that the user changes is under way, and until this transaction's end nothing will be."""
+        if self.is_sqlite:
+            return True  # there is one writer
+        return bool(session.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(int(_Lock.USER), user))))
+
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()

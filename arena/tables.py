@@ -273,7 +273,7 @@ class Deploy(Base):
 
     `files` are the files as they were when it was deployed: name to SHA-256. A worker that runs it holds the lease
     until `lease_until` and renews it; `attempt` counts those who have taken it, and is the fence: only the latest may
-    write. `deaths` counts those who did not let go of it themselves. `is_final` once its agent is in the finals.
+    write. `deaths` counts those who have died since its last run was done. `is_final` once its agent is in the finals.
     """
 
     __tablename__ = "deploy"

@@ -83,11 +83,11 @@ class Client:
 
     def competition(self, competition_id: int) -> Json:
         """A public competition: its limits, and whether it has started."""
-        return self._json("competition", "GET", f"/competitions/{competition_id}", MLArenaError, token=False)
+        return self._json("competition", "GET", f"/competitions/{competition_id}", token=False)
 
     def list_tags(self) -> Any:
         """All tags that there are."""
-        return as_table(self._connection.call("list_tags", "GET", "/competition_tags/tags", token=False))
+        return as_table(self._connection.call("list_tags", "GET", "/competition_tags/tags", token=False, known=False))
 
     def leaderboard(self, competition_id: int | None = None) -> Any:
         """The board, the best first; of the last submission's competition if none is named.
@@ -99,7 +99,7 @@ class Client:
         if cid is None:
             raise SubmissionError("name a competition: nothing was submitted yet")
         path = f"/leaderboard/competition/{cid}"
-        return as_table(self._connection.call("leaderboard", "GET", path, MLArenaError, token=False))
+        return as_table(self._connection.call("leaderboard", "GET", path, token=False))
 
     # What creators do
 
@@ -426,9 +426,9 @@ class Client:
             attache_agent_id: Of the agent.
             follow: Go on when it is over.
             poll_sec: How often the service is asked.
-            timeout_sec: After so long it ends in any case.
+            timeout_sec: After so long it ends in any case; never if 0 or None.
         """
-        deadline = None if timeout_sec is None else time.monotonic() + timeout_sec
+        deadline = time.monotonic() + timeout_sec if timeout_sec else None
         told: tuple[Any, Any] | None = None
         while True:
             found = self.agent_status(competition_id, attache_agent_id)
@@ -476,13 +476,13 @@ class Client:
 
     def _competitions(self, params: dict[str, Any], page: int, per_page: int) -> Json:
         paged = {**params, "page": page, "per_page": per_page}
-        return self._json("competitions", "GET", "/competitions/", token=False, params=paged)
+        return self._json("competitions", "GET", "/competitions/", token=False, known=False, params=paged)
 
     def _tag_ids(self, names: Sequence[str]) -> list[int]:
-        known = {row["name"]: int(row["id"]) for row in rows_of(self.list_tags())}
-        if unknown := [name for name in names if name not in known]:
+        known = {row["name"].casefold(): int(row["id"]) for row in rows_of(self.list_tags())}
+        if unknown := [name for name in names if name.casefold() not in known]:
             raise MLArenaError(f"there are no tags {unknown}; there are {sorted(known)}")
-        return [known[name] for name in names]
+        return [known[name.casefold()] for name in names]
 
     def _upload_for(self, cid: int, name: str, method: str, below: str, file_path: str | Path) -> Json:
         path = existing(file_path, MLArenaError)
@@ -522,6 +522,7 @@ def _lines(found: Json) -> Iterator[str]:
         yield f"  queued: position={queue['position_in_queue']} waiting={queue['in_queue_for_second']}s"
     if found["status"] == "deploy_run":
         for run in (found.get("run_info") or {}).get("results", []):
-            yield f"  run: status={run['status']} reward={run['current_reward']} outcome={run['game_outcome']}"
+            steps, reward = run["steps_completed"], run["current_reward"]
+            yield f"  run: status={run['status']} steps={steps} reward={reward} outcome={run['game_outcome']}"
             if run["status"] == "error":
                 yield f"    error[{run['error_type']}]: {run['error_message']}"

@@ -11,7 +11,7 @@ from ml_trainer_env.arena.client.errors import AuthenticationError, CompetitionN
 __all__ = ["Connection", "checked"]
 
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
-_TIMEOUT = httpx.Timeout(60.0, connect=10.0)
+_TIMEOUT = httpx.Timeout(120.0, connect=10.0)
 
 
 class Connection:
@@ -35,6 +35,7 @@ class Connection:
         error: type[MLArenaError] | None = None,
         ok: Iterable[int] = (200,),
         token: bool = True,
+        known: bool = True,
         **content: Any,
     ) -> Any:
         """Send a request.
@@ -46,6 +47,7 @@ class Connection:
             error: What another status becomes; None for `httpx.HTTPStatusError`.
             ok: Statuses that mean success.
             token: Whether the token is sent.
+            known: Whether 401, 403 and 404 have errors of their own.
             content: `json`, `params`, `data`, `files` or `content`, as httpx has them.
 
         Returns:
@@ -59,7 +61,7 @@ class Connection:
         """
         headers = {"Authorization": f"Bearer {self.token}", **content.pop("headers", {})} if token else {}
         answer = self._http.request(method, f"{self.base_url}/api{path}", headers=headers, **content)
-        if token or error is not None:
+        if known:
             _raise_known(answer)
         if error is None:
             answer.raise_for_status()

@@ -26,11 +26,12 @@ from ml_trainer_env.arena.competitions.schemas import (
     TagIds,
     Update,
 )
-from ml_trainer_env.arena.errors import RefusedError
+from ml_trainer_env.arena.errors import RefusedError, TooLargeError
 from ml_trainer_env.arena.files.names import file_name
 from ml_trainer_env.arena.files.uploads import read_form, the_file, too_large
 from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.tables import FilePurpose, Tag
+from ml_trainer_env.server.doors.bodies import BodyTooLargeError, read_body
 
 __all__ = ["creator", "public"]
 
@@ -41,6 +42,8 @@ Id = Annotated[int, Path(ge=1, le=2**31 - 1)]
 
 _STARTED = {"": None, "started": True, "active": True, "draft": False, "upcoming": False}
 _IMAGE_BYTES = 5 * 2**20
+_JSON_BYTES = 8 * 2**20
+"""A file of 2 MB of text, and what JSON makes of it."""
 
 
 @public.get("/competitions/")
@@ -109,7 +112,7 @@ def settings(cid: Id, wanted: SettingsUpdate, caller: Creator, parts: Parts) -> 
     """Change settings."""
     with parts.database.transaction(by=caller.user_id) as session:
         own = own_competition(session, cid, caller.user_id)
-        changed = service.update_settings(own, wanted.model_dump(), parts.settings.max_upload_bytes)
+        changed = service.update_settings(session, own, wanted.model_dump(), parts.settings.max_upload_bytes)
         record(session, caller.user_id, "competition.settings", f"{cid} {' '.join(sorted(wanted.model_dump()))}")
         return changed.model_dump(mode="json")
 
@@ -178,7 +181,10 @@ async def _read_file(limit: int, user_id: int, parts: Services, request: Request
     """A file that comes as a form or as JSON: its name, SHA-256 and size."""
     if request.headers.get("content-type", "").startswith("application/json"):
         try:
-            wanted = FileContent.model_validate(json.loads(await request.body()))
+            body = await read_body(request.receive, _JSON_BYTES)
+            wanted = FileContent.model_validate(json.loads(body or b""))
+        except BodyTooLargeError as error:
+            raise TooLargeError(str(error)) from error
         except (ValueError, ValidationError, RecursionError) as error:
             raise RefusedError("the body should be JSON with `filename` and `content`") from error
         name, content = file_name(wanted.filename), wanted.content.encode(errors="replace")

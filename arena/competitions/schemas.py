@@ -8,7 +8,9 @@ __all__ = ["CompetitionSettings", "FileContent", "Markdown", "NewCompetition", "
 
 MB = 2**20
 _Id = Annotated[int, Field(ge=1, le=2**31 - 1)]
-_Bracket = tuple[float, Annotated[int, Field(ge=0, le=100)]]
+_Bracket = tuple[Annotated[float, Field(allow_inf_nan=False)], Annotated[int, Field(ge=0, le=100)]]
+MAX_EVALUATION_S = 12 * 3600
+"""Of a submission, if each of its runs takes as long as it may."""
 
 
 class Body(BaseModel):
@@ -92,6 +94,10 @@ class CompetitionSettings(BaseModel):
             raise ValueError("the thresholds of evaluation_episode_budget_brackets should ascend")
         if sorted(runs) != runs:
             raise ValueError("the numbers of runs of evaluation_episode_budget_brackets should not descend")
+        most = max(self.evaluation_deployment_nb_initial_score_run, *runs, 0)
+        count = self.evaluation_deployment_nb_constraint_run + most
+        if count * self.simulation_timeout_sec > MAX_EVALUATION_S:
+            raise ValueError(f"runs of simulation_timeout_sec should come to {MAX_EVALUATION_S} seconds at the most")
         if self.evaluation_is_elo_score:
             raise ValueError("evaluation_is_elo_score should be false: agents do not play each other here")
         return self

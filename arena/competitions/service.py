@@ -1,5 +1,6 @@
 """Rules of competitions: who may change what, and when one may start."""
 
+import time
 from typing import Any
 
 import sqlalchemy as sa
@@ -9,7 +10,7 @@ from sqlalchemy.orm import Session
 from ml_trainer_env.arena.audit import record
 from ml_trainer_env.arena.competitions.repository import competition_files, own_competition, visible_competition
 from ml_trainer_env.arena.competitions.schemas import CompetitionSettings, NewCompetition, Update
-from ml_trainer_env.arena.errors import RefusedError
+from ml_trainer_env.arena.errors import RefusedError, TooManyError
 from ml_trainer_env.arena.kernels import Kernel
 from ml_trainer_env.arena.tables import Agent, AgentStatus, Competition, CompetitionFile, FilePurpose, Tag
 
@@ -24,6 +25,10 @@ __all__ = [
     "update",
     "update_settings",
 ]
+
+
+DAY_S = 24 * 3600.0
+MAX_DAILY_COMPETITIONS = 50
 
 
 def settings_of(competition: Competition) -> CompetitionSettings:
@@ -55,10 +60,16 @@ def create(session: Session, user_id: int, wanted: NewCompetition) -> Competitio
 
     Raises:
         RefusedError: There is no such kernel or tag.
+        TooManyError: The creator has made too many in the last 24 hours.
         NotFoundError: There is no such competition to copy from.
     """
     if wanted.kernel_version not in {*Kernel}:
         raise RefusedError(f"kernel_version should be one of {', '.join(Kernel)}, got {wanted.kernel_version!r}")
+    made = sa.select(sa.func.count()).where(
+        Competition.creator_id == user_id, Competition.created_at >= time.time() - DAY_S
+    )
+    if (session.scalar(made.select_from(Competition)) or 0) >= MAX_DAILY_COMPETITIONS:
+        raise TooManyError(f"you may make {MAX_DAILY_COMPETITIONS} competitions in 24 hours")
     settings = CompetitionSettings()
     competition = Competition(
         creator_id=user_id,
@@ -96,19 +107,24 @@ def update(competition: Competition, wanted: Update) -> None:
             setattr(competition, field, value)
 
 
-def update_settings(competition: Competition, changes: dict[str, Any], max_upload_bytes: int) -> CompetitionSettings:
-    """Change settings; all of them as they are then.
+def update_settings(
+    session: Session, competition: Competition, changes: dict[str, Any], max_upload_bytes: int
+) -> CompetitionSettings:
+    """Change settings; all of them as they are then. A benchmark that was run before has to be run again.
 
     Raises:
         RefusedError: It has started; or a setting is unknown or out of its bounds.
     """
     _not_started(competition)
+    if unknown := sorted(set(changes) - set(CompetitionSettings.model_fields)):
+        raise RefusedError(f"there are no settings {', '.join(unknown)[:200]}")
     try:
         settings = CompetitionSettings.model_validate({**competition.settings, **changes})
     except ValidationError as error:
         raise RefusedError("; ".join(_readable(one) for one in error.errors())) from error
     if settings.max_upload_size_bytes > max_upload_bytes:
         raise RefusedError(f"max_upload_size_bytes should be {max_upload_bytes} at the most on this service")
+    _outdate_benchmark(session, competition)
     competition.settings = settings.model_dump(mode="json")
     return settings
 
@@ -125,12 +141,13 @@ def set_tags(session: Session, competition: Competition, tag_ids: list[int]) -> 
 def keep_file(
     session: Session, competition: Competition, purpose: FilePurpose, name: str, sha256: str, size: int
 ) -> None:
-    """Add or replace a file.
+    """Add or replace a file. A benchmark that was run before has to be run again.
 
     Raises:
         RefusedError: It has started, or would have too many files.
     """
     _not_started(competition)
+    _outdate_benchmark(session, competition)
     files = {file.name: file for file in competition_files(session, competition.id, purpose)}
     if name in files:
         files[name].sha256, files[name].size = sha256, size
@@ -168,6 +185,13 @@ def benchmark_agent(session: Session, competition_id: int) -> Agent | None:
         Agent.competition_id == competition_id, Agent.is_benchmark, Agent.status != AgentStatus.DELETED
     )
     return session.scalar(query)
+
+
+def _outdate_benchmark(session: Session, competition: Competition) -> None:
+    """Its score is of another competition than the one that there will be."""
+    benchmark = benchmark_agent(session, competition.id)
+    if benchmark is not None and benchmark.status == AgentStatus.ACTIVE:
+        benchmark.status, benchmark.last_status_message = AgentStatus.UPLOAD_VALIDATED, "run the benchmark again"
 
 
 def _tags(session: Session, tag_ids: list[int]) -> list[Tag]:

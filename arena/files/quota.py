@@ -26,7 +26,9 @@ class Quota:
     def __init__(self, folder: Path, daily_bytes: int, reserve_bytes: int = RESERVE_BYTES) -> None:
         self._folder = folder
         self._reserve = reserve_bytes
-        self._rates = Rates(daily_bytes / _DAY_S, daily_bytes, f"you may upload {daily_bytes} bytes in 24 hours")
+        # Half at once and as much again in the course of a day: in no 24 hours is it more.
+        half = daily_bytes / 2
+        self._rates = Rates(half / _DAY_S, half, f"you may upload {daily_bytes} bytes in 24 hours")
 
     def take(self, user_id: int, size: int) -> None:
         """Count an upload.

@@ -59,7 +59,10 @@ class Sources:
         """What a file holds."""
         if size > MAX_SOURCE_BYTES:
             return Source(f"a Python source may have {MAX_SOURCE_BYTES} bytes at the most")
-        return self._parsed(sha256)
+        try:
+            return self._parsed(sha256)
+        except subprocess.TimeoutExpired:
+            return Source("the machine is busy: upload it again")
 
     def look_ahead(self, files: Iterable[tuple[str, str, int]]) -> None:
         """Look at files by name, SHA-256 and size, so that a transaction that asks for them need not wait."""
@@ -77,7 +80,7 @@ class Sources:
             done = subprocess.run(
                 command, input=self._blobs.get(sha256), capture_output=True, check=True, timeout=_LIMIT_S
             )
-        except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+        except subprocess.CalledProcessError:
             return Source("it takes too much time or memory to parse")
         found = json.loads(done.stdout)
         classes = (Class(one["name"], frozenset(one["methods"]), one["has_bases"]) for one in found["classes"])

@@ -38,6 +38,8 @@ async def read_form(request: Request, max_file_bytes: int) -> FormData:
         raise
     except HTTPException as error:
         raise RefusedError(str(error.detail)) from error
+    except (UnicodeError, LookupError) as error:
+        raise RefusedError("the form names an encoding that it does not have") from error
     for value in form.values():
         if isinstance(value, UploadFile) and (value.size or 0) > max_file_bytes:
             await form.close()

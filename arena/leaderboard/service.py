@@ -12,7 +12,10 @@ from ml_trainer_env.arena.leaderboard.finals import finalists
 from ml_trainer_env.arena.leaderboard.statistics import ci95, differs
 from ml_trainer_env.arena.tables import Agent, AgentStatus, Competition, User
 
-__all__ = ["board", "board_query", "in_finals"]
+__all__ = ["board", "board_query", "finals_of"]
+
+_LOOKED_AT = 20
+"""Of a board so many at first: mostly more than those whom the finals can move up."""
 
 
 def board(session: Session, competition: Competition, most: int | None = None) -> list[dict[str, Any]]:
@@ -23,10 +26,10 @@ def board(session: Session, competition: Competition, most: int | None = None) -
         competition: Whose board.
         most: How many rows; all if None.
     """
-    found = [(agent, name) for agent, name in session.execute(board_query(competition.id).limit(most))]
-    seated = {agent.id for agent in in_finals([agent for agent, _ in found])}
+    found = session.execute(board_query(competition.id).limit(most)).all()
+    seated = {agent.id for agent in finals_of(session, competition.id)}
     lines = [_Line(agent, name, agent.id in seated) for agent, name in found]
-    lines.sort(key=lambda line: -line.mean)
+    lines.sort(key=lambda line: (-line.mean, line.agent.scored_deploy_id))
     rows: list[dict[str, Any]] = []
     above: _Line | None = None
     for rank, line in enumerate(lines, 1):
@@ -35,16 +38,18 @@ def board(session: Session, competition: Competition, most: int | None = None) -
     return rows
 
 
-def in_finals(ranked: Sequence[Agent]) -> list[Agent]:
-    """Those who have played the finals, or should: benchmark agents are no players.
-
-    Args:
-        ranked: Agents on a board, in the order of `board_query`.
-    """
-    players = [agent for agent in ranked if not agent.is_benchmark]
-    before = [float(agent.mean_reward or 0.0) for agent in players]
-    after = [_mean(agent.rewards + agent.final_rewards) if agent.final_rewards else None for agent in players]
-    return [players[index] for index in sorted(finalists(before, after))]
+def finals_of(session: Session, competition_id: int) -> list[Agent]:
+    """Those who have played the finals, or should: benchmark agents are no players."""
+    looked_at = _LOOKED_AT
+    while True:
+        ranked = [agent for agent, _ in session.execute(board_query(competition_id).limit(looked_at))]
+        players = [agent for agent in ranked if not agent.is_benchmark]
+        before = [float(agent.mean_reward or 0.0) for agent in players]
+        after = [_mean(agent.rewards + agent.final_rewards) if agent.final_rewards else None for agent in players]
+        seated = finalists(before, after)
+        if len(seated) < len(players) or len(ranked) < looked_at:
+            return [players[index] for index in sorted(seated)]
+        looked_at *= 4
 
 
 def board_query(competition_id: int) -> sa.Select[Agent, str]:

@@ -21,7 +21,7 @@ from ml_trainer_env.arena.pages import markdown
 from ml_trainer_env.arena.pages.signin import forget, remember, signed_in
 from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.submissions.repository import finished_runs, own_agent
-from ml_trainer_env.arena.submissions.service import status
+from ml_trainer_env.arena.submissions.service import figure_told, status
 from ml_trainer_env.arena.tables import Agent, AgentStatus, Run
 from ml_trainer_env.arena.tokens.service import Caller, authenticate
 
@@ -125,7 +125,7 @@ def signin_form(request: Request, parts: Parts) -> HTMLResponse:
 @router.post("/signin")
 def signin(request: Request, parts: Parts, token: Annotated[str, Form(max_length=200)] = "") -> Response:
     """Sign in."""
-    _same_site(request)
+    _same_site(request, parts)
     request.app.state.rates.take(f"signin {request.client.host if request.client else ''}")
     with parts.database.transaction(read_only=True) as session:
         try:
@@ -138,9 +138,9 @@ def signin(request: Request, parts: Parts, token: Annotated[str, Form(max_length
 
 
 @router.post("/signout")
-def signout(request: Request) -> Response:
+def signout(request: Request, parts: Parts) -> Response:
     """Sign out."""
-    _same_site(request)
+    _same_site(request, parts)
     response = RedirectResponse("/", 303, HEADERS)
     forget(response)
     return response
@@ -176,9 +176,9 @@ def _run(run: Run, parts: Services) -> dict[str, Any]:
         "id": run.id,
         "number": run.number + 1,
         "kind": run.kind,
-        "reward": run.reward,
-        "wall_s": run.wall_s,
-        "ram_mb": (run.peak_ram_bytes or 0) / 2**20,
+        "reward": figure_told(run.kind, run.reward),
+        "wall_s": figure_told(run.kind, run.wall_s),
+        "ram_mb": (figure_told(run.kind, run.peak_ram_bytes) or 0) / 2**20,
         "error_type": run.error_type,
         "error_message": run.error_message,
         "finished_at": run.finished_at,
@@ -189,16 +189,15 @@ def _run(run: Run, parts: Services) -> dict[str, Any]:
 def _own_agents(session: Session, cid: int, caller: Caller | None) -> list[Agent]:
     if caller is None:
         return []
-    query = sa.select(Agent).where(
-        Agent.competition_id == cid, Agent.user_id == caller.user_id, Agent.status != AgentStatus.DELETED
-    )
+    own = Agent.competition_id == cid, Agent.user_id == caller.user_id, Agent.is_benchmark.is_(False)
+    query = sa.select(Agent).where(*own, Agent.status != AgentStatus.DELETED)
     return list(session.scalars(query.order_by(Agent.id.desc()).limit(50)))
 
 
-def _same_site(request: Request) -> None:
-    """Refuse a form that another site sends: browsers name where it came from."""
-    origin = request.headers.get("origin")
-    if origin not in {None, f"{request.url.scheme}://{request.headers.get('host')}"} or (
+def _same_site(request: Request, parts: Services) -> None:
+    """Refuse a form that another site sends: browsers name where it came from. Behind a proxy that is `base_url`."""
+    own = {f"{request.url.scheme}://{request.headers.get('host')}", parts.settings.base_url}
+    if request.headers.get("origin") not in {None, *own} or (
         request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}
     ):
         raise ForbiddenError("forms of other sites are not taken")

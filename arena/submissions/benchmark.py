@@ -15,12 +15,24 @@ from ml_trainer_env.arena.tables import Agent, AgentFile, AgentStatus, Competiti
 __all__ = ["benchmark_state", "run_benchmark"]
 
 
+_TOLD = {
+    AgentStatus.DEPLOY_QUEUE: "running",
+    AgentStatus.DEPLOY_RUN: "running",
+    AgentStatus.ACTIVE: "completed",
+    AgentStatus.DEPLOY_FAILED: "failed",
+}
+"""Otherwise it has to be run, for the first time or again."""
+
+
 def run_benchmark(session: Session, competition: Competition, services: Services) -> Deploy:
     """Queue an evaluation of the benchmark agent.
 
     Raises:
-        RefusedError: Its files are missing, or make no agent.
+        RefusedError: Its files are missing, or make no agent; or the competition has started.
+        TooManyError: It was evaluated too often in the last 24 hours.
     """
+    if competition.is_started:
+        raise RefusedError("the competition has started")
     files = competition_files(session, competition.id, FilePurpose.BENCHMARK)
     if not any(file.name == "agent.py" for file in files):
         raise RefusedError("upload the benchmark's agent.py first")
@@ -52,8 +64,7 @@ def benchmark_state(session: Session, competition: Competition) -> dict[str, Any
     last = latest_deploy(session, agent.id) if agent else None
     if agent is None or last is None:
         return {"status": "none", "success": None, "agent_results": []}
-    done = {AgentStatus.ACTIVE: "completed", AgentStatus.DEPLOY_FAILED: "failed"}
-    status = done.get(AgentStatus(agent.status), "running")
+    status = _TOLD.get(AgentStatus(agent.status), "none")
     failed = status == "failed"
     result = {
         "score": agent.mean_reward if status == "completed" else None,

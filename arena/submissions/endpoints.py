@@ -30,6 +30,7 @@ Id = Annotated[int, Path(ge=1, le=2**31 - 1)]
 
 _LANGUAGES = {".py": "python", ".json": "json", ".md": "markdown", ".txt": "text", ".yaml": "yaml", ".toml": "toml"}
 _SHOWN_BYTES = 1_000_000
+_SHOWN_IN_ALL_BYTES = 4_000_000
 
 
 @router.post("/competition/{cid}", status_code=201)
@@ -96,10 +97,14 @@ def _uploaded(agent: Agent, message: str) -> dict[str, Any]:
 
 @router.get("/competition/{cid}/{aid}/file")
 def list_files(cid: Id, aid: Id, caller: Participant, parts: Parts) -> dict[str, Any]:
-    """All files, with what they hold if they are text."""
+    """All files, with what they hold if they are text, until that comes to a few megabytes."""
     with parts.database.transaction(read_only=True) as session:
         files = agent_files(session, own_agent(session, aid, caller.user_id, cid).id)
-    return {"files": {file.name: _shown(file.name, file.sha256, file.size, parts) for file in files}}
+    shown, left = {}, _SHOWN_IN_ALL_BYTES
+    for file in files:
+        shown[file.name] = _shown(file.name, file.sha256, file.size, parts, left)
+        left -= file.size if shown[file.name]["content"] is not None else 0
+    return {"files": shown}
 
 
 @router.get("/competition/{cid}/{aid}/file/{filename}/content")
@@ -225,20 +230,20 @@ def _game(run: Run, parts: Services) -> dict[str, Any]:
         "id": run.id,
         "kind": run.kind,
         "status": run.status,
-        "reward": run.reward,
+        "reward": service.figure_told(run.kind, run.reward),
         "game_outcome": "completed" if run.reward is not None else "error",
         "error_type": run.error_type,
         "error_message": run.error_message,
-        "wall_s": run.wall_s,
-        "peak_ram_bytes": run.peak_ram_bytes,
+        "wall_s": service.figure_told(run.kind, run.wall_s),
+        "peak_ram_bytes": service.figure_told(run.kind, run.peak_ram_bytes),
         "finished_at_ts": run.finished_at,
         "signed_url": parts.signed_url(f"/logs/{run.id}") if run.log_sha256 else None,
     }
 
 
-def _shown(name: str, sha256: str, size: int, parts: Services) -> dict[str, Any]:
+def _shown(name: str, sha256: str, size: int, parts: Services, most: int = _SHOWN_BYTES) -> dict[str, Any]:
     text: str | None = None
-    if size <= _SHOWN_BYTES:
+    if size <= min(_SHOWN_BYTES, most):
         try:
             text = parts.blobs.get(sha256).decode()
         except UnicodeDecodeError:

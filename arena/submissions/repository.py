@@ -8,6 +8,7 @@ from ml_trainer_env.arena.tables import Agent, AgentFile, AgentStatus, Deploy, D
 
 __all__ = [
     "agent_files",
+    "count_agents_since",
     "count_on_board",
     "deploys_since",
     "finished_runs",
@@ -21,16 +22,18 @@ OPEN = (DeployStatus.QUEUED, DeployStatus.RUNNING)
 
 
 def own_agent(session: Session, agent_id: int, user_id: int, competition_id: int | None = None) -> Agent:
-    """A submission of this user's.
+    """A submission of this user's; benchmark agents are none.
 
     Raises:
-        NotFoundError: There is none, it is someone else's, deleted, or of another competition.
+        NotFoundError: There is none, it is someone else's, deleted, of another competition, or of one that is hidden.
     """
     agent = session.get(Agent, agent_id, options=[joinedload(Agent.competition)])
     if (
         agent is None
         or agent.user_id != user_id
+        or agent.is_benchmark
         or agent.status == AgentStatus.DELETED
+        or not (agent.competition.is_public or agent.competition.creator_id == user_id)
         or (competition_id is not None and agent.competition_id != competition_id)
     ):
         raise NotFoundError("there is no such agent")
@@ -53,10 +56,16 @@ def open_deploys(session: Session, agent_id: int) -> list[Deploy]:
     return list(session.scalars(query.with_for_update()))
 
 
-def deploys_since(session: Session, user_id: int, competition_id: int, since: float) -> list[float]:
+def count_agents_since(session: Session, user_id: int, since: float) -> int:
+    """How many agents a user has made, those since deleted too."""
+    query = sa.select(sa.func.count()).where(Agent.user_id == user_id, Agent.created_at >= since)
+    return session.scalar(query.select_from(Agent)) or 0
+
+
+def deploys_since(session: Session, user_id: int, competition_id: int, is_benchmark: bool, since: float) -> list[float]:
     """When a user has deployed agents to a competition, those since deleted too; the earliest first."""
     query = sa.select(Deploy.created_at).join(Agent).order_by(Deploy.created_at)
-    of_user = Agent.user_id == user_id, Agent.competition_id == competition_id, Agent.is_benchmark.is_(False)
+    of_user = Agent.user_id == user_id, Agent.competition_id == competition_id, Agent.is_benchmark == is_benchmark
     return list(session.scalars(query.where(*of_user, Deploy.created_at >= since)))
 
 

@@ -14,7 +14,7 @@ class NewAgent(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    agent_name: str = Field(min_length=1, max_length=64, pattern=r"^\w[\w .+@=-]*$")
+    agent_name: str = Field(min_length=1, max_length=64, pattern=r"^\w[\w .,+@=()\[\]&#!'-]*$")
     copy_from_agent_id: _Id | None = None
 
 

@@ -21,6 +21,7 @@ from ml_trainer_env.arena.kernels import Kernel
 from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.submissions.repository import (
     agent_files,
+    count_agents_since,
     count_on_board,
     deploys_since,
     latest_deploy,
@@ -44,10 +45,12 @@ from ml_trainer_env.arena.tables import (
 __all__ = [
     "attach",
     "cancel_open",
+    "crowded",
     "delete",
     "delete_file",
     "deploy",
     "deploy_state",
+    "figure_told",
     "keep_file",
     "run_seed",
     "runtime_row",
@@ -57,6 +60,7 @@ __all__ = [
 ]
 
 DAY_S = 24 * 3600.0
+MAX_DAILY_AGENTS = 200
 
 _LOOSE = (AgentStatus.CREATED, AgentStatus.UPLOAD_VALIDATED, AgentStatus.UPLOAD_FAILED, AgentStatus.DEPLOY_FAILED)
 
@@ -69,8 +73,11 @@ def attach(
     Raises:
         NotFoundError: There is no such competition, or no such agent to copy.
         RefusedError: The agent's files are more, or larger, than this competition allows.
+        TooManyError: The user has made too many in the last 24 hours.
     """
     competition = visible_competition(session, competition_id, user_id)
+    if count_agents_since(session, user_id, time.time() - DAY_S) >= MAX_DAILY_AGENTS:
+        raise TooManyError(f"you may make {MAX_DAILY_AGENTS} agents in 24 hours")
     agent = Agent(competition_id=competition.id, user_id=user_id, name=name, competition=competition)
     options = runtimes(session)
     agent.runtime_id = options[0].id if options else None
@@ -136,13 +143,13 @@ def deploy(session: Session, agent: Agent, services: Services) -> Deploy:
         raise RefusedError(f"the files make no agent: {agent.files_message}")
     if not competition.is_started and not agent.is_benchmark:
         raise RefusedError("the competition has not started")
-    if not agent.is_benchmark:
-        if count_on_board(session, agent) >= settings.max_active_agents_per_participant:
-            raise RefusedError(f"{settings.max_active_agents_per_participant} agents of yours may be active at a time")
-        daily = services.settings.daily_deploys
-        if len(deploys_since(session, agent.user_id, competition.id, time.time() - DAY_S)) >= daily:
-            raise TooManyError(f"you may deploy {daily} times in 24 hours to a competition")
+    if not agent.is_benchmark and crowded(session, agent):
+        raise RefusedError(f"{settings.max_active_agents_per_participant} agents of yours may be active at a time")
+    daily = services.settings.daily_deploys
+    if len(_deploys_of_the_day(session, agent)) >= daily:
+        raise TooManyError(f"you may deploy {daily} times in 24 hours to a competition")
     cancel_open(session, agent)
+    session.refresh(agent)  # a worker may have written to it before it let go of what was open
     deploy = Deploy(agent_id=agent.id, files={file.name: file.sha256 for file in agent_files(session, agent.id)})
     kinds = [RunKind.CONSTRAINT] * settings.evaluation_deployment_nb_constraint_run
     kinds += [RunKind.SCORE] * settings.evaluation_deployment_nb_initial_score_run
@@ -155,6 +162,16 @@ def deploy(session: Session, agent: Agent, services: Services) -> Deploy:
     session.flush()
     record(session, agent.user_id, "agent.deploy", f"{agent.id} {deploy.id}")
     return deploy
+
+
+def crowded(session: Session, agent: Agent) -> bool:
+    """Whether its user has as many other agents on the board, or on the way there, as may be."""
+    return count_on_board(session, agent) >= settings_of(agent.competition).max_active_agents_per_participant
+
+
+def _deploys_of_the_day(session: Session, agent: Agent) -> list[float]:
+    since = time.time() - DAY_S
+    return deploys_since(session, agent.user_id, agent.competition_id, agent.is_benchmark, since)
 
 
 def run_seed(key: bytes, competition: Competition, number: int) -> int:
@@ -219,7 +236,7 @@ def status(session: Session, agent: Agent) -> dict[str, Any]:
 
 def deploy_state(session: Session, agent: Agent, daily: int) -> dict[str, Any]:
     """Limits of deploying, and the last evaluation."""
-    times = deploys_since(session, agent.user_id, agent.competition_id, time.time() - DAY_S)
+    times = _deploys_of_the_day(session, agent)
     used, last = len(times), latest_deploy(session, agent.id)
     return {
         "deploymentLimits": {
@@ -227,7 +244,10 @@ def deploy_state(session: Session, agent: Agent, daily: int) -> dict[str, Any]:
             "daily_deploys_used": used,
             "daily_deploys_remaining": max(0, daily - used),
             "next_deploy_available_at": times[used - daily] + DAY_S if 0 < daily <= used else None,
-            "can_deploy": used < daily and agent.files_ok,
+            "can_deploy": used < daily
+            and agent.files_ok
+            and agent.competition.is_started
+            and not crowded(session, agent),
         },
         "latestDeploy": {
             "id": last.id,
@@ -247,12 +267,17 @@ def _told(deploy: Deploy) -> DeployStatus:
     return DeployStatus(deploy.status) if over else DeployStatus.SUCCEEDED
 
 
+def figure_told(kind: RunKind, figure: float | None) -> float | None:
+    """A figure of a run; none of the finals, whose mean alone is told: an agent could talk to its owner by figures."""
+    return None if kind == RunKind.FINAL else figure
+
+
 def _run_row(run: Run) -> dict[str, Any]:
     return {
         "status": run.status,
         "kind": run.kind,
         "steps_completed": 1 if run.reward is not None else 0,
-        "current_reward": run.reward,
+        "current_reward": figure_told(run.kind, run.reward),
         "game_outcome": "completed" if run.reward is not None else "error",
         "error_type": run.error_type,
         "error_message": run.error_message,

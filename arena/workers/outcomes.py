@@ -6,7 +6,7 @@ from permuted_mnist.evaluation.results import Failure
 
 __all__ = ["RunOutcome", "failed", "withheld"]
 
-WITHHELD = "What an agent says in the finals is not shown: their tasks stay unknown to those who submit again."
+WITHHELD = "What comes of single runs in the finals is not shown: their tasks stay unknown to those who submit again."
 
 _SDK_NAMES = {Failure.BAD_OUTPUT: Failure.CODE_ERROR}
 """What the SDK has no name for."""

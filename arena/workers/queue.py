@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 MAX_DEATHS = 5
-"""Workers that may die over an evaluation before it is given up."""
+"""Workers that may die over one run before its evaluation is given up."""
 
 
 class LostError(Exception):
@@ -142,6 +142,7 @@ def record_run(session: Session, held: Claim, run_id: int, outcome: RunOutcome, 
     run.reward, run.wall_s, run.peak_ram_bytes = outcome.reward, outcome.wall_s, outcome.peak_ram_bytes
     run.error_type, run.error_message = outcome.error_type, outcome.error_message
     run.log_sha256, run.finished_at = log_sha256, time.time()
+    deploy.deaths = 0
 
 
 def finish(session: Session, held: Claim, services: Services) -> bool:

@@ -114,6 +114,8 @@ def _episode(env: _Party, agent: _Party, seed: int, deadline: float) -> float:
         action = agent.ask(observation, deadline)
         observation, reward, terminated, truncated = _step(env, ("step", action), deadline)
         total += reward
+        if not math.isfinite(total):
+            raise _PartyError("environment", Failure.BAD_OUTPUT, "the sum of an episode's rewards should be finite")
         if terminated or truncated:
             break
     return total

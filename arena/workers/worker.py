@@ -33,14 +33,29 @@ from ml_trainer_env.arena.workers.queue import (
     release,
     renew,
 )
-from permuted_mnist.sandbox.layers import Layers
+from permuted_mnist.sandbox.errors import UnsupportedError
+from permuted_mnist.sandbox.layers import Layers, find_layers
 
-__all__ = ["Worker"]
+__all__ = ["Worker", "layers_for_submissions"]
 
 _LOG = logging.getLogger(__name__)
 
 POLL_S = 0.5
 """An idle worker looks into the queue so often."""
+
+
+def layers_for_submissions() -> Layers:
+    """What holds submissions here; what is weaker than it could be is logged.
+
+    Raises:
+        UnsupportedError: They could reach the network, or what the service keeps.
+    """
+    layers = find_layers()
+    if layers.bubblewrap is None:
+        raise UnsupportedError(f"submissions could read what the service keeps: {' '.join(layers.missing)}")
+    for weakness in layers.missing:
+        _LOG.warning("%s", weakness)
+    return layers
 
 
 class Worker:

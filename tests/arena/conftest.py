@@ -23,8 +23,8 @@ from ml_trainer_env.arena.settings import Settings
 from ml_trainer_env.arena.submissions import service
 from ml_trainer_env.arena.tables import Base
 from ml_trainer_env.arena.tokens.service import find_or_create_user
+from ml_trainer_env.arena.workers.worker import layers_for_submissions
 from permuted_mnist.sandbox.errors import UnsupportedError
-from permuted_mnist.sandbox.layers import find_layers
 
 AGENT = b"class Agent:\n    def train(self, X, y): pass\n    def predict(self, X): return [0] * len(X)\n"
 DAILY_DEPLOYS = 18
@@ -42,7 +42,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
     """A service with one worker."""
     try:
-        find_layers()
+        layers_for_submissions()
     except UnsupportedError as error:
         pytest.skip(f"no sandbox, so no worker: {error}")
     with running(tmp_path_factory.mktemp("arena") / "data") as service:

@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 
 from ml_trainer_env.arena.leaderboard.cache import Boards
 from ml_trainer_env.arena.leaderboard.finals import PLACES, finalists
-from ml_trainer_env.arena.leaderboard.service import board
+from ml_trainer_env.arena.leaderboard.service import board, finals_of
 from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.submissions import service
+from ml_trainer_env.arena.submissions.service import figure_told
 from ml_trainer_env.arena.tables import Agent, AgentStatus, Competition, Deploy, DeployStatus, Run, RunKind
 from ml_trainer_env.arena.workers.finals import seat_a_finalist
 from ml_trainer_env.arena.workers.outcomes import WITHHELD, RunOutcome, withheld
 from ml_trainer_env.arena.workers.queue import claim, finish, first_waits, next_run, record_run, release
-from ml_trainer_env.arena.workers.worker import Worker
+from ml_trainer_env.arena.workers.worker import Worker, layers_for_submissions
 from permuted_mnist.sandbox.errors import UnsupportedError
-from permuted_mnist.sandbox.layers import find_layers
 
 LEASE_S = 100.0
 BAD = RunOutcome(None, 1.0, 100, "timeout", "too slow", "")
@@ -129,7 +129,7 @@ def test_who_comes_to_be_among_the_first_is_seated_too(services: Services, make_
 def test_the_board_does_not_depend_on_who_was_graded_first(services: Services, make_agent: Any) -> None:
     agents = [make_agent() for _ in range(6)]
     first = dict(zip(agents, (0.95, 0.9, 0.85, 0.8, 0.75, 0.3), strict=True))
-    final = dict(zip(agents, (0.1, 0.9, 0.2, 0.8, 0.85, 0.9), strict=True))
+    final = dict(zip(agents, (0.1, 0.9, 0.3, 0.81, 0.85, 0.9), strict=True))
     boards = set()
     dice = random.Random(5)
     for early in (0, 2, 5):
@@ -221,7 +221,7 @@ TALKER = b"""class Agent:
 
 def test_what_an_agent_says_in_the_finals_is_not_shown(services: Services, make_agent: Any) -> None:
     try:
-        layers = find_layers()
+        layers = layers_for_submissions()
     except UnsupportedError as error:
         pytest.skip(f"no sandbox, so no worker: {error}")
     aid = make_agent()
@@ -240,6 +240,62 @@ def test_what_an_agent_says_in_the_finals_is_not_shown(services: Services, make_
     assert [run.kind for run in runs] == [RunKind.CONSTRAINT, *[RunKind.SCORE] * 2, *[RunKind.FINAL] * 2]
     assert ["the task is" in log for log in logs] == [True, True, True, False, False]
     assert WITHHELD == withheld(BAD).error_message == logs[-1]
+
+
+def test_of_equals_the_one_submitted_earlier_is_ahead_after_finals_too(services: Services, make_agent: Any) -> None:
+    agents = [make_agent() for _ in range(3)]
+    for aid, reward in zip(agents, (0.4, 0.6, 0.5), strict=True):
+        grade(services, aid, reward)
+
+    play_finals(services, dict(zip(agents, (0.6, 0.4, 0.5), strict=True)))
+
+    assert [row[0] for row in rows(services)] == agents
+
+
+def test_many_finals_that_end_badly_seat_many(services: Services, make_agent: Any) -> None:
+    aid = make_agent()
+    grade(services, aid, 0.9)
+    with services.database.transaction() as session:
+        pattern = session.get_one(Agent, aid)
+        copied = {name: getattr(pattern, name) for name in ("competition_id", "user_id", "status", "files_ok", "name")}
+        session.add_all(
+            Agent(**copied, mean_reward=0.8, rewards=[0.8, 0.8], final_rewards=[0.1], scored_deploy_id=100 + number)
+            for number in range(90)
+        )
+        session.flush()
+        seated = finals_of(session, pattern.competition_id)
+
+    assert len(seated) == 91
+
+
+def test_figures_of_single_finals_are_not_told(services: Services, make_agent: Any) -> None:
+    aid = make_agent()
+    grade(services, aid, 0.9)
+    play_finals(services, {aid: 0.7})
+
+    with services.database.transaction(read_only=True) as session:
+        results = service.status(session, session.get_one(Agent, aid))["run_info"]["results"]
+    assert [run["current_reward"] for run in results] == [0.9, 0.9, 0.9, None, None]
+    assert figure_told(RunKind.FINAL, 0.7) is None
+
+
+@pytest.mark.parametrize("deed", [service.deploy, service.delete])
+def test_who_is_changing_an_agent_keeps_it_from_being_seated(services: Services, make_agent: Any, deed: Any) -> None:
+    if services.database.is_sqlite:
+        pytest.skip("SQLite has one writer")
+    aid = make_agent()
+    grade(services, aid, 0.9)
+    with services.database.transaction(read_only=True) as session:
+        user_id = session.get_one(Agent, aid).user_id
+
+    with services.database.transaction(by=user_id) as changing:
+        deed(changing, changing.get_one(Agent, aid), *([services] if deed is service.deploy else []))
+        changing.flush()
+        assert not seat(services)
+
+    assert not seat(services)
+    with services.database.transaction(read_only=True) as session:
+        assert not any(deploy.is_final for deploy in session.scalars(sa.select(Deploy)))
 
 
 def test_benchmark_agents_are_no_players(services: Services, make_agent: Any) -> None:

@@ -3,17 +3,21 @@
 import asyncio
 import io
 import os
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 from ml_trainer_env.arena.app import create_app
 from ml_trainer_env.arena.competitions.schemas import NewCompetition
-from ml_trainer_env.arena.competitions.service import create, update_settings
-from ml_trainer_env.arena.errors import NoRoomError, RefusedError, TooManyError
+from ml_trainer_env.arena.competitions.service import create, keep_file, update_settings
+from ml_trainer_env.arena.errors import NoRoomError, NotFoundError, RefusedError, TooManyError
 from ml_trainer_env.arena.files.blobs import Blobs
 from ml_trainer_env.arena.files.quota import Quota
 from ml_trainer_env.arena.files.sources import MAX_SOURCE_BYTES, Class, Source, Sources
@@ -21,9 +25,12 @@ from ml_trainer_env.arena.files.turns import Turns
 from ml_trainer_env.arena.rates import Rates
 from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.submissions import service
+from ml_trainer_env.arena.submissions.repository import own_agent
 from ml_trainer_env.arena.sweep import YOUNG_S, sweep
-from ml_trainer_env.arena.tables import Agent, Scope
-from ml_trainer_env.arena.tokens.service import create_token
+from ml_trainer_env.arena.tables import Agent, AgentStatus, FilePurpose, Scope
+from ml_trainer_env.arena.tokens.service import create_token, find_or_create_user
+
+SOURCE = b"class Agent:\n    def train(self, X, y): pass\n    def predict(self, X): return [0] * len(X)\n"
 
 
 @pytest.fixture
@@ -62,12 +69,12 @@ def test_nothing_of_a_source_is_run(look: Any, tmp_path: Path) -> None:
 
 def test_a_user_uploads_so_much_in_a_day_and_nobody_when_the_disk_is_nearly_full(tmp_path: Path) -> None:
     quota = Quota(tmp_path, daily_bytes=100, reserve_bytes=0)
-    quota.take(1, 60)
+    quota.take(1, 30)
 
     with pytest.raises(TooManyError, match="100 bytes in 24 hours"):
-        quota.take(1, 60)
-    quota.take(2, 60)
-    quota.take(1, 40)
+        quota.take(1, 30)
+    quota.take(2, 30)
+    quota.take(1, 20)
     with pytest.raises(NoRoomError):
         Quota(tmp_path, daily_bytes=100, reserve_bytes=2**60).take(1, 1)
 
@@ -112,7 +119,7 @@ def test_a_copy_keeps_to_the_limits_of_where_it_goes(services: Services, make_ag
     with services.database.transaction() as session:
         user_id = session.get_one(Agent, aid).user_id
         strict = create(session, user_id, NewCompetition(name="strict", kernel_version="permuted_mnist"))
-        update_settings(strict, {"max_upload_size_bytes": 10}, 2**20)
+        update_settings(session, strict, {"max_upload_size_bytes": 10}, 2**20)
 
     with pytest.raises(RefusedError, match="larger ones"), services.database.transaction() as session:
         service.attach(session, user_id, strict.id, "copy", aid, services.sources)
@@ -133,3 +140,93 @@ def test_a_token_that_calls_too_often_is_told_so(services: Services) -> None:
         codes = [call(eager)[0] for _ in range(2)]
         assert call(eager) == (429, {"error": "too many requests"})
         assert codes == [404, 404] == [call(calm)[0] for _ in range(2)]
+
+
+@pytest.fixture
+def client(services: Services) -> Iterator[TestClient]:
+    with TestClient(create_app(services), raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/competitions/?q=%00", "/api/competitions/?tags=%00", "/?q=%00", "/api/academic_courses/enroll/%00"]
+)
+def test_what_no_database_can_hold_is_the_clients_fault(client: TestClient, services: Services, path: str) -> None:
+    with services.database.transaction() as session:
+        token = create_token(session, "ada", Scope.USER)
+    headers = {"Authorization": f"Bearer {token}"}
+
+    answer = client.post(path, json={}, headers=headers) if "enroll" in path else client.get(path)
+
+    assert answer.status_code < 500
+    assert client.post("/signin", data={"token": "mlk_user_\0_x"}).status_code in {400, 401}
+
+
+def test_a_benchmark_agent_is_no_submission_of_its_creators(client: TestClient, services: Services) -> None:
+    with services.database.transaction() as session:
+        user, creator = (create_token(session, "carl", scope) for scope in (Scope.USER, Scope.CREATOR))
+        uid = find_or_create_user(session, "carl").id
+        made = create(session, uid, NewCompetition(name="x", kernel_version="permuted_mnist"))
+        keep_file(session, made, FilePurpose.BENCHMARK, "agent.py", services.blobs.put(SOURCE), len(SOURCE))
+        cid = made.id
+    as_creator, as_user = ({"Authorization": f"Bearer {token}"} for token in (creator, user))
+    runs = f"/api/creator_competition/competition/{cid}/benchmark"
+
+    answers = [client.post(f"{runs}/run", headers=as_creator) for _ in range(services.settings.daily_deploys + 1)]
+
+    assert [answer.status_code for answer in answers[:-1]] == [200] * services.settings.daily_deploys
+    assert answers[-1].status_code == 429
+    with services.database.transaction() as session:
+        agent = session.scalars(sa.select(Agent)).one()
+        agent.status, agent.mean_reward, aid = AgentStatus.ACTIVE, 0.1, agent.id
+    own = f"/api/direct_attache_agents/competition/{cid}/{aid}"
+    assert client.get(f"{own}/status", headers=as_user).status_code == 404
+    assert client.put(f"{own}/deploy", headers=as_user).status_code == 404
+    assert client.delete(own, headers=as_user).status_code == 404
+    # What it was scored for is no more: it has to be run again.
+    settings = f"/api/creator_competition/competition/{cid}/settings"
+    assert client.put(settings, json={"max_upload_files": 3}, headers=as_creator).status_code == 200
+    assert client.get(f"{runs}/status", headers=as_creator).json()["status"] == "none"
+    assert client.put(f"/api/creator_competition/competition/{cid}/start", headers=as_creator).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"nothing": 1}, "there are no settings nothing"),
+        ({"evaluation_deployment_nb_initial_score_run": 1000, "simulation_timeout_sec": 60}, "seconds at the most"),
+        ({"evaluation_episode_budget_brackets": [[float("nan"), 5]]}, "finite"),
+        ({"evaluation_episode_budget_brackets": [[0.5, 101]]}, "100"),
+    ],
+)
+def test_settings_that_would_hold_everybody_up_are_refused(services: Services, changes: Any, words: str) -> None:
+    with services.database.transaction() as session:
+        uid = find_or_create_user(session, "carl").id
+        made = create(session, uid, NewCompetition(name="x", kernel_version="permuted_mnist"))
+
+        with pytest.raises(RefusedError, match=words):
+            update_settings(session, made, changes, 2**30)
+
+
+def test_a_hidden_competition_is_hidden_from_those_who_took_part(services: Services, make_agent: Any) -> None:
+    aid = make_agent()
+    with services.database.transaction() as session:
+        agent = session.get_one(Agent, aid)
+        agent.user_id = find_or_create_user(session, "somebody").id
+        session.flush()
+        assert own_agent(session, aid, agent.user_id) is agent
+        agent.competition.is_public = False
+        session.flush()
+
+        with pytest.raises(NotFoundError):
+            own_agent(session, aid, agent.user_id)
+
+
+def test_without_a_sandbox_nothing_is_served(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "ml_trainer_env.arena", "serve"]
+    environment = {"PATH": str(tmp_path), "ARENA_DATA_DIR": str(tmp_path / "data"), "HOME": str(tmp_path)}
+
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+    assert done.returncode == 2
+    assert "submissions" in done.stderr

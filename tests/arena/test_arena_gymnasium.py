@@ -190,7 +190,14 @@ def test_garbage_is_refused_or_is_a_value(text: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [b'{"array": ["<f8", [1099511627776], ""]}', b'{"array": ["O", [1], "AAAAAAAAAAA="]}', b'{"x": 1}', b"[1]"]
+    "text",
+    [
+        b'{"array": ["<f8", [1099511627776], ""]}',
+        b'{"array": ["O", [1], "AAAAAAAAAAA="]}',
+        b'{"array": ["(2,", [0], ""]}',
+        b'{"x": 1}',
+        b"[1]",
+    ],
 )
 def test_arrays_that_lie_are_refused(text: bytes) -> None:
     with pytest.raises(ValueFormError):

@@ -1,7 +1,9 @@
 """Pages: what anybody sees, what only an owner sees, and what no other site can do."""
 
+import contextlib
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -141,11 +143,38 @@ def test_what_is_not_there_is_a_page_that_says_so(visitor: httpx.Client, path: s
     assert "<h1>" in answer.text
 
 
-@pytest.mark.parametrize("kind", ["application/json", "multipart/form-data; boundary=x", "text/plain", ""])
-def test_a_body_that_is_no_file_is_bounded(visitor: httpx.Client, kind: str) -> None:
-    body = (b"x" * 2**20 for _ in range(9))
+@pytest.mark.parametrize("kind", ["application/json", "multipart/form-data; boundary=x", ""])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/api/creator_competition/competition"),
+        ("PUT", "/api/creator_competition/competition/files"),
+        ("POST", "/api/academic_courses/enroll/file"),
+        ("PUT", "/api/direct_attache_agents/agent_runtime/file"),
+        ("POST", "/signin"),
+    ],
+)
+def test_a_body_that_is_no_file_is_bounded(visitor: httpx.Client, method: str, path: str, kind: str) -> None:
+    body = (b"x" * 2**18 for _ in range(5))
 
-    answer = visitor.post("/api/creator_competition/competition", content=body, headers={"content-type": kind})
+    answer = visitor.request(method, path, content=body, headers={"content-type": kind})
 
     assert answer.status_code == 413
-    assert "8,388,608 bytes at the most" in answer.json()["error"]
+    assert "1,048,576 bytes at the most" in answer.text
+
+
+@pytest.mark.parametrize("path", ["1/1/file", "1/env/files", "1/benchmark/files", "1/image"])
+def test_a_file_of_an_unknown_sender_is_not_held(visitor: httpx.Client, arena: Any, path: str) -> None:
+    area = "direct_attache_agents" if path.endswith("/file") else "creator_competition"
+    before = most_memory_mb(arena.process.pid)
+
+    with contextlib.suppress(httpx.WriteError):
+        answer = visitor.put(f"/api/{area}/competition/{path}", content=(b"x" * 2**20 for _ in range(400)))
+        assert answer.status_code in {401, 405}
+
+    assert most_memory_mb(arena.process.pid) < before + 100
+
+
+def most_memory_mb(process: int) -> float:
+    status = Path(f"/proc/{process}/status").read_text()
+    return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM"))

@@ -198,6 +198,21 @@ def test_an_evaluation_that_kills_its_workers_is_given_up(services: Services, ma
     assert "given up" in agent_row(services, aid).last_status_message
 
 
+def test_deaths_are_counted_for_each_run(services: Services, make_agent: Any) -> None:
+    aid = make_agent()
+    deploy(services, aid)
+    for _ in range(3):
+        for _ in range(MAX_DEATHS - 2):
+            must_take(services, lease_s=0.0)
+            time.sleep(0.01)
+        play_one(services, must_take(services))
+        with services.database.transaction() as session:
+            session.scalars(sa.select(Deploy)).one().lease_until = 0.0
+
+    assert end(services, must_take(services))
+    assert agent_row(services, aid).status == AgentStatus.ACTIVE
+
+
 def test_what_is_let_go_of_waits_again_and_is_no_death(services: Services, make_agent: Any) -> None:
     aid = make_agent()
     deploy(services, aid)
