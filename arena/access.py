@@ -12,7 +12,8 @@ from ml_trainer_env.arena.tokens.service import Caller, authenticate, require
 __all__ = ["Creator", "Participant", "Parts", "Teacher"]
 
 
-def _services(request: Request) -> Services:
+async def _services(request: Request) -> Services:
+    """Not a plain function: those are called in a thread each."""
     services: Services = request.app.state.services
     return services
 
@@ -21,7 +22,7 @@ def _caller(request: Request) -> Caller:
     kind, _, token = request.headers.get("authorization", "").partition(" ")
     if kind.lower() != "bearer" or not token:
         raise UnauthorizedError("send a token: the header `Authorization: Bearer mlk_...`")
-    services = _services(request)
+    services: Services = request.app.state.services
     with services.database.transaction(read_only=True) as session:
         caller = authenticate(session, token.strip())
     request.app.state.rates.take(caller.lookup)
@@ -29,7 +30,7 @@ def _caller(request: Request) -> Caller:
 
 
 def _with_scope(scope: Scope) -> object:
-    def check(caller: Annotated[Caller, Depends(_caller)]) -> Caller:
+    async def check(caller: Annotated[Caller, Depends(_caller)]) -> Caller:
         require(caller, scope)
         return caller
 

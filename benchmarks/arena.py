@@ -135,10 +135,10 @@ async def asked(url: str, tokens: list[str], cid: int, agents: list[int], reques
         "leaderboard": lambda _: f"/api/leaderboard/competition/{cid}",
         "status": lambda n: f"/api/direct_attache_agents/competition/{cid}/{agents[n % len(agents)]}/status",
     }
-    limits = httpx.Limits(max_connections=TOGETHER)
-    async with httpx.AsyncClient(base_url=url, limits=limits, timeout=60.0) as client:
 
-        async def play(first: int) -> None:
+    async def play(first: int) -> None:
+        # A connection each: those who wait for one of a pool are not served in turn, which would be the slowest by far.
+        async with httpx.AsyncClient(base_url=url, timeout=60.0) as client:
             for turn, number in enumerate(range(first, requests, TOGETHER)):
                 name = "leaderboard" if turn % 2 else "status"
                 headers = {"Authorization": f"Bearer {tokens[first]}"} if name == "status" else {}
@@ -147,7 +147,7 @@ async def asked(url: str, tokens: list[str], cid: int, agents: list[int], reques
                 answer.raise_for_status()
                 found[name].append(1000 * (time.perf_counter() - began))
 
-        await asyncio.gather(*(play(number) for number in range(TOGETHER)))
+    await asyncio.gather(*(play(number) for number in range(TOGETHER)))
     return found
 
 
