@@ -15,7 +15,7 @@ MEMORY_BYTES = 2**30
 
 def main() -> None:
     """Parse."""
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S + 1))  # at the first of the two by SIGXCPU
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     error, body = None, []
     try:

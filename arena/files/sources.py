@@ -2,6 +2,7 @@
 
 import functools
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -18,6 +19,9 @@ MAX_SOURCE_BYTES = 256 * 1024
 _PARSER = Path(__file__).with_name("parse.py")
 _LIMIT_S = 30.0
 """The parser ends itself long before, unless it gets no processor."""
+
+_BY_THE_SOURCE = frozenset({-signal.SIGXCPU, -signal.SIGSEGV})
+"""How the parser dies of a source; in another way it is killed by somebody."""
 
 _REMEMBERED = 1000
 
@@ -61,8 +65,8 @@ class Sources:
             return Source(f"a Python source may have {MAX_SOURCE_BYTES} bytes at the most")
         try:
             return self._parsed(sha256)
-        except subprocess.TimeoutExpired:
-            return Source("the machine is busy: upload it again")
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired):  # which says nothing of the source
+            return Source("it could not be parsed just now: upload it again")
 
     def look_ahead(self, files: Iterable[tuple[str, str, int]]) -> None:
         """Look at files by name, SHA-256 and size, so that a transaction that asks for them need not wait."""
@@ -80,7 +84,9 @@ class Sources:
             done = subprocess.run(
                 command, input=self._blobs.get(sha256), capture_output=True, check=True, timeout=_LIMIT_S
             )
-        except subprocess.CalledProcessError:
+        except subprocess.CalledProcessError as error:
+            if error.returncode not in _BY_THE_SOURCE:
+                raise
             return Source("it takes too much time or memory to parse")
         found = json.loads(done.stdout)
         classes = (Class(one["name"], frozenset(one["methods"]), one["has_bases"]) for one in found["classes"])

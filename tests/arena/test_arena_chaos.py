@@ -51,6 +51,7 @@ LABELS = 11
 Result = TypeVar("Result")
 
 _LOG = logging.getLogger(__name__)
+logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 class Ruin:
@@ -78,7 +79,7 @@ class Ruin:
 
     def kill_a_worker(self, dice: random.Random) -> None:
         deadline = time.monotonic() + LIMIT_S
-        while not (workers := children(self.arena.process.pid)):
+        while not (workers := [one for one in children(self.arena.process.pid) if is_worker(one)]):
             assert time.monotonic() < deadline, "no worker was started again"
             time.sleep(PAUSE_S)
         os.kill(dice.choice(workers), signal.SIGKILL)
@@ -88,6 +89,12 @@ class Ruin:
 
     def close(self) -> None:
         self._held.close()
+
+
+def is_worker(process: int) -> bool:
+    with contextlib.suppress(OSError):
+        return b"worker" in Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
+    return False
 
 
 def children(parent: int) -> list[int]:

@@ -62,6 +62,14 @@ def test_what_is_no_source_or_too_hard_is_said_so(look: Any, content: bytes, wor
     assert words in look(content).error
 
 
+def test_what_says_nothing_of_a_source_is_not_remembered(look: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as without:
+        without.setattr(sys, "executable", "/bin/false")
+        assert look(b"x = 1").error == "it could not be parsed just now: upload it again"
+
+    assert look(b"x = 1").error is None
+
+
 def test_nothing_of_a_source_is_run(look: Any, tmp_path: Path) -> None:
     assert look(f"open({str(tmp_path / 'made')!r}, 'w')\nimport os; os._exit(1)\n".encode()).error is None
     assert not (tmp_path / "made").exists()
