@@ -65,6 +65,7 @@ def test_a_worker_killed_in_an_epoch_costs_nothing_but_time(
     assert pool.worker_pids != [before]
 
 
+@pytest.mark.slow
 def test_a_job_of_which_three_workers_died_fails(
     run: Run, pool: ProcessPoolExecutor, job: EpochJob, lasting_job: EpochJob, until: Until
 ) -> None:
@@ -113,6 +114,7 @@ def test_a_worker_that_hangs_in_an_epoch_is_killed_and_replaced(
     assert pool.worker_deaths == deaths + 1
 
 
+@pytest.mark.slow
 def test_a_worker_that_leaves_its_request_unread_is_replaced(
     run: Run, job: EpochJob, long_job: EpochJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,6 +133,7 @@ def test_a_worker_that_leaves_its_request_unread_is_replaced(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux enforces the limit")
+@pytest.mark.slow
 def test_a_job_that_needs_too_much_memory_fails_with_the_limit_in_words(run: Run, job: EpochJob) -> None:
     images, labels = np.zeros((300_000, 28, 28), np.uint8), np.zeros(300_000, np.int64)
     large = replace(job, data=replace(job.data, key="large", train_images=images, train_labels=labels))
@@ -151,6 +154,7 @@ def test_a_job_that_needs_too_much_memory_fails_with_the_limit_in_words(run: Run
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux enforces the limit")
+@pytest.mark.slow
 def test_jobs_fail_when_no_worker_can_be_started(run: Run, job: EpochJob, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keeper, "PAUSE_S", 0.01)
 

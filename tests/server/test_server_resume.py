@@ -66,6 +66,7 @@ def _send_and_leave(env: MLTrainerEnv) -> None:
     env.close()
 
 
+@pytest.mark.slow
 def test_an_episode_outlives_its_server_and_ends_as_if_nothing_had_happened(
     start_server: Callable[..., Any], tmp_path: Path
 ) -> None:
