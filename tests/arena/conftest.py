@@ -25,6 +25,7 @@ from ml_trainer_env.arena.tables import Base
 from ml_trainer_env.arena.tokens.service import find_or_create_user
 from ml_trainer_env.arena.workers.worker import layers_for_submissions
 from permuted_mnist.sandbox.errors import UnsupportedError
+from permuted_mnist.sandbox.layers import Layers
 
 AGENT = b"class Agent:\n    def train(self, X, y): pass\n    def predict(self, X): return [0] * len(X)\n"
 DAILY_DEPLOYS = 18
@@ -39,12 +40,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session")
-def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
-    """A service with one worker."""
+def layers() -> Layers:
+    """What holds submissions here."""
     try:
-        layers_for_submissions()
+        return layers_for_submissions()
     except UnsupportedError as error:
         pytest.skip(f"no sandbox, so no worker: {error}")
+
+
+@pytest.fixture(scope="session")
+def arena(tmp_path_factory: pytest.TempPathFactory, layers: Layers) -> Iterator[Arena]:
+    """A service with one worker."""
+    assert layers.bubblewrap
     with running(tmp_path_factory.mktemp("arena") / "data") as service:
         yield service
 

@@ -172,6 +172,7 @@ def ruin(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ruin]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(0)
+@pytest.mark.usefixtures("layers")
 def test_every_submission_is_graded_once_whatever_is_killed(
     ruin: Ruin, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:

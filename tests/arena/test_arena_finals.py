@@ -19,8 +19,8 @@ from ml_trainer_env.arena.tables import Agent, AgentStatus, Competition, Deploy,
 from ml_trainer_env.arena.workers.finals import seat_a_finalist
 from ml_trainer_env.arena.workers.outcomes import WITHHELD, RunOutcome, withheld
 from ml_trainer_env.arena.workers.queue import claim, finish, first_waits, next_run, record_run, release
-from ml_trainer_env.arena.workers.worker import Worker, layers_for_submissions
-from permuted_mnist.sandbox.errors import UnsupportedError
+from ml_trainer_env.arena.workers.worker import Worker
+from permuted_mnist.sandbox.layers import Layers
 
 LEASE_S = 100.0
 BAD = RunOutcome(None, 1.0, 100, "timeout", "too slow", "")
@@ -219,11 +219,7 @@ TALKER = b"""class Agent:
 """
 
 
-def test_what_an_agent_says_in_the_finals_is_not_shown(services: Services, make_agent: Any) -> None:
-    try:
-        layers = layers_for_submissions()
-    except UnsupportedError as error:
-        pytest.skip(f"no sandbox, so no worker: {error}")
+def test_what_an_agent_says_in_the_finals_is_not_shown(services: Services, make_agent: Any, layers: Layers) -> None:
     aid = make_agent()
     with services.database.transaction() as session:
         agent, digest = session.get_one(Agent, aid), services.blobs.put(TALKER)
