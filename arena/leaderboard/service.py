@@ -46,7 +46,7 @@ def finals_of(session: Session, competition_id: int) -> list[Agent]:
         players = [agent for agent in ranked if not agent.is_benchmark]
         before = [float(agent.mean_reward or 0.0) for agent in players]
         after = [_mean(agent.rewards + agent.final_rewards) if agent.final_rewards else None for agent in players]
-        seated = finalists(before, after)
+        seated = finalists(before, after, [agent.scored_deploy_id or 0 for agent in players])
         if len(seated) < len(players) or len(ranked) < looked_at:
             return [players[index] for index in sorted(seated)]
         looked_at *= 4

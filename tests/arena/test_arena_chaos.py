@@ -242,9 +242,11 @@ def test_every_submission_is_graded_once_whatever_is_killed(
     before = {label: sum(rewards[:RUNS]) / RUNS for label, rewards in expected.items()}
     after = {label: sum(rewards) / (2 * RUNS) for label, rewards in expected.items()}
     ranked = sorted((aid for aid in labels if labels[aid] in before), key=lambda a: (-before[labels[a]], submitted[a]))
-    seated = finalists([before[labels[aid]] for aid in ranked], [after[labels[aid]] for aid in ranked])
+    seated = finalists(
+        *([means[labels[aid]] for aid in ranked] for means in (before, after)), [submitted[a] for a in ranked]
+    )
     means = {aid: (after if index in seated else before)[labels[aid]] for index, aid in enumerate(ranked)}
-    ranked.sort(key=lambda aid: -means[aid])
+    ranked.sort(key=lambda aid: (-means[aid], submitted[aid]))
     assert [row["agentAttachId"] for row in rows] == ranked
     assert [row["MeanReward"] for row in rows] == [pytest.approx(means[aid]) for aid in ranked]
 

@@ -28,26 +28,39 @@ BAD = RunOutcome(None, 1.0, 100, "timeout", "too slow", "")
 BOARDS: dict[str, Boards] = {}
 """Of each test one: whatever is asked of a board, what is kept of it is the same."""
 
-rewards = st.lists(st.tuples(st.integers(0, 20), st.none() | st.integers(0, 20)), max_size=12)
+agents = st.lists(
+    st.tuples(st.integers(0, 8), st.none() | st.integers(0, 8), st.integers()),
+    max_size=12,
+    unique_by=lambda one: one[2],
+)
+"""Of each its rewards before and with finals, and when it was submitted."""
 
 
-@given(rewards)
-def test_the_first_as_shown_have_all_been_seated_and_nobody_without_need(pairs: list[tuple[int, int | None]]) -> None:
-    before, after = zip(*sorted(pairs, key=lambda pair: -pair[0]), strict=True) if pairs else ((), ())
-    seated = finalists(before, after)
+@given(agents)
+def test_the_first_as_shown_have_all_been_seated_and_nobody_without_need(
+    drawn: list[tuple[int, int | None, int]],
+) -> None:
+    ranked = sorted(drawn, key=lambda one: (-one[0], one[2]))
+    before, after, submitted = ([one[part] for one in ranked] for part in range(3))
+    seated = finalists(before, after, submitted)
 
     shown = [final if index in seated and final is not None else before[index] for index, final in enumerate(after)]
-    assert seated.issuperset(sorted(range(len(shown)), key=lambda index: -shown[index])[:PLACES])
+    assert seated.issuperset(sorted(range(len(shown)), key=lambda index: (-shown[index], submitted[index]))[:PLACES])
     assert seated == set(range(len(seated)))
-    # Whoever fell is the reason that those after the first places were seated.
+    # Whoever fell, or came to be the equal of one submitted earlier, is why those after the first places were seated.
     fell = sum(shown[index] < before[index] for index in seated)
     assert len(seated) <= PLACES + fell
 
 
 def test_finals_that_nobody_needs_do_not_count() -> None:
-    assert finalists([0.9, 0.8, 0.7, 0.6], [0.9, 0.8, 0.7, 1.0]) == {0, 1, 2}
-    assert finalists([0.9, 0.8, 0.7, 0.6], [0.1, 0.8, 0.7, None]) == {0, 1, 2, 3}
-    assert finalists([0.9, 0.8], [None, None]) == {0, 1}
+    assert finalists([0.9, 0.8, 0.7, 0.6], [0.9, 0.8, 0.7, 1.0], range(4)) == {0, 1, 2}
+    assert finalists([0.9, 0.8, 0.7, 0.6], [0.1, 0.8, 0.7, None], range(4)) == {0, 1, 2, 3}
+    assert finalists([0.9, 0.8], [None, None], range(2)) == {0, 1}
+
+
+def test_who_falls_to_be_the_equal_of_one_submitted_earlier_makes_room_for_it() -> None:
+    assert finalists([0.9, 0.8, 0.7, 0.6], [0.9, 0.8, 0.6, None], (2, 3, 4, 1)) == {0, 1, 2, 3}
+    assert finalists([0.9, 0.8, 0.7, 0.6], [0.9, 0.8, 0.6, None], (1, 2, 3, 4)) == {0, 1, 2}
 
 
 def grade(services: Services, agent_id: int, reward: float) -> None:
