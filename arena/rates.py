@@ -5,7 +5,7 @@ import time
 
 from ml_trainer_env.arena.errors import TooManyError
 
-__all__ = ["CALLS_PER_S", "Rates", "of_calls"]
+__all__ = ["Rates", "of_calls"]
 
 CALLS_PER_S = 20.0
 """Of a token, in the long run."""

@@ -45,7 +45,6 @@ from ml_trainer_env.arena.tables import (
 __all__ = [
     "attach",
     "cancel_open",
-    "crowded",
     "delete",
     "delete_file",
     "deploy",
@@ -143,7 +142,7 @@ def deploy(session: Session, agent: Agent, services: Services) -> Deploy:
         raise RefusedError(f"the files make no agent: {agent.files_message}")
     if not competition.is_started and not agent.is_benchmark:
         raise RefusedError("the competition has not started")
-    if not agent.is_benchmark and crowded(session, agent):
+    if not agent.is_benchmark and _crowded(session, agent):
         raise RefusedError(f"{settings.max_active_agents_per_participant} agents of yours may be active at a time")
     daily = services.settings.daily_deploys
     if len(_deploys_of_the_day(session, agent)) >= daily:
@@ -164,7 +163,7 @@ def deploy(session: Session, agent: Agent, services: Services) -> Deploy:
     return deploy
 
 
-def crowded(session: Session, agent: Agent) -> bool:
+def _crowded(session: Session, agent: Agent) -> bool:
     """Whether its user has as many other agents on the board, or on the way there, as may be."""
     return count_on_board(session, agent) >= settings_of(agent.competition).max_active_agents_per_participant
 
@@ -247,7 +246,7 @@ def deploy_state(session: Session, agent: Agent, daily: int) -> dict[str, Any]:
             "can_deploy": used < daily
             and agent.files_ok
             and agent.competition.is_started
-            and not crowded(session, agent),
+            and not _crowded(session, agent),
         },
         "latestDeploy": {
             "id": last.id,
