@@ -98,12 +98,18 @@ def test_what_was_there_at_the_start_is_what_runs(agent: Path, mnist: Mnist) -> 
 
 
 def test_a_seed_gives_the_same_tasks_and_none_gives_others(agent: Path, mnist: Mnist) -> None:
-    def scores(seed: int | None) -> list[float | None]:
-        result = evaluate(agent, mnist, find_layers(), episodes=2, seed=seed)
-        return [episode.accuracy for episode in result.episodes]
+    (agent / "agent.py").write_text(
+        "import hashlib\nclass Agent:\n"
+        "    def train(self, X, y): print(hashlib.sha256(X.tobytes() + y.tobytes()).hexdigest())\n"
+        "    def predict(self, X): return [0] * len(X)\n"
+    )
 
-    assert scores(5) == scores(5)
-    assert len({tuple(scores(None)) for _ in range(2)}) > 1
+    def tasks(seed: int | None) -> set[str]:
+        return {episode.log for episode in evaluate(agent, mnist, find_layers(), episodes=2, seed=seed).episodes}
+
+    assert len(tasks(5)) == 2
+    assert tasks(5) == tasks(5)
+    assert not tasks(None) & tasks(None)
 
 
 def test_an_agents_seed_does_not_tell_the_tasks(mnist: Mnist, agent: Path) -> None:
