@@ -19,7 +19,7 @@ from ml_trainer_env.server.trainer.data import TensorData
 from ml_trainer_env.server.trainer.errors import Interrupted
 from ml_trainer_env.server.trainer.metrics import EpochMetrics
 from ml_trainer_env.server.trainer.networks import build_network, draw_weights
-from ml_trainer_env.server.trainer.optimizers import build_optimizer, optimizer_arrays
+from ml_trainer_env.server.trainer.optimizers import Optimizer, build_optimizer
 from ml_trainer_env.server.trainer.randomness import Purpose, generator
 from ml_trainer_env.server.trainer.schedules import LearningRatePlan
 from ml_trainer_env.server.trainer.state import FreshState, TrainingState
@@ -107,7 +107,7 @@ def _run_epoch(
     after = TrainingState(
         network=state.network,
         weights=_arrays(network),
-        optimizer=optimizer_arrays(network, optimizer),
+        optimizer=optimizer.arrays(),
         optimizer_kind=config.optimizer,
         epoch=state.epoch + 1,
         seed=state.seed,
@@ -128,7 +128,7 @@ def _batches(state: TrainingState, config: TrainingConfig, data: TensorData) -> 
 
 def _train(
     network: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     batches: Iterator[tuple[Tensor, Tensor]],
     interrupted: Callable[[], bool],
 ) -> float:
@@ -138,7 +138,7 @@ def _train(
     for images, labels in batches:
         if interrupted():
             raise Interrupted
-        optimizer.zero_grad(set_to_none=True)
+        network.zero_grad()
         loss = F.cross_entropy(network(images), labels)
         loss.backward()
         optimizer.step()
