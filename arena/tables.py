@@ -125,13 +125,14 @@ class Base(DeclarativeBase):
 
 
 class User(Base):
-    """Someone with tokens."""
+    """Someone with tokens. `served_at` is when a worker last took up an evaluation of theirs."""
 
     __tablename__ = "user"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(sa.String(64), unique=True)
     created_at: Mapped[float] = mapped_column(default=time.time)
+    served_at: Mapped[float] = mapped_column(default=0.0)
 
 
 class Token(Base):

@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, joinedload
 
 from ml_trainer_env.arena.errors import NotFoundError
+from ml_trainer_env.arena.submissions.order import in_order
 from ml_trainer_env.arena.tables import Agent, AgentFile, AgentStatus, Deploy, DeployStatus, Run, RunKind, Runtime
 
 __all__ = [
@@ -84,9 +85,8 @@ def count_on_board(session: Session, agent: Agent) -> int:
 
 def position_in_queue(session: Session, deploy: Deploy) -> int:
     """How many are waiting before it, and it: 1 is next."""
-    before = Deploy.status == DeployStatus.QUEUED, Deploy.id <= deploy.id, Deploy.is_final.is_(False)
-    query = sa.select(sa.func.count()).where(*before)
-    return session.scalar(query.select_from(Deploy)) or 1
+    queue = in_order(Deploy.status == DeployStatus.QUEUED)
+    return session.scalar(sa.select(queue.c.position).where(queue.c.id == deploy.id)) or 1
 
 
 def finished_runs(session: Session, agent_id: int, most: int = 200) -> list[Run]:

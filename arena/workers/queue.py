@@ -2,7 +2,7 @@
 
 A worker claims an evaluation by a lease, which it renews while it runs. If it dies, the lease runs out and another goes
 on with the runs that are left. Each claim raises `attempt`, and whoever writes must hold the latest: a worker that was
-only slow, or whose evaluation was cancelled, writes nothing.
+only slow, or whose evaluation was cancelled, writes nothing. `submissions/order.py` says whose turn it is.
 """
 
 import time
@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from ml_trainer_env.arena.competitions.service import settings_of
 from ml_trainer_env.arena.leaderboard.statistics import ci95
 from ml_trainer_env.arena.services import Services
+from ml_trainer_env.arena.submissions.order import in_order
 from ml_trainer_env.arena.submissions.service import run_seed
 from ml_trainer_env.arena.tables import (
     Agent,
@@ -25,6 +26,7 @@ from ml_trainer_env.arena.tables import (
     Run,
     RunKind,
     RunStatus,
+    User,
 )
 from ml_trainer_env.arena.workers.outcomes import RunOutcome
 
@@ -34,7 +36,7 @@ __all__ = [
     "LostError",
     "claim",
     "finish",
-    "first_waits",
+    "has_to_wait",
     "next_run",
     "record_run",
     "release",
@@ -59,7 +61,7 @@ class Claim:
 
 
 def claim(session: Session, worker: str, lease_s: float) -> Claim | None:
-    """Take the evaluation that has waited longest, finals last: one that is queued, or whose worker has died.
+    """Take the evaluation whose turn it is: one that is queued, or whose worker has died.
 
     Args:
         session: A transaction.
@@ -71,19 +73,21 @@ def claim(session: Session, worker: str, lease_s: float) -> Claim | None:
         Deploy.status == DeployStatus.QUEUED,
         sa.and_(Deploy.status == DeployStatus.RUNNING, Deploy.lease_until < now),
     )
-    query = (
-        sa.select(Deploy).where(waiting).order_by(Deploy.is_final, Deploy.id).limit(1).with_for_update(skip_locked=True)
-    )
-    while (deploy := session.scalar(query)) is not None:
+    queue = in_order(waiting)
+    for deploy_id in session.scalars(sa.select(queue.c.id).order_by(queue.c.position)):
+        # Another worker may have it by now.
+        query = sa.select(Deploy).where(Deploy.id == deploy_id, waiting).with_for_update(skip_locked=True)
+        if (deploy := session.scalar(query)) is None:
+            continue
         agent = session.get_one(Agent, deploy.agent_id)
         if deploy.status == DeployStatus.RUNNING:
             deploy.deaths += 1
         if deploy.deaths >= MAX_DEATHS:
             _fail(deploy, agent, f"given up: {MAX_DEATHS} workers have died over it")
-            session.flush()
             continue
         deploy.status, deploy.worker, deploy.lease_until = DeployStatus.RUNNING, worker, now + lease_s
         deploy.attempt += 1
+        session.get_one(User, agent.user_id).served_at = now
         if not deploy.is_final:
             agent.status, agent.last_status_message = AgentStatus.DEPLOY_RUN, "a worker runs it"
         return Claim(deploy.id, deploy.attempt, worker)
@@ -109,13 +113,24 @@ def release(session: Session, held: Claim) -> None:
     agent = session.get_one(Agent, deploy.agent_id)
     deploy.status, deploy.lease_until = DeployStatus.QUEUED, 0.0
     if not deploy.is_final:
-        agent.status, agent.last_status_message = AgentStatus.DEPLOY_QUEUE, "waiting for a worker"
+        done = sum(run.status != RunStatus.QUEUED for run in deploy.runs)
+        message = f"{done} of {len(deploy.runs)} runs are done; waiting for a worker"
+        agent.status, agent.last_status_message = AgentStatus.DEPLOY_QUEUE, message
 
 
-def first_waits(session: Session) -> bool:
-    """Whether an evaluation waits that is none of the finals, which stand back for it."""
-    query = sa.select(Deploy.id).where(Deploy.status == DeployStatus.QUEUED, Deploy.is_final.is_(False)).limit(1)
-    return session.scalar(query) is not None
+def has_to_wait(session: Session, held: Claim, *, turn_is_over: bool) -> bool:
+    """Whether others go first: before finals all that are none, and after its turn those of other users.
+
+    Raises:
+        LostError: It is no longer this worker's.
+    """
+    deploy = _held(session, held)
+    if not deploy.is_final and not turn_is_over:
+        return False
+    query = sa.select(Deploy.id).join(Agent).where(Deploy.status == DeployStatus.QUEUED, Deploy.is_final.is_(False))
+    if not deploy.is_final:
+        query = query.where(Agent.user_id != deploy.agent.user_id)
+    return session.scalar(query.limit(1)) is not None
 
 
 def next_run(session: Session, held: Claim) -> Run | None:

@@ -10,6 +10,7 @@ import secrets
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +28,7 @@ from ml_trainer_env.arena.workers.queue import (
     LostError,
     claim,
     finish,
-    first_waits,
+    has_to_wait,
     next_run,
     record_run,
     release,
@@ -42,6 +43,9 @@ _LOG = logging.getLogger(__name__)
 
 POLL_S = 0.5
 """An idle worker looks into the queue so often."""
+
+TURN_S = 60.0
+"""An evaluation is played for so long, and for a run at least, before it stands back for those of other users."""
 
 
 def layers_for_submissions() -> Layers:
@@ -64,11 +68,13 @@ class Worker:
     Args:
         services: The parts of the service.
         layers: What holds submissions.
+        turn_s: How long an evaluation is played while those of other users wait.
     """
 
-    def __init__(self, services: Services, layers: Layers) -> None:
+    def __init__(self, services: Services, layers: Layers, turn_s: float = TURN_S) -> None:
         self._services = services
         self._layers = layers
+        self._turn_s = turn_s
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"[:64]
 
     def work(self, stop: threading.Event) -> None:
@@ -82,7 +88,7 @@ class Worker:
                 stop.wait(POLL_S)
 
     def work_once(self, stop: threading.Event | None = None) -> bool:
-        """Take one evaluation and bring it to its end; False if there is none."""
+        """Take one evaluation and play it to its end, or until others go first; False if there is none."""
         stop = stop or threading.Event()
         lease_s = self._services.settings.lease_s
         with self._services.database.transaction() as session:
@@ -92,27 +98,29 @@ class Worker:
         if held is None:
             return False
         _LOG.info("evaluation %s, attempt %s", held.deploy_id, held.attempt)
+        turn_ends_at, turn_is_over = time.monotonic() + self._turn_s, False
         try:
             with self._renewed(held), self._files(held) as (folder, env_folder):
                 while not stop.is_set():
-                    if not self._run_next(held, folder, env_folder):
+                    if not self._run_next(held, folder, env_folder, turn_is_over):
                         return True
+                    turn_is_over = time.monotonic() >= turn_ends_at
             with self._services.database.transaction() as session:
                 release(session, held)
         except LostError as error:
             _LOG.info("%s", error)
         return True
 
-    def _run_next(self, held: Claim, folder: Path, env_folder: Path) -> bool:
+    def _run_next(self, held: Claim, folder: Path, env_folder: Path, turn_is_over: bool) -> bool:
         """Play the next run and write it down; False if the evaluation is over, or stands back for another."""
         with self._services.database.transaction() as session:
             run = next_run(session, held)
             deploy = session.get_one(Deploy, held.deploy_id)
-            if deploy.is_final and first_waits(session):
-                release(session, held)
-                return False
             if run is None or any(done.status == RunStatus.ERROR for done in deploy.runs):
                 return not finish(session, held, self._services)
+            if has_to_wait(session, held, turn_is_over=turn_is_over):
+                release(session, held)
+                return False
             agent = session.get_one(Agent, deploy.agent_id)
             competition = session.get_one(Competition, agent.competition_id)
             timeout_s, kernel = settings_of(competition).simulation_timeout_sec, Kernel(competition.kernel)

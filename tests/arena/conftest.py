@@ -103,18 +103,19 @@ def services(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service
 
 @pytest.fixture
 def make_agent(services: Services) -> Any:
-    """Make a submission that can be deployed, to a competition of one constraint run and two that count."""
+    """Make a user's submission that can be deployed, to a competition of one constraint run and two that count."""
     with services.database.transaction() as session:
         user = find_or_create_user(session, "ada")
         competition = create(session, user.id, NewCompetition(name="x", kernel_version=Kernel.PERMUTED_MNIST))
         wanted = {"evaluation_deployment_nb_initial_score_run": 2, "max_active_agents_per_participant": 10}
         competition.settings = {**competition.settings, **wanted}
         competition.is_started = True
-        cid, uid = competition.id, user.id
+        cid = competition.id
 
-    def make() -> int:
+    def make(user_name: str = "ada") -> int:
         digest = services.blobs.put(AGENT)
         with services.database.transaction() as session:
+            uid = find_or_create_user(session, user_name).id
             agent = service.attach(session, uid, cid, "agent", None, services.sources)
             service.keep_file(session, agent, "agent.py", digest, len(AGENT), services.sources)
             return agent.id

@@ -18,7 +18,7 @@ from ml_trainer_env.arena.submissions.service import figure_told
 from ml_trainer_env.arena.tables import Agent, AgentStatus, Competition, Deploy, DeployStatus, Run, RunKind
 from ml_trainer_env.arena.workers.finals import seat_a_finalist
 from ml_trainer_env.arena.workers.outcomes import WITHHELD, RunOutcome, withheld
-from ml_trainer_env.arena.workers.queue import claim, finish, first_waits, next_run, record_run, release
+from ml_trainer_env.arena.workers.queue import claim, finish, has_to_wait, next_run, record_run, release
 from ml_trainer_env.arena.workers.worker import Worker
 from permuted_mnist.sandbox.layers import Layers
 
@@ -186,10 +186,13 @@ def test_finals_stand_back_for_what_is_new(services: Services, make_agent: Any) 
     grade(services, old, 0.5)
     assert seat(services)
     with services.database.transaction() as session:
-        assert not first_waits(session)
+        final = claim(session, "w", LEASE_S)
+        assert final is not None
+        assert not has_to_wait(session, final, turn_is_over=True)
         newer = service.deploy(session, session.get_one(Agent, new), services).id
+        assert has_to_wait(session, final, turn_is_over=False)
+        release(session, final)
     with services.database.transaction() as session:
-        assert first_waits(session)
         held = claim(session, "w", LEASE_S)
 
     assert held is not None
