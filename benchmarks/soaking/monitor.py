@@ -17,6 +17,10 @@ from serving.processes import Server, children, usage
 __all__ = ["Monitor", "Sample"]
 
 
+CLOSED_AFTER_S = 0.5
+"""The server needs a moment to close the connection that its figures came over; until then it would be counted."""
+
+
 @dataclass(frozen=True)
 class Sample:
     """A look at the server.
@@ -102,6 +106,7 @@ class Monitor:
         """Take a sample."""
         async with new_http() as http:
             figures = _Figures((await http.get(f"{self._server.url}/metrics")).text)
+        await asyncio.sleep(CLOSED_AFTER_S)
         used = usage(self._server.pid)
         if used is None:
             raise RuntimeError("the server has ended")
