@@ -166,7 +166,7 @@ class Worker:
                         renew(session, held, lease_s)
                 except LostError:
                     return
-                except Exception:
+                except Exception:  # the database was away: it is tried again, and the lease may outlast that
                     _LOG.exception("a lease was not renewed")
 
         thread = threading.Thread(target=keep, name="lease", daemon=True)

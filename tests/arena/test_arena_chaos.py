@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -198,23 +198,13 @@ def test_every_submission_is_graded_once_whatever_is_killed(
     threads = [threading.Thread(target=play, args=(number,)) for number in range(USERS)]
     for thread in threads:
         thread.start()
-    done, under_way = Counter[str](), 0
-    for number, moment in enumerate(sorted(dice.uniform(0, 0.95) for _ in range(kills))):
-        wait_until_graded(database, labels, moment * count)
-        time.sleep(dice.uniform(0, 1.0))
-        under_way += bool(count_deploys(database, DeployStatus.RUNNING))
-        if number % 4 == 3:
-            ruin.kill_the_service()
-            done["service"] += 1
-        else:
-            ruin.kill_a_worker(dice)
-            done["worker"] += 1
+    done = kill_at_moments(ruin, database, dice, kills, count)
     for thread in threads:
         thread.join()
     assert errors == []
     wait_for_all(clients, cid)
     ruin.close()
-    _LOG.info("%s submissions, kills %s, %s of them with an evaluation under way", count, dict(done), under_way)
+    _LOG.info("%s submissions, kills %s", count, dict(done))
 
     with database.transaction(read_only=True) as session:
         competition = session.get_one(Competition, cid)
@@ -238,7 +228,31 @@ def test_every_submission_is_graded_once_whatever_is_killed(
         rows = players(board(session, competition))
         submitted = {deploy.agent_id: deploy.id for deploy in deploys}
     database.close()
-    # The board that would be there if nothing had been killed.
+    undisturbed = undisturbed_board(expected, labels, submitted)
+    assert [row["agentAttachId"] for row in rows] == [aid for aid, _ in undisturbed]
+    assert [row["MeanReward"] for row in rows] == [pytest.approx(mean) for _, mean in undisturbed]
+
+
+def kill_at_moments(ruin: Ruin, database: Database, dice: random.Random, kills: int, count: int) -> Counter[str]:
+    """Kill so often while `count` submissions are graded, every fourth time the service and else a worker."""
+    done = Counter[str]()
+    for number, moment in enumerate(sorted(dice.uniform(0, 0.95) for _ in range(kills))):
+        wait_until_graded(database, count, moment * count)
+        time.sleep(dice.uniform(0, 1.0))
+        done["with an evaluation under way"] += bool(count_deploys(database, DeployStatus.RUNNING))
+        if number % 4 == 3:
+            ruin.kill_the_service()
+            done["service"] += 1
+        else:
+            ruin.kill_a_worker(dice)
+            done["worker"] += 1
+    return done
+
+
+def undisturbed_board(
+    expected: Mapping[int, list[float]], labels: Mapping[int, int], submitted: Mapping[int, int]
+) -> list[tuple[int, float]]:
+    """Agents and their means, the best first, as the board is if nothing is killed."""
     before = {label: sum(rewards[:RUNS]) / RUNS for label, rewards in expected.items()}
     after = {label: sum(rewards) / (2 * RUNS) for label, rewards in expected.items()}
     ranked = sorted((aid for aid in labels if labels[aid] in before), key=lambda a: (-before[labels[a]], submitted[a]))
@@ -246,15 +260,13 @@ def test_every_submission_is_graded_once_whatever_is_killed(
         *([means[labels[aid]] for aid in ranked] for means in (before, after)), [submitted[a] for a in ranked]
     )
     means = {aid: (after if index in seated else before)[labels[aid]] for index, aid in enumerate(ranked)}
-    ranked.sort(key=lambda aid: (-means[aid], submitted[aid]))
-    assert [row["agentAttachId"] for row in rows] == ranked
-    assert [row["MeanReward"] for row in rows] == [pytest.approx(means[aid]) for aid in ranked]
+    return sorted(means.items(), key=lambda row: (-row[1], submitted[row[0]]))
 
 
-def wait_until_graded(database: Database, labels: dict[int, int], least: float) -> None:
+def wait_until_graded(database: Database, count: int, least: float) -> None:
     deadline = time.monotonic() + LIMIT_S
     while count_deploys(database, DeployStatus.SUCCEEDED, DeployStatus.FAILED) < least:
-        assert time.monotonic() < deadline, f"not {least:.0f} of {len(labels)} submissions were graded"
+        assert time.monotonic() < deadline, f"not {least:.0f} of {count} submissions were graded"
         time.sleep(PAUSE_S)
 
 
