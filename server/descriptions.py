@@ -35,6 +35,7 @@ def episode_observation(episode: Episode) -> ResetObservation:
         episode_id=episode.episode_id,
         seed=episode.seed,
         rubric=episode.rubric_version,
+        rules=episode.rules.version,
         task=TaskDescription(
             id=task.id,
             name=task.name,

@@ -73,6 +73,7 @@ def _facts(episode: JournaledEpisode) -> Json:
         "task_id": header.task,
         "seed": header.seed,
         "rubric": header.rubric,
+        "rules": header.rules,
         "forked_from": header.forked_from,
         "versions": dict(header.versions),
         "return": round(sum(reply.get("reward", 0.0) for reply in own), 6),

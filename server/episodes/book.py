@@ -11,6 +11,7 @@ from ml_trainer_env.server.episodes.episode import Episode, TimeLimits
 from ml_trainer_env.server.episodes.errors import ResetError
 from ml_trainer_env.server.episodes.open_episode import OpenEpisode
 from ml_trainer_env.server.episodes.replay import ReplayError, cut, replayed
+from ml_trainer_env.server.episodes.rules import CURRENT_RULES, RULES, Rules
 from ml_trainer_env.server.episodes.training import Trainer
 from ml_trainer_env.server.store import (
     CallRecord,
@@ -127,6 +128,7 @@ class EpisodeBook:
             rubric=check_choice("rubric", chosen, tuple(RubricVersion)),
             images=images.checksum,
             versions=self._versions,
+            rules=CURRENT_RULES.version,
         )
         episode = self._episode(header, task, images)
         return self._opened(episode, header, (), await self._journal.begin(header))
@@ -171,7 +173,7 @@ class EpisodeBook:
         """An episode that has just begun, outside the journal.
 
         Raises:
-            ResetError: This server has other images than it was played on.
+            ResetError: This server has other images than it was played on, or does not know its rules.
             DatasetError: The task's images cannot be had.
         """
         task = _task(header.task)
@@ -184,6 +186,7 @@ class EpisodeBook:
             images=images,
             seed=header.seed,
             rubric=RubricVersion(header.rubric),
+            rules=_rules(header),
             trainer=self._trainer,
             limits=self.limits,
         )
@@ -214,6 +217,15 @@ def _task(task_id: object) -> Task:
         return find_task(task_id)
     except UnknownTaskError as error:
         raise ResetError(str(error)) from error
+
+
+def _rules(header: EpisodeHeader) -> Rules:
+    if header.rules not in RULES:
+        raise ResetError(
+            f"episode {header.name!r} was begun under rules {header.rules}, and this version knows "
+            f"{', '.join(map(str, RULES))}: a newer version of the program is needed"
+        )
+    return RULES[header.rules]
 
 
 def _new_name(episode_id: object) -> str:

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 from ml_trainer_env.server.episodes.errors import EpisodeError
+from ml_trainer_env.server.episodes.history import EpochRecord
 from ml_trainer_env.server.episodes.models import Model
 from ml_trainer_env.server.trainer.limits import shown
 
@@ -19,11 +20,15 @@ class Checkpoint:
 
     Attributes:
         model: Weights, optimizer and place in the schedule.
+        best: The best model on its ancestry, which is handed in if this one is submitted.
+        ancestry: The epochs that made it, from fresh weights on.
         epoch: Epochs the episode had run when it was saved.
-        val_accuracy: Validation accuracy at that epoch.
+        val_accuracy: Validation accuracy that is listed for it.
     """
 
     model: Model
+    best: Model
+    ancestry: tuple[EpochRecord, ...]
     epoch: int
     val_accuracy: float
 
@@ -59,7 +64,7 @@ class Checkpoints:
 
     def keys(self) -> list[str]:
         """Keys of the models kept."""
-        return [kept.model.key for kept in self._kept.values()]
+        return [model.key for kept in self._kept.values() for model in (kept.model, kept.best)]
 
     def listing(self) -> list[dict[str, object]]:
         """Name, epoch and validation accuracy of each, oldest first."""

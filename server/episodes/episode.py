@@ -21,6 +21,7 @@ from ml_trainer_env.server.episodes.history import History, Standing
 from ml_trainer_env.server.episodes.models import TrainedEpoch
 from ml_trainer_env.server.episodes.observation import Reply, epoch_rows, training_status
 from ml_trainer_env.server.episodes.rewards import Transition, episode_reward
+from ml_trainer_env.server.episodes.rules import CURRENT_RULES, Rules
 from ml_trainer_env.server.episodes.training import Recipe, Trainer
 from ml_trainer_env.server.executors.contract import ExecutorError
 from ml_trainer_env.server.tasks.definitions import Task
@@ -39,7 +40,7 @@ NUM_EPOCHS = Limit(1, 20, whole=True)
 """Epochs a call may ask for."""
 
 MAX_CHANGES = 60
-"""Calls that change something in an episode; the last one submits."""
+"""Calls that change something in an episode; the last one submits. See `rules` for which count."""
 
 CALLS_AFTER_BUDGET = 5
 """Calls after the end of the budget; the last one submits."""
@@ -98,6 +99,7 @@ class Episode:
         images: The task's images.
         seed: Fixes initial weights, shuffling, augmentation and dropout, and the permutation if the task has one.
         rubric: Which formulas reward and grade.
+        rules: What calls cost and what a grade is made of.
         trainer: Gives it its epochs.
         limits: How long a call may take.
 
@@ -117,12 +119,14 @@ class Episode:
         rubric: RubricVersion,
         trainer: Trainer,
         limits: TimeLimits,
+        rules: Rules = CURRENT_RULES,
     ) -> None:
         self.episode_id = episode_id
         self.task = task
         self.images = images
         self.seed = seed
         self.rubric_version = rubric
+        self.rules = rules
         self.reward = episode_reward(rubric)
         self.config = TrainingConfig()
         self.history = History()
@@ -133,10 +137,14 @@ class Episode:
         self.trainer = trainer
         self._limits = limits
         self._model = trainer.fresh(FreshState(task.network, seed))
+        self._best = self._model
         self._plan = self._fresh_plan(self.config)
         self._checkpoints = Checkpoints()
         self._paid = Standing()
+        self._calls = 0
         self._changes = 0
+        self._saves = 0
+        self._restores = 0
         self._calls_after_budget = 0
         self._settled = False
         self._training: asyncio.Future[Any] | None = None
@@ -164,13 +172,17 @@ class Episode:
 
     @property
     def needed_keys(self) -> list[str]:
-        """Keys of the models that it may go on from."""
-        return [self._model.key, *self._checkpoints.keys()]
+        """Keys of the models that it may go on from, or hand in."""
+        return [self._model.key, self._best.key, *self._checkpoints.keys()]
 
     @property
     def counts_every_call(self) -> bool:
-        """Whether the budget is used up, so that even a look brings the end nearer."""
-        return not self.done and self.remaining_epochs <= 0
+        """Whether even a look may end the episode: the budget is used up, or all calls but one."""
+        return not self.done and (self.remaining_epochs <= 0 or self._is_last_call(self._calls + 1))
+
+    def count_refused_call(self) -> None:
+        """Count a call that was refused before it got as far as this episode."""
+        self._calls += 1
 
     def interrupt(self, reason: str) -> None:
         """Stop the training under way at its next batch: that call fails, and its epochs stay spent."""
@@ -196,6 +208,7 @@ class Episode:
             before, self.config = self.config, config
             if fresh:
                 self._model = self.trainer.fresh(FreshState(self.task.network, self.seed, self.history.epochs))
+                self._best = self._model
                 self.history = self.history.with_new_run()
             if fresh or any(getattr(before, key) != getattr(config, key) for key in _SCHEDULE_SETTINGS):
                 self._plan = self._fresh_plan(config)
@@ -266,24 +279,34 @@ class Episode:
         async def change() -> str:
             key = check_name(name)
             self._require_sound("save_checkpoint")
-            if self.history.last is None or self._model.fresh is not None:
+            if not self.history.ancestry:
                 raise EpisodeError("there is nothing to save before an epoch has run; call run_epochs first")
-            accuracy = self.history.last.metrics.val_accuracy
-            self._checkpoints.save(key, Checkpoint(self._model, self.history.epochs, accuracy))
+            _require_fewer("save a checkpoint", self._saves, self.rules.max_saves)
+            saved = self.history.ancestry[-1] if self.rules.grades_one_model else self.history.records[-1]
+            self._checkpoints.save(
+                key,
+                Checkpoint(
+                    self._model, self._best, self.history.ancestry, self.history.epochs, saved.metrics.val_accuracy
+                ),
+            )
+            self._saves += 1
             return f"Saved checkpoint {key}."
 
-        return await self._change(change, self._listing)
+        return await self._change(change, self._listing, counts=self.rules.checkpoint_calls_count)
 
     async def restore_checkpoint(self, name: object) -> Reply:
         """Bring back weights, optimizer and place in the schedule. Budget stays spent."""
 
         async def change() -> str:
             key = check_name(name)
-            self._model = self._checkpoints.find(key).model
-            self.history = self.history.with_new_run()
+            checkpoint = self._checkpoints.find(key)
+            _require_fewer("restore a checkpoint", self._restores, self.rules.max_restores)
+            self._model, self._best = checkpoint.model, checkpoint.best
+            self.history = self.history.with_new_run(checkpoint.ancestry)
+            self._restores += 1
             return f"Restored checkpoint {key}; the budget stays spent."
 
-        return await self._change(change, self._listing)
+        return await self._change(change, self._listing, counts=self.rules.checkpoint_calls_count)
 
     async def list_checkpoints(self) -> Reply:
         """List the checkpoints kept."""
@@ -294,10 +317,10 @@ class Episode:
         return await self._look(f"The run is {self.history.signal().value.replace('_', ' ')}.", dict)
 
     async def submit(self) -> Reply:
-        """Grade the run and end the episode."""
+        """Hand in the best model on the ancestry of the present one, or the present one itself, and end the episode."""
 
         async def grade() -> str:
-            if not self.history.epochs:
+            if not self._has_model:
                 raise EpisodeError("there is nothing to submit before an epoch has run; call run_epochs first")
             await self._submit()
             return f"Submitted: score {self.grade.score if self.grade else 0}."
@@ -311,13 +334,21 @@ class Episode:
         act: Callable[[], Awaitable[str]],
         extra: Callable[[], Reply] = dict,
         pays: bool = False,
+        counts: bool = True,
     ) -> Reply:
-        """Do what changes something: refuse, act, end the episode if its calls are used up."""
+        """Do what changes something: refuse, act, end the episode if its calls are used up.
+
+        Args:
+            act: Does it, and says what it did.
+            extra: Further fields of the reply.
+            pays: Whether a reward is paid for it.
+            counts: Whether it counts among the calls that change something.
+        """
         self._require_open()
-        if self._is_last_call_after_budget():
-            return await self._end("The budget is used up: the model was submitted by itself.")
+        if (end := self._end_of_calls()) is not None:
+            return await self._end(end)
         message = await act()
-        self._changes += 1
+        self._changes += counts
         if not self.done and self._changes >= MAX_CHANGES:
             await self._submit()
             return self._reply(f"{message} That was call {MAX_CHANGES}: the model was submitted by itself.", extra)
@@ -325,8 +356,8 @@ class Episode:
 
     async def _look(self, message: str, extra: Callable[[], Reply]) -> Reply:
         """Answer a question."""
-        if not self.done and self._is_last_call_after_budget():
-            return await self._end("The budget is used up: the model was submitted by itself.")
+        if not self.done and (end := self._end_of_calls()) is not None:
+            return await self._end(end)
         return self._reply(message, extra)
 
     async def _train(self, epochs: int, on_progress: OnProgress) -> None:
@@ -342,6 +373,7 @@ class Episode:
             ) from error
         finally:
             self._model = await self.trainer.keep(self._model)
+            self._best = self._model if self._best.key == self._model.key else await self.trainer.keep(self._best)
 
     async def _train_epochs(self, epochs: int, on_progress: OnProgress) -> None:
         """Take what is known already, and train the rest epoch by epoch."""
@@ -366,6 +398,8 @@ class Episode:
     def _add(self, trained: TrainedEpoch, told: Callable[[str], None]) -> None:
         self._model = trained.model
         self.history = self.history.with_epoch(trained.without_state())
+        if self.history.best_ancestor is self.history.last:
+            self._best = self._model
         accuracy = trained.metrics.val_accuracy
         told(f"epoch {self.history.epochs} of {self.task.budget_epochs}: validation accuracy {accuracy:.4f}")
 
@@ -395,14 +429,25 @@ class Episode:
         return self._reply(message, dict, pays=True)
 
     async def _submit(self) -> None:
-        """Grade the run. A model that was never trained is worth nothing."""
-        if not self.history.epochs:
+        """Grade the model. One that was never trained is worth nothing."""
+        if not self._has_model:
             self.grade = Grade(0.0, {"val_accuracy": 0.0})
             return
         self.test_accuracy = await self._held_out_accuracy()
         # Rounded as it is told and written down, so that a replay comes to the same grade.
-        figures = self.history.figures(self.task.budget.epochs, self.test_accuracy)
-        self.grade = self.task.grader(figures, self.rubric_version)
+        history = self.history
+        figures = history.figures if self.rules.grades_one_model else history.episode_figures
+        self.grade = self.task.grader(figures(self.task.budget.epochs, self.test_accuracy), self.rubric_version)
+
+    @property
+    def _has_model(self) -> bool:
+        """Whether there is something to hand in. Rules 1 graded the episode, whatever had become of its model."""
+        return bool(self.history.ancestry if self.rules.grades_one_model else self.history.records)
+
+    @property
+    def _hands_in_best(self) -> bool:
+        """Whether the best ancestor is handed in, and not the model as it stands."""
+        return self.rules.grades_one_model and not self.task.graded_on_test
 
     async def _held_out_accuracy(self) -> float | None:
         """Where it is for information only, an executor that fails costs the figure and not the grade.
@@ -410,16 +455,20 @@ class Episode:
         Raises:
             EpisodeError: It could not be measured, and the grade rests on it: nothing is submitted.
         """
-        if self._model.fresh is not None:
+        model = self._best if self._hands_in_best else self._model
+        if model.fresh is not None:
             return None
         try:
-            return round(await self.trainer.held_out_accuracy(self._model, self._recipe()), 4)
-        except ExecutorError as error:
+            # A model whose arrays were dropped is trained again first, which may take as long as training does.
+            async with asyncio.timeout(self._limits.call_s):
+                return round(await self.trainer.held_out_accuracy(model, self._recipe()), 4)
+        except (ExecutorError, TimeoutError) as error:
+            reason = str(error) or f"it took longer than {self._limits.call_s:g} s"
             if self.task.graded_on_test:
                 raise EpisodeError(
-                    f"the model could not be measured on the test images: {error}; call submit_model again"
+                    f"the model could not be measured on the test images: {reason}; call submit_model again"
                 ) from error
-            _LOG.warning("episode %s: no test accuracy: %s", self.episode_id, error)
+            _LOG.warning("episode %s: no test accuracy: %s", self.episode_id, reason)
             return None
 
     def _reply(self, message: str, extra: Callable[[], Reply], pays: bool = False) -> Reply:
@@ -442,7 +491,9 @@ class Episode:
             reply |= {
                 "score": self.grade.score,
                 "details": self.grade.details,
+                "grade": asdict(self.grade),
                 "test_accuracy": self.test_accuracy,
+                "graded_epoch": self._graded_epoch,
             }
         return reply
 
@@ -467,12 +518,28 @@ class Episode:
     def _listing(self) -> Reply:
         return {"checkpoints": self._checkpoints.listing()}
 
-    def _is_last_call_after_budget(self) -> bool:
-        """Count a call if the budget is used up; whether it is the one that submits."""
+    @property
+    def _graded_epoch(self) -> int | None:
+        """The epoch of the episode whose model was handed in, None if there was none, or no single one."""
+        if not self.rules.grades_one_model or not self.history.ancestry:
+            return None
+        record = self.history.best_ancestor if self._hands_in_best else self.history.ancestry[-1]
+        return record.number if record else None
+
+    def _end_of_calls(self) -> str | None:
+        """Count a call. Returns why it is the one that submits, None if it is not."""
+        self._calls += 1
+        if self._is_last_call(self._calls):
+            return f"That was call {self._calls} of any kind: the model was submitted by itself."
         if self.remaining_epochs > 0:
-            return False
+            return None
         self._calls_after_budget += 1
-        return self._calls_after_budget >= CALLS_AFTER_BUDGET
+        if self._calls_after_budget < CALLS_AFTER_BUDGET:
+            return None
+        return "The budget is used up: the model was submitted by itself."
+
+    def _is_last_call(self, number: int) -> bool:
+        return self.rules.max_calls is not None and number >= self.rules.max_calls
 
     def _require_open(self) -> None:
         if self.done:
@@ -500,6 +567,11 @@ class Episode:
         if not self.remaining_epochs:
             return message + " The budget is used up: submit the model."
         return message
+
+
+def _require_fewer(call: str, made: int, most: int | None) -> None:
+    if most is not None and made >= most:
+        raise EpisodeError(f"an episode may {call} {most} times, and has done so")
 
 
 class _InterruptedError(Exception):

@@ -65,18 +65,25 @@ class History:
         records: The epochs.
         run_start: How many of them came before the present run: before the weights were last
             drawn or brought back.
+        ancestry: The epochs that made the present model, from fresh weights on, through restores.
     """
 
     records: tuple[EpochRecord, ...] = ()
     run_start: int = 0
+    ancestry: tuple[EpochRecord, ...] = ()
 
     def with_epoch(self, trained: TrainedEpoch) -> Self:
         """The history after one more epoch."""
-        return replace(self, records=(*self.records, EpochRecord(self.epochs + 1, trained)))
+        record = EpochRecord(self.epochs + 1, trained)
+        return replace(self, records=(*self.records, record), ancestry=(*self.ancestry, record))
 
-    def with_new_run(self) -> Self:
-        """The same epochs, with a new run beginning after them."""
-        return replace(self, run_start=self.epochs)
+    def with_new_run(self, ancestry: tuple[EpochRecord, ...] = ()) -> Self:
+        """The same epochs, with a new run beginning after them.
+
+        Args:
+            ancestry: The epochs that made the model it begins from; none for fresh weights.
+        """
+        return replace(self, run_start=self.epochs, ancestry=ancestry)
 
     @property
     def epochs(self) -> int:
@@ -106,7 +113,12 @@ class History:
     @property
     def best(self) -> EpochRecord | None:
         """The epoch with the best validation accuracy, the first of equals."""
-        return max(self.records, key=lambda record: record.metrics.val_accuracy, default=None)
+        return _best(self.records)
+
+    @property
+    def best_ancestor(self) -> EpochRecord | None:
+        """The epoch with the best validation accuracy on the present model's ancestry, the first of equals."""
+        return _best(self.ancestry)
 
     @property
     def is_diverged(self) -> bool:
@@ -141,15 +153,43 @@ class History:
             best_val_accuracy=self.best.metrics.val_accuracy,
             best_val_loss=min(finite, default=math.inf),
             val_loss=metrics.val_loss,
-            gap=metrics.train_accuracy - metrics.val_accuracy,
+            gap=_gap(metrics),
             divergences=sum(record.metrics.diverged for record in self.records),
         )
 
     def figures(self, budget_epochs: int, test_accuracy: float | None = None) -> Figures:
-        """What a grade is made of.
+        """The figures of a grade that is about one model: the best ancestor of the present one.
+
+        The gap and the losses are those at its epoch. Every epoch is wasted that was spent after the episode first
+        reached its accuracy, on whatever branch, so that repeating it from a checkpoint refunds nothing.
 
         Args:
-            budget_epochs: How many epochs there might have been.
+            budget_epochs: The budget, in epochs.
+            test_accuracy: Of the model submitted, None if it was not measured.
+
+        Raises:
+            ValueError: The present model has not been trained.
+        """
+        best = self.best_ancestor
+        if best is None:
+            raise ValueError("there is no model to grade")
+        path = self.ancestry[: self.ancestry.index(best) + 1]
+        accuracy = best.metrics.val_accuracy
+        reached = next(record for record in self.records if record.metrics.val_accuracy >= accuracy)
+        return Figures(
+            best_val_accuracy=accuracy,
+            overfitting_gap=_gap(best.metrics),
+            wasted_epochs=self.epochs - reached.number,
+            budget_epochs=budget_epochs,
+            loss_variance=_variance(_val_losses(path[-LAST_EPOCHS:])),
+            test_accuracy=math.nan if test_accuracy is None else test_accuracy,
+        )
+
+    def episode_figures(self, budget_epochs: int, test_accuracy: float | None = None) -> Figures:
+        """The figures of a grade of rules 1: the best epoch's accuracy, the last epoch's gap and losses.
+
+        Args:
+            budget_epochs: The budget, in epochs.
             test_accuracy: Of the model submitted, None if it was not measured.
 
         Raises:
@@ -157,17 +197,28 @@ class History:
         """
         if self.last is None or self.best is None:
             raise ValueError("there is nothing to grade before the first epoch")
-        losses = self.val_losses()
-        finite = all(map(math.isfinite, losses))
         return Figures(
             best_val_accuracy=self.best.metrics.val_accuracy,
-            overfitting_gap=self.standing().gap,
+            overfitting_gap=_gap(self.last.metrics),
             wasted_epochs=self.epochs - self.best.number,
             budget_epochs=budget_epochs,
-            loss_variance=statistics.pvariance(losses) if finite else math.inf,
+            loss_variance=_variance(self.val_losses()),
             test_accuracy=math.nan if test_accuracy is None else test_accuracy,
         )
 
 
+def _best(records: Sequence[EpochRecord]) -> EpochRecord | None:
+    return max(records, key=lambda record: record.metrics.val_accuracy, default=None)
+
+
+def _gap(metrics: EpochMetrics) -> float:
+    return metrics.train_accuracy - metrics.val_accuracy
+
+
 def _val_losses(records: Sequence[EpochRecord]) -> list[float]:
     return [record.metrics.val_loss for record in records]
+
+
+def _variance(losses: Sequence[float]) -> float:
+    """Population variance; infinite if a loss is not finite."""
+    return statistics.pvariance(losses) if all(map(math.isfinite, losses)) else math.inf

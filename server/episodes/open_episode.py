@@ -107,6 +107,7 @@ class OpenEpisode:
     async def refuse(self, tool: str, arguments: Arguments, message: str) -> None:
         """Write down a call that was refused before it got as far as the episode."""
         self.step_count += 1
+        self.episode.count_refused_call()
         await self._write(CallRecord(tool, arguments, error=message, reached=False))
 
     def interrupt(self, reason: str) -> None:

@@ -176,6 +176,8 @@ async def replayed(
     replies = []
     for number, call in enumerate(calls, 1):
         recorded.begin(call)
+        if not call.reached:
+            blank.count_refused_call()
         reply = await _carried_out(blank, call) if call.reached else None
         was_recorded = call.reply is not None or call.error is not None
         comparable = _as_recorded(reply, call.reply)

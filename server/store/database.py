@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy import event
 
-from ml_trainer_env.server.store.tables import METADATA, SCHEMA_VERSION
+from ml_trainer_env.server.store.tables import METADATA, MIGRATIONS, SCHEMA_VERSION
 
 __all__ = ["Database", "StoreError"]
 
@@ -169,10 +169,13 @@ def _engine(path: Path) -> sa.Engine:
 
 
 def _prepare(engine: sa.Engine, path: Path) -> None:
-    """Make the tables, or see that they are ours."""
+    """Make the tables, or bring those of an earlier version up to date."""
     with engine.execution_options(writes=True).begin() as connection:
         version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-        if version not in {0, SCHEMA_VERSION}:
+        if version not in {0, *MIGRATIONS, SCHEMA_VERSION}:
             raise StoreError(f"the journal {path} has layout {version}, not {SCHEMA_VERSION}: move it away")
+        for earlier in range(version, SCHEMA_VERSION) if version else ():
+            for statement in MIGRATIONS[earlier]:
+                connection.exec_driver_sql(statement)
         METADATA.create_all(connection)
         connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")

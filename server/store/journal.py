@@ -53,6 +53,7 @@ class EpisodeHeader:
         rubric: Which formulas reward and grade.
         images: Checksum of the task's images.
         versions: What its results depend on, by name.
+        rules: Version of the rules that it is played by.
         forked_from: The episode and place it was forked from, None for one that was not.
     """
 
@@ -62,6 +63,7 @@ class EpisodeHeader:
     rubric: str
     images: str
     versions: Mapping[str, str]
+    rules: int
     forked_from: str | None = None
 
 
@@ -170,6 +172,7 @@ class Journal:
                 "rubric": header.rubric,
                 "images": header.images,
                 "versions": dict(header.versions),
+                "rules": header.rules,
                 "forked_from": header.forked_from,
                 "owner": token,
                 "begun_at": now,

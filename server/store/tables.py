@@ -1,10 +1,15 @@
-"""The tables of the store. A change of them raises `SCHEMA_VERSION`."""
+"""The tables of the store. A change of them raises `SCHEMA_VERSION` and adds its statements to `MIGRATIONS`."""
 
 import sqlalchemy as sa
 
-__all__ = ["CALLS", "EPISODES", "EPOCHS", "METADATA", "SCHEMA_VERSION", "STATES"]
+__all__ = ["CALLS", "EPISODES", "EPOCHS", "METADATA", "MIGRATIONS", "SCHEMA_VERSION", "STATES"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+MIGRATIONS = {
+    1: ("ALTER TABLE episodes ADD COLUMN rules INTEGER NOT NULL DEFAULT 1",),
+}
+"""What brings a file from a schema version to the next one."""
 
 METADATA = sa.MetaData()
 
@@ -18,6 +23,8 @@ EPISODES = sa.Table(
     sa.Column("rubric", sa.Text, nullable=False),
     sa.Column("images", sa.Text, nullable=False),
     sa.Column("versions", sa.JSON, nullable=False),
+    # A program of schema version 1 that still has the file open leaves it out, and plays by rules 1.
+    sa.Column("rules", sa.Integer, nullable=False, server_default="1"),
     sa.Column("forked_from", sa.Text),
     sa.Column("owner", sa.Text, nullable=False),
     sa.Column("begun_at", sa.Float, nullable=False),

@@ -55,6 +55,7 @@ class ScriptedExecutor:
     epoch_s: float = 0.0
     seconds: float = 0.25
     held_out: float | ExecutorError = 0.4321
+    measured: list[HeldOutJob] = field(default_factory=list)
 
     async def start(self) -> None: ...
 
@@ -70,6 +71,7 @@ class ScriptedExecutor:
         return EpochResult(state, outcome, self.seconds, weights_hash(state))
 
     async def held_out_accuracy(self, job: HeldOutJob, timeout_s: float, on_wait: object = None) -> float:
+        self.measured.append(job)
         if isinstance(self.held_out, ExecutorError):
             raise self.held_out
         return self.held_out

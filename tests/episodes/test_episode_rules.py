@@ -363,3 +363,75 @@ def test_signals_look_only_at_the_present_run(begin: Begin, epoch: Epoch) -> Non
 
     assert play.status()["convergence_signal"] == "warming_up"
     assert len(play.status()["val_loss_history_last_10"]) == 6
+
+
+def test_checkpoint_calls_do_not_count_among_the_sixty(begin: Begin) -> None:
+    play = begin()
+    play.run(1)
+    for _ in range(MAX_CHANGES // 2):
+        play(lambda e: e.save_checkpoint("kept"))
+        play(lambda e: e.restore_checkpoint("kept"))
+        play(lambda e: e.list_checkpoints())
+    replies = [play.configure(dropout=0.1) for _ in range(MAX_CHANGES - 1)]
+
+    assert [reply["done"] for reply in replies] == [False] * (MAX_CHANGES - 2) + [True]
+
+
+def test_an_episode_saves_64_times_and_restores_128_times(begin: Begin) -> None:
+    play = begin()
+    play.run(1)
+    for _ in range(64):
+        play(lambda e: e.save_checkpoint("kept"))
+    for _ in range(128):
+        play(lambda e: e.restore_checkpoint("kept"))
+
+    with pytest.raises(EpisodeError, match="may save a checkpoint 64 times, and has done so"):
+        play(lambda e: e.save_checkpoint("kept"))
+    with pytest.raises(EpisodeError, match="may restore a checkpoint 128 times, and has done so"):
+        play(lambda e: e.restore_checkpoint("kept"))
+
+    assert not play.run(1)["done"]
+
+
+def test_the_thousandth_call_of_any_kind_submits_and_pays_once(begin: Begin, epoch: Epoch) -> None:
+    play = begin(epoch(0.9275))
+
+    async def look(episode: Episode) -> list[dict[str, Any]]:
+        first = await episode.run_epochs(1)
+        for _ in range(499):
+            with pytest.raises(ConfigError):
+                await episode.run_epochs(0)
+        for _ in range(100):
+            episode.count_refused_call()
+        return [first, *[await episode.status() for _ in range(401)]]
+
+    replies = play(look)
+
+    assert [reply["done"] for reply in replies] == [False] * 400 + [True, True]
+    assert replies[-2]["score"] == 0.5
+    assert sum(reply["reward"] for reply in replies) == pytest.approx(0.3 * 0.9275 + 0.5)
+
+
+def test_a_checkpoint_saved_after_a_restore_is_listed_with_the_accuracy_of_its_model(
+    begin: Begin, epoch: Epoch
+) -> None:
+    play = begin(epoch(0.6), epoch(0.2))
+    play.run(1)
+    play(lambda e: e.save_checkpoint("good"))
+    play.run(1)
+    play(lambda e: e.restore_checkpoint("good"))
+
+    listing = play(lambda e: e.save_checkpoint("copy"))["checkpoints"]
+
+    assert [kept["val_accuracy"] for kept in listing] == [0.6, 0.6]
+
+
+def test_the_end_of_an_episode_tells_its_grade_in_one_place_too(begin: Begin, epoch: Epoch) -> None:
+    submitted, by_itself = begin(epoch(0.9275)), begin(epoch(0.9275))
+    submitted.run(1)
+    by_itself.run(1)
+    last = [by_itself.configure(dropout=0.1) for _ in range(MAX_CHANGES - 1)][-1]
+
+    for reply in (submitted.submit(), submitted.status(), last):
+        assert reply["grade"] == {"score": 0.5, "details": {"val_accuracy": 0.9275, "accuracy_score": 0.5}}
+        assert reply["grade"] == {"score": reply["score"], "details": reply["details"]}

@@ -11,6 +11,7 @@ from ml_trainer_env.server.episodes.episode import Episode
 from ml_trainer_env.server.episodes.errors import EpisodeError
 from ml_trainer_env.server.episodes.replay import VerifyingTrainer, replayed
 from ml_trainer_env.server.executors.contract import ExecutorError
+from ml_trainer_env.server.trainer.state import weights_hash
 from permuted_mnist.mnist import load_mnist
 from permuted_mnist.tasks import draw_task
 
@@ -174,15 +175,24 @@ def test_a_submit_before_any_epoch_is_refused(begin: Begin) -> None:
         begin(task=TASK).submit()
 
 
-def test_fresh_weights_are_worth_the_least(begin: Begin) -> None:
+def test_a_submit_of_fresh_weights_is_refused(begin: Begin) -> None:
     play = begin(task=TASK, held_out=0.98)
     play.run(1)
     play.configure(reinitialize=True)
 
+    with pytest.raises(EpisodeError, match="before an epoch has run"):
+        play.submit()
+
+
+def test_the_model_is_graded_as_it_stands_and_not_at_its_best_epoch(begin: Begin, epoch: Callable[..., Any]) -> None:
+    play = begin(epoch(0.999), epoch(0.1), task=TASK, held_out=0.98)
+    play.run(2)
+    handed_in = play.status()["weights_hash"]
+
     reply = play.submit()
 
-    assert reply["score"] == 0.0001
-    assert reply["details"]["test_accuracy"] is None
+    assert reply["graded_epoch"] == 2
+    assert weights_hash(play.executor.measured[-1].state) == handed_in
 
 
 def test_a_model_that_cannot_be_measured_is_not_graded_until_it_can_be(begin: Begin) -> None:

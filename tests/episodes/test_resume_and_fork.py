@@ -272,8 +272,8 @@ def test_a_damaged_model_is_noticed_and_trained_again(serve: Serve, tmp_path: Pa
             straight = await play(opened, [("run_epochs", {"num_epochs": 4}), *more])
         async with serve() as server:
             first = await play(await server.open(episode_id="e"), [("run_epochs", {"num_epochs": 4})])
-        (file,) = (tmp_path / "state" / "states").glob("*/*.safetensors")
-        file.write_bytes(file.read_bytes()[:-1] + b"?")
+        for file in (tmp_path / "state" / "states").glob("*/*.safetensors"):
+            file.write_bytes(file.read_bytes()[:-1] + b"?")
         async with serve() as server:
             rest = await play(await server.open(episode_id="e", resume=True), more)
             return straight, first + rest, server.executor.trained
@@ -321,3 +321,27 @@ def test_a_full_disk_costs_no_call(serve: Serve, monkeypatch: pytest.MonkeyPatch
     straight, full = asyncio.run(play_on())
 
     assert whole(full) == whole(straight)
+
+
+@pytest.mark.parametrize("state_mb", [0, 100])
+def test_the_model_handed_in_is_measured_after_a_restart_whether_it_was_kept_or_not(
+    serve: Serve, state_mb: int
+) -> None:
+    train = [("run_epochs", {"num_epochs": 20})] * 2
+
+    async def submit() -> tuple[list[Any], list[Any], int]:
+        async with serve("straight") as server:
+            straight = await play(await server.open(episode_id="e"), [*train, ("submit_model", {})])
+        async with serve(state_mb=state_mb) as server:
+            other = await server.open(episode_id="other", seed=1)
+            await play(await server.open(episode_id="e"), train)
+            await play(other, train)
+        async with serve(state_mb=state_mb) as server:
+            resumed = await server.open(episode_id="e", resume=True)
+            return straight, await play(resumed, [("submit_model", {})]), server.executor.trained
+
+    straight, resumed, trained = asyncio.run(submit())
+
+    assert resumed[-1]["test_accuracy"] == straight[-1]["test_accuracy"]
+    assert resumed[-1]["graded_epoch"] < 40
+    assert (trained == 0) == (state_mb == 100)

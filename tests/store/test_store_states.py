@@ -13,7 +13,7 @@ from ml_trainer_env.server.store import CallRecord, Database, EpisodeHeader, Jou
 from ml_trainer_env.server.store import states as states_module
 from ml_trainer_env.server.trainer.state import TrainingState, weights_hash
 
-HEADER = EpisodeHeader("e", "easy_mnist", 1, "v1", "checksum", {"torch": "2"})
+HEADER = EpisodeHeader("e", "easy_mnist", 1, "v1", "checksum", {"torch": "2"}, rules=2)
 
 
 def state(seed: int = 0, size: int = 1000) -> TrainingState:
