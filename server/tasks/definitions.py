@@ -105,9 +105,10 @@ _MEDIUM = Task(
     description=(
         "Train a small convolutional network to tell items of clothing apart: 6,500 training "
         "and 1,500 validation images, 80 epochs. So few images are easily learnt by heart. "
-        "60 % of the score is the best validation accuracy (0 at 75 %, 1 at 90 %), 40 % how "
-        "small the gap between train and validation accuracy is at the last epoch (0 at 12 "
-        "points); aim for 87 % with a gap under 5 points."
+        "Submitting hands in the best epoch's model on the way to the present weights. 60 % of "
+        "the score is its validation accuracy (0 at 75 %, 1 at 90 %), 40 % how small its gap "
+        "between train and validation accuracy is (0 at 12 points); aim for 87 % with a gap "
+        "under 5 points."
     ),
     difficulty="medium",
     network=NetworkName.SMALL_CNN,
@@ -127,9 +128,10 @@ _HARD = Task(
     description=(
         "Train a deeper convolutional network to recognise objects in small colour pictures: "
         "8,000 training and 2,000 validation images, 60 epochs. Without regularisation it "
-        "overfits badly. Half of the score is the best validation accuracy (0 at 40 %, 1 at "
-        "68 %), 30 % how few epochs were run after the best one, 20 % how steady the last 10 "
-        "validation losses were."
+        "overfits badly. Submitting hands in the best epoch's model on the way to the present "
+        "weights. Half of the score is its validation accuracy (0 at 40 %, 1 at 68 %), 30 % how "
+        "few epochs were run since that accuracy was first reached, 20 % how steady the 10 "
+        "validation losses up to that epoch were."
     ),
     difficulty="hard",
     network=NetworkName.DEEPER_CNN,

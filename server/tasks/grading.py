@@ -42,11 +42,11 @@ class Figures:
     """What a grade is made of.
 
     Attributes:
-        best_val_accuracy: Best validation accuracy of any epoch.
-        overfitting_gap: Train accuracy less validation accuracy, at the last epoch.
-        wasted_epochs: Epochs run after the one with the best validation accuracy.
+        best_val_accuracy: Validation accuracy of the graded model.
+        overfitting_gap: Train accuracy less validation accuracy of the graded model.
+        wasted_epochs: Epochs spent since the episode first reached that validation accuracy.
         budget_epochs: The episode's budget.
-        loss_variance: Population variance of the last 10 validation losses.
+        loss_variance: Population variance of the 10 validation losses up to the graded epoch.
         test_accuracy: Of the model submitted, on held-out images; NaN if it was not measured.
     """
 

@@ -128,9 +128,7 @@ def clamp(value: float) -> float:
     return max(0.0001, min(0.9999, value))
 
 
-def published(
-    task: str, rubric: str, accuracy: float, gap: float, wasted: int, losses: Sequence[float]
-) -> float:
+def published(task: str, rubric: str, accuracy: float, gap: float, wasted: int, losses: Sequence[float]) -> float:
     """The published formulas, written down once more."""
     losses = list(losses)[-10:]
     variance = statistics.pvariance(losses) if all(map(math.isfinite, losses)) else math.inf
@@ -214,9 +212,7 @@ def test_calls_that_train_nothing_and_bring_nothing_back_change_no_grade(
 
 @many
 @given(task=tasks, rubric=rubrics, before=calls, again=straight)
-def test_restoring_and_repeating_refunds_nothing(
-    task: str, rubric: str, before: list[Call], again: list[Call]
-) -> None:
+def test_restoring_and_repeating_refunds_nothing(task: str, rubric: str, before: list[Call], again: list[Call]) -> None:
     before = [RUN, *before, ("save_checkpoint", {"name": "z"})]
     restored = [*before, *again, ("restore_checkpoint", {"name": "z"}), *again, SUBMIT]
 
@@ -241,9 +237,7 @@ def test_no_epoch_that_sets_no_new_best_on_its_path_raises_a_grade(task: str, ru
 
 @many
 @given(task=tasks, rubric=rubrics, before=straight)
-def test_submitting_at_the_best_epoch_gives_the_published_formula(
-    task: str, rubric: str, before: list[Call]
-) -> None:
+def test_submitting_at_the_best_epoch_gives_the_published_formula(task: str, rubric: str, before: list[Call]) -> None:
     """All figures of the published formula are those of the whole episode."""
     played = play(task, rubric, [*before, RUN, SUBMIT])
     spent = played.executor.spent
