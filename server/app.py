@@ -76,7 +76,7 @@ def build_app(settings: Settings, executor: Executor | None = None) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(ValidationError, _invalid)
     app.add_exception_handler(StoreError, _without_journal)
-    app.include_router(probe_routes(services.telemetry, services.is_ready))
+    app.include_router(probe_routes(services.telemetry, services.is_ready, services.trouble))
     endpoint = McpEndpoint(services.book, settings.max_sessions, settings.session_timeout_s)
     services.telemetry.watch("mcp_sessions", "Sessions of MCP clients.", lambda: len(endpoint.sessions))
     app.router.lifespan_context = _with_services(app, services, endpoint)

@@ -13,7 +13,6 @@ from ml_trainer_env.server.episodes.book import EpisodeBook
 from ml_trainer_env.server.episodes.calls import TOOL_NAMES
 from ml_trainer_env.server.episodes.training import LiveTrainer
 from ml_trainer_env.server.executors.contract import Executor
-from ml_trainer_env.server.executors.fingerprint import versions
 from ml_trainer_env.server.executors.pool import ProcessPoolExecutor
 from ml_trainer_env.server.settings import Settings
 from ml_trainer_env.server.store import Database, EpochStore, Journal, StateStore, StoreError
@@ -55,10 +54,8 @@ class Services:
         self.executor = executor or ProcessPoolExecutor(
             settings.workers, settings.torch_threads, settings.worker_memory_mb
         )
-        made_here = versions(settings.torch_threads)
         trainer = LiveTrainer(
             self.executor,
-            made_here,
             states=self._states,
             epochs=EpochStore(self._database) if settings.cache else None,
             telemetry=self.telemetry,
@@ -66,7 +63,6 @@ class Services:
         )
         self.book = EpisodeBook(
             trainer=trainer,
-            versions=made_here,
             journal=Journal(self._database),
             data=settings.data,
             limits=settings.limits,
@@ -78,6 +74,10 @@ class Services:
     def is_ready(self) -> bool:
         """Whether a call would be worked on now."""
         return self.executor.ready
+
+    def trouble(self) -> str | None:
+        """Why it would not, in words; None if there is no more to say than that the server is starting."""
+        return self.executor.trouble
 
     async def start(self) -> None:
         """Begin to start the workers."""

@@ -23,7 +23,6 @@ from typing import Any
 from ml_trainer_env.server.commands.trajectories import Json, chat, trajectory
 from ml_trainer_env.server.descriptions import episode_observation
 from ml_trainer_env.server.episodes.replay import ReplayError, VerifyingTrainer, replayed
-from ml_trainer_env.server.executors.fingerprint import versions
 from ml_trainer_env.server.executors.in_process import InProcessExecutor
 from ml_trainer_env.server.services import JOURNAL_FILE, Services, state_folder
 from ml_trainer_env.server.settings import Settings
@@ -81,10 +80,9 @@ async def _is_replayed(journaled: JournaledEpisode, settings: Settings) -> bool:
     """Train an episode again and say what came of it."""
     name, recorded = journaled.header.name, journaled.header.versions
     threads = int(recorded.get("torch_threads", settings.torch_threads))
-    for key, now in versions(threads).items():
-        if recorded.get(key) != now:
-            print(f"{name}: {key} was {recorded.get(key)}, is {now}")
     async with _scratch(replace(settings, torch_threads=threads)) as services:
+        for changed in (await services.executor.identity()).differences(recorded):
+            print(f"{name}: {changed}")
         episode = await services.book.blank(journaled.header)
         verifier = VerifyingTrainer(episode.trainer)
         try:

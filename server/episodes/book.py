@@ -12,6 +12,7 @@ from ml_trainer_env.server.episodes.errors import ResetError
 from ml_trainer_env.server.episodes.open_episode import OpenEpisode
 from ml_trainer_env.server.episodes.replay import ReplayError, cut, replayed
 from ml_trainer_env.server.episodes.training import Trainer
+from ml_trainer_env.server.executors.contract import ExecutorError
 from ml_trainer_env.server.store import (
     CallRecord,
     EpisodeHeader,
@@ -59,7 +60,6 @@ class EpisodeBook:
 
     Args:
         trainer: Gives them their epochs.
-        versions: What results depend on, written down with every episode.
         journal: Where they are written down.
         data: Where images come from.
         limits: How long a call may take.
@@ -71,7 +71,6 @@ class EpisodeBook:
         self,
         *,
         trainer: Trainer,
-        versions: dict[str, str],
         journal: Journal,
         data: DataSettings,
         limits: TimeLimits,
@@ -80,7 +79,6 @@ class EpisodeBook:
     ) -> None:
         self.limits = limits
         self._trainer = trainer
-        self._versions = versions
         self._journal = journal
         self._data = data
         self._rubric = rubric
@@ -107,7 +105,7 @@ class EpisodeBook:
                 opened = await self._fork(request)
             else:
                 opened = await self._begin(request)
-        except (NoSuchEpisodeError, NameTakenError, ReplayError) as error:
+        except (NoSuchEpisodeError, NameTakenError, ReplayError, ExecutorError) as error:
             raise ResetError(str(error)) from error
         except ResetError:
             raise
@@ -126,7 +124,7 @@ class EpisodeBook:
             seed=task.seed if request.seed is None else int(_SEED.check("seed", request.seed)),
             rubric=check_choice("rubric", chosen, tuple(RubricVersion)),
             images=images.checksum,
-            versions=self._versions,
+            versions=(await self._trainer.identity()).facts,
         )
         episode = self._episode(header, task, images)
         return self._opened(episode, header, (), await self._journal.begin(header))
@@ -157,7 +155,7 @@ class EpisodeBook:
         header = replace(
             journaled.header,
             name=_new_name(request.episode_id),
-            versions=self._versions,
+            versions=(await self._trainer.identity()).facts,
             forked_from=request.fork_from,
         )
         episode = await self.blank(header)

@@ -220,7 +220,7 @@ def _is_idle(call: CallRecord) -> bool:
 
 def _recorded_epoch(trained: Any) -> RecordedEpoch:
     figures = EpochFigures(trained.model.key, trained.metrics, trained.model.weights_hash, trained.seconds)
-    return RecordedEpoch(figures, trained.from_cache)
+    return RecordedEpoch(figures, trained.from_cache, trained.model.identity)
 
 
 def shown_call(call: CallRecord) -> Mapping[str, Any]:

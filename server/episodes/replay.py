@@ -17,8 +17,10 @@ from ml_trainer_env.server.episodes.models import Model, TrainedEpoch
 from ml_trainer_env.server.episodes.observation import Reply
 from ml_trainer_env.server.episodes.training import OnWait, Recipe, Trainer
 from ml_trainer_env.server.executors.contract import ExecutorError
+from ml_trainer_env.server.executors.identity import Identity
 from ml_trainer_env.server.store import CallRecord, RecordedEpoch
 from ml_trainer_env.server.trainer.errors import ConfigError
+from ml_trainer_env.server.trainer.lineage import unproven_key
 from ml_trainer_env.server.trainer.state import FreshState
 
 __all__ = ["Difference", "ReplayError", "VerifyingTrainer", "cut", "replayed"]
@@ -37,7 +39,11 @@ class CallTrainer(Trainer, Protocol):
 
 
 class RecordedTrainer:
-    """Gives the epochs of one recorded call after another. Models keep the names they were recorded under."""
+    """Gives the epochs of one recorded call after another. Models keep the names they were recorded under.
+
+    Those that were recorded without the identity of what trained them get names of their own, so that nothing that is
+    kept is taken for them: they are trained again when they are needed, and compared with what was recorded.
+    """
 
     def __init__(self, live: Trainer) -> None:
         self._live = live
@@ -48,6 +54,10 @@ class RecordedTrainer:
         """Go on to the next call."""
         self._epochs = list(call.epochs)
         self._test_accuracy = (call.reply or {}).get("test_accuracy")
+
+    async def identity(self) -> Identity:
+        """That of the live trainer."""
+        return await self._live.identity()
 
     def fresh(self, fresh: FreshState) -> Model:
         """Fresh weights."""
@@ -64,7 +74,13 @@ class RecordedTrainer:
         recorded = self._epochs.pop(0)
         figures = recorded.figures
         after = Model(
-            figures.key, model.epoch + 1, figures.weights_hash, parent=model, config=recipe.config, plan=recipe.plan
+            figures.key if recorded.identity else unproven_key(figures.key, figures.weights_hash),
+            model.epoch + 1,
+            figures.weights_hash,
+            parent=model,
+            config=recipe.config,
+            plan=recipe.plan,
+            identity=recorded.identity,
         )
         return TrainedEpoch(after, figures.metrics, figures.seconds, recorded.from_cache)
 
@@ -118,6 +134,10 @@ class VerifyingTrainer:
         """Go on to the next call."""
         self._recorded = list(call.epochs)
         self._measured = (call.reply or {}).get("test_accuracy") is not None
+
+    async def identity(self) -> Identity:
+        """That of the live trainer."""
+        return await self._live.identity()
 
     def fresh(self, fresh: FreshState) -> Model:
         """Fresh weights."""

@@ -72,10 +72,12 @@ class RecordedEpoch:
     Attributes:
         figures: What it came to.
         from_cache: Whether it had been trained before.
+        identity: Key of the identity that it was trained under, "" where that was not recorded yet.
     """
 
     figures: EpochFigures
     from_cache: bool
+    identity: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,7 +312,7 @@ def _storable(text: str) -> str:
 def _epoch_row(epoch: RecordedEpoch) -> list[object]:
     figures, metrics = epoch.figures, epoch.figures.metrics
     values = [getattr(metrics, name) for name in EpochMetrics.__dataclass_fields__]
-    return [figures.key, figures.weights_hash, figures.seconds, epoch.from_cache, values]
+    return [figures.key, figures.weights_hash, figures.seconds, epoch.from_cache, values, epoch.identity]
 
 
 def _record(row: Mapping[str, Any]) -> CallRecord:
@@ -319,5 +321,5 @@ def _record(row: Mapping[str, Any]) -> CallRecord:
 
 
 def _recorded_epoch(row: Sequence[Any]) -> RecordedEpoch:
-    key, weights_hash, seconds, from_cache, values = row
-    return RecordedEpoch(EpochFigures(key, EpochMetrics(*values), weights_hash, seconds), from_cache)
+    key, weights_hash, seconds, from_cache, values, *identity = row
+    return RecordedEpoch(EpochFigures(key, EpochMetrics(*values), weights_hash, seconds), from_cache, *identity)
