@@ -28,7 +28,9 @@ def probe_routes(
         if is_ready():
             return JSONResponse({"status": "ready"})
         reason = trouble()
-        return JSONResponse({"status": "starting"} if reason is None else {"status": "starting", "reason": reason}, 503)
+        if reason is None:
+            return JSONResponse({"status": "starting"}, 503)
+        return JSONResponse({"status": "not ready", "reason": reason}, 503)
 
     @router.get("/metrics", summary="Figures for Prometheus", response_class=Response)
     async def metrics() -> Response:

@@ -15,6 +15,7 @@ from ml_trainer_env.server.episodes.training import Trainer
 from ml_trainer_env.server.executors.contract import ExecutorError
 from ml_trainer_env.server.store import (
     CallRecord,
+    DamagedError,
     EpisodeHeader,
     Journal,
     NameTakenError,
@@ -105,7 +106,7 @@ class EpisodeBook:
                 opened = await self._fork(request)
             else:
                 opened = await self._begin(request)
-        except (NoSuchEpisodeError, NameTakenError, ReplayError, ExecutorError) as error:
+        except (NoSuchEpisodeError, NameTakenError, DamagedError, ReplayError, ExecutorError) as error:
             raise ResetError(str(error)) from error
         except ResetError:
             raise
@@ -151,7 +152,7 @@ class EpisodeBook:
         try:
             calls = cut(journaled.calls, place or None)
         except LookupError as error:
-            raise ResetError(f"episode {parent!r} cannot be forked at {place!r}: {error}") from error
+            raise ResetError(f"episode {shown(parent)} cannot be forked at {shown(place)}: {error}") from error
         header = replace(
             journaled.header,
             name=_new_name(request.episode_id),

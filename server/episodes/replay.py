@@ -5,7 +5,7 @@ is not repeated: its figures are in the journal, its models are kept, or are tra
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import takewhile
 from typing import Any, Protocol
@@ -20,6 +20,7 @@ from ml_trainer_env.server.executors.contract import ExecutorError
 from ml_trainer_env.server.executors.identity import Identity
 from ml_trainer_env.server.store import CallRecord, RecordedEpoch
 from ml_trainer_env.server.trainer.errors import ConfigError
+from ml_trainer_env.server.trainer.limits import shown
 from ml_trainer_env.server.trainer.lineage import unproven_key
 from ml_trainer_env.server.trainer.state import FreshState
 
@@ -117,14 +118,16 @@ class VerifyingTrainer:
 
     Args:
         live: Trains.
+        on_epoch: Called after each epoch that was trained again.
 
     Attributes:
         epochs: How many epochs were trained again.
         differences: What came out different.
     """
 
-    def __init__(self, live: Trainer) -> None:
+    def __init__(self, live: Trainer, on_epoch: Callable[[], object] = lambda: None) -> None:
         self._live = live
+        self._on_epoch = on_epoch
         self._recorded: list[RecordedEpoch] = []
         self._measured = False
         self.epochs = 0
@@ -154,6 +157,7 @@ class VerifyingTrainer:
         recorded = self._recorded.pop(0)
         trained = await self._live.epoch(model, recipe, on_wait)
         self.epochs += 1
+        self._on_epoch()
         now = {"weights_hash": trained.model.weights_hash, **asdict(trained.metrics)}
         then = {"weights_hash": recorded.figures.weights_hash, **asdict(recorded.figures.metrics)}
         # By their text, since a loss that is not a number is not equal to itself.
@@ -226,7 +230,7 @@ def cut(calls: Sequence[CallRecord], place: str | None) -> list[CallRecord]:
             return opening[: index + 1]
     if place.isascii() and place.isdigit():
         return _cut_at_epoch(opening, int(place))
-    raise LookupError(f"it has no checkpoint {place!r}")
+    raise LookupError(f"it has no checkpoint {shown(place)}")
 
 
 def _as_recorded(reply: Reply | None, recorded: Mapping[str, Any] | None) -> Reply | None:
