@@ -128,7 +128,8 @@ class Database:
         After a write that failed, being asked tries again.
         """
         try:
-            self._require_files()
+            self._require_same_files()
+            self._require_writable()
         except StoreError as error:
             return str(error)
         failure = self._failure
@@ -180,7 +181,8 @@ class Database:
         outcomes: list[tuple[Future[Any], Any, BaseException | None]] = []
         nothing_written: str | None = None
         try:
-            self._require_files()
+            self._require_same_files()
+            self._require_writable()
             with self._engine.execution_options(writes=True).begin() as connection:
                 for work, future in batch:
                     try:
@@ -190,7 +192,7 @@ class Database:
                         raise
                     except Exception as error:  # the thread's boundary: whoever asked hears of it
                         outcomes.append((future, None, self._told(error)))
-            self._require_files()
+            self._require_same_files()
         except Exception as error:  # nothing of the batch is on disk
             unwritten = error if isinstance(error, StoreError) else self._unwritten(error)
             nothing_written = str(unwritten)
@@ -202,11 +204,11 @@ class Database:
             else:
                 future.set_exception(failure)
 
-    def _require_files(self) -> None:
-        """See that the files that SQLite has open are still those that the next server will find.
+    def _require_same_files(self) -> None:
+        """See that the files that SQLite has open are those that the next server will find.
 
         Raises:
-            StoreError: They are not, or must not be written any more.
+            StoreError: They are not.
         """
         for file, identity in self._files.items():
             try:
@@ -217,6 +219,13 @@ class Database:
                 raise StoreError(
                     f"the journal {self.path} was deleted or replaced while this server ran; start the server again"
                 )
+
+    def _require_writable(self) -> None:
+        """See that the file may be written. Who has it open may go on writing; the next server could not.
+
+        Raises:
+            StoreError: It may not.
+        """
         for place in (self.path, self.path.parent):
             if not os.access(place, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
                 raise StoreError(f"the journal {self.path} cannot be written: {place} is read-only")
@@ -236,9 +245,17 @@ def _identity_of(file: Path) -> tuple[int, int]:
 
 
 def _reason(error: Exception) -> str:
-    """An error in one line, without the library's advertisement."""
-    cause = error.orig if isinstance(error, sa.exc.DBAPIError) and error.orig is not None else error
-    return str(cause).partition("\n")[0]
+    """An error in one line, without the library's advertisement.
+
+    Where one error led to another, the first is the reason: on a full disk SQLite ends the transaction, and then
+    there is no savepoint to go back to.
+    """
+    first: BaseException = (error.orig or error) if isinstance(error, sa.exc.DBAPIError) else error
+    link: BaseException | None = error
+    while link is not None:
+        first = link if isinstance(link, sqlite3.Error | OSError) else first
+        link = link.__context__
+    return str(first).partition("\n")[0]
 
 
 def _text(value: bytes) -> str:
