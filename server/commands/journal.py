@@ -156,7 +156,7 @@ def _chosen(options: argparse.Namespace, journal: Journal) -> Iterable[str]:
 def _bar(journaled: JournaledEpisode) -> Any:
     """Shows how many epochs of an episode have been trained again: on a terminal, and nowhere else."""
     total = sum(len(call.epochs) for call in journaled.calls)
-    return tqdm(total=total, desc=journaled.header.name, unit="epoch", leave=False, disable=None)
+    return tqdm(total=total, desc=journaled.header.name, unit="epoch", leave=False, disable=None, mininterval=0)
 
 
 def _parser() -> argparse.ArgumentParser:
