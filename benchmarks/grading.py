@@ -53,7 +53,7 @@ async def main() -> None:
         database = Database(Path(scratch) / "journal.sqlite3")
         # Each epoch is trained once, however many episodes want it.
         states = StateStore(database, Path(scratch) / "states", 4_000_000_000)
-        trainer = LiveTrainer(executor, {}, states=states, epochs=EpochStore(database))
+        trainer = LiveTrainer(executor, states=states, epochs=EpochStore(database))
 
         async def played(task_id: str, calls: Sequence[Call], rubric: RubricVersion, rules: int) -> tuple[float, Any]:
             """The sum of rewards, and the last reply."""

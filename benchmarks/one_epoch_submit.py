@@ -34,7 +34,7 @@ async def main() -> None:
                 images=images,
                 seed=task.seed,
                 rubric=rubric,
-                trainer=LiveTrainer(executor, {}),
+                trainer=LiveTrainer(executor),
                 limits=TimeLimits(),
             )
             trained, submitted = await episode.run_epochs(1), await episode.submit()

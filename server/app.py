@@ -9,6 +9,7 @@ import functools
 import gc
 import logging
 import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -76,7 +77,7 @@ def build_app(settings: Settings, executor: Executor | None = None) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(ValidationError, _invalid)
     app.add_exception_handler(StoreError, _without_journal)
-    app.include_router(probe_routes(services.telemetry, services.is_ready))
+    app.include_router(probe_routes(services.telemetry, services.is_ready, services.trouble))
     endpoint = McpEndpoint(services.book, settings.max_sessions, settings.session_timeout_s)
     services.telemetry.watch("mcp_sessions", "Sessions of MCP clients.", lambda: len(endpoint.sessions))
     app.router.lifespan_context = _with_services(app, services, endpoint)
@@ -94,13 +95,22 @@ def main() -> None:
     _prepare_process()
     settings = Settings.from_environment(os.environ)
     uvicorn.run(
-        build_app(settings),
+        _app_or_exit(settings),
         host=arguments.host,
         port=arguments.port,
         timeout_graceful_shutdown=SHUTDOWN_S,
         ws_max_size=MAX_BODY_BYTES,
         log_config=None,
     )
+
+
+def _app_or_exit(settings: Settings) -> FastAPI:
+    """The application. Where the state folder or the journal cannot be used, the process ends with the reason."""
+    try:
+        return build_app(settings)
+    except StoreError as error:
+        print(f"the server cannot start: {error}", file=sys.stderr)  # noqa: T201 - for whoever starts it
+        raise SystemExit(2) from None
 
 
 def _prepare_process() -> None:
@@ -153,7 +163,7 @@ async def _without_data(_: Request, error: Exception) -> JSONResponse:
 def __getattr__(name: str) -> Any:
     if name == "app":
         _prepare_process()
-        return build_app(Settings.from_environment(os.environ))
+        return _app_or_exit(Settings.from_environment(os.environ))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

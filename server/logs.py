@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter
 
@@ -14,6 +15,12 @@ __all__ = ["configure_logging", "logged_episode"]
 _FIELDS = {"created": "time", "levelname": "level", "name": "logger", "exc_info": "exception", "stack_info": "stack"}
 _OTHERS_LOGGERS = ("uvicorn", "uvicorn.access", "uvicorn.error", "fastmcp")
 """Loggers of libraries that come with a handler of their own."""
+
+MESSAGE_CHARACTERS = 4_000
+"""Of a message that are logged: libraries quote what clients sent."""
+
+EXCEPTION_CHARACTERS = 20_000
+"""Of a traceback: its beginning and its end."""
 
 _episode_id: ContextVar[str | None] = ContextVar("episode_id", default=None)
 
@@ -37,6 +44,7 @@ def configure_logging(as_json: bool | None = None) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(_add_episode)
     handler.addFilter(_drop_queries)
+    handler.addFilter(_bound_message)
     handler.setFormatter(_JsonLines() if as_json or (as_json is None and not sys.stderr.isatty()) else _TextLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.captureWarnings(True)
@@ -51,6 +59,10 @@ class _JsonLines(JsonFormatter):
     def __init__(self) -> None:
         super().__init__(["created", "levelname", "name", "message"], rename_fields=_FIELDS)
 
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        """The traceback, if it is not too long."""
+        return _bounded(str(super().formatException(ei)), EXCEPTION_CHARACTERS)
+
     def process_log_record(self, log_data: dict[str, object]) -> dict[str, object]:
         """Write the time as people read it, in UTC."""
         seconds = log_data["time"]
@@ -64,6 +76,10 @@ class _TextLines(logging.Formatter):
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s%(about)s")
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        """The traceback, if it is not too long."""
+        return _bounded(str(super().formatException(ei)), EXCEPTION_CHARACTERS)
 
     def format(self, record: logging.LogRecord) -> str:
         """Add the episode at the end, if there is one."""
@@ -84,6 +100,22 @@ def _drop_queries(record: logging.LogRecord) -> bool:
     if record.name.startswith("uvicorn") and isinstance(record.args, tuple):
         record.args = tuple(_without_query(value) for value in record.args)
     return True
+
+
+def _bound_message(record: logging.LogRecord) -> bool:
+    """Cut a message that is too long."""
+    message = record.getMessage()
+    if len(message) > MESSAGE_CHARACTERS:
+        record.msg, record.args = _bounded(message, MESSAGE_CHARACTERS), None
+    return True
+
+
+def _bounded(text: str, characters: int) -> str:
+    """The beginning and the end of a text that is too long."""
+    if len(text) <= characters:
+        return text
+    half = characters // 2
+    return f"{text[:half]} ... {len(text) - 2 * half} characters left out ... {text[-half:]}"
 
 
 def _without_query(value: object) -> object:

@@ -10,12 +10,15 @@ from ml_trainer_env.server.telemetry import CONTENT_TYPE_LATEST, Telemetry
 __all__ = ["probe_routes"]
 
 
-def probe_routes(telemetry: Telemetry, is_ready: Callable[[], bool]) -> APIRouter:
+def probe_routes(
+    telemetry: Telemetry, is_ready: Callable[[], bool], trouble: Callable[[], str | None] = lambda: None
+) -> APIRouter:
     """`GET /ready` and `GET /metrics`.
 
     Args:
         telemetry: What has been counted.
         is_ready: Whether a call would be worked on now.
+        trouble: Why it would not, in words; None if the server is just starting.
     """
     router = APIRouter(tags=["Health"])
 
@@ -24,7 +27,10 @@ def probe_routes(telemetry: Telemetry, is_ready: Callable[[], bool]) -> APIRoute
         """Whether calls are worked on: a server that is healthy may still be starting its workers."""
         if is_ready():
             return JSONResponse({"status": "ready"})
-        return JSONResponse({"status": "starting"}, 503)
+        reason = trouble()
+        if reason is None:
+            return JSONResponse({"status": "starting"}, 503)
+        return JSONResponse({"status": "not ready", "reason": reason}, 503)
 
     @router.get("/metrics", summary="Figures for Prometheus", response_class=Response)
     async def metrics() -> Response:

@@ -13,10 +13,10 @@ from ml_trainer_env.server.episodes.book import EpisodeBook
 from ml_trainer_env.server.episodes.calls import TOOL_NAMES
 from ml_trainer_env.server.episodes.training import LiveTrainer
 from ml_trainer_env.server.executors.contract import Executor
-from ml_trainer_env.server.executors.fingerprint import versions
 from ml_trainer_env.server.executors.pool import ProcessPoolExecutor
 from ml_trainer_env.server.settings import Settings
 from ml_trainer_env.server.store import Database, EpochStore, Journal, StateStore, StoreError
+from ml_trainer_env.server.store.states import STATES_FOLDER
 from ml_trainer_env.server.telemetry import Telemetry
 
 __all__ = ["JOURNAL_FILE", "Services", "state_folder"]
@@ -24,7 +24,6 @@ __all__ = ["JOURNAL_FILE", "Services", "state_folder"]
 _LOG = logging.getLogger(__name__)
 
 JOURNAL_FILE = "journal.sqlite3"
-_STATES_FOLDER = "states"
 
 
 class Services:
@@ -51,14 +50,12 @@ class Services:
         self._database = Database(folder / JOURNAL_FILE)
         # Models must leave room for the journal, also where there is little: a container's /tmp may be small.
         room = min(settings.state_mb * 1_000_000, shutil.disk_usage(folder).free // 2)
-        self._states = StateStore(self._database, folder / _STATES_FOLDER, room)
+        self._states = StateStore(self._database, folder / STATES_FOLDER, room)
         self.executor = executor or ProcessPoolExecutor(
             settings.workers, settings.torch_threads, settings.worker_memory_mb
         )
-        made_here = versions(settings.torch_threads)
         trainer = LiveTrainer(
             self.executor,
-            made_here,
             states=self._states,
             epochs=EpochStore(self._database) if settings.cache else None,
             telemetry=self.telemetry,
@@ -66,7 +63,6 @@ class Services:
         )
         self.book = EpisodeBook(
             trainer=trainer,
-            versions=made_here,
             journal=Journal(self._database),
             data=settings.data,
             limits=settings.limits,
@@ -77,7 +73,11 @@ class Services:
 
     def is_ready(self) -> bool:
         """Whether a call would be worked on now."""
-        return self.executor.ready
+        return self.executor.ready and self._database.trouble is None
+
+    def trouble(self) -> str | None:
+        """Why it would not, in words; None if there is no more to say than that the server is starting."""
+        return self._database.trouble or self.executor.trouble
 
     async def start(self) -> None:
         """Begin to start the workers."""
@@ -113,6 +113,9 @@ def state_folder(chosen: Path | None) -> Path:
         if chosen is not None:
             raise StoreError(f"ML_TRAINER_STATE_DIR {chosen} cannot be written: {error}") from error
         temporary = Path(tempfile.gettempdir()) / "ml_trainer_env"
-        temporary.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.mkdir(parents=True, exist_ok=True)
+        except OSError as another:
+            raise StoreError(f"neither {folder} nor {temporary} can be written: {another}") from another
         _LOG.warning("%s cannot be written; episodes are kept in %s, until that is cleared", folder, temporary)
         return temporary

@@ -44,6 +44,10 @@ __all__ = [
 ]
 
 
+_TOLD_CHARACTERS = 2_000
+"""Of what is wrong with a call: it quotes what the client sent."""
+
+
 def _number(limit: Limit, description: str) -> WithJsonSchema:
     """A number's schema. The bounds are in its description too: forms and models read that."""
     return WithJsonSchema({**limit.json_schema(), "description": f"{description}: {limit}"})
@@ -269,8 +273,8 @@ def _told(error: Exception) -> str:
     """What is wrong with a call's arguments, without pydantic's prose."""
     cause = error.__cause__
     if not isinstance(cause, PydanticValidationError):
-        return str(error)
-    return "; ".join(map(_problem, cause.errors(include_url=False, include_input=False)))
+        return str(error)[:_TOLD_CHARACTERS]
+    return "; ".join(map(_problem, cause.errors(include_url=False, include_input=False)))[:_TOLD_CHARACTERS]
 
 
 def _problem(problem: Mapping[str, Any]) -> str:

@@ -1,8 +1,9 @@
-"""Reads the journal of a server, also while it runs: lists episodes, trains them again, exports them.
+"""Reads the journal of a server, also while it runs: lists episodes, trains them again, exports them, deletes old ones.
 
-    ml-trainer-journal list
+    ml-trainer-journal list --task easy_mnist --since 7d
     ml-trainer-journal replay EPISODE...      # or --all; exit status 1 if anything came out different
     ml-trainer-journal export EPISODE... --format chat > episodes.jsonl
+    ml-trainer-journal prune --older-than 30d --max-mb 500
 
 The journal is that of `ML_TRAINER_STATE_DIR`, as the server's.
 """
@@ -14,20 +15,30 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm  # type: ignore[import-untyped]  # it has no stubs of its own
+
+from ml_trainer_env.server.commands.listing import add_list_command
+from ml_trainer_env.server.commands.pruning import add_prune_command
 from ml_trainer_env.server.commands.trajectories import Json, chat, trajectory
 from ml_trainer_env.server.descriptions import episode_observation
 from ml_trainer_env.server.episodes.replay import ReplayError, VerifyingTrainer, replayed
-from ml_trainer_env.server.executors.fingerprint import versions
 from ml_trainer_env.server.executors.in_process import InProcessExecutor
 from ml_trainer_env.server.services import JOURNAL_FILE, Services, state_folder
 from ml_trainer_env.server.settings import Settings
-from ml_trainer_env.server.store import Database, EpisodeSummary, Journal, JournaledEpisode, NoSuchEpisodeError
+from ml_trainer_env.server.store import (
+    DamagedError,
+    Database,
+    Journal,
+    JournaledEpisode,
+    NoSuchEpisodeError,
+    StoreError,
+    list_names,
+)
 from ml_trainer_env.server.tools import episode_tools
 
 __all__ = ["main"]
@@ -41,54 +52,59 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not path.exists():
         print(f"there is no journal at {path}; set ML_TRAINER_STATE_DIR to the server's", file=sys.stderr)
         return 2
-    database = Database(path)
     try:
-        return int(asyncio.run(options.run(options, settings, Journal(database))))
-    except NoSuchEpisodeError as error:
+        with contextlib.closing(Database(path)) as database:
+            return int(asyncio.run(options.run(options, settings, Journal(database))))
+    except (NoSuchEpisodeError, StoreError) as error:
         print(error, file=sys.stderr)
         return 2
-    finally:
-        database.close()
-
-
-async def _list(_: argparse.Namespace, __: Settings, journal: Journal) -> int:
-    print(f"{'episode':36}  {'task':15}  {'seed':>6}  {'epochs':>6}  {'calls':>5}  {'score':>6}  last call")
-    for row in await journal.episodes():
-        print(_line(row))
-    return 0
 
 
 async def _replay(options: argparse.Namespace, settings: Settings, journal: Journal) -> int:
-    differs = False
-    for name in await _chosen(options, journal):
-        differs |= not await _is_replayed(await journal.load(name), settings)
-    return int(differs)
+    fails = False
+    for name in _chosen(options, journal):
+        episode = await _loaded(name, journal)
+        fails |= episode is None or not await _is_replayed(episode, settings)
+    return int(fails)
 
 
 async def _export(options: argparse.Namespace, settings: Settings, journal: Journal) -> int:
-    tools = _tools()
+    tools, fails = _tools(), False
     with options.output.open("w", encoding="utf-8") if options.output else contextlib.nullcontext(sys.stdout) as file:
         async with _scratch(settings) as services:
-            for name in await _chosen(options, journal):
-                episode = await journal.load(name)
+            for name in _chosen(options, journal):
+                episode = await _loaded(name, journal)
+                if episode is None:
+                    fails = True
+                    continue
                 begun = await _begun(services, episode)
                 row = chat(episode, begun, tools) if options.format == "chat" else trajectory(episode, begun)
                 file.write(json.dumps(row) + "\n")
-    return 0
+    return int(fails)
+
+
+async def _loaded(name: str, journal: Journal) -> JournaledEpisode | None:
+    """An episode, None if it is damaged: that is said, and the others are read all the same."""
+    try:
+        return await journal.load(name)
+    except DamagedError as error:
+        print(error, file=sys.stderr)
+        return None
 
 
 async def _is_replayed(journaled: JournaledEpisode, settings: Settings) -> bool:
     """Train an episode again and say what came of it."""
     name, recorded = journaled.header.name, journaled.header.versions
     threads = int(recorded.get("torch_threads", settings.torch_threads))
-    for key, now in versions(threads).items():
-        if recorded.get(key) != now:
-            print(f"{name}: {key} was {recorded.get(key)}, is {now}")
     async with _scratch(replace(settings, torch_threads=threads)) as services:
+        for changed in (await services.executor.identity()).differences(recorded):
+            print(f"{name}: {changed}")
         episode = await services.book.blank(journaled.header)
-        verifier = VerifyingTrainer(episode.trainer)
+        bar = _bar(journaled)
+        verifier = VerifyingTrainer(episode.trainer, on_epoch=bar.update)
         try:
-            await replayed(episode, journaled.calls, verifier)
+            with bar:
+                await replayed(episode, journaled.calls, verifier)
         except ReplayError as error:
             print(f"{name}: {error}")
             verdict = "DIFFERENT"
@@ -133,21 +149,20 @@ async def _unused(*_: object) -> Any:
     raise NotImplementedError("only the schemas of these tools are looked at")
 
 
-async def _chosen(options: argparse.Namespace, journal: Journal) -> list[str]:
-    return options.episodes or [row.name for row in reversed(await journal.episodes())]
+def _chosen(options: argparse.Namespace, journal: Journal) -> Iterable[str]:
+    return options.episodes or list_names(journal.database)
 
 
-def _line(row: EpisodeSummary) -> str:
-    score = "" if row.score is None else f"{row.score:.4f}"
-    when = datetime.fromtimestamp(row.called_at).isoformat(" ", "seconds")
-    fork = f"  fork of {row.forked_from}" if row.forked_from else ""
-    return f"{row.name:36}  {row.task:15}  {row.seed:6}  {row.epochs:6}  {row.calls:5}  {score:>6}  {when}{fork}"
+def _bar(journaled: JournaledEpisode) -> Any:
+    """Shows how many epochs of an episode have been trained again: on a terminal, and nowhere else."""
+    total = sum(len(call.epochs) for call in journaled.calls)
+    return tqdm(total=total, desc=journaled.header.name, unit="epoch", leave=False, disable=None, mininterval=0)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="ml-trainer-journal", description="Read the journal of a server.")
     commands = parser.add_subparsers(required=True, metavar="command")
-    commands.add_parser("list", help="list the episodes, the last one first").set_defaults(run=_list)
+    add_list_command(commands)
     replay = commands.add_parser("replay", help="train episodes again and compare every metric and hash")
     replay.set_defaults(run=_replay)
     export = commands.add_parser("export", help="write episodes as JSON, one a line")
@@ -158,6 +173,7 @@ def _parser() -> argparse.ArgumentParser:
         which = command.add_mutually_exclusive_group(required=True)
         which.add_argument("episodes", nargs="*", default=[], metavar="EPISODE", help="an episode_id")
         which.add_argument("--all", action="store_true", help="every episode")
+    add_prune_command(commands)
     return parser
 
 

@@ -13,8 +13,10 @@ from ml_trainer_env.server.episodes.open_episode import OpenEpisode
 from ml_trainer_env.server.episodes.replay import ReplayError, cut, replayed
 from ml_trainer_env.server.episodes.rules import CURRENT_RULES, RULES, Rules
 from ml_trainer_env.server.episodes.training import Trainer
+from ml_trainer_env.server.executors.contract import ExecutorError
 from ml_trainer_env.server.store import (
     CallRecord,
+    DamagedError,
     EpisodeHeader,
     Journal,
     NameTakenError,
@@ -60,7 +62,6 @@ class EpisodeBook:
 
     Args:
         trainer: Gives them their epochs.
-        versions: What results depend on, written down with every episode.
         journal: Where they are written down.
         data: Where images come from.
         limits: How long a call may take.
@@ -72,7 +73,6 @@ class EpisodeBook:
         self,
         *,
         trainer: Trainer,
-        versions: dict[str, str],
         journal: Journal,
         data: DataSettings,
         limits: TimeLimits,
@@ -81,7 +81,6 @@ class EpisodeBook:
     ) -> None:
         self.limits = limits
         self._trainer = trainer
-        self._versions = versions
         self._journal = journal
         self._data = data
         self._rubric = rubric
@@ -108,7 +107,7 @@ class EpisodeBook:
                 opened = await self._fork(request)
             else:
                 opened = await self._begin(request)
-        except (NoSuchEpisodeError, NameTakenError, ReplayError) as error:
+        except (NoSuchEpisodeError, NameTakenError, DamagedError, ReplayError, ExecutorError) as error:
             raise ResetError(str(error)) from error
         except ResetError:
             raise
@@ -127,7 +126,7 @@ class EpisodeBook:
             seed=task.seed if request.seed is None else int(_SEED.check("seed", request.seed)),
             rubric=check_choice("rubric", chosen, tuple(RubricVersion)),
             images=images.checksum,
-            versions=self._versions,
+            versions=(await self._trainer.identity()).facts,
             rules=CURRENT_RULES.version,
         )
         episode = self._episode(header, task, images)
@@ -155,11 +154,11 @@ class EpisodeBook:
         try:
             calls = cut(journaled.calls, place or None)
         except LookupError as error:
-            raise ResetError(f"episode {parent!r} cannot be forked at {place!r}: {error}") from error
+            raise ResetError(f"episode {shown(parent)} cannot be forked at {shown(place)}: {error}") from error
         header = replace(
             journaled.header,
             name=_new_name(request.episode_id),
-            versions=self._versions,
+            versions=(await self._trainer.identity()).facts,
             forked_from=request.fork_from,
         )
         episode = await self.blank(header)

@@ -388,7 +388,7 @@ class Episode:
         def is_through() -> bool:
             return self.history.epochs >= last or self.history.is_diverged or not self.remaining_epochs
 
-        for trained in await self.trainer.known(self._model, self._recipe(), epochs):
+        for trained in await self._interruptible(self.trainer.known(self._model, self._recipe(), epochs)):
             if is_through():  # the seconds are spent: how many epochs there are for is not known beforehand
                 break
             self._add(trained, told)

@@ -20,6 +20,7 @@ class Model:
 
     Attributes:
         key: Names it; see `trainer.lineage`.
+        identity: Key of the `Identity` that it was trained under, "" if that was not recorded or it was not trained.
         epoch: Where its training stands.
         weights_hash: SHA-256 of its weights, None for fresh ones that were not drawn yet.
         fresh: What it is drawn from, None for a model that was trained.
@@ -37,6 +38,7 @@ class Model:
     config: TrainingConfig | None = None
     plan: LearningRatePlan | None = None
     state: TrainingState | None = None
+    identity: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

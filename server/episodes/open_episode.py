@@ -120,10 +120,12 @@ class OpenEpisode:
         self.interrupt(reason)
         async with self._turn:
             pass
+        self._journal.release(self._ownership)
 
     def close(self) -> None:
         """Stop for good, without waiting. From any thread."""
         self._gone = self._gone or "its session has ended"
+        self._journal.release(self._ownership)
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self.interrupt, "the session has ended")
 
@@ -160,6 +162,9 @@ class OpenEpisode:
         first, counts = episode.history.epochs, episode.counts_every_call
         refusal: EpisodeError | ConfigError | None = None
         reply: Reply | None = None
+        reserves = tool == "run_epochs" and not first
+        if reserves:
+            await self._reserve()
         try:
             reply = await perform(episode, tool, arguments, on_progress)
         except (EpisodeError, ConfigError) as error:
@@ -178,20 +183,27 @@ class OpenEpisode:
             epochs=epochs,
             weights_hash=episode.weights_hash,
         )
-        await self._write(record, counts)
+        await self._write(record, counts, reserves)
         if refusal is not None:
             raise refusal
         assert reply is not None
         return reply
 
-    async def _write(self, record: CallRecord, counts: bool = False) -> None:
+    async def _reserve(self) -> None:
+        """Keep the episode's name for it before its first epochs are trained: until then a reset may take it."""
+        try:
+            await self._journal.reserve(self._ownership)
+        except (EpisodeTakenError, StoreError) as error:
+            raise self._lost(error) from error
+
+    async def _write(self, record: CallRecord, counts: bool = False, frees_name: bool = False) -> None:
         """Write a call down, unless it had no effect and there are many such."""
         if _is_idle(record) and not counts:
             self._idle_calls += 1
             if self._idle_calls > MAX_IDLE_CALLS:
                 return
         try:
-            await self._journal.append(self._ownership, record, self.episode.needed_keys)
+            await self._journal.append(self._ownership, record, self.episode.needed_keys, frees_name)
         except (EpisodeTakenError, StoreError) as error:
             raise self._lost(error) from error
 
@@ -221,7 +233,7 @@ def _is_idle(call: CallRecord) -> bool:
 
 def _recorded_epoch(trained: Any) -> RecordedEpoch:
     figures = EpochFigures(trained.model.key, trained.metrics, trained.model.weights_hash, trained.seconds)
-    return RecordedEpoch(figures, trained.from_cache)
+    return RecordedEpoch(figures, trained.from_cache, trained.model.identity)
 
 
 def shown_call(call: CallRecord) -> Mapping[str, Any]:

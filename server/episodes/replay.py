@@ -5,7 +5,7 @@ is not repeated: its figures are in the journal, its models are kept, or are tra
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import takewhile
 from typing import Any, Protocol
@@ -17,8 +17,11 @@ from ml_trainer_env.server.episodes.models import Model, TrainedEpoch
 from ml_trainer_env.server.episodes.observation import Reply
 from ml_trainer_env.server.episodes.training import OnWait, Recipe, Trainer
 from ml_trainer_env.server.executors.contract import ExecutorError
+from ml_trainer_env.server.executors.identity import Identity
 from ml_trainer_env.server.store import CallRecord, RecordedEpoch
 from ml_trainer_env.server.trainer.errors import ConfigError
+from ml_trainer_env.server.trainer.limits import shown
+from ml_trainer_env.server.trainer.lineage import unproven_key
 from ml_trainer_env.server.trainer.state import FreshState
 
 __all__ = ["Difference", "ReplayError", "VerifyingTrainer", "cut", "replayed"]
@@ -37,7 +40,11 @@ class CallTrainer(Trainer, Protocol):
 
 
 class RecordedTrainer:
-    """Gives the epochs of one recorded call after another. Models keep the names they were recorded under."""
+    """Gives the epochs of one recorded call after another. Models keep the names they were recorded under.
+
+    Those that were recorded without the identity of what trained them get names of their own, so that nothing that is
+    kept is taken for them: they are trained again when they are needed, and compared with what was recorded.
+    """
 
     def __init__(self, live: Trainer) -> None:
         self._live = live
@@ -48,6 +55,10 @@ class RecordedTrainer:
         """Go on to the next call."""
         self._epochs = list(call.epochs)
         self._test_accuracy = (call.reply or {}).get("test_accuracy")
+
+    async def identity(self) -> Identity:
+        """That of the live trainer."""
+        return await self._live.identity()
 
     def fresh(self, fresh: FreshState) -> Model:
         """Fresh weights."""
@@ -64,7 +75,13 @@ class RecordedTrainer:
         recorded = self._epochs.pop(0)
         figures = recorded.figures
         after = Model(
-            figures.key, model.epoch + 1, figures.weights_hash, parent=model, config=recipe.config, plan=recipe.plan
+            figures.key if recorded.identity else unproven_key(figures.key, figures.weights_hash),
+            model.epoch + 1,
+            figures.weights_hash,
+            parent=model,
+            config=recipe.config,
+            plan=recipe.plan,
+            identity=recorded.identity,
         )
         return TrainedEpoch(after, figures.metrics, figures.seconds, recorded.from_cache)
 
@@ -101,14 +118,16 @@ class VerifyingTrainer:
 
     Args:
         live: Trains.
+        on_epoch: Called after each epoch that was trained again.
 
     Attributes:
         epochs: How many epochs were trained again.
         differences: What came out different.
     """
 
-    def __init__(self, live: Trainer) -> None:
+    def __init__(self, live: Trainer, on_epoch: Callable[[], object] = lambda: None) -> None:
         self._live = live
+        self._on_epoch = on_epoch
         self._recorded: list[RecordedEpoch] = []
         self._measured = False
         self.epochs = 0
@@ -118,6 +137,10 @@ class VerifyingTrainer:
         """Go on to the next call."""
         self._recorded = list(call.epochs)
         self._measured = (call.reply or {}).get("test_accuracy") is not None
+
+    async def identity(self) -> Identity:
+        """That of the live trainer."""
+        return await self._live.identity()
 
     def fresh(self, fresh: FreshState) -> Model:
         """Fresh weights."""
@@ -134,6 +157,7 @@ class VerifyingTrainer:
         recorded = self._recorded.pop(0)
         trained = await self._live.epoch(model, recipe, on_wait)
         self.epochs += 1
+        self._on_epoch()
         now = {"weights_hash": trained.model.weights_hash, **asdict(trained.metrics)}
         then = {"weights_hash": recorded.figures.weights_hash, **asdict(recorded.figures.metrics)}
         # By their text, since a loss that is not a number is not equal to itself.
@@ -208,7 +232,7 @@ def cut(calls: Sequence[CallRecord], place: str | None) -> list[CallRecord]:
             return opening[: index + 1]
     if place.isascii() and place.isdigit():
         return _cut_at_epoch(opening, int(place))
-    raise LookupError(f"it has no checkpoint {place!r}")
+    raise LookupError(f"it has no checkpoint {shown(place)}")
 
 
 def _as_recorded(reply: Reply | None, recorded: Mapping[str, Any] | None) -> Reply | None:

@@ -3,20 +3,21 @@
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from ml_trainer_env.server.datasets import Permutation
 from ml_trainer_env.server.episodes.models import Model, TrainedEpoch
 from ml_trainer_env.server.executors.contract import EpochJob, EpochResult, Executor, ExecutorError, HeldOutJob
+from ml_trainer_env.server.executors.identity import Identity
 from ml_trainer_env.server.store import EpochFigures, EpochStore, StateStore, StoreError
 from ml_trainer_env.server.telemetry import Telemetry
 from ml_trainer_env.server.trainer.config import TrainingConfig
 from ml_trainer_env.server.trainer.images import ImageArrays
 from ml_trainer_env.server.trainer.lineage import epoch_key, fresh_key
 from ml_trainer_env.server.trainer.schedules import LearningRatePlan
-from ml_trainer_env.server.trainer.state import FreshState, TrainingState
+from ml_trainer_env.server.trainer.state import FreshState, TrainingState, weights_hash
 
 __all__ = ["LiveTrainer", "OnWait", "Recipe", "Trainer"]
 
@@ -56,6 +57,14 @@ class Recipe:
 class Trainer(Protocol):
     """Gives an episode its models and epochs."""
 
+    async def identity(self) -> Identity:
+        """What its results depend on besides what was asked for. Waits until a worker has told it.
+
+        Raises:
+            ExecutorError: No worker can be started.
+        """
+        ...
+
     def fresh(self, fresh: FreshState) -> Model:
         """Fresh weights, to be drawn when they are needed."""
         ...
@@ -90,7 +99,6 @@ class LiveTrainer:
 
     Args:
         executor: Where training runs.
-        versions: All that results depend on besides their inputs.
         states: Where models are kept; None keeps them in the episode.
         epochs: What is known of epochs trained before; None trains every epoch.
         telemetry: Counts epochs.
@@ -100,7 +108,6 @@ class LiveTrainer:
     def __init__(
         self,
         executor: Executor,
-        versions: Mapping[str, str],
         *,
         states: StateStore | None = None,
         epochs: EpochStore | None = None,
@@ -108,7 +115,7 @@ class LiveTrainer:
         epoch_timeout_s: float = 120.0,
     ) -> None:
         self._executor = executor
-        self._machine = repr(sorted(versions.items()))
+        self._identity_key: str | None = None
         self._states = states
         self._epochs = epochs
         self._telemetry = telemetry
@@ -116,17 +123,21 @@ class LiveTrainer:
         self._recent: OrderedDict[str, EpochFigures] = OrderedDict()
         self._flights: dict[str, _Flight] = {}
 
+    async def identity(self) -> Identity:
+        """What its results depend on besides what was asked for."""
+        return await self._executor.identity()
+
     def fresh(self, fresh: FreshState) -> Model:
         """Fresh weights, to be drawn when they are needed."""
-        return Model(fresh_key(self._machine, fresh), fresh.epoch, fresh=fresh)
+        return Model(fresh_key(fresh), fresh.epoch, fresh=fresh)
 
     async def known(self, model: Model, recipe: Recipe, epochs: int) -> list[TrainedEpoch]:
         """The epochs from here on that need no training, at most `epochs` of them."""
         if self._epochs is None:
             return []
-        following = [self._after(model, recipe)]
+        following = [await self._after(model, recipe)]
         while len(following) < epochs:
-            following.append(self._after(following[-1], recipe))
+            following.append(await self._after(following[-1], recipe))
         stored = await self._epochs.find([m.key for m in following])
         prefix: list[TrainedEpoch] = []
         for blank in following:
@@ -141,7 +152,7 @@ class LiveTrainer:
 
     async def epoch(self, model: Model, recipe: Recipe, on_wait: OnWait) -> TrainedEpoch:
         """Train for one epoch."""
-        after = self._after(model, recipe)
+        after = await self._after(model, recipe)
         if self._epochs is not None and (figures := self._recent.get(after.key)):
             return self._trained(after, recipe, figures, from_cache=True)
         shared = self._epochs is not None and after.key in self._flights
@@ -168,11 +179,17 @@ class LiveTrainer:
             return model
         return replace(model, state=None)
 
-    def _after(self, model: Model, recipe: Recipe) -> Model:
+    async def _after(self, model: Model, recipe: Recipe) -> Model:
         """The model that an epoch of `recipe` makes of `model`: known by name before it is trained."""
-        rate = recipe.plan.rate_at(model.epoch)
-        key = epoch_key(self._machine, model.key, recipe.config, rate, recipe.images)
-        return Model(key, model.epoch + 1, parent=model, config=recipe.config, plan=recipe.plan)
+        identity, rate = await self._own_identity(), recipe.plan.rate_at(model.epoch)
+        key = epoch_key(identity, model.key, recipe.config, rate, recipe.images)
+        return Model(key, model.epoch + 1, parent=model, config=recipe.config, plan=recipe.plan, identity=identity)
+
+    async def _own_identity(self) -> str:
+        """The key of the executor's identity."""
+        if self._identity_key is None:
+            self._identity_key = (await self._executor.identity()).key
+        return self._identity_key
 
     def _trained(
         self,
@@ -214,6 +231,10 @@ class LiveTrainer:
         state = await self._state(after.parent, recipe, on_wait)
         job = EpochJob(state, recipe.config, recipe.plan, recipe.data, recipe.permutation)
         result = await self._executor.run_epoch(job, self._epoch_timeout_s, on_wait)
+        if result.identity != await self._own_identity():
+            raise ExecutorError("the epoch was trained by a worker of another identity, and is not used")
+        if after.identity != result.identity:
+            return result  # a model of another identity, trained again: what it is named by must not name this
         self._recent[after.key] = _figures(after.key, result)
         if len(self._recent) > RECENT_EPOCHS:
             self._recent.popitem(last=False)
@@ -222,12 +243,19 @@ class LiveTrainer:
         return result
 
     async def _state(self, model: Model, recipe: Recipe, on_wait: OnWait) -> TrainingState | FreshState:
-        """The arrays of a model: held, kept, or trained again from those it came from."""
+        """The arrays of a model: held, kept, or trained again from those it came from.
+
+        Whatever they come from, they have the weights that were recorded.
+
+        Raises:
+            ExecutorError: They could not be trained again, or came out different.
+        """
         if model.state is not None:
             return model.state
         if model.fresh is not None:
             return model.fresh
-        if self._states is not None and (found := await self._states.find(model.key)) is not None:
+        found = None if self._states is None else await self._states.find(model.key)
+        if found is not None and weights_hash(found) == model.weights_hash:
             return found
         assert model.config is not None
         assert model.plan is not None
@@ -237,6 +265,8 @@ class LiveTrainer:
                 "a lost model was trained again and came out different: the program or the machine has "
                 "changed since; restore a checkpoint or reinitialize"
             )
+        if self._states is not None:
+            self._states.hold(model.key, result.state)
         return result.state
 
 

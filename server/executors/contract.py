@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ml_trainer_env.server.datasets import Permutation
+from ml_trainer_env.server.executors.identity import Identity
 from ml_trainer_env.server.trainer.config import TrainingConfig
 from ml_trainer_env.server.trainer.images import ImageArrays
 from ml_trainer_env.server.trainer.metrics import EpochMetrics
@@ -74,12 +75,14 @@ class EpochResult:
         metrics: Its figures.
         seconds: Wall time it took where it ran.
         weights_hash: `weights_hash` of the state, hex, computed where the epoch ran.
+        identity: Key of the `Identity` of what trained it.
     """
 
     state: TrainingState
     metrics: EpochMetrics
     seconds: float
     weights_hash: str
+    identity: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,7 +107,8 @@ JobResult = EpochResult | float
 class Executor(Protocol):
     """Runs jobs, first come first served.
 
-    The same job gives the same bits in every executor with as many torch threads. To cancel a job, cancel
+    An executor has one identity: that of the worker that was ready first. A worker of another identity gets no
+    jobs. The same job gives the same bits in every executor of the same identity. To cancel a job, cancel
     the task that awaits it, or let it time out with `asyncio.timeout`: a job that waits leaves the
     queue, and one that runs is stopped at its next batch, soon after.
     """
@@ -129,8 +133,21 @@ class Executor(Protocol):
         """Whether at least one worker is warm, so that a job would begin at once or wait for others only."""
         ...
 
+    @property
+    def trouble(self) -> str | None:
+        """Why no worker is ready, in words; None if there is no more to say than that workers are starting."""
+        ...
+
     async def start(self) -> None:
         """Make ready to take jobs; returns before workers are warm. The first job does it too."""
+
+    async def identity(self) -> Identity:
+        """What results depend on besides their jobs. Known once the first worker is ready, and the same from then on.
+
+        Raises:
+            ExecutorError: No worker can be started, or the executor is closed.
+        """
+        ...
 
     async def run_epoch(self, job: EpochJob, timeout_s: float, on_wait: OnWait = wait_quietly) -> EpochResult:
         """Train for one epoch.

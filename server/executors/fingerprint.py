@@ -1,6 +1,6 @@
-"""What the bits of a result depend on, besides its inputs: this machine, its versions, and how torch is run.
+"""The part of an identity that can be read: versions, threads, and the names of system and processor.
 
-Reads names and versions only; torch is not imported.
+Torch is not imported.
 """
 
 import hashlib

@@ -28,7 +28,6 @@ class InProcessExecutor(QueuedExecutor):
     def __init__(self, torch_threads: int = 2) -> None:
         super().__init__()
         self._torch_threads = torch_threads
-        self._runner: JobRunner | None = None
         self._thread = threading.Thread(target=self._serve, name="trainer", daemon=True)
 
     @property
@@ -38,8 +37,13 @@ class InProcessExecutor(QueuedExecutor):
 
     @property
     def ready(self) -> bool:
-        """Whether it is open: torch is imported with the first job."""
+        """Whether it is open: torch is imported when the thread starts."""
         return not self._queue.closed.is_set()
+
+    @property
+    def trouble(self) -> str | None:
+        """Always None."""
+        return None
 
     async def start(self) -> None:
         """Start the thread."""
@@ -53,27 +57,34 @@ class InProcessExecutor(QueuedExecutor):
             await asyncio.to_thread(self._thread.join)
 
     def _serve(self) -> None:
+        # Imported here so that a server that trains in worker processes never loads torch.
+        from ml_trainer_env.server.executors.jobs import JobRunner
+
+        try:
+            runner = JobRunner(self._torch_threads)
+            self._queue.serve(runner.identity)
+        except Exception as error:  # the thread's boundary: whoever waits hears of it
+            self._queue.fail_waiting(ExecutorError(f"training cannot be started: {error}"))
+            self._queue.close()
         while ticket := self._queue.take():
             try:
-                result = self._do(ticket)
+                result = self._do(runner, ticket)
             except Exception as error:  # the thread's boundary: whoever waits for the job hears of it
                 self._queue.fail(ticket, error)
             else:
                 self._queue.finish(ticket, result)
 
-    def _do(self, ticket: Ticket) -> JobResult:
-        # Imported here so that a server that trains in worker processes never loads torch.
-        from ml_trainer_env.server.executors.jobs import JobRunner, lacks_memory
+    def _do(self, runner: "JobRunner", ticket: Ticket) -> JobResult:
+        from ml_trainer_env.server.executors.jobs import lacks_memory
         from ml_trainer_env.server.trainer.errors import Interrupted
 
-        self._runner = self._runner or JobRunner(self._torch_threads)
         deadline = time.monotonic() + ticket.timeout_s
 
         def interrupted() -> bool:
             return ticket.cancelled.is_set() or self._queue.closed.is_set() or time.monotonic() > deadline
 
         try:
-            return self._runner.run(ticket.job, interrupted)
+            return runner.run(ticket.job, interrupted)
         except Interrupted:
             raise executor_closed() if self._queue.closed.is_set() else ticket.overdue() from None
         except Exception as error:

@@ -8,6 +8,9 @@ import torch
 
 from ml_trainer_env.server.datasets import Permutation
 from ml_trainer_env.server.executors.contract import KEPT_TASKS, EpochJob, EpochResult, HeldOutJob, Job, JobResult
+from ml_trainer_env.server.executors.fingerprint import versions
+from ml_trainer_env.server.executors.identity import Identity
+from ml_trainer_env.server.executors.probe import probe
 from ml_trainer_env.server.trainer.data import TensorData
 from ml_trainer_env.server.trainer.engine import advance, held_out_accuracy, initial_state, never
 from ml_trainer_env.server.trainer.state import FreshState, weights_hash
@@ -24,10 +27,16 @@ class JobRunner:
     Args:
         torch_threads: How many threads torch computes with. It is a setting of the whole process
             and part of what fixes the bits of a result, so it is set once and for all here.
+
+    Attributes:
+        identity: What its results depend on besides their jobs. Taking the probe also warms torch up, which imports
+            much of itself when it is first used.
     """
 
     def __init__(self, torch_threads: int) -> None:
         torch.set_num_threads(torch_threads)
+        self.identity = Identity({**versions(torch_threads), "probe": probe()})
+        self._identity_key = self.identity.key
         self._tensors: OrderedDict[tuple[str, Permutation | None], TensorData] = OrderedDict()
 
     def run(self, job: Job, interrupted: Callable[[], bool] = never) -> JobResult:
@@ -45,7 +54,7 @@ class JobRunner:
         began = time.perf_counter()
         state = initial_state(job.state) if isinstance(job.state, FreshState) else job.state
         state, (metrics,) = advance(state, job.config, job.plan, data, interrupted=interrupted)
-        return EpochResult(state, metrics, time.perf_counter() - began, weights_hash(state))
+        return EpochResult(state, metrics, time.perf_counter() - began, weights_hash(state), self._identity_key)
 
     def _data(self, job: Job) -> TensorData:
         key = job.data.key, job.permutation

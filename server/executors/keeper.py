@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 
 from ml_trainer_env.server.executors.contract import ExecutorError
+from ml_trainer_env.server.executors.startup import StartupWatch
 from ml_trainer_env.server.executors.tickets import JobQueue, Ticket
 from ml_trainer_env.server.executors.worker_process import WorkerDiedError, WorkerProcess
 
@@ -24,6 +25,9 @@ PAUSE_S = 0.25
 
 _MAX_DOUBLINGS = 5
 
+WARN_EVERY_S = 60.0
+"""How often the log is told of a worker that is still starting."""
+
 IDLE_LOOK_EVERY_S = 1.0
 """How often an idle worker is looked at, lest it has died."""
 
@@ -36,6 +40,11 @@ class WorkerKeeper:
         start_worker: Starts a process; may raise OSError.
         on_no_worker: Called with the reason, from the thread, each time the worker could not be
             started the third time in a row or more.
+
+    Attributes:
+        ready: Whether the worker is warm.
+        trouble: Why it is not, in words, after a start that failed or takes long.
+        deaths: Workers lost so far.
     """
 
     def __init__(
@@ -50,6 +59,7 @@ class WorkerKeeper:
         self._worker: WorkerProcess | None = None
         self._failed_starts = 0
         self.ready = False
+        self.trouble: str | None = None
         self.deaths = 0
         self.thread = threading.Thread(target=self._serve, name="worker-keeper", daemon=True)
 
@@ -106,14 +116,23 @@ class WorkerKeeper:
         self._worker = self._start_worker()
         if self._tickets.closed.is_set():
             self._worker.kill()  # whoever closed may have come too early to see it
-        self._worker.wait_ready()
-        self._failed_starts, self.ready = 0, True
+        warned_at_s = 0.0
+
+        def note(watch: StartupWatch) -> None:
+            nonlocal warned_at_s
+            if watch.elapsed_s >= warned_at_s + WARN_EVERY_S:
+                warned_at_s, self.trouble = watch.elapsed_s, watch.told()
+                _LOG.warning("%s", self.trouble)
+
+        self._tickets.serve(self._worker.wait_ready(note))
+        self._failed_starts, self.ready, self.trouble = 0, True, None
 
     def _note_failed_start(self, error: Exception) -> None:
         self._drop_worker(str(error))
         self._failed_starts += 1
+        self.trouble = f"no worker can be started: {error}"
         if self._failed_starts >= MAX_ATTEMPTS:
-            self._on_no_worker(ExecutorError(f"no worker can be started: {error}"))
+            self._on_no_worker(ExecutorError(self.trouble))
         self._tickets.closed.wait(PAUSE_S * 2 ** min(self._failed_starts, _MAX_DOUBLINGS))
 
     def _drop_worker(self, reason: str) -> None:

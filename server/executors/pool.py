@@ -50,6 +50,12 @@ class ProcessPoolExecutor(QueuedExecutor):
         """Whether at least one worker is warm."""
         return any(keeper.ready for keeper in self._keepers)
 
+    @property
+    def trouble(self) -> str | None:
+        """Why no worker is ready, in words; None if there is no more to say than that workers are starting."""
+        troubles = [keeper.trouble for keeper in self._keepers if keeper.trouble is not None]
+        return troubles[0] if troubles and not self.ready else None
+
     async def start(self) -> None:
         """Begin to start the workers."""
         if not self._started:

@@ -11,6 +11,7 @@ from ml_trainer_env.server.executors.contract import (
     OnWait,
     wait_quietly,
 )
+from ml_trainer_env.server.executors.identity import Identity
 from ml_trainer_env.server.executors.tickets import JobQueue
 
 __all__ = ["QueuedExecutor"]
@@ -35,6 +36,11 @@ class QueuedExecutor(ABC):
     @abstractmethod
     async def start(self) -> None:
         """Make ready to take jobs. May be called again, and then does nothing."""
+
+    async def identity(self) -> Identity:
+        """What results depend on besides their jobs."""
+        await self.start()
+        return await self._queue.identity()
 
     async def run_epoch(self, job: EpochJob, timeout_s: float, on_wait: OnWait = wait_quietly) -> EpochResult:
         """Train for one epoch."""

@@ -10,8 +10,10 @@ import threading
 from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from ml_trainer_env.server.executors.contract import ExecutorError, Job, JobResult, OnWait
+from ml_trainer_env.server.executors.identity import Identity, IdentityError
 
 __all__ = ["JobQueue", "Ticket", "executor_closed"]
 
@@ -24,9 +26,12 @@ def executor_closed() -> ExecutorError:
     return ExecutorError("the executor is closed")
 
 
-def _begun_future() -> Future[JobResult]:
+Result = TypeVar("Result")
+
+
+def _begun_future() -> "Future[Result]":
     """A future that only the queue resolves: who waits for it cannot cancel it."""
-    future: Future[JobResult] = Future()
+    future: Future[Result] = Future()
     future.set_running_or_notify_cancel()
     return future
 
@@ -61,6 +66,8 @@ class JobQueue:
         self._tickets: deque[Ticket] = deque()
         self._changed = threading.Condition()
         self._busy = 0
+        self._identity: Identity | None = None
+        self._identity_known: Future[Identity] = _begun_future()
         self.closed = threading.Event()
 
     @property
@@ -106,6 +113,20 @@ class JobQueue:
                 result.cancel()
                 self._cancel(ticket)
 
+    async def identity(self) -> Identity:
+        """The identity that the queue serves; waits until the first worker has told it.
+
+        Raises:
+            ExecutorError: No worker can be started, or the queue is closed.
+        """
+        with self._changed:
+            if self._identity is not None:
+                return self._identity
+            if self.closed.is_set():
+                raise executor_closed()
+            known = self._identity_known
+        return await asyncio.wrap_future(known)
+
     def _place(self, ticket: Ticket) -> int:
         """1 for the next to be taken, 0 if it has been taken."""
         with self._changed, contextlib.suppress(ValueError):
@@ -118,6 +139,20 @@ class JobQueue:
             self._tickets.remove(ticket)
 
     # What does jobs.
+
+    def serve(self, identity: Identity) -> None:
+        """Take note that a worker is ready. The first one fixes the queue's identity.
+
+        Raises:
+            IdentityError: The worker's identity is another: it must not take tickets.
+        """
+        with self._changed:
+            if self._identity is None:
+                self._identity = identity
+                self._identity_known.set_result(identity)
+            elif identity.key != self._identity.key:
+                differing = "; ".join(identity.differences(self._identity.facts))
+                raise IdentityError(f"it would give other results than the workers before it: {differing}")
 
     def take(self, timeout_s: float | None = None) -> Ticket | None:
         """Wait for the first ticket; None if there is none in time, or the queue is closed."""
@@ -149,10 +184,13 @@ class JobQueue:
                 self._changed.notify()
 
     def fail_waiting(self, error: ExecutorError) -> None:
-        """Fail every ticket that waits."""
+        """Fail every ticket that waits, and whoever waits for the identity."""
         with self._changed:
             failed = list(self._tickets)
             self._tickets.clear()
+            if self._identity is None:
+                self._identity_known.set_exception(error)
+                self._identity_known = _begun_future()
         for ticket in failed:
             ticket.future.set_exception(error)
 

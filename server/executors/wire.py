@@ -9,6 +9,7 @@ So a `Cancel` that crosses an answer on its way does no harm.
 from dataclasses import dataclass
 
 from ml_trainer_env.server.executors.contract import Job, JobResult
+from ml_trainer_env.server.executors.identity import Identity
 
 __all__ = ["Cancel", "Done", "Failed", "OutOfMemory", "Ready", "Request", "Stopped"]
 
@@ -28,6 +29,8 @@ class Cancel:
 @dataclass(frozen=True, slots=True)
 class Ready:
     """Worker to pool: warm, and waiting for requests."""
+
+    identity: Identity
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,19 +12,13 @@ import sys
 import threading
 import traceback
 
-import numpy as np
 import torch
 
 from ml_trainer_env.server.executors.channel import Channel
-from ml_trainer_env.server.executors.contract import EpochJob, Job
+from ml_trainer_env.server.executors.contract import Job
 from ml_trainer_env.server.executors.jobs import JobRunner, lacks_memory
 from ml_trainer_env.server.executors.wire import Cancel, Done, Failed, OutOfMemory, Ready, Request, Stopped
-from ml_trainer_env.server.trainer.config import TrainingConfig
 from ml_trainer_env.server.trainer.errors import Interrupted
-from ml_trainer_env.server.trainer.images import ImageArrays
-from ml_trainer_env.server.trainer.kinds import AugmentationKind, NetworkName
-from ml_trainer_env.server.trainer.schedules import LearningRatePlan, LrSchedule
-from ml_trainer_env.server.trainer.state import FreshState
 
 NICENESS = 5
 """Workers step back a little, so that the server's event loop answers while they train."""
@@ -42,7 +36,6 @@ def main() -> None:
             if memory_mb:
                 _limit_memory(memory_mb)
             runner = JobRunner(threads)
-            _warm_up(runner)
             serve(channel, runner)
         except Exception as error:
             if not lacks_memory(error):
@@ -57,7 +50,7 @@ def serve(channel: Channel, runner: JobRunner) -> None:
         EOFError: It is.
         OSError: Likewise.
     """
-    channel.send(Ready())
+    channel.send(Ready(runner.identity))
     while True:
         match channel.receive():
             case Request(job):
@@ -90,15 +83,6 @@ def _limit_memory(megabytes: int) -> None:
     limit = megabytes << 20
     if hard == resource.RLIM_INFINITY or limit < hard:
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-
-
-def _warm_up(runner: JobRunner) -> None:
-    """Train on a few blank images: torch imports much of itself when it is first used."""
-    blank, labels = np.zeros((64, 28, 28), np.uint8), np.zeros(64, np.int64)
-    data = ImageArrays("warm-up", AugmentationKind.DIGITS, blank, labels, blank, labels, blank, labels)
-    plan = LearningRatePlan(LrSchedule.CONSTANT, 0.001, 0, 1)
-    config = TrainingConfig(augmentation=True)
-    runner.run(EpochJob(FreshState(NetworkName.SMALL_CNN, 0), config, plan, data))
 
 
 if __name__ == "__main__":

@@ -7,19 +7,21 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ml_trainer_env.server.executors.channel import Channel
 from ml_trainer_env.server.executors.contract import ExecutorError, JobResult
+from ml_trainer_env.server.executors.identity import Identity
+from ml_trainer_env.server.executors.startup import StartupWatch, standing_of
 from ml_trainer_env.server.executors.tickets import Ticket
-from ml_trainer_env.server.executors.wire import Cancel, Done, Failed, OutOfMemory, Request
+from ml_trainer_env.server.executors.wire import Cancel, Done, Failed, OutOfMemory, Ready, Request
 
 __all__ = ["WorkerDiedError", "WorkerProcess"]
 
 _WORKER = "ml_trainer_env.server.executors.worker"
 
-READY_TIMEOUT_S = 120.0
-"""Importing torch takes seconds, and longer on a machine that is busy."""
+START_LOOK_EVERY_S = 1.0
+"""How often a worker that is starting is looked at."""
 
 CANCEL_LOOK_EVERY_S = 0.05
 """How soon a cancellation is passed on."""
@@ -71,17 +73,29 @@ class WorkerProcess:
         """Whether the process still runs."""
         return self._process.poll() is None
 
-    def wait_ready(self) -> None:
-        """Wait until the worker is warm.
+    def wait_ready(self, on_wait: Callable[[StartupWatch], None] = lambda _: None) -> Identity:
+        """Wait until the worker is warm. On a busy machine that may take as long as it takes; see `startup`.
+
+        Args:
+            on_wait: Called about once a second meanwhile.
+
+        Returns:
+            The worker's identity.
 
         Raises:
             ExecutorError: It died, was not ready in time or ran out of memory. It has ended on return.
         """
+        watch = StartupWatch(lambda: standing_of(self.pid))
         with self._watched():
-            if not self._channel.has_message(READY_TIMEOUT_S):
-                raise ExecutorError(f"a worker was not ready within {READY_TIMEOUT_S:g} s")
-            if isinstance(self._channel.receive(), OutOfMemory):
+            while not self._channel.has_message(START_LOOK_EVERY_S):
+                if (verdict := watch.verdict()) is not None:
+                    raise ExecutorError(verdict)
+                on_wait(watch)
+            told = self._channel.receive()
+            if isinstance(told, OutOfMemory):
                 raise ExecutorError(f"a worker needed more memory to start than {self._memory}")
+            assert isinstance(told, Ready)
+            return told.identity
 
     def do(self, ticket: Ticket) -> JobResult:
         """Have a ticket's job done, unless the ticket is cancelled or runs over its time meanwhile.

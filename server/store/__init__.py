@@ -1,11 +1,11 @@
 """What outlives a process: the journal of episodes, the models they trained, and the figures of every epoch."""
 
+from ml_trainer_env.server.store.damage import DamagedError
 from ml_trainer_env.server.store.database import Database, StoreError
 from ml_trainer_env.server.store.epochs import EpochFigures, EpochStore
 from ml_trainer_env.server.store.journal import (
     CallRecord,
     EpisodeHeader,
-    EpisodeSummary,
     EpisodeTakenError,
     Journal,
     JournaledEpisode,
@@ -14,16 +14,20 @@ from ml_trainer_env.server.store.journal import (
     Ownership,
     RecordedEpoch,
 )
+from ml_trainer_env.server.store.listing import DamagedEpisode, EpisodeSummary, Filter, list_episodes, list_names
 from ml_trainer_env.server.store.states import StateStore
 
 __all__ = [
     "CallRecord",
+    "DamagedEpisode",
+    "DamagedError",
     "Database",
     "EpisodeHeader",
     "EpisodeSummary",
     "EpisodeTakenError",
     "EpochFigures",
     "EpochStore",
+    "Filter",
     "Journal",
     "JournaledEpisode",
     "NameTakenError",
@@ -32,4 +36,6 @@ __all__ = [
     "RecordedEpoch",
     "StateStore",
     "StoreError",
+    "list_episodes",
+    "list_names",
 ]

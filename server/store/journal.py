@@ -3,6 +3,7 @@
 It keeps what happened and knows no rules. An episode's calls, carried out again, give the episode.
 """
 
+import asyncio
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -11,9 +12,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from ml_trainer_env.server.store.bounds import bounded_arguments, bounded_text, bounded_tool
+from ml_trainer_env.server.store.damage import DamagedError, checked, loaded, raw
 from ml_trainer_env.server.store.database import Database
-from ml_trainer_env.server.store.epochs import EpochFigures, record_epochs
-from ml_trainer_env.server.store.tables import CALLS, EPISODES
+from ml_trainer_env.server.store.epochs import EpochFigures, checked_metrics, record_epochs
+from ml_trainer_env.server.store.listing import EpisodeSummary, list_episodes
+from ml_trainer_env.server.store.presence import Presence
+from ml_trainer_env.server.store.tables import CALLS, EPISODES, HOLDS
+from ml_trainer_env.server.trainer.limits import shown
 from ml_trainer_env.server.trainer.metrics import EpochMetrics
 
 __all__ = [
@@ -74,10 +80,12 @@ class RecordedEpoch:
     Attributes:
         figures: What it came to.
         from_cache: Whether it had been trained before.
+        identity: Key of the identity that it was trained under, "" where that was not recorded yet.
     """
 
     figures: EpochFigures
     from_cache: bool
+    identity: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +94,9 @@ class CallRecord:
 
     Attributes:
         tool: The tool's name.
-        arguments: Its arguments, as they came.
+        arguments: Its arguments, as they came. Of a refused call the journal keeps their beginning; see `bounds`.
         reply: The reply, None if the call was refused or failed.
-        error: What the agent was told instead.
+        error: What the agent was told instead; the journal keeps its beginning.
         reached: Whether the call got as far as the episode; one with a misspelt parameter does not.
         inherited: Whether it was made in the episode that this one was forked from.
         epochs: The epochs it trained.
@@ -121,22 +129,6 @@ class JournaledEpisode:
 
 
 @dataclass(frozen=True, slots=True)
-class EpisodeSummary:
-    """A line of a list of episodes."""
-
-    name: str
-    task: str
-    seed: int
-    rubric: str
-    epochs: int
-    calls: int
-    done: bool
-    score: float | None
-    forked_from: str | None
-    called_at: float
-
-
-@dataclass(frozen=True, slots=True)
 class Ownership:
     """The right to append to an episode, until another session takes it over."""
 
@@ -145,10 +137,18 @@ class Ownership:
 
 
 class Journal:
-    """All episodes of a data folder."""
+    """All episodes of a data folder.
+
+    While a session plays an episode, its server has a *hold* on it. A hold counts for as long as the server lives:
+    what is held is not pruned, and a name whose first epochs are being trained is not given to another episode.
+
+    Args:
+        database: Where episodes are written down.
+    """
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self.database = database
+        self._presence = database.presence
 
     async def begin(self, header: EpisodeHeader, inherited: Sequence[CallRecord] = ()) -> Ownership:
         """Write down a new episode.
@@ -158,12 +158,12 @@ class Journal:
             inherited: Calls of the episode it was forked from.
 
         Raises:
-            NameTakenError: There is one of that name that has trained already.
+            NameTakenError: There is one of that name that has trained already, or is just doing so.
             StoreError: It could not be written.
         """
 
         def write(connection: sa.Connection) -> Ownership:
-            _clear_name(connection, header.name)
+            _clear_name(connection, header.name, self._presence)
             token, now = uuid.uuid4().hex, time.time()
             row = {
                 "name": header.name,
@@ -184,17 +184,40 @@ class Journal:
             rows = [_row(identity, number, replace(call, inherited=True)) for number, call in enumerate(inherited, 1)]
             if rows:
                 connection.execute(sa.insert(CALLS), rows)
-            return Ownership(identity, token)
+            return self._held(connection, Ownership(identity, token))
 
-        return await self._database.write(write)
+        return await self.database.write(write)
 
-    async def append(self, ownership: Ownership, call: CallRecord, needed: Sequence[str]) -> None:
+    async def reserve(self, ownership: Ownership) -> None:
+        """Keep the episode's name for it, though no epoch has been trained: one is about to be.
+
+        Raises:
+            EpisodeTakenError: Another session has taken the episode over, or begun another of its name.
+            StoreError: It could not be written.
+        """
+
+        def write(connection: sa.Connection) -> None:
+            ours = sa.and_(HOLDS.c.episode == ownership.episode, HOLDS.c.owner == ownership.token)
+            if connection.execute(sa.update(HOLDS).where(ours).values(training=True)).rowcount != 1:
+                raise EpisodeTakenError("another session has taken this episode over")
+
+        await self.database.write(write)
+
+    def release(self, ownership: Ownership) -> None:
+        """Take note that no session plays the episode any more. Does not wait, and may be called from any thread."""
+        ours = sa.and_(HOLDS.c.episode == ownership.episode, HOLDS.c.owner == ownership.token)
+        self.database.submit(lambda connection: connection.execute(sa.delete(HOLDS).where(ours)))
+
+    async def append(
+        self, ownership: Ownership, call: CallRecord, needed: Sequence[str], frees_name: bool = False
+    ) -> None:
         """Write down a call. On return it is on disk.
 
         Args:
             ownership: As `begin` or `take_over` gave it.
             call: What happened.
             needed: Keys of the states that the episode may go on from.
+            frees_name: Whether the call for which the name was reserved is over.
 
         Raises:
             EpisodeTakenError: Another session has taken the episode over; nothing was written.
@@ -212,11 +235,14 @@ class Journal:
                 changes |= {"done": True, "score": call.reply.get("score")}
             if connection.execute(sa.update(EPISODES).where(ours).values(changes)).rowcount != 1:
                 raise EpisodeTakenError("another session has taken this episode over")
+            if frees_name:
+                held = HOLDS.c.owner == ownership.token
+                connection.execute(sa.update(HOLDS).where(held).values(training=False))
             number = connection.execute(last).scalar_one() + 1
             connection.execute(sa.insert(CALLS).values(_row(ownership.episode, number, call)))
             record_epochs(connection, [epoch.figures for epoch in call.epochs if not epoch.from_cache])
 
-        await self._database.write(write)
+        await self.database.write(write)
 
     async def take_over(self, name: str) -> tuple[Ownership, JournaledEpisode]:
         """Become the one session that may append to an episode, and read it.
@@ -230,9 +256,16 @@ class Journal:
             identity, episode = _load(connection, name)
             ownership = Ownership(identity, uuid.uuid4().hex)
             connection.execute(sa.update(EPISODES).where(EPISODES.c.id == identity).values(owner=ownership.token))
-            return ownership, episode
+            return self._held(connection, ownership), episode
 
-        return await self._database.write(write)
+        return await self.database.write(write)
+
+    def _held(self, connection: sa.Connection, ownership: Ownership) -> Ownership:
+        """Note this server down as the one that plays an episode."""
+        connection.execute(sa.delete(HOLDS).where(HOLDS.c.episode == ownership.episode))
+        row = {"episode": ownership.episode, "owner": ownership.token, "server": self._presence.server}
+        connection.execute(sa.insert(HOLDS).values(**row, training=False))
+        return ownership
 
     async def load(self, name: str) -> JournaledEpisode:
         """Read an episode.
@@ -241,30 +274,15 @@ class Journal:
             NoSuchEpisodeError: There is none of that name.
             StoreError: The journal cannot be read.
         """
-        return await self._database.read(lambda connection: _load(connection, name)[1])
+        return await self.database.read(lambda connection: _load(connection, name)[1])
 
     async def episodes(self) -> list[EpisodeSummary]:
-        """All episodes, the one called last first."""
-        calls = (
-            sa.select(CALLS.c.episode, sa.func.count().label("calls"))
-            .where(~CALLS.c.inherited)
-            .group_by(CALLS.c.episode)
-            .subquery()
-        )
-        names = [name for name in EpisodeSummary.__dataclass_fields__ if name != "calls"]
-        statement = (
-            sa.select(*(EPISODES.c[name] for name in names), sa.func.coalesce(calls.c.calls, 0).label("calls"))
-            .outerjoin(calls, calls.c.episode == EPISODES.c.id)
-            .order_by(EPISODES.c.called_at.desc(), EPISODES.c.id.desc())
-        )
-
-        def read(connection: sa.Connection) -> list[EpisodeSummary]:
-            return [EpisodeSummary(**row) for row in connection.execute(statement).mappings()]
-
-        return await self._database.read(read)
+        """All episodes that can be read, the one called last first. For small journals; see `listing` for others."""
+        listed = await asyncio.to_thread(lambda: list(list_episodes(self.database)))
+        return [line for line in listed if isinstance(line, EpisodeSummary)]
 
 
-def _clear_name(connection: sa.Connection, name: str) -> None:
+def _clear_name(connection: sa.Connection, name: str, presence: Presence) -> None:
     """Make way for a new episode: one of the same name that never trained is of no use to anybody."""
     known = connection.execute(sa.select(EPISODES.c.id, EPISODES.c.epochs).where(EPISODES.c.name == name)).first()
     if known is None:
@@ -274,30 +292,61 @@ def _clear_name(connection: sa.Connection, name: str) -> None:
             f"there is an episode {name!r} with {known.epochs} epochs: go on with it by resume=true, "
             "or choose another episode_id"
         )
+    training = sa.select(HOLDS.c.server).where(HOLDS.c.episode == known.id, HOLDS.c.training)
+    if any(map(presence.is_alive, connection.execute(training).scalars())):
+        raise NameTakenError(
+            f"there is an episode {name!r} whose first epochs are being trained: go on with it by resume=true, "
+            "or choose another episode_id"
+        )
     connection.execute(sa.delete(EPISODES).where(EPISODES.c.id == known.id))
 
 
+_HEADER: Mapping[str, Any] = {
+    "name": str,
+    "task": str,
+    "seed": int,
+    "rubric": str,
+    "images": str,
+    "forked_from": str | None,
+}
+"""Kinds of the columns that a header is read from, its versions aside."""
+
+
 def _load(connection: sa.Connection, name: str) -> tuple[int, JournaledEpisode]:
-    row = connection.execute(sa.select(EPISODES).where(EPISODES.c.name == name)).mappings().first()
+    """Read an episode.
+
+    Raises:
+        NoSuchEpisodeError: There is none of that name.
+        DamagedError: It is not what was written.
+    """
+    row = connection.execute(sa.select(*map(raw, EPISODES.c)).where(EPISODES.c.name == name)).mappings().first()
     if row is None:
-        raise NoSuchEpisodeError(f"there is no episode {name!r} in the journal")
-    fields = EpisodeHeader.__dataclass_fields__
-    header = EpisodeHeader(**{key: row[key] for key in fields})
-    calls = sa.select(CALLS).where(CALLS.c.episode == row["id"]).order_by(CALLS.c.number)
-    return row["id"], JournaledEpisode(
-        header, tuple(_record(dict(call)) for call in connection.execute(calls).mappings())
-    )
+        raise NoSuchEpisodeError(f"there is no episode {shown(name)} in the journal")
+    calls = sa.select(*map(raw, CALLS.c)).where(CALLS.c.episode == row["id"]).order_by(CALLS.c.number)
+    header = _header(name, row)
+    records = (_record(name, number, call) for number, call in enumerate(connection.execute(calls).mappings(), 1))
+    return row["id"], JournaledEpisode(header, tuple(records))
+
+
+def _header(name: str, row: sa.RowMapping) -> EpisodeHeader:
+    try:
+        fields = {key: row[key] for key in EpisodeHeader.__dataclass_fields__}
+        fields |= {key: checked(key, row[key], kind) for key, kind in _HEADER.items()}
+        return EpisodeHeader(**{**fields, "versions": loaded("versions", row["versions"], dict)})
+    except ValueError as error:
+        raise DamagedError(f"episode {shown(name)} is damaged in the journal: {error}") from error
 
 
 def _row(episode: int, number: int, call: CallRecord) -> dict[str, Any]:
+    refused = call.reply is None
     return {
         "episode": episode,
         "number": number,
         "at": call.at,
-        "tool": _storable(call.tool),
-        "arguments": dict(call.arguments),
+        "tool": _storable(bounded_tool(call.tool)),
+        "arguments": bounded_arguments(call.arguments) if refused else dict(call.arguments),
         "reply": None if call.reply is None else dict(call.reply),
-        "error": None if call.error is None else _storable(call.error),
+        "error": None if call.error is None else _storable(bounded_text(call.error)),
         "reached": call.reached,
         "inherited": call.inherited,
         "epochs": [_epoch_row(epoch) for epoch in call.epochs],
@@ -313,14 +362,45 @@ def _storable(text: str) -> str:
 def _epoch_row(epoch: RecordedEpoch) -> list[object]:
     figures, metrics = epoch.figures, epoch.figures.metrics
     values = [getattr(metrics, name) for name in EpochMetrics.__dataclass_fields__]
-    return [figures.key, figures.weights_hash, figures.seconds, epoch.from_cache, values]
+    return [figures.key, figures.weights_hash, figures.seconds, epoch.from_cache, values, epoch.identity]
 
 
-def _record(row: Mapping[str, Any]) -> CallRecord:
-    fields = {name: row[name] for name in CallRecord.__dataclass_fields__ if name != "epochs"}
-    return CallRecord(**fields, epochs=tuple(map(_recorded_epoch, row["epochs"])))
+def _record(name: str, number: int, row: sa.RowMapping) -> CallRecord:
+    """A call, if it is the one that was written down as the `number`th of the episode `name`.
+
+    Raises:
+        DamagedError: It is not.
+    """
+    try:
+        if checked("number", row["number"], int) != number:
+            raise ValueError("it is missing")
+        reply = None if row["reply"] is None else loaded("reply", row["reply"], dict)
+        arguments = loaded("arguments", row["arguments"], dict)
+        error = checked("error", row["error"], str | None)
+        return CallRecord(
+            tool=bounded_tool(checked("tool", row["tool"], str)),
+            arguments=bounded_arguments(arguments) if reply is None else arguments,
+            reply=reply,
+            error=None if error is None else bounded_text(error),
+            reached=checked("reached", row["reached"], bool),
+            inherited=checked("inherited", row["inherited"], bool),
+            epochs=tuple(map(_recorded_epoch, loaded("epochs", row["epochs"], list))),
+            weights_hash=checked("weights_hash", row["weights_hash"], str | None),
+            at=checked("at", row["at"], float | int),
+        )
+    except ValueError as error:
+        raise DamagedError(f"call {number} of episode {shown(name)} is damaged in the journal: {error}") from error
 
 
-def _recorded_epoch(row: Sequence[Any]) -> RecordedEpoch:
-    key, weights_hash, seconds, from_cache, values = row
-    return RecordedEpoch(EpochFigures(key, EpochMetrics(*values), weights_hash, seconds), from_cache)
+def _recorded_epoch(row: object) -> RecordedEpoch:
+    """An epoch of a call. Those of older journals have no identity.
+
+    Raises:
+        ValueError: It is not what was written.
+    """
+    match row:
+        case [str() as key, str() as weights_hash, int() | float() as seconds, bool() as from_cache, [*values], *rest]:
+            identity = checked("identity", rest[0], str) if rest else ""
+            metrics = checked_metrics(dict(zip(EpochMetrics.__dataclass_fields__, values, strict=True)))
+            return RecordedEpoch(EpochFigures(key, metrics, weights_hash, seconds), from_cache, identity)
+    raise ValueError(f"one of its epochs is {shown(row)}")

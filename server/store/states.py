@@ -18,13 +18,16 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 from sqlalchemy.dialects.sqlite import insert
 
-from ml_trainer_env.server.store.database import Database
+from ml_trainer_env.server.store.database import Database, StoreError
 from ml_trainer_env.server.store.tables import EPISODES, STATES
 from ml_trainer_env.server.trainer.state import TrainingState
 
-__all__ = ["StateStore"]
+__all__ = ["STATES_FOLDER", "StateStore", "needed_keys", "state_path"]
 
 _LOG = logging.getLogger(__name__)
+
+STATES_FOLDER = "states"
+"""Where the files are, beside the journal."""
 
 MEMORY_BYTES = 256_000_000
 """States held in memory, at most."""
@@ -44,6 +47,9 @@ class StateStore:
         database: Where the files are listed, with the checksum of each.
         folder: Where the files are.
         limit_bytes: How much they may come to.
+
+    Raises:
+        StoreError: The folder cannot be used.
     """
 
     def __init__(self, database: Database, folder: Path, limit_bytes: int) -> None:
@@ -53,8 +59,11 @@ class StateStore:
         self._memory: OrderedDict[str, TrainingState] = OrderedDict()
         self._memory_bytes = 0
         self._lock = threading.Lock()
-        folder.mkdir(parents=True, exist_ok=True)
-        self._sweep()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._sweep()
+        except OSError as error:
+            raise StoreError(f"the folder {folder} of models cannot be used: {error}") from error
 
     async def find(self, key: str) -> TrainingState | None:
         """The state of that key, None if it is not here or its file is damaged."""
@@ -127,6 +136,7 @@ class StateStore:
             return 0, ""
         content = _packed(state)
         path = self._path(key)
+        self._folder.mkdir(exist_ok=True)
         path.parent.mkdir(exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
         try:
@@ -146,7 +156,7 @@ class StateStore:
         excess = connection.execute(sa.select(sa.func.sum(STATES.c.bytes))).scalar_one() - self._limit_bytes
         if excess <= 0:
             return []
-        is_needed = STATES.c.key.in_(_needed_keys())
+        is_needed = STATES.c.key.in_(needed_keys())
         candidates = sa.select(STATES.c.key, STATES.c.bytes).where(STATES.c.key != key)
         dropped = []
         for candidate in connection.execute(candidates.order_by(is_needed, STATES.c.used_at)):
@@ -162,7 +172,7 @@ class StateStore:
             self._path(key).unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
-        return self._folder / key[:2] / f"{key}.safetensors"
+        return state_path(self._folder, key)
 
     def _sweep(self) -> None:
         """Remove what processes that died have left behind."""
@@ -174,9 +184,17 @@ class StateStore:
                     path.unlink()
 
 
-def _needed_keys() -> sa.Select[tuple[str]]:
+def state_path(folder: Path, key: str) -> Path:
+    """The file of a state."""
+    return folder / key[:2] / f"{key}.safetensors"
+
+
+def needed_keys() -> sa.Select[tuple[str]]:
     """Keys of the states that unfinished episodes stand on or keep by name."""
-    listed = sa.func.json_each(EPISODES.c.needed).table_valued("value")
+    # A list that is damaged counts as none: it must not keep others from being read.
+    needed = sa.type_coerce(EPISODES.c.needed, sa.Text)
+    sound = sa.case((sa.func.json_valid(needed) == 1, needed), else_="[]")
+    listed = sa.func.json_each(sound).table_valued("value")
     return sa.select(listed.c.value).select_from(EPISODES.join(listed, sa.true())).where(~EPISODES.c.done)
 
 

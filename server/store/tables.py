@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-__all__ = ["CALLS", "EPISODES", "EPOCHS", "METADATA", "MIGRATIONS", "SCHEMA_VERSION", "STATES"]
+__all__ = ["CALLS", "EPISODES", "EPOCHS", "HOLDS", "METADATA", "MIGRATIONS", "SCHEMA_VERSION", "STATES"]
 
 SCHEMA_VERSION = 2
 
@@ -52,6 +52,17 @@ CALLS = sa.Table(
     sa.Column("weights_hash", sa.Text),
 )
 """A call of an episode's agent, with its reply or its error, and the epochs it trained."""
+
+HOLDS = sa.Table(
+    "holds",
+    METADATA,
+    sa.Column("episode", sa.ForeignKey("episodes.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("server", sa.Text, nullable=False),
+    sa.Column("training", sa.Boolean, nullable=False),
+)
+"""An episode that a session plays: under which ownership, on which server (see `presence`), and whether its name is
+reserved because its first epochs are being trained. Made where it is missing, so older journals need no change."""
 
 STATES = sa.Table(
     "states",

@@ -127,3 +127,21 @@ def test_a_terminal_shows_text_and_anything_else_gets_json(
 
     (line,) = lines()
     assert line.startswith("{") is not terminal
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_what_a_client_sent_does_not_fill_the_log(logged: Any, as_json: bool) -> None:
+    lines = logged(as_json)
+    long = "x" * 900_000
+
+    logger.warning("refused %s in the end", long)
+    try:
+        raise ValueError(long)
+    except ValueError:
+        logger.exception("a bug")
+
+    text = "\n".join(lines())
+    assert len(text) < 30_000
+    assert "characters left out" in text
+    assert "in the end" in text
+    assert "Traceback" in text

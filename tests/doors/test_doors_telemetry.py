@@ -104,6 +104,14 @@ class TestProbes:
         ready = True
         assert (client.get("/ready").status_code, client.get("/ready").json()) == (200, {"status": "ready"})
 
+    def test_it_tells_why_it_is_not_ready(self) -> None:
+        app = FastAPI()
+        app.include_router(probe_routes(Telemetry(), lambda: False, lambda: "no worker can be started: why"))
+        answer = TestClient(app).get("/ready")
+
+        assert answer.status_code == 503
+        assert answer.json() == {"status": "not ready", "reason": "no worker can be started: why"}
+
     def test_figures_are_text_for_prometheus(self) -> None:
         response = self.client(lambda: True).get("/metrics")
 

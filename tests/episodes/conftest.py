@@ -22,6 +22,7 @@ from ml_trainer_env.server.episodes.episode import Episode, TimeLimits
 from ml_trainer_env.server.episodes.open_episode import OpenEpisode
 from ml_trainer_env.server.episodes.training import LiveTrainer
 from ml_trainer_env.server.executors.contract import EpochJob, EpochResult, ExecutorError, HeldOutJob
+from ml_trainer_env.server.executors.identity import Identity
 from ml_trainer_env.server.store import Database, EpochStore, Journal, StateStore
 from ml_trainer_env.server.tasks.definitions import TASKS
 from ml_trainer_env.server.tasks.grading import RubricVersion
@@ -30,6 +31,8 @@ from ml_trainer_env.server.trainer.metrics import EpochMetrics
 from ml_trainer_env.server.trainer.state import FreshState, TrainingState, weights_hash
 
 Reply = dict[str, Any]
+
+IDENTITY = Identity({"engine": "pure"})
 
 
 def epoch(
@@ -59,6 +62,9 @@ class ScriptedExecutor:
 
     async def start(self) -> None: ...
 
+    async def identity(self) -> Identity:
+        return IDENTITY
+
     async def run_epoch(self, job: EpochJob, timeout_s: float, on_wait: object = None) -> EpochResult:
         await asyncio.sleep(self.epoch_s)
         outcome = self.script[min(len(self.jobs), len(self.script) - 1)]
@@ -68,7 +74,7 @@ class ScriptedExecutor:
         start, optimizer = job.state, str(job.config.optimizer)
         weights = {"weight": np.array([len(self.jobs)], np.float32)}
         state = TrainingState(start.network, weights, {}, optimizer, start.epoch + 1, start.seed)
-        return EpochResult(state, outcome, self.seconds, weights_hash(state))
+        return EpochResult(state, outcome, self.seconds, weights_hash(state), IDENTITY.key)
 
     async def held_out_accuracy(self, job: HeldOutJob, timeout_s: float, on_wait: object = None) -> float:
         self.measured.append(job)
@@ -132,7 +138,7 @@ def begin() -> Begin:
                 images=images,
                 seed=seed,
                 rubric=RubricVersion(rubric),
-                trainer=LiveTrainer(executor, {}),
+                trainer=LiveTrainer(executor),
                 limits=TimeLimits(epoch_s=60.0, call_s=call_s),
             ),
             executor,
@@ -154,18 +160,23 @@ class PureExecutor:
 
     Attributes:
         trained: How many epochs it was asked for.
+        kernels: What its processor is given: with others, the bits are others.
         slowness: An epoch takes 0 to 16 seconds by its clock, times this.
         hold: While it is clear, epochs do not end.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kernels: str = "") -> None:
         self.trained = 0
+        self.kernels = kernels
         self.slowness = 1.0
         self.ready, self.waiting, self.busy, self.worker_deaths = True, 0, 0, 0
         self.hold = asyncio.Event()
         self.hold.set()
 
     async def start(self) -> None: ...
+
+    async def identity(self) -> Identity:
+        return Identity({**IDENTITY.facts, "probe": self.kernels} if self.kernels else IDENTITY.facts)
 
     async def run_epoch(self, job: EpochJob, timeout_s: float, on_wait: object = None) -> EpochResult:
         self.trained += 1
@@ -177,14 +188,15 @@ class PureExecutor:
         before = [] if isinstance(start, FreshState) else [start.weights["w"].tolist(), start.optimizer["w/m"].tolist()]
         images = [job.data.key, job.permutation and job.permutation.key]
         facts = [start.network, start.seed, start.epoch, before, settings, config.augmentation_strength, rate, images]
-        digest = hashlib.sha256(json.dumps(facts).encode()).digest()
+        digest = hashlib.sha256((json.dumps(facts) + self.kernels).encode()).digest()
         numbers = np.frombuffer(digest, np.uint8).astype(np.float32)
         weights, optimizer = {"w": numbers[:16].copy(), "n": np.array(start.epoch)}, {"w/m": numbers[16:].copy()}
         state = TrainingState(start.network, weights, optimizer, config.optimizer, start.epoch + 1, start.seed)
         loss = math.inf if rate > 5 else float(1 + numbers[0] / 256)
         train_accuracy, val_accuracy = (float(number / 256) for number in numbers[1:3])
         metrics = EpochMetrics(loss, train_accuracy, loss, val_accuracy, rate, diverged=not loss <= 100)
-        return EpochResult(state, metrics, self.slowness * float(numbers[3]) / 16, weights_hash(state))
+        identity = (await self.identity()).key
+        return EpochResult(state, metrics, self.slowness * float(numbers[3]) / 16, weights_hash(state), identity)
 
     async def held_out_accuracy(self, job: HeldOutJob, timeout_s: float, on_wait: object = None) -> float:
         return float(job.state.weights["w"][0] / 256)
@@ -207,12 +219,9 @@ class Server:
         self.states = StateStore(self.database, self.folder / "states", self.state_mb * 1_000_000)
         self.journal = Journal(self.database)
         self.epochs = EpochStore(self.database)
-        trainer = LiveTrainer(
-            self.executor, {"engine": "pure"}, states=self.states, epochs=self.epochs if self.cache else None
-        )
+        trainer = LiveTrainer(self.executor, states=self.states, epochs=self.epochs if self.cache else None)
         self.book = EpisodeBook(
             trainer=trainer,
-            versions={"engine": "pure"},
             journal=self.journal,
             data=DataSettings(None, False),
             limits=TimeLimits(),

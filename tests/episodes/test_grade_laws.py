@@ -22,6 +22,7 @@ from ml_trainer_env.server.episodes.episode import MAX_CHANGES, Episode, TimeLim
 from ml_trainer_env.server.episodes.errors import EpisodeError
 from ml_trainer_env.server.episodes.training import LiveTrainer
 from ml_trainer_env.server.executors.contract import EpochJob, EpochResult, HeldOutJob
+from ml_trainer_env.server.executors.identity import Identity
 from ml_trainer_env.server.tasks.definitions import TASKS
 from ml_trainer_env.server.tasks.grading import RubricVersion
 from ml_trainer_env.server.trainer.errors import ConfigError
@@ -29,6 +30,8 @@ from ml_trainer_env.server.trainer.metrics import EpochMetrics
 from ml_trainer_env.server.trainer.state import FreshState, TrainingState, weights_hash
 
 Call = tuple[str, dict[str, Any]]
+
+IDENTITY = Identity({"engine": "digest"})
 
 RUN = ("run_epochs", {"num_epochs": 1})
 SUBMIT = ("submit_model", {})
@@ -52,6 +55,9 @@ class TracingExecutor:
 
     async def start(self) -> None: ...
 
+    async def identity(self) -> Identity:
+        return IDENTITY
+
     async def run_epoch(self, job: EpochJob, timeout_s: float, on_wait: object = None) -> EpochResult:
         start, config, rate = job.state, job.config, job.plan.rate_at(job.state.epoch)
         before = None if isinstance(start, FreshState) else weights_hash(start)
@@ -66,7 +72,7 @@ class TracingExecutor:
         name = weights_hash(state)
         self.parents[name], self.figures[name] = before, metrics
         self.spent.append(metrics)
-        return EpochResult(state, metrics, 0.1, name)
+        return EpochResult(state, metrics, 0.1, name, IDENTITY.key)
 
     async def held_out_accuracy(self, job: HeldOutJob, timeout_s: float, on_wait: object = None) -> float:
         self.measured.append(weights_hash(job.state))
@@ -106,7 +112,7 @@ def play(task: str, rubric: str, calls: Sequence[Call]) -> Played:
         images=TaskImages(nothing, labels, nothing, labels, nothing, labels, Source.BUNDLED, "checksum"),
         seed=1,
         rubric=RubricVersion(rubric),
-        trainer=LiveTrainer(executor, {}),  # type: ignore[arg-type]
+        trainer=LiveTrainer(executor),  # type: ignore[arg-type]
         limits=TimeLimits(),
     )
 

@@ -11,6 +11,7 @@ import pytest
 from ml_trainer_env.server.datasets import Permutation
 from ml_trainer_env.server.executors.channel import Channel
 from ml_trainer_env.server.executors.contract import KEPT_TASKS, EpochJob, EpochResult, Job, JobResult
+from ml_trainer_env.server.executors.identity import Identity
 from ml_trainer_env.server.executors.jobs import JobRunner
 from ml_trainer_env.server.executors.wire import Cancel, Done, Ready, Request, Stopped
 from ml_trainer_env.server.executors.worker import serve
@@ -56,7 +57,7 @@ def answered(ends: Ends, result: JobResult) -> JobResult:
 def result() -> EpochResult:
     weights = {"large": np.arange(300_000, dtype=np.float32), "count": np.zeros((), np.int64)}
     state = TrainingState("net", weights, {"large/step": np.ones((), np.float32)}, "adam", 1, 0)
-    return EpochResult(state, metrics=None, seconds=0.5, weights_hash=weights_hash(state))  # type: ignore[arg-type]
+    return EpochResult(state, metrics=None, seconds=0.5, weights_hash=weights_hash(state), identity="i")  # type: ignore[arg-type]
 
 
 def test_a_state_arrives_as_it_was_sent_and_read_only(ends: Ends, result: EpochResult) -> None:
@@ -130,6 +131,7 @@ class Answering(JobRunner):
 
     def __init__(self) -> None:
         self.waits = False
+        self.identity = Identity({})
 
     def run(self, job: Job, interrupted: Callable[[], bool] = lambda: False) -> JobResult:
         from ml_trainer_env.server.trainer.errors import Interrupted

@@ -73,7 +73,7 @@ def test_a_job_of_which_three_workers_died_fails(
         deaths = pool.worker_deaths
         training = asyncio.create_task(pool.run_epoch(lasting_job, LIMIT_S))
         for killed in range(3):
-            await until(lambda: pool.busy == 1 and pool.worker_deaths == deaths + killed)  # noqa: B023 - awaited here
+            await until(lambda: pool.worker_pids and pool.busy == 1 and pool.worker_deaths == deaths + killed)  # noqa: B023 - awaited here
             os.kill(pool.worker_pids[0], signal.SIGKILL)
         return await training
 

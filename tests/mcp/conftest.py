@@ -27,12 +27,14 @@ from mcp.types import CallToolResult
 
 from ml_trainer_env.server.app import build_app
 from ml_trainer_env.server.executors.contract import EpochJob, EpochResult, HeldOutJob, OnWait, wait_quietly
+from ml_trainer_env.server.executors.identity import Identity
 from ml_trainer_env.server.settings import Settings
 from ml_trainer_env.server.trainer.metrics import EpochMetrics
 from ml_trainer_env.server.trainer.state import TrainingState, weights_hash
 
 Progressed = tuple[float, float | None, str | None]
 
+IDENTITY = Identity({"engine": "canned"})
 NEVER_S = 60.0
 """How long something may take that must happen. Nothing waits that long unless the test fails."""
 
@@ -62,9 +64,13 @@ class HeldExecutor:
     waiting: int = 0
     busy: int = 0
     worker_deaths: int = 0
+    trouble: str | None = None
     _permits: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
 
     async def start(self) -> None: ...
+
+    async def identity(self) -> Identity:
+        return IDENTITY
 
     async def run_epoch(self, job: EpochJob, timeout_s: float, on_wait: OnWait = wait_quietly) -> EpochResult:
         self.started += 1
@@ -88,7 +94,7 @@ class HeldExecutor:
         )
         start = job.state
         state = TrainingState(start.network, {}, {}, job.config.optimizer, epoch=number, seed=start.seed)
-        return EpochResult(state, metrics, 0.25, weights_hash(state))
+        return EpochResult(state, metrics, 0.25, weights_hash(state), IDENTITY.key)
 
     async def held_out_accuracy(self, job: HeldOutJob, timeout_s: float, on_wait: OnWait = wait_quietly) -> float:
         return 0.5

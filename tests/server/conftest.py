@@ -19,6 +19,7 @@ from ml_trainer_env.server.environment import MLTrainerEnvironment
 from ml_trainer_env.server.episodes.episode import Episode, TimeLimits
 from ml_trainer_env.server.episodes.training import LiveTrainer
 from ml_trainer_env.server.executors.contract import EpochJob, EpochResult, ExecutorError, HeldOutJob
+from ml_trainer_env.server.executors.identity import Identity
 from ml_trainer_env.server.executors.in_process import InProcessExecutor
 from ml_trainer_env.server.services import Services
 from ml_trainer_env.server.settings import Settings
@@ -29,6 +30,8 @@ from ml_trainer_env.server.trainer.state import TrainingState, weights_hash
 
 BUNDLED = DataSettings(None, False)
 """The package's own images, and nothing from the network."""
+
+IDENTITY = Identity({"engine": "canned"})
 
 
 @dataclass
@@ -51,9 +54,13 @@ class CannedExecutor:
     waiting: int = 0
     busy: int = 0
     worker_deaths: int = 0
+    trouble: str | None = None
 
     async def start(self) -> None:
         """Nothing to start."""
+
+    async def identity(self) -> Identity:
+        return IDENTITY
 
     async def run_epoch(self, job: EpochJob, timeout_s: float, on_wait: object = None) -> EpochResult:
         self.jobs.append(job)
@@ -76,7 +83,7 @@ class CannedExecutor:
         state = TrainingState(
             job.state.network, {}, {}, job.config.optimizer, epoch=job.state.epoch + 1, seed=job.state.seed
         )
-        return EpochResult(state, metrics, self.epoch_s, weights_hash(state))
+        return EpochResult(state, metrics, self.epoch_s, weights_hash(state), IDENTITY.key)
 
     async def held_out_accuracy(self, job: HeldOutJob, timeout_s: float, on_wait: object = None) -> float:
         return 0.5
@@ -160,7 +167,7 @@ def new_episode(trainer: InProcessExecutor) -> NewEpisode:
             "images": load_images(task.images, BUNDLED),
             "seed": task.seed,
             "rubric": RubricVersion.V1,
-            "trainer": LiveTrainer(options.pop("executor", trainer), {}),
+            "trainer": LiveTrainer(options.pop("executor", trainer)),
             "limits": TimeLimits(),
         }
         return Episode(**{**settings, **options})

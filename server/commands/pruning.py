@@ -1,0 +1,47 @@
+"""`ml-trainer-journal prune`: deletes episodes by age and by bytes, never one that is open."""
+
+import argparse
+import sys
+from typing import Any
+
+from ml_trainer_env.server.commands.listing import when
+from ml_trainer_env.server.settings import Settings
+from ml_trainer_env.server.store import Journal
+from ml_trainer_env.server.store.pruning import prune
+
+__all__ = ["add_prune_command"]
+
+_MB = 1_000_000
+
+
+def add_prune_command(commands: Any) -> None:
+    """Add the command to a parser's."""
+    parser = commands.add_parser(
+        "prune",
+        help="delete old episodes, and give their space back",
+        description="Delete episodes that are not open, the oldest first. An episode is open while a session of a "
+        "running server plays it and, if it is not done, for a day after its last call.",
+    )
+    parser.add_argument("--older-than", type=when, metavar="WHEN", help="last called before then: 30d, 2026-11-27")
+    parser.add_argument("--max-mb", type=float, metavar="MB", help="until the journal comes to no more than this")
+    parser.add_argument("--dry-run", action="store_true", help="delete nothing, and say what would be deleted")
+    parser.set_defaults(run=_prune)
+
+
+async def _prune(options: argparse.Namespace, _: Settings, journal: Journal) -> int:
+    if options.older_than is None and options.max_mb is None:
+        print("prune needs --older-than, --max-mb, or both", file=sys.stderr)
+        return 2
+    limit = None if options.max_mb is None else int(options.max_mb * _MB)
+    result = prune(journal.database, before=options.older_than, max_bytes=limit, dry_run=options.dry_run)
+    if options.dry_run:
+        for name in result.episodes:
+            print(name)
+    verb = "would delete" if options.dry_run else "deleted"
+    print(
+        f"{verb} {len(result.episodes)} episodes and {result.states} models; the journal came to "
+        f"{result.bytes_before / _MB:.1f} MB and comes to {result.bytes_after / _MB:.1f} MB"
+    )
+    if limit is not None and result.bytes_after > limit:
+        print("the rest are open episodes and the figures of epochs: see --older-than", file=sys.stderr)
+    return 0

@@ -1,0 +1,55 @@
+"""The probe: one fixed training step of each kind of network, to see which kernels this process was given.
+
+Versions and threads do not tell: the libraries below torch choose their kernels by the processor and by environment
+variables of their own, and other kernels round otherwise. Takes about a tenth of a second of one core.
+"""
+
+import hashlib
+
+import numpy as np
+
+from ml_trainer_env.server.trainer.config import OptimizerKind, TrainingConfig
+from ml_trainer_env.server.trainer.data import TensorData
+from ml_trainer_env.server.trainer.engine import advance, initial_state
+from ml_trainer_env.server.trainer.images import ImageArrays
+from ml_trainer_env.server.trainer.kinds import AugmentationKind, NetworkName
+from ml_trainer_env.server.trainer.schedules import LearningRatePlan, LrSchedule
+from ml_trainer_env.server.trainer.state import FreshState, weights_hash
+
+__all__ = ["probe"]
+
+_IMAGES = 64
+"""As many as a batch has: the epoch is one step."""
+
+_GREY, _COLOUR = (28, 28), (32, 32, 3)
+
+_STEPS = {
+    NetworkName.SIMPLE_MLP: (_GREY, AugmentationKind.DIGITS, OptimizerKind.ADAM),
+    NetworkName.SMALL_CNN: (_GREY, AugmentationKind.CLOTHES, OptimizerKind.SGD),
+    NetworkName.DEEPER_CNN: (_COLOUR, AugmentationKind.OBJECTS, OptimizerKind.ADAMW),
+    NetworkName.BATCH_NORM_MLP: (_GREY, AugmentationKind.SCATTERED, OptimizerKind.ADAM),
+}
+"""Shape of the images, their transforms, and the optimizer, by network."""
+
+
+def probe() -> str:
+    """Train each network for one step on fixed noise.
+
+    Returns:
+        SHA-256 (hex) over the weights and the figures after the steps.
+    """
+    digest = hashlib.sha256()
+    for network in NetworkName:
+        shape, augmentation, optimizer = _STEPS[network]
+        config = TrainingConfig(optimizer=optimizer, batch_size=_IMAGES, dropout=0.2, augmentation=True)
+        plan = LearningRatePlan(LrSchedule.CONSTANT, 0.01, 0, 1)
+        data = TensorData(_noise(shape, augmentation))
+        state, (metrics,) = advance(initial_state(FreshState(network, 0)), config, plan, data)
+        digest.update(f"{network}:{weights_hash(state)}:{metrics!r};".encode())
+    return digest.hexdigest()
+
+
+def _noise(shape: tuple[int, ...], augmentation: AugmentationKind) -> ImageArrays:
+    images = np.random.default_rng(0).integers(0, 256, (_IMAGES, *shape), dtype=np.uint8)
+    labels = np.arange(_IMAGES, dtype=np.int64) % 10
+    return ImageArrays("probe", augmentation, images, labels, images, labels, images, labels)

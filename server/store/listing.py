@@ -1,0 +1,111 @@
+"""Lists of episodes, read one at a time: a journal may hold many more than fit in memory. Blocking, for commands."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from ml_trainer_env.server.store.damage import checked, raw
+from ml_trainer_env.server.store.database import Database
+from ml_trainer_env.server.store.tables import CALLS, EPISODES
+
+__all__ = ["DamagedEpisode", "EpisodeSummary", "Filter", "list_episodes", "list_names"]
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeSummary:
+    """A line of a list of episodes."""
+
+    name: str
+    task: str
+    seed: int
+    rubric: str
+    epochs: int
+    calls: int
+    done: bool
+    score: float | None
+    forked_from: str | None
+    called_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class DamagedEpisode:
+    """An episode whose line cannot be read.
+
+    Attributes:
+        name: Its name, as far as it can be read.
+        reason: What is wrong with it, in words.
+    """
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which episodes to list.
+
+    Attributes:
+        task: Of that task; None for all.
+        since: Called since then, in seconds since 1970; None for ever.
+    """
+
+    task: str | None = None
+    since: float | None = None
+
+    def apply(self, statement: "sa.Select[Any]") -> "sa.Select[Any]":
+        """The statement for these episodes alone."""
+        if self.task is not None:
+            statement = statement.where(EPISODES.c.task == self.task)
+        if self.since is not None:
+            statement = statement.where(EPISODES.c.called_at >= self.since)
+        return statement
+
+
+_KINDS: Mapping[str, Any] = {
+    "name": str,
+    "task": str,
+    "seed": int,
+    "rubric": str,
+    "epochs": int,
+    "done": bool,
+    "score": float | int | None,
+    "forked_from": str | None,
+    "called_at": float | int,
+}
+
+
+def list_episodes(
+    database: Database, chosen: Filter = Filter(), limit: int | None = None
+) -> Iterator[EpisodeSummary | DamagedEpisode]:
+    """The episodes, the one called last first.
+
+    Args:
+        database: The journal's.
+        chosen: Which ones.
+        limit: How many at the most; None for all.
+
+    Raises:
+        StoreError: The journal cannot be read.
+    """
+    calls = sa.select(sa.func.count()).where(CALLS.c.episode == EPISODES.c.id, ~CALLS.c.inherited).scalar_subquery()
+    statement: sa.Select[Any] = sa.select(*(raw(EPISODES.c[name]) for name in _KINDS), calls.label("calls"))
+    statement = chosen.apply(statement).order_by(EPISODES.c.called_at.desc(), EPISODES.c.id.desc()).limit(limit)
+    for row in database.stream(statement):
+        yield _summary(row)
+
+
+def list_names(database: Database, chosen: Filter = Filter()) -> Iterator[str]:
+    """The names of the episodes, the one called first first."""
+    statement = chosen.apply(sa.select(EPISODES.c.name)).order_by(EPISODES.c.called_at, EPISODES.c.id)
+    for row in database.stream(statement):
+        yield str(row["name"])
+
+
+def _summary(row: sa.RowMapping) -> EpisodeSummary | DamagedEpisode:
+    try:
+        fields = {name: checked(name, row[name], kind) for name, kind in _KINDS.items()}
+    except ValueError as error:
+        return DamagedEpisode(str(row["name"]), str(error))
+    return EpisodeSummary(**fields, calls=row["calls"])

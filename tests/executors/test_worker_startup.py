@@ -1,0 +1,120 @@
+"""A worker is given its time to become ready by what it could do with it, not by the clock."""
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import pytest
+
+from ml_trainer_env.server.executors import startup, worker_process
+from ml_trainer_env.server.executors.contract import ExecutorError
+from ml_trainer_env.server.executors.startup import Standing, StartupWatch, standing_of
+from ml_trainer_env.server.executors.worker_process import WorkerProcess
+
+linux = pytest.mark.skipif(standing_of(os.getpid()) is None, reason="the system does not tell processor time")
+
+
+@dataclass
+class Bench:
+    """A process and a clock as a test sets them."""
+
+    standing: Standing | None = None
+    now: float = 1000.0
+
+    def watch(self) -> StartupWatch:
+        return StartupWatch(lambda: self.standing, lambda: self.now)
+
+    def passes(self, seconds: float, cpu_s: float, is_asleep: bool = False) -> None:
+        self.now += seconds
+        self.standing = Standing((self.standing.cpu_s if self.standing else 0.0) + cpu_s, is_asleep)
+
+
+def test_a_worker_that_waits_for_its_turn_is_waited_for_however_long_that_takes() -> None:
+    bench = Bench()
+    watch = bench.watch()
+
+    for _ in range(100):
+        bench.passes(3600.0, cpu_s=1.0)
+        assert watch.verdict() is None
+    assert watch.told() == "a worker has been starting for 360000 s and was given 100.0 s of a processor"
+
+
+def test_a_worker_that_has_used_its_processor_time_is_given_up() -> None:
+    bench = Bench()
+    watch = bench.watch()
+    bench.passes(1.0, cpu_s=startup.CPU_LIMIT_S + 1)
+
+    assert "120 s of processor time" in str(watch.verdict())
+
+
+def test_a_worker_that_sleeps_and_gets_nowhere_is_given_up_and_one_that_gets_on_is_not() -> None:
+    bench = Bench()
+    watch = bench.watch()
+    for _ in range(10):
+        bench.passes(startup.ASLEEP_LIMIT_S - 1, cpu_s=0.01, is_asleep=True)
+        assert watch.verdict() is None
+    bench.passes(startup.ASLEEP_LIMIT_S + 1, cpu_s=0.0, is_asleep=True)
+
+    assert "300 s of sleep" in str(watch.verdict())
+
+
+def test_the_clock_decides_where_the_system_tells_nothing() -> None:
+    bench = Bench()
+    watch = bench.watch()
+    bench.now += startup.CLOCK_LIMIT_S - 1
+    assert watch.verdict() is None
+    bench.now += 2
+
+    assert "not ready within 600 s" in str(watch.verdict())
+
+
+def test_nothing_is_known_of_a_process_that_is_not_there() -> None:
+    assert standing_of(2**22 + 1) is None
+
+
+@pytest.fixture
+def start_worker(monkeypatch: pytest.MonkeyPatch) -> Callable[[], WorkerProcess]:
+    monkeypatch.setattr(worker_process, "START_LOOK_EVERY_S", 0.02)
+    return lambda: WorkerProcess(torch_threads=1)
+
+
+@linux
+def test_a_worker_that_is_stopped_for_an_hour_while_it_starts_becomes_ready_when_it_may_go_on(
+    start_worker: Callable[[], WorkerProcess], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench()
+    monkeypatch.setattr(worker_process, "StartupWatch", partial(StartupWatch, clock=lambda: bench.now))
+    worker = start_worker()
+    os.kill(worker.pid, signal.SIGSTOP)
+    looks = 0
+
+    def an_hour_passes(_: StartupWatch) -> None:
+        nonlocal looks
+        looks += 1
+        if looks < 10:
+            bench.now += 360.0
+        elif looks == 10:
+            os.kill(worker.pid, signal.SIGCONT)
+
+    try:
+        assert "probe" in worker.wait_ready(an_hour_passes).facts
+        assert looks >= 10
+        assert worker.is_alive
+    finally:
+        worker.close()
+
+
+@linux
+def test_a_worker_that_computes_and_does_not_become_ready_is_ended(
+    start_worker: Callable[[], WorkerProcess], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(startup, "CPU_LIMIT_S", 0.1)
+    worker = start_worker()
+    try:
+        with pytest.raises(ExecutorError, match=r"not ready within 0\.1 s of processor time"):
+            worker.wait_ready()
+        assert not worker.is_alive
+    finally:
+        worker.close()
