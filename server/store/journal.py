@@ -307,6 +307,7 @@ _HEADER: Mapping[str, Any] = {
     "seed": int,
     "rubric": str,
     "images": str,
+    "rules": int,
     "forked_from": str | None,
 }
 """Kinds of the columns that a header is read from, its versions aside."""
