@@ -5,6 +5,7 @@
 #
 # The image runs as any user, with a read-only root and a small tmpfs at /tmp. It brings its data along and needs no
 # network: to let it download at run time, mount a writable volume at /data and set ML_TRAINER_DOWNLOAD=true.
+# server/Dockerfile is a copy, written by scripts/container_files.py.
 
 # 3.11 or 3.12.
 ARG PYTHON_VERSION=3.11
@@ -50,6 +51,12 @@ LABEL org.opencontainers.image.title="ML Training Optimizer" \
       org.opencontainers.image.description="An OpenEnv environment in which AI agents learn to train real PyTorch models on a budget" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.version="0.2.0"
+
+# bubblewrap and libseccomp are for the sandbox of `permuted-mnist`. Without the container options that README names they
+# are not permitted to work, and the rest of the image does not need them.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends bubblewrap libseccomp2 \
+    && rm -rf /var/lib/apt/lists/*
 
 COPY --from=builder /opt/venv /opt/venv
 COPY --from=builder /data /data
