@@ -6,8 +6,8 @@
 Asks `uv pip compile` for versions that hold for every supported Python and platform. Only names and versions are
 written, so that any index can serve them; a condition stands behind a version only where one name has several.
 
-The libraries of CUDA and Triton are left out. Each build of torch requires its own versions of them, exactly: a pin that
-fits one build keeps every other out. The pin on torch decides them.
+The libraries of CUDA and Triton are left out. Each build of torch requires its own versions of them: a pin that fits
+one build keeps every other out. The pin on torch decides them.
 """
 
 import argparse

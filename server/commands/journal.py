@@ -20,7 +20,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ml_trainer_env.server.commands.trajectories import Json, chat, trajectory
+from ml_trainer_env.server.commands.trajectories import ArgumentsForm, Json, chat, trajectory
 from ml_trainer_env.server.descriptions import episode_observation
 from ml_trainer_env.server.episodes.replay import ReplayError, VerifyingTrainer, replayed
 from ml_trainer_env.server.executors.fingerprint import versions
@@ -72,7 +72,10 @@ async def _export(options: argparse.Namespace, settings: Settings, journal: Jour
             for name in await _chosen(options, journal):
                 episode = await journal.load(name)
                 begun = await _begun(services, episode)
-                row = chat(episode, begun, tools) if options.format == "chat" else trajectory(episode, begun)
+                if options.format == "chat":
+                    row = chat(episode, begun, tools, options.arguments)
+                else:
+                    row = trajectory(episode, begun)
                 file.write(json.dumps(row) + "\n")
     return 0
 
@@ -152,6 +155,13 @@ def _parser() -> argparse.ArgumentParser:
     replay.set_defaults(run=_replay)
     export = commands.add_parser("export", help="write episodes as JSON, one a line")
     export.add_argument("--format", choices=("trajectory", "chat"), default="trajectory")
+    export.add_argument(
+        "--arguments",
+        type=ArgumentsForm,
+        choices=list(ArgumentsForm),
+        default=ArgumentsForm.OBJECT,
+        help="arguments of tool calls in a chat: an object (default), or a text of JSON",
+    )
     export.add_argument("--output", type=Path, help="a file (default: standard output)")
     export.set_defaults(run=_export)
     for command in (replay, export):
