@@ -1,10 +1,11 @@
 # syntax=docker/dockerfile:1
 #
-#   docker build -t ml-trainer-env .
-#   docker run --rm -p 8000:8000 ml-trainer-env
+#   docker build -f server/Dockerfile -t ml-trainer-env .
+#   docker run --rm -p 8000:8000 -e ML_TRAINER_TOKEN=a-secret-of-16-characters-or-more ml-trainer-env
 #
 # The image runs as any user, with a read-only root and a small tmpfs at /tmp. It brings its data along and needs no
 # network: to let it download at run time, mount a writable volume at /data and set ML_TRAINER_DOWNLOAD=true.
+# server/Dockerfile is a copy, written by scripts/container_files.py.
 
 # 3.11 or 3.12.
 ARG PYTHON_VERSION=3.11
@@ -12,7 +13,7 @@ ARG PYTHON_VERSION=3.11
 FROM python:${PYTHON_VERSION}-slim-bookworm AS builder
 
 ARG UV_VERSION=0.13.8
-# Which build of torch, as uv's --torch-backend names them: cpu, cu126, cu130, rocm7.2, ...
+# Which build of torch, as uv's --torch-backend names them: cpu, or cu130 for a GPU.
 ARG TORCH_BACKEND=cpu
 # Whether to fetch the full data sets. Without them tasks use the bundled ones, and a stand-in for CIFAR-10.
 ARG FETCH_DATA=true
@@ -50,6 +51,12 @@ LABEL org.opencontainers.image.title="ML Training Optimizer" \
       org.opencontainers.image.description="An OpenEnv environment in which AI agents learn to train real PyTorch models on a budget" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.version="0.2.0"
+
+# bubblewrap and libseccomp are for the sandbox of `permuted-mnist`. Without the container options that README names they
+# are not permitted to work, and the rest of the image does not need them.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends bubblewrap libseccomp2 \
+    && rm -rf /var/lib/apt/lists/*
 
 COPY --from=builder /opt/venv /opt/venv
 COPY --from=builder /data /data

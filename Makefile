@@ -31,7 +31,7 @@ export ML_TRAINER_DATA_DIR := $(DATA_DIR)
 endif
 endif
 
-.PHONY: help install demo test test-slow chaos arena-chaos serve lint bench data bundled-data pins clean
+.PHONY: help install demo test test-slow chaos arena-chaos serve lint bench data bundled-data pins shipped push clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +78,12 @@ bundled-data: install ## Build the small data sets inside the package anew (need
 
 pins: install ## Write the pins anew: make pins ARGS=--upgrade takes the newest versions
 	$(RUN) python scripts/pin.py $(ARGS)
+
+shipped: install ## Write the list of shipped files, and server/Dockerfile, anew
+	$(RUN) python scripts/shipped.py write
+
+push: install ## Push the shipped files to a Space: make push ARGS="--repo-id NAME/SPACE --private"
+	$(RUN) python scripts/shipped.py push $(ARGS)
 
 clean: ## Remove caches and builds; keeps .venv, data/ and outputs/
 	rm -rf build dist ./*.egg-info .uv .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -5,6 +5,9 @@
 
 Asks `uv pip compile` for versions that hold for every supported Python and platform. Only names and versions are
 written, so that any index can serve them; a condition stands behind a version only where one name has several.
+
+The libraries of CUDA and Triton are left out. Each build of torch requires its own versions of them: a pin that fits
+one build keeps every other out. The pin on torch decides them.
 """
 
 import argparse
@@ -22,6 +25,9 @@ CONSTRAINTS = ROOT / "constraints.txt"
 HEADER = "# Exact versions of all dependencies: pip install -c constraints.txt -e .\n# Written by scripts/pin.py.\n"
 OPTIONS = ("--universal", "--fork-strategy=fewest", "--quiet", "--no-annotate", "--no-header")
 """For all platforms, and where it can be one version for all Pythons."""
+
+LEFT_TO_TORCH = re.compile(r"(nvidia|cuda)-|(.*-)?triton\b")
+"""Names of packages whose versions a build of torch decides."""
 
 BLOCK = re.compile(r"^constraint-dependencies = \[.*?\]$", re.MULTILINE | re.DOTALL)
 
@@ -50,7 +56,7 @@ def resolve(pyproject: str) -> list[str]:
         groups = [f"--group={path}:{group}" for group in ("dev", "bench")]
         command = [os.environ.get("UV", "uv"), "pip", "compile", *OPTIONS, *groups, str(path)]
         output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=folder)
-    return [line for line in output.stdout.splitlines() if "==" in line]
+    return [line for line in output.stdout.splitlines() if "==" in line and not LEFT_TO_TORCH.match(line)]
 
 
 def without_needless_conditions(lines: list[str]) -> list[str]:

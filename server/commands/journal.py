@@ -24,7 +24,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]  # it has no stubs of its 
 
 from ml_trainer_env.server.commands.listing import add_list_command
 from ml_trainer_env.server.commands.pruning import add_prune_command
-from ml_trainer_env.server.commands.trajectories import Json, chat, trajectory
+from ml_trainer_env.server.commands.trajectories import ArgumentsForm, Json, chat, trajectory
 from ml_trainer_env.server.descriptions import episode_observation
 from ml_trainer_env.server.episodes.replay import ReplayError, VerifyingTrainer, replayed
 from ml_trainer_env.server.executors.in_process import InProcessExecutor
@@ -78,7 +78,10 @@ async def _export(options: argparse.Namespace, settings: Settings, journal: Jour
                     fails = True
                     continue
                 begun = await _begun(services, episode)
-                row = chat(episode, begun, tools) if options.format == "chat" else trajectory(episode, begun)
+                if options.format == "chat":
+                    row = chat(episode, begun, tools, options.arguments)
+                else:
+                    row = trajectory(episode, begun)
                 file.write(json.dumps(row) + "\n")
     return int(fails)
 
@@ -167,6 +170,13 @@ def _parser() -> argparse.ArgumentParser:
     replay.set_defaults(run=_replay)
     export = commands.add_parser("export", help="write episodes as JSON, one a line")
     export.add_argument("--format", choices=("trajectory", "chat"), default="trajectory")
+    export.add_argument(
+        "--arguments",
+        type=ArgumentsForm,
+        choices=list(ArgumentsForm),
+        default=ArgumentsForm.OBJECT,
+        help="arguments of tool calls in a chat: an object (default), or a text of JSON",
+    )
     export.add_argument("--output", type=Path, help="a file (default: standard output)")
     export.set_defaults(run=_export)
     for command in (replay, export):

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Any
 
 from ml_trainer_env.server.store import CallRecord, JournaledEpisode
 
-__all__ = ["chat", "trajectory"]
+__all__ = ["ArgumentsForm", "chat", "trajectory"]
 
 SYSTEM_PROMPT = (
     "You train a neural network on a budget of epochs by calling tools. Configure training, run epochs, read the "
@@ -14,6 +15,15 @@ SYSTEM_PROMPT = (
 )
 
 Json = dict[str, Any]
+
+
+class ArgumentsForm(StrEnum):
+    """How the arguments of a tool call are written in a chat."""
+
+    OBJECT = "object"
+    """As a JSON object, which most chat templates take (Qwen, Llama, Gemma, GLM, gpt-oss)."""
+    JSON = "json"
+    """As text that holds a JSON object, as OpenAI's API and the templates of DeepSeek take them."""
 
 
 def trajectory(episode: JournaledEpisode, begun: Json) -> Json:
@@ -43,13 +53,21 @@ def trajectory(episode: JournaledEpisode, begun: Json) -> Json:
     return {**_facts(episode), "steps": steps, "final_observation": seen}
 
 
-def chat(episode: JournaledEpisode, begun: Json, tools: Sequence[Json]) -> Json:
-    """An episode as messages with tool calls, in the form that OpenAI's chat API takes, for fine-tuning.
+def chat(
+    episode: JournaledEpisode, begun: Json, tools: Sequence[Json], arguments: ArgumentsForm = ArgumentsForm.OBJECT
+) -> Json:
+    """Convert an episode to messages with tool calls, which chat templates render for fine-tuning.
+
+    Every message has text as its content: many templates fail on null.
 
     Args:
         episode: As it was written down.
         begun: What its reset answered.
         tools: The tools that its agent had, as `{"type": "function", "function": ...}`.
+        arguments: The form of the arguments of a tool call.
+
+    Returns:
+        Facts about the episode, `messages`, and `tools`.
     """
     messages: list[Json] = [
         {"role": "system", "content": SYSTEM_PROMPT},
@@ -57,11 +75,24 @@ def chat(episode: JournaledEpisode, begun: Json, tools: Sequence[Json]) -> Json:
     ]
     for number, call in enumerate(episode.calls, 1):
         identity = f"call_{number}"
-        function = {"name": call.tool, "arguments": json.dumps(dict(call.arguments))}
+        given = dict(call.arguments)
+        function = {"name": call.tool, "arguments": json.dumps(given) if arguments is ArgumentsForm.JSON else given}
         asked = [{"id": identity, "type": "function", "function": function}]
-        messages.append({"role": "assistant", "content": None, "tool_calls": asked})
-        messages.append({"role": "tool", "tool_call_id": identity, "content": json.dumps(_seen(call))})
-    return {**_facts(episode), "messages": messages, "tools": list(tools)}
+        reply = json.dumps(_seen(call))
+        messages.append({"role": "assistant", "content": "", "tool_calls": asked})
+        messages.append({"role": "tool", "tool_call_id": identity, "name": call.tool, "content": reply})
+    return {**_facts(episode), "messages": messages, "tools": [_renderable(tool) for tool in tools]}
+
+
+def _renderable(tool: Json) -> Json:
+    """Drop choices that are not texts from a tool: gpt-oss's template fails on them, and descriptions name them too."""
+    function = tool["function"]
+    parameters = function["parameters"]
+    properties = {
+        name: {key: value for key, value in schema.items() if key != "enum" or schema.get("type") == "string"}
+        for name, schema in parameters.get("properties", {}).items()
+    }
+    return {**tool, "function": {**function, "parameters": {**parameters, "properties": properties}}}
 
 
 def _facts(episode: JournaledEpisode) -> Json:

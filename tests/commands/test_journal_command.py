@@ -198,7 +198,7 @@ def test_a_chat_alternates_between_the_agent_and_its_tools(run: Any) -> None:
     for asked, answered in zip(turns[::2], turns[1::2], strict=True):
         (call,) = asked["tool_calls"]
         assert call["function"]["name"] in names
-        assert isinstance(json.loads(call["function"]["arguments"]), dict)
+        assert isinstance(call["function"]["arguments"], dict)
         assert answered["tool_call_id"] == call["id"]
         assert isinstance(json.loads(answered["content"]), dict)
 

@@ -1,0 +1,123 @@
+"""Ships the environment: what is tracked by git and belongs to the package or its image, and nothing else.
+
+    uv run scripts/shipped.py write             # writes .dockerignore and server/Dockerfile
+    uv run scripts/shipped.py push --private    # `openenv push` of the shipped files, with its options
+
+`.dockerignore` is the list: it excludes everything, then names each file of the build context. A new file of the
+package is shipped once it is tracked and the list is written again; a test compares the two. Secrets, notebooks, data
+and outputs that lie in the same folders are never on the list, whatever they are called.
+
+`openenv push` takes a whole folder and knows no list, so that it is given a copy of the shipped files.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+
+BUILD_FILES = ("constraints.txt", "openenv.yaml", "pyproject.toml", "scripts/fetch_data.py")
+"""What the image is built with, beside the package."""
+SPACE_FILES = ("Dockerfile", "server/Dockerfile", "validation/runtime.json")
+"""What a Space needs beside the build context."""
+
+LIST_HEADER = """\
+# Written by scripts/shipped.py: run `make shipped` when a file of the package is new or gone.
+# The image is built from the files below and from nothing else, so that secrets beside them stay out.
+*
+"""
+COPY_HEADER = (
+    "# Written by scripts/shipped.py from ../Dockerfile: docker build -f server/Dockerfile -t ml-trainer-env .\n"
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Carry out a command. Returns the exit status."""
+    parser = argparse.ArgumentParser(description="Write the list of shipped files, or push them to a Space.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("write", help="write .dockerignore and server/Dockerfile")
+    commands.add_parser("push", help="run `openenv push` on a copy of the shipped files", add_help=False)
+    options, for_openenv = parser.parse_known_args(arguments)
+    if options.command == "push":
+        return push(ROOT, for_openenv)
+    if for_openenv:
+        parser.error(f"unrecognized arguments: {' '.join(for_openenv)}")
+    for path, content in generated(ROOT).items():
+        (ROOT / path).write_text(content, encoding="utf-8")
+    return 0
+
+
+def generated(root: Path) -> dict[str, str]:
+    """The content of each generated file, by its path in the repository.
+
+    Args:
+        root: A git repository of this project.
+    """
+    dockerfile = (root / "Dockerfile").read_text(encoding="utf-8")
+    syntax, rest = dockerfile.split("\n", 1)
+    return {
+        ".dockerignore": LIST_HEADER + "".join(f"!{path}\n" for path in build_context(root)),
+        "server/Dockerfile": f"{syntax}\n{COPY_HEADER}{rest}",
+    }
+
+
+def build_context(root: Path) -> list[str]:
+    """The tracked files that the image is built from, sorted."""
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    patterns = [PurePosixPath(pattern) for pattern in (*BUILD_FILES, *_packaged(project))]
+    return sorted(path for path in _tracked(root) if _is_among(PurePosixPath(path), patterns))
+
+
+def listed(root: Path) -> list[str]:
+    """The files that `.dockerignore` lets into the build context."""
+    lines = (root / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    return [line.removeprefix("!") for line in lines if line.startswith("!")]
+
+
+def push(root: Path, options: Sequence[str]) -> int:
+    """Run `openenv push` on a copy of the shipped files. Returns its exit status."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "ml_trainer_env"
+        for path in (*listed(root), *SPACE_FILES):
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(root / path, folder / path)
+        return subprocess.run(
+            [sys.executable, "-m", "openenv.cli", "push", str(folder), *options], check=False
+        ).returncode
+
+
+def _packaged(project: dict[str, Any]) -> Iterator[str]:
+    """Patterns of the files that the wheel is built from."""
+    setuptools = project["tool"]["setuptools"]
+    yield project["project"]["readme"]
+    yield from project["project"]["license-files"]
+    for package in setuptools["packages"]:
+        folder = _folder(package, setuptools["package-dir"])
+        for pattern in ("*.py", *setuptools["package-data"].get(package, ())):
+            yield str(folder / pattern)
+
+
+def _folder(package: str, roots: dict[str, str]) -> PurePosixPath:
+    top, *below = package.split(".")
+    return PurePosixPath(roots[top], *below)
+
+
+def _tracked(root: Path) -> list[str]:
+    output = subprocess.run(["git", "ls-files", "-z"], cwd=root, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return output.split("\0")[:-1]
+
+
+def _is_among(path: PurePosixPath, patterns: Iterable[PurePosixPath]) -> bool:
+    """Whether a pattern matches. Wildcards stand in the last part of a pattern only."""
+    return any(path.parent == pattern.parent and fnmatchcase(path.name, pattern.name) for pattern in patterns)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
