@@ -1,10 +1,10 @@
 """Delays the heavy half of OpenEnv's package until it is used.
 
-The `__init__` modules of `openenv.core` and `openenv.core.env_server` import the server, FastMCP and the web page, and with the
-page gradio and pandas: 6 s of CPU that a client, a command or a server without the page never needs. After `install`, importing
-these two packages does not run their `__init__`. Their submodules (`openenv.core.mcp_client`) are imported as usual. The
-`__init__` of a package runs the first time that the package is asked for a name it does not have yet, as in
-`from openenv.core import MCPToolClient`. Every class therefore stays the one class that OpenEnv defines.
+The `__init__` modules of `openenv.core` and `openenv.core.env_server` import the server, FastMCP and the web page, and
+with the page gradio and pandas: 6 s of CPU that a client, a command or a server without the page does not need. After
+`install`, importing these two packages does not run their `__init__`. Their submodules (`openenv.core.mcp_client`) are
+imported as usual. The `__init__` of a package runs the first time that the package is asked for a name that it does not
+have yet, as in `from openenv.core import MCPToolClient`. Every class stays the one class that OpenEnv defines.
 """
 
 import sys
@@ -31,7 +31,9 @@ def install() -> None:
 class _Finder(MetaPathFinder):
     """Finds the packages where Python finds them, with a loader that waits."""
 
-    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         if fullname not in DELAYED:
             return None
         spec = PathFinder.find_spec(fullname, path, target)

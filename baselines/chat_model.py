@@ -18,6 +18,7 @@ from ml_trainer_env.baselines.reasoning import effort_for
 from ml_trainer_env.baselines.retries import backoff_s, retry_after_s
 from ml_trainer_env.baselines.run_log import Record, record_nothing
 from ml_trainer_env.baselines.settings import LlmSettings
+from ml_trainer_env.errors import MLTrainerError
 
 __all__ = [
     "ChatModel",
@@ -36,7 +37,7 @@ Message = dict[str, Any]
 REQUEST_TIMEOUT_S = 60.0
 
 
-class LlmError(RuntimeError):
+class LlmError(MLTrainerError, RuntimeError):
     """The model gave no answer. The text is one line, fit to be shown, without the key."""
 
 

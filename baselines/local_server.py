@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 
 from ml_trainer_env.baselines.settings import KEY_NAMES
+from ml_trainer_env.errors import MLTrainerError
 
 __all__ = ["ServerUnreachableError", "local_server", "wait_until_healthy"]
 
@@ -24,7 +25,7 @@ STOP_LIMIT_S = 10.0
 _SERVER = ("-m", "ml_trainer_env.server.app")
 
 
-class ServerUnreachableError(ConnectionError):
+class ServerUnreachableError(MLTrainerError, ConnectionError):
     """No environment answers. The text is fit to be shown."""
 
 

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 
+from ml_trainer_env.errors import MLTrainerError
+
 __all__ = ["KEY_NAMES", "LlmSettings", "Settings", "SettingsError", "read_settings"]
 
 
@@ -38,7 +40,7 @@ KEY_NAMES = tuple(provider.key_name for provider in _PROVIDERS)
 _SERVER_PREFIX = "ML_TRAINER_"
 
 
-class SettingsError(ValueError):
+class SettingsError(MLTrainerError, ValueError):
     """A variable holds what it cannot hold."""
 
 

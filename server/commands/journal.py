@@ -4,8 +4,11 @@
     ml-trainer-journal replay EPISODE...      # or --all; exit status 1 if anything came out different
     ml-trainer-journal export EPISODE... --format chat > episodes.jsonl
 
-The journal is that of `ML_TRAINER_STATE_DIR`, as the server's.
+The journal is that of `ML_TRAINER_STATE_DIR`, as the server's. Each command imports what it needs when it runs, so that
+`--help` and `list` do not wait for the trainer.
 """
+
+from __future__ import annotations
 
 import argparse
 import asyncio
@@ -18,17 +21,15 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ml_trainer_env.server.commands.trajectories import Json, chat, trajectory
-from ml_trainer_env.server.descriptions import episode_observation
-from ml_trainer_env.server.episodes.replay import ReplayError, VerifyingTrainer, replayed
-from ml_trainer_env.server.executors.fingerprint import versions
-from ml_trainer_env.server.executors.in_process import InProcessExecutor
-from ml_trainer_env.server.services import JOURNAL_FILE, Services, state_folder
-from ml_trainer_env.server.settings import Settings
-from ml_trainer_env.server.store import Database, EpisodeSummary, Journal, JournaledEpisode, NoSuchEpisodeError
-from ml_trainer_env.server.tools import episode_tools
+from ml_trainer_env.command_line import CommandParser, run_command
+
+if TYPE_CHECKING:
+    from ml_trainer_env.server.commands.trajectories import Json
+    from ml_trainer_env.server.services import Services
+    from ml_trainer_env.server.settings import Settings
+    from ml_trainer_env.server.store import EpisodeSummary, Journal, JournaledEpisode
 
 __all__ = ["main"]
 
@@ -36,36 +37,43 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out a command. Returns the exit status."""
     options = _parser().parse_args(arguments)
-    settings = Settings.from_environment(os.environ)
-    path = state_folder(settings.state_dir) / JOURNAL_FILE
+    return run_command("ml-trainer-journal", lambda: _carry_out(options))
+
+
+def _carry_out(options: argparse.Namespace) -> int:
+    from ml_trainer_env.server.state_folder import JOURNAL_FILE, chosen_folder, state_folder
+    from ml_trainer_env.server.store import Database, Journal
+
+    path = state_folder(chosen_folder(os.environ)) / JOURNAL_FILE
     if not path.exists():
         print(f"there is no journal at {path}; set ML_TRAINER_STATE_DIR to the server's", file=sys.stderr)
         return 2
     database = Database(path)
     try:
-        return int(asyncio.run(options.run(options, settings, Journal(database))))
-    except NoSuchEpisodeError as error:
-        print(error, file=sys.stderr)
-        return 2
+        return int(asyncio.run(options.run(options, Journal(database))))
     finally:
         database.close()
 
 
-async def _list(_: argparse.Namespace, __: Settings, journal: Journal) -> int:
+async def _list(_: argparse.Namespace, journal: Journal) -> int:
     print(f"{'episode':36}  {'task':15}  {'seed':>6}  {'epochs':>6}  {'calls':>5}  {'score':>6}  last call")
     for row in await journal.episodes():
         print(_line(row))
     return 0
 
 
-async def _replay(options: argparse.Namespace, settings: Settings, journal: Journal) -> int:
+async def _replay(options: argparse.Namespace, journal: Journal) -> int:
+    settings = _settings()
     differs = False
     for name in await _chosen(options, journal):
         differs |= not await _is_replayed(await journal.load(name), settings)
     return int(differs)
 
 
-async def _export(options: argparse.Namespace, settings: Settings, journal: Journal) -> int:
+async def _export(options: argparse.Namespace, journal: Journal) -> int:
+    from ml_trainer_env.server.commands.trajectories import chat, trajectory
+
+    settings = _settings()
     tools = _tools()
     with options.output.open("w", encoding="utf-8") if options.output else contextlib.nullcontext(sys.stdout) as file:
         async with _scratch(settings) as services:
@@ -79,6 +87,9 @@ async def _export(options: argparse.Namespace, settings: Settings, journal: Jour
 
 async def _is_replayed(journaled: JournaledEpisode, settings: Settings) -> bool:
     """Train an episode again and say what came of it."""
+    from ml_trainer_env.server.episodes.replay import ReplayError, VerifyingTrainer, replayed
+    from ml_trainer_env.server.executors.fingerprint import versions
+
     name, recorded = journaled.header.name, journaled.header.versions
     threads = int(recorded.get("torch_threads", settings.torch_threads))
     for key, now in versions(threads).items():
@@ -100,9 +111,18 @@ async def _is_replayed(journaled: JournaledEpisode, settings: Settings) -> bool:
     return verdict == "the same"
 
 
+def _settings() -> Settings:
+    from ml_trainer_env.server.settings import Settings
+
+    return Settings.from_environment(os.environ)
+
+
 @contextlib.asynccontextmanager
 async def _scratch(settings: Settings) -> AsyncIterator[Services]:
     """Services that share nothing with the server's: no cache, and a journal that is thrown away."""
+    from ml_trainer_env.server.executors.in_process import InProcessExecutor
+    from ml_trainer_env.server.services import Services
+
     with tempfile.TemporaryDirectory() as folder:
         executor = InProcessExecutor(settings.torch_threads)
         services = Services(replace(settings, state_dir=Path(folder), cache=False), executor)
@@ -113,6 +133,8 @@ async def _scratch(settings: Settings) -> AsyncIterator[Services]:
 
 
 async def _begun(services: Services, journaled: JournaledEpisode) -> Json:
+    from ml_trainer_env.server.descriptions import episode_observation
+
     episode = await services.book.blank(journaled.header)
     left_out = {"resumed", "forked_from", "last_call", "metadata"}
     return episode_observation(episode).model_dump(exclude=left_out)
@@ -120,6 +142,8 @@ async def _begun(services: Services, journaled: JournaledEpisode) -> Json:
 
 def _tools() -> list[Json]:
     """The tools of an agent, as chat APIs describe them."""
+    from ml_trainer_env.server.tools import episode_tools
+
     return [
         {
             "type": "function",
@@ -145,7 +169,8 @@ def _line(row: EpisodeSummary) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="ml-trainer-journal", description="Read the journal of a server.")
+    parser = CommandParser(prog="ml-trainer-journal", description="Read the journal of a server.")
+    parser.add_version()
     commands = parser.add_subparsers(required=True, metavar="command")
     commands.add_parser("list", help="list the episodes, the last one first").set_defaults(run=_list)
     replay = commands.add_parser("replay", help="train episodes again and compare every metric and hash")

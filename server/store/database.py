@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy import event
 
+from ml_trainer_env.server.store.errors import StoreError
 from ml_trainer_env.server.store.tables import METADATA, SCHEMA_VERSION
 
 __all__ = ["Database", "StoreError"]
@@ -33,10 +34,6 @@ _CONNECTIONS = 5
 
 _TOGETHER = 256
 """Writes in one transaction, at most."""
-
-
-class StoreError(Exception):
-    """What is stored cannot be read or written. The message says which file, and why."""
 
 
 class Database:

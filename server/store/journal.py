@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from ml_trainer_env.errors import MLTrainerError
 from ml_trainer_env.server.store.database import Database
 from ml_trainer_env.server.store.epochs import EpochFigures, record_epochs
 from ml_trainer_env.server.store.tables import CALLS, EPISODES
@@ -30,15 +31,15 @@ __all__ = [
 ]
 
 
-class EpisodeTakenError(Exception):
+class EpisodeTakenError(MLTrainerError):
     """Another session has taken the episode over."""
 
 
-class NoSuchEpisodeError(LookupError):
+class NoSuchEpisodeError(MLTrainerError, LookupError):
     """There is no episode of that name."""
 
 
-class NameTakenError(Exception):
+class NameTakenError(MLTrainerError):
     """There is an episode of that name, and work in it."""
 
 
