@@ -60,8 +60,8 @@ class MLTrainerEnv(MCPToolClient):
     Args:
         base_url: The server's address.
         message_timeout_s: How long to wait for a word from the server, in seconds: the answer to a call, or progress.
-        on_progress: Called after each epoch of a `run_epochs` call, on the thread that waits for the answer. Older
-            servers send no progress.
+        on_progress: Called after each epoch of a `run_epochs` call, on the client's event loop, so it must return soon.
+            Older servers send no progress.
         options: As `openenv.core.mcp_client.MCPToolClient` takes them, `headers` for instance.
 
     Attributes:
