@@ -6,26 +6,43 @@ Public names load on first use, so that importing the package costs nothing.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ml_trainer_env.openenv_on_demand import install
+
 if TYPE_CHECKING:
-    from ml_trainer_env.client import MlTrainerAction, MLTrainerEnv, MlTrainerEnv, MlTrainerObservation, ToolCallError
+    from ml_trainer_env.client import MlTrainerAction, MLTrainerEnv, MlTrainerEnv, MlTrainerObservation
+    from ml_trainer_env.errors import (
+        CallTimeoutError,
+        EnvConnectionError,
+        MLTrainerError,
+        ResetRefusedError,
+        ToolCallError,
+    )
     from ml_trainer_env.models import MLTrainerState, ResetObservation, TaskDescription, TrainingStatus
 
 __all__ = [
+    "CallTimeoutError",
+    "EnvConnectionError",
     "MLTrainerEnv",
+    "MLTrainerError",
     "MLTrainerState",
     "MlTrainerAction",
     "MlTrainerEnv",
     "MlTrainerObservation",
     "ResetObservation",
+    "ResetRefusedError",
     "TaskDescription",
     "ToolCallError",
     "TrainingStatus",
 ]
 
 _HOMES = {
-    "client": ("MLTrainerEnv", "MlTrainerAction", "MlTrainerEnv", "MlTrainerObservation", "ToolCallError"),
+    "client": ("MLTrainerEnv", "MlTrainerAction", "MlTrainerEnv", "MlTrainerObservation"),
+    "errors": ("CallTimeoutError", "EnvConnectionError", "MLTrainerError", "ResetRefusedError", "ToolCallError"),
     "models": ("MLTrainerState", "ResetObservation", "TaskDescription", "TrainingStatus"),
 }
+
+
+install()  # before any module of this package imports OpenEnv
 
 
 def __getattr__(name: str) -> Any:

@@ -6,34 +6,50 @@ reply = env.call_tool("run_epochs", num_epochs=10)
 print(reply["val_accuracy"], env.reward, env.done)
 """
 
-from collections.abc import Mapping
-from typing import Any
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any, Self
 
 from openenv.core.client_types import StepResult
 from openenv.core.env_server.mcp_types import CallToolAction, CallToolObservation
 from openenv.core.env_server.types import Observation
 from openenv.core.mcp_client import MCPToolClient
 from openenv.core.sync_client import SyncEnvClient
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
+from ml_trainer_env.errors import (
+    CallTimeoutError,
+    EnvConnectionError,
+    MLTrainerError,
+    ResetRefusedError,
+    ToolCallError,
+)
 from ml_trainer_env.models import MLTrainerState, ResetObservation
 
-__all__ = ["MLTrainerEnv", "MlTrainerAction", "MlTrainerEnv", "MlTrainerObservation", "ToolCallError"]
+__all__ = [
+    "CallTimeoutError",
+    "EnvConnectionError",
+    "MLTrainerEnv",
+    "MLTrainerError",
+    "MlTrainerAction",
+    "MlTrainerEnv",
+    "MlTrainerObservation",
+    "OnProgress",
+    "ResetRefusedError",
+    "ToolCallError",
+]
 
 MESSAGE_TIMEOUT_S = 1020.0
 """Longer than the server lets any call take, so that it is the server that says a call took too long."""
 
+TOKEN_VARIABLE = "ML_TRAINER_TOKEN"
 
-class ToolCallError(RuntimeError):
-    """A tool call was refused or failed. The message is the server's.
+OnProgress = Callable[[int, int, str], None]
+"""Called while `run_epochs` runs, with the epochs it has run, the epochs it will run, and the state in words."""
 
-    Attributes:
-        tool_name: The tool that was called.
-    """
 
-    def __init__(self, tool_name: str, message: str) -> None:
-        super().__init__(message)
-        self.tool_name = tool_name
+class _RefusedError(MLTrainerError, RuntimeError):
+    """The server answered a message with an error. The text is the server's."""
 
 
 class MLTrainerEnv(MCPToolClient):
@@ -43,7 +59,9 @@ class MLTrainerEnv(MCPToolClient):
 
     Args:
         base_url: The server's address.
-        message_timeout_s: How long to wait for the answer to a call, in seconds.
+        message_timeout_s: How long to wait for a word from the server, in seconds: the answer to a call, or progress.
+        on_progress: Called after each epoch of a `run_epochs` call, on the client's event loop, so it must return soon.
+            Older servers send no progress.
         options: As `openenv.core.mcp_client.MCPToolClient` takes them, `headers` for instance.
 
     Attributes:
@@ -53,10 +71,18 @@ class MLTrainerEnv(MCPToolClient):
         episode_id: The episode of the last reset, None before the first.
     """
 
-    def __init__(self, base_url: str, *, message_timeout_s: float = MESSAGE_TIMEOUT_S, **options: Any) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        message_timeout_s: float = MESSAGE_TIMEOUT_S,
+        on_progress: OnProgress | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(base_url, message_timeout_s=message_timeout_s, **options)
         # The stock client posts calls to /mcp, past step(), where reward and done are lost.
         self.use_production_mode = False
+        self._on_progress = on_progress
         self.reward = 0.0
         self.done = False
         self.step_count = 0
@@ -86,9 +112,25 @@ class MLTrainerEnv(MCPToolClient):
 
         Raises:
             ToolCallError: The server refused the call or could not do it.
-            ConnectionError: The server cannot be reached.
+            CallTimeoutError: The server did not answer in time.
+            EnvConnectionError: The server cannot be reached.
         """
         return self._dispatch(lambda: self._call_tool_async(name, arguments))
+
+    def reset(self, **options: Any) -> Any:
+        """Begin an episode.
+
+        Args:
+            options: `task_id`, `seed`, `episode_id`, `rubric`, `resume` and `fork_from`; see README.
+
+        Returns:
+            A `StepResult`, whose observation is a `models.ResetObservation`.
+
+        Raises:
+            ResetRefusedError: The server knows no such task, option or episode, or has no room.
+            EnvConnectionError: The server cannot be reached.
+        """
+        return super().reset(**options)
 
     def resume(self, episode_id: str | None = None) -> Any:
         """Go on with an episode after a lost connection or a restart of the server; connects anew if need be.
@@ -101,8 +143,8 @@ class MLTrainerEnv(MCPToolClient):
             lost a reply finds it there.
 
         Raises:
-            RuntimeError: The server does not know the episode.
-            ConnectionError: The server cannot be reached.
+            ResetRefusedError: The server does not know the episode.
+            EnvConnectionError: The server cannot be reached.
         """
         return self._dispatch(lambda: self._reset_async(episode_id=episode_id or self.episode_id, resume=True))
 
@@ -121,8 +163,43 @@ class MLTrainerEnv(MCPToolClient):
             return client
         return self._dispatch(super().new_session)
 
+    @classmethod
+    def _bootstrap_container(cls, image: str, provider: Any = None, **options: Any) -> Self:
+        """Start a container, with a token that this client sends; called by `from_docker_image`."""
+        start = super()._bootstrap_container
+        return cls._with_token(options, lambda: start(image, provider, **options))
+
+    @classmethod
+    def _bootstrap_env(cls, repo_id: str, **options: Any) -> Self:
+        """Start the image of a Space, with a token that this client sends; called by `from_env`."""
+        start = super()._bootstrap_env
+        return cls._with_token(options, lambda: start(repo_id, **options))
+
+    @classmethod
+    def _with_token(cls, options: dict[str, Any], start: Callable[[], Self]) -> Self:
+        """Start a server of one's own that no one else may call. A container takes every caller for a stranger."""
+        variables = dict(options.get("env_vars") or {})
+        token = variables.setdefault(TOKEN_VARIABLE, secrets.token_urlsafe(24))
+        options["env_vars"] = variables
+        try:
+            client = start()
+        except RuntimeError as error:  # the provider's message has the whole command in it
+            raise EnvConnectionError(str(error).replace(token, "***")) from None
+        if token.lower() != "off":
+            client._headers = {**(client._headers or {}), "Authorization": f"Bearer {token}"}
+        return client
+
+    async def _connect_async(self) -> Any:
+        try:
+            return await super()._connect_async()
+        except ConnectionError as error:
+            raise EnvConnectionError(_why_not_connected(self.base_url, error)) from error
+
     async def _call_tool_async(self, name: str, arguments: Mapping[str, Any]) -> Any:
-        result = await self._step_async(CallToolAction(tool_name=name, arguments=dict(arguments)))
+        try:
+            result = await self._step_async(CallToolAction(tool_name=name, arguments=dict(arguments)))
+        except _RefusedError as refusal:
+            raise ToolCallError(name, str(refusal)) from refusal
         observation = result.observation
         if isinstance(observation, CallToolObservation):
             if observation.error is not None:
@@ -130,15 +207,42 @@ class MLTrainerEnv(MCPToolClient):
             return _reply_of(observation.result)
         raise ToolCallError(name, f"the server answered with {type(observation).__name__}, not with a tool's reply")
 
+    def _step_payload(self, action: Any) -> dict[str, Any]:
+        payload: dict[str, Any] = super()._step_payload(action)
+        if self._on_progress is not None and isinstance(action, CallToolAction):
+            payload["metadata"] = {"progress": True}
+        return payload
+
     async def _send_and_receive(self, message: dict[str, Any]) -> dict[str, Any]:
         try:
             answer: dict[str, Any] = await super()._send_and_receive(message)
         except ConnectionClosed as error:
-            raise ConnectionError(f"the server at {self.base_url} closed the connection: {error}") from error
+            raise EnvConnectionError(f"the server at {self.base_url} closed the connection: {error}") from error
         return answer
 
+    async def _receive(self) -> dict[str, Any]:
+        """The answer to the message that was sent last; progress that comes before it is passed on."""
+        while True:
+            try:
+                answer: dict[str, Any] = await super()._receive()
+            except TimeoutError as error:
+                raise CallTimeoutError(
+                    f"the server at {self.base_url} has not answered for {self._message_timeout:g} s; "
+                    "the call may still be running, and resume() shows what came of it"
+                ) from error
+            told = answer.get("data") or {}
+            if answer.get("type") == "error":
+                raise _RefusedError(str(told.get("message") or "the server gave no reason"))
+            if answer.get("type") != "progress":
+                return answer
+            if self._on_progress is not None:
+                self._on_progress(int(told["epochs"]), int(told["total"]), str(told["message"]))
+
     async def _reset_async(self, **options: Any) -> StepResult[Observation]:
-        result = await super()._reset_async(**options)
+        try:
+            result = await super()._reset_async(**options)
+        except _RefusedError as refusal:
+            raise ResetRefusedError(str(refusal)) from refusal
         self.reward, self.done = 0.0, result.done
         self.step_count = int((result.metadata or {}).get("step_count", 0))
         if isinstance(result.observation, ResetObservation):
@@ -171,6 +275,20 @@ class _SyncClient(SyncEnvClient[Any, Any, Any]):
         client.connect()
         self._child_clients.append(client)
         return client
+
+
+def _why_not_connected(base_url: str | None, error: ConnectionError) -> str:
+    """Why there is no connection, for a person: most often the address or the token is wrong."""
+    cause = error.__cause__
+    if isinstance(cause, InvalidStatus):
+        status = cause.response.status_code
+        if status in (401, 403):
+            said = cause.response.body.decode("utf-8", "replace").strip() if cause.response.body else ""
+            return f"the server at {base_url} refused the connection (HTTP {status}): {said or 'it needs a token'}"
+        return f"what answers at {base_url} is not an OpenEnv server: GET /ws says HTTP {status}"
+    if isinstance(cause, InvalidHandshake | EOFError):
+        return f"what answers at {base_url} is not an OpenEnv server: {cause}"
+    return f"no environment answers at {base_url}: {cause or error}"
 
 
 def _reply_of(result: Any) -> Any:

@@ -1,12 +1,14 @@
 """One command that lets an agent play the tasks and leaves a report.
 
     uv run inference.py --agent heuristic
+    ml-trainer-play --agent heuristic           # the same, where the package is installed
 
 Without `ENV_URL` it starts an environment server of its own and ends it again. Settings come
-from the environment or a `.env` file; `.env.example` lists them. Needs no torch itself.
+from the environment or a `.env` file; `.env.example` lists them. Needs no torch itself, and imports what is slow
+only when it is needed.
 
-Exit codes: 0 done; 2 bad usage or setting; 3 no key for `--agent llm`; 4 the key was
-refused; 5 no environment server; 6 the language model gave no answer; 7 an episode did not
+Exit codes: 0 done; 2 bad usage or setting, or a folder that cannot be written; 3 no key for `--agent llm`;
+4 the key was refused; 5 no environment server; 6 the language model gave no answer; 7 an episode did not
 begin or ended without a grade; 130 interrupted; 143 terminated.
 """
 
@@ -22,24 +24,29 @@ from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
-from ml_trainer_env.baselines.agent import Agent
-from ml_trainer_env.baselines.chat_model import ChatModel, KeyRefusedError, LlmError
-from ml_trainer_env.baselines.episode import EpisodeResult
-from ml_trainer_env.baselines.heuristic import HeuristicAgent
-from ml_trainer_env.baselines.llm import LlmAgent
-from ml_trainer_env.baselines.local_server import local_server, wait_until_healthy
-from ml_trainer_env.baselines.progress import Progress, progress_for
-from ml_trainer_env.baselines.random_agent import RandomAgent
-from ml_trainer_env.baselines.results import RunResult, write_run
-from ml_trainer_env.baselines.run import Plan, play_all
-from ml_trainer_env.baselines.run_log import RunLog
+from ml_trainer_env.baselines.llm_errors import KeyRefusedError, LlmError
 from ml_trainer_env.baselines.session import EpisodeNotBegunError
-from ml_trainer_env.baselines.settings import KEY_NAMES, Settings, SettingsError, read_settings
+from ml_trainer_env.baselines.settings import KEY_NAMES, LlmSettings, Settings, SettingsError, read_settings
+from ml_trainer_env.command_line import CommandParser, run_command
+from ml_trainer_env.errors import CallTimeoutError
+
+if TYPE_CHECKING:
+    from ml_trainer_env.baselines.agent import Agent
+    from ml_trainer_env.baselines.episode import EpisodeResult
+    from ml_trainer_env.baselines.progress import Progress
+    from ml_trainer_env.baselines.results import RunResult
+    from ml_trainer_env.baselines.run import Plan
+    from ml_trainer_env.baselines.run_log import RunLog
 
 __all__ = ["AgentKind", "ExitCode", "main"]
 
 TASKS = ("easy_mnist", "medium_fashion", "hard_cifar")
+"""Played unless others are named."""
+
+KNOWN_TASKS = (*TASKS, "permuted_mnist")
+"""The tasks of a server that this program starts. A server at `ENV_URL` may have others."""
 
 
 class AgentKind(StrEnum):
@@ -87,7 +94,7 @@ class Options:
     """
 
     agent: AgentKind | None
-    plan: Plan
+    plan: "Plan"
     rubric: str
     output: Path
 
@@ -104,26 +111,44 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _options(argv)
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
-        settings = read_settings(os.environ, Path(".env"))
-        kind = _choose(options, settings)
-        return _run(options, settings, kind)
-    except SettingsError as error:
-        return _fail(ExitCode.BAD_SETTING, str(error))
-    except RunFailedError as error:
-        return _fail(error.code, str(error))
+        return run_command(_name(), lambda: _main(options))
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
+def _main(options: Options) -> ExitCode:
+    try:
+        settings = read_settings(os.environ, Path(".env"))
+        if not settings.env_url:
+            _require_known(options.plan.tasks)
+        return _run(options, settings, _choose(options, settings))
+    except RunFailedError as error:
+        return _fail(error.code, str(error))
+
+
+def _require_known(tasks: Sequence[str]) -> None:
+    """Refuse tasks that a server of our own would refuse, before it is started."""
+    unknown = [task for task in tasks if task not in KNOWN_TASKS]
+    if unknown:
+        raise SettingsError(f"there is no task {', '.join(unknown)}; the tasks are {', '.join(KNOWN_TASKS)}")
+
+
+def _name() -> str:
+    """What the program was called by."""
+    return "ml-trainer-play" if Path(sys.argv[0]).stem == "ml-trainer-play" else "inference.py"
+
+
 def _options(argv: Sequence[str] | None) -> Options:
-    parser = argparse.ArgumentParser(
-        prog="inference.py",
-        description="Let an agent play the tasks of the environment and write a report.",
-    )
+    from ml_trainer_env.baselines.run import Plan
+
+    description = "Let an agent play the tasks of the environment and write a report."
+    parser = CommandParser(prog=_name(), description=description)
+    parser.add_version()
     kinds = [kind.value for kind in AgentKind]
     parser.add_argument("--agent", choices=kinds, help="llm where a key is set, else heuristic")
-    parser.add_argument("--tasks", default=",".join(TASKS), help="ids, separated by commas")
-    parser.add_argument("--seed", type=int, help="of the first episode of each task")
+    known = ", ".join(KNOWN_TASKS)
+    parser.add_argument("--tasks", default=",".join(TASKS), help=f"ids, separated by commas, of {known}")
+    parser.add_argument("--seed", type=_seed, help="of the first episode of each task")
     parser.add_argument("--episodes", type=_positive, default=1, help="a task")
     parser.add_argument("--rubric", choices=("v1", "v2"), default="v1", help="the grading")
     parser.add_argument("--output", type=Path, default=Path("outputs"), help="a folder")
@@ -140,10 +165,17 @@ def _options(argv: Sequence[str] | None) -> Options:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {number}")
-    return number
+    return _whole(text, 1)
+
+
+def _seed(text: str) -> int:
+    return _whole(text, 0)
+
+
+def _whole(text: str, least: int) -> int:
+    if not text.isascii() or not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least {least}, not {text!r}")
+    return int(text)
 
 
 def _choose(options: Options, settings: Settings) -> AgentKind:
@@ -160,6 +192,10 @@ def _choose(options: Options, settings: Settings) -> AgentKind:
 
 def _run(options: Options, settings: Settings, kind: AgentKind) -> ExitCode:
     """Play, and leave the log and the report of whatever was played."""
+    from ml_trainer_env.baselines.progress import progress_for
+    from ml_trainer_env.baselines.results import RunResult, write_run
+    from ml_trainer_env.baselines.run_log import RunLog
+
     progress = progress_for(sys.stdout)
     progress.note(_announcement(kind, settings, chosen=options.agent is not None))
     started, clock = datetime.now(UTC), time.perf_counter()
@@ -179,14 +215,24 @@ def _run(options: Options, settings: Settings, kind: AgentKind) -> ExitCode:
             problem = str(error)
             raise
         finally:
+            progress.close()
             log("end", {"problem": problem})
             if results:
                 seconds = round(time.perf_counter() - clock, 1)
                 run = RunResult(name, results[0].agent, started.isoformat(), seconds, problem, results)
-                folder = options.output / "evals" / name
-                progress.note(f"report: {write_run(folder, run, settings.secrets)}")
+                report = write_run(options.output / "evals" / name, run, settings.secrets)
+                progress.note(_outcome(run))
+                progress.note(f"report: {report}")
             progress.note(f"log: {log_path}")
     return _verdict(results)
+
+
+def _outcome(run: "RunResult") -> str:
+    """The mean score, and how many episodes it rests on."""
+    closed = len(run.episodes) - run.played_to_end
+    note = f"; {closed} closed by the program, counted 0" if closed else ""
+    played = f"{run.played_to_end} of {len(run.episodes)} episodes played to the end"
+    return f"mean score {run.mean_score:.4f}: {played}{note}"
 
 
 def _episodes(
@@ -194,16 +240,17 @@ def _episodes(
     settings: Settings,
     kind: AgentKind,
     url: str,
-    log: RunLog,
-    progress: Progress,
-) -> Iterator[EpisodeResult]:
-    # Late: OpenEnv brings gradio and pandas, seconds that a wrong setting need not wait for.
+    log: "RunLog",
+    progress: "Progress",
+) -> "Iterator[EpisodeResult]":
+    # Late: time that a wrong setting need not wait for.
     from ml_trainer_env.baselines.env_session import EnvSession
+    from ml_trainer_env.baselines.run import play_all
     from ml_trainer_env.client import MLTrainerEnv
 
     with ExitStack() as stack:
         agent, tokens_spent = _agent(kind, settings, options, log, progress, stack)
-        env = MLTrainerEnv(base_url=url, headers=settings.env_headers or None)
+        env = MLTrainerEnv(base_url=url, headers=settings.env_headers or None, on_progress=progress.training)
         stack.enter_context(env)
         yield from play_all(
             options.plan,
@@ -219,27 +266,41 @@ def _agent(
     kind: AgentKind,
     settings: Settings,
     options: Options,
-    log: RunLog,
-    progress: Progress,
+    log: "RunLog",
+    progress: "Progress",
     stack: ExitStack,
-) -> tuple[Agent, Callable[[], int]]:
+) -> "tuple[Agent, Callable[[], int]]":
     """The agent, and what it has spent on a language model so far."""
+    if kind is AgentKind.LLM and settings.llm is not None:
+        return _language_model(settings.llm, log, progress, stack)
+    from ml_trainer_env.baselines.heuristic import HeuristicAgent
+    from ml_trainer_env.baselines.random_agent import RandomAgent
+
+    agent = RandomAgent(options.plan.seed or 0) if kind is AgentKind.RANDOM else HeuristicAgent()
+    return agent, lambda: 0
+
+
+def _language_model(
+    settings: LlmSettings, log: "RunLog", progress: "Progress", stack: ExitStack
+) -> "tuple[Agent, Callable[[], int]]":
+    # Late: the API's client takes a second to import.
+    from ml_trainer_env.baselines.chat_model import ChatModel
+    from ml_trainer_env.baselines.llm import LlmAgent
 
     def record(event: str, fields: Mapping[str, object]) -> None:
         log(event, fields)
         if event in ("retry", "wait") and fields["wait_s"]:
             progress.note(f"  waiting {fields['wait_s']:.0f} s for {chat.host}: {fields['reason']}")
 
-    if kind is AgentKind.LLM and settings.llm is not None:
-        chat = stack.enter_context(ChatModel(settings.llm, record))
-        return LlmAgent(chat, settings.llm, log), lambda: chat.tokens_spent
-    agent = RandomAgent(options.plan.seed or 0) if kind is AgentKind.RANDOM else HeuristicAgent()
-    return agent, lambda: 0
+    chat = stack.enter_context(ChatModel(settings, record))
+    return LlmAgent(chat, settings, log), lambda: chat.tokens_spent
 
 
 @contextmanager
 def _environment(options: Options, settings: Settings, name: str) -> Iterator[str]:
     """The server's URL: the one given, or a server of our own while the block runs."""
+    from ml_trainer_env.baselines.local_server import local_server, wait_until_healthy
+
     if settings.env_url:
         wait_until_healthy(settings.env_url, headers=settings.env_headers)
         yield settings.env_url
@@ -260,7 +321,7 @@ def _failures_named() -> Iterator[None]:
         raise RunFailedError(ExitCode.NO_MODEL, str(error)) from error
     except EpisodeNotBegunError as error:
         raise RunFailedError(ExitCode.NO_GRADE, str(error)) from error
-    except ConnectionError as error:
+    except (ConnectionError, CallTimeoutError) as error:
         raise RunFailedError(ExitCode.NO_ENVIRONMENT, str(error)) from error
     except KeyboardInterrupt as error:
         raise RunFailedError(ExitCode.INTERRUPTED, "interrupted") from error
@@ -276,7 +337,7 @@ def _announcement(kind: AgentKind, settings: Settings, *, chosen: bool) -> str:
     return f"agent: {kind} ({why})"
 
 
-def _verdict(results: Sequence[EpisodeResult]) -> ExitCode:
+def _verdict(results: "Sequence[EpisodeResult]") -> ExitCode:
     ungraded = [result.task_id for result in results if result.score is None]
     if ungraded:
         return _fail(ExitCode.NO_GRADE, f"ended without a grade: {', '.join(ungraded)}")
@@ -291,7 +352,7 @@ def _free_name(output: Path, name: str) -> str:
 
 
 def _fail(code: ExitCode, text: str) -> ExitCode:
-    print(f"inference.py: {text}", file=sys.stderr)
+    print(f"{_name()}: {text}", file=sys.stderr)
     return code
 
 

@@ -1,7 +1,11 @@
-"""The command `ml-arena`: serve, work, make tokens, back up."""
+"""The command `ml-arena`: serve, work, make tokens, back up.
+
+Each command imports what it needs when it runs, so that `--help` does not wait for the service.
+"""
 
 import argparse
 import contextlib
+import functools
 import logging
 import os
 import signal
@@ -15,20 +19,16 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import uvicorn
-
-from ml_trainer_env.arena.app import create_app
 from ml_trainer_env.arena.errors import ArenaError
-from ml_trainer_env.arena.services import Services
-from ml_trainer_env.arena.settings import DEFAULT_BASE_URL, Settings, SettingsError
-from ml_trainer_env.arena.setup import set_up
-from ml_trainer_env.arena.sweep import sweep
-from ml_trainer_env.arena.tables import Scope
-from ml_trainer_env.arena.tokens.service import create_token, revoke_token
-from ml_trainer_env.arena.workers.worker import Worker, layers_for_submissions
-from permuted_mnist.sandbox.errors import UnsupportedError
+from ml_trainer_env.arena.settings import DEFAULT_BASE_URL, Settings
+from ml_trainer_env.command_line import CommandParser, bound_socket, port_number, run_command
+
+if TYPE_CHECKING:
+    from ml_trainer_env.arena.services import Services
+    from permuted_mnist.sandbox.layers import Layers
 
 __all__ = ["main"]
 
@@ -39,18 +39,22 @@ KEEP_ALIVE_S = 75
 
 MAX_CONNECTIONS = 1000
 
+SCOPES = ("user", "creator")
+"""The values of `tables.Scope`, which brings SQLAlchemy."""
+
 _STOP_S = 20.0
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line."""
-    parser = argparse.ArgumentParser(prog="ml-arena", description=__doc__)
+    parser = CommandParser(prog="ml-arena", description="Serve a competition, and look after it.")
+    parser.add_version()
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     command = commands.add_parser("serve", help="start the service and its workers")
     command.add_argument("--host", default="127.0.0.1")
-    command.add_argument("--port", type=int, help="default: the one of ARENA_BASE_URL")
-    command.add_argument("--workers", type=int, help="worker processes (default: ARENA_WORKERS, 1)")
+    command.add_argument("--port", type=port_number, help="default: the one of ARENA_BASE_URL")
+    command.add_argument("--workers", type=_count, help="worker processes (default: ARENA_WORKERS, 1)")
     command.set_defaults(run=_serve)
 
     command = commands.add_parser("worker", help="work off the queue of a service")
@@ -59,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     token = commands.add_parser("token", help="make or revoke a token").add_subparsers(required=True, metavar="DEED")
     command = token.add_parser("create", help="make a token, and print it this once")
-    command.add_argument("--scope", type=Scope, choices=list(Scope), default=Scope.USER)
+    command.add_argument("--scope", choices=SCOPES, default="user")
     command.add_argument("--user", required=True, help="whose it is; made if new")
     command.add_argument("--days", type=float, help="how long it is good (default: for ever)")
     command.set_defaults(run=_create_token)
@@ -73,76 +77,88 @@ def main(arguments: list[str] | None = None) -> int:
 
     chosen = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
-    try:
-        return int(chosen.run(chosen, Settings.from_environment(os.environ)))
-    except (ArenaError, SettingsError, UnsupportedError) as error:
-        print(f"ml-arena: {error}", file=sys.stderr)
-        return 2
+    logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)  # it names each of its parts
+    return run_command("ml-arena", functools.partial(_carried_out, chosen), (ArenaError,))
+
+
+def _carried_out(chosen: argparse.Namespace) -> int:
+    return int(chosen.run(chosen, Settings.from_environment(os.environ)))
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"should be a whole number of at least 0, not {text!r}")
+    return int(text)
 
 
 def _serve(chosen: argparse.Namespace, settings: Settings) -> int:
     if chosen.port and settings.base_url == DEFAULT_BASE_URL:
         settings = replace(settings, base_url=f"http://127.0.0.1:{chosen.port}")
     count = settings.workers if chosen.workers is None else chosen.workers
+    listener = bound_socket(chosen.host, chosen.port or urlsplit(settings.base_url).port or 5000)
     if count:
-        layers_for_submissions()
-    services = Services.open(settings)
+        _layers()
+
+    import uvicorn
+
+    from ml_trainer_env.arena.app import create_app
+    from ml_trainer_env.arena.setup import set_up
+    from ml_trainer_env.arena.sweep import sweep
+    from ml_trainer_env.http_serving import serve
+
+    services = _opened(settings)
     set_up(services)
     _LOG.info("%s files that nothing names were removed", sweep(services))
-    port = chosen.port or urlsplit(settings.base_url).port or 5000
+    config = uvicorn.Config(
+        create_app(services),
+        host=chosen.host,
+        log_config=None,
+        access_log=False,  # URLs of logs are signed: whoever reads one can read the log
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        limit_concurrency=MAX_CONNECTIONS,
+    )
     with _workers(count):
-        uvicorn.run(
-            create_app(services),
-            host=chosen.host,
-            port=port,
-            log_config=None,
-            access_log=False,  # URLs of logs are signed: whoever reads one can read the log
-            server_header=False,
-            timeout_keep_alive=KEEP_ALIVE_S,
-            limit_concurrency=MAX_CONNECTIONS,
-        )
-    return 0
+        return serve(config, listener)
 
 
 def _work(chosen: argparse.Namespace, settings: Settings) -> int:
+    from ml_trainer_env.arena.workers.worker import Worker
+
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     if chosen.parent is not None:
         threading.Thread(target=_stop_with_parent, args=(chosen.parent, stop), daemon=True).start()
-    layers = layers_for_submissions()
-    services = Services.open(settings)
-    try:
+    layers = _layers()
+    with contextlib.closing(_opened(settings)) as services:
         Worker(services, layers).work(stop)
-    finally:
-        services.close()
     return 0
 
 
 def _create_token(chosen: argparse.Namespace, settings: Settings) -> int:
-    services = Services.open(settings)
-    with services.database.transaction() as session:
-        token = create_token(session, chosen.user, chosen.scope, chosen.days)
-    services.close()
+    from ml_trainer_env.arena.tables import Scope
+    from ml_trainer_env.arena.tokens.service import create_token
+
+    with contextlib.closing(_opened(settings)) as services, services.database.transaction() as session:
+        token = create_token(session, chosen.user, Scope(chosen.scope), chosen.days)
     print(token)
     return 0
 
 
 def _revoke_token(chosen: argparse.Namespace, settings: Settings) -> int:
-    services = Services.open(settings)
-    with services.database.transaction() as session:
+    from ml_trainer_env.arena.tokens.service import revoke_token
+
+    with contextlib.closing(_opened(settings)) as services, services.database.transaction() as session:
         revoke_token(session, chosen.lookup)
-    services.close()
     return 0
 
 
 def _back_up(chosen: argparse.Namespace, settings: Settings) -> int:
     """A snapshot while the service runs: first the database, then the files, which never change."""
-    services = Services.open(settings)
-    try:
+    with contextlib.closing(_opened(settings)) as services:
         if not services.database.is_sqlite:
-            print("ml-arena: back PostgreSQL up with pg_dump, and this service's files as files", file=sys.stderr)
-            return 2
+            raise ArenaError("back PostgreSQL up with pg_dump, and this service's files as files")
         with tempfile.TemporaryDirectory() as folder, tarfile.open(chosen.file, "w:gz") as archive:
             copy = Path(folder) / "arena.db"
             source = sqlite3.connect(str(services.database.engine.url.database))
@@ -151,9 +167,47 @@ def _back_up(chosen: argparse.Namespace, settings: Settings) -> int:
             archive.add(copy, "arena.db")
             for name in ("signing.key", "files"):
                 archive.add(settings.data_dir / name, name)
-    finally:
-        services.close()
     return 0
+
+
+def _opened(settings: Settings) -> "Services":
+    """The parts of the service.
+
+    Raises:
+        ArenaError: The database cannot be opened.
+        OSError: The data folder cannot be written.
+    """
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from ml_trainer_env.arena.services import Services
+
+    try:
+        return Services.open(settings)
+    except (SQLAlchemyError, ModuleNotFoundError) as error:  # a driver that is not installed is not found
+        reason = getattr(error, "orig", None) or error
+        raise ArenaError(
+            f"the database {_without_password(settings.database_url)} cannot be opened: {reason}"
+        ) from error
+
+
+def _without_password(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
+def _layers() -> "Layers":
+    """What holds submissions.
+
+    Raises:
+        ArenaError: It would not hold them.
+    """
+    from ml_trainer_env.arena.workers.worker import layers_for_submissions
+    from permuted_mnist.sandbox.errors import UnsupportedError
+
+    try:
+        return layers_for_submissions()
+    except UnsupportedError as error:
+        raise ArenaError(str(error)) from error
 
 
 @contextlib.contextmanager

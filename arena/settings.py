@@ -4,8 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
 from platformdirs import user_state_path
+
+from ml_trainer_env.arena.errors import ArenaError
 
 __all__ = ["DEFAULT_BASE_URL", "Settings", "SettingsError"]
 
@@ -14,7 +17,7 @@ DEFAULT_BASE_URL = "http://127.0.0.1:5000"
 MB = 2**20
 
 
-class SettingsError(ValueError):
+class SettingsError(ArenaError, ValueError):
     """An environment variable does not hold what it should. The message names it."""
 
 
@@ -58,11 +61,11 @@ class Settings:
         return cls(
             data_dir=data_dir,
             database_url=variables.get("ARENA_DATABASE_URL") or f"sqlite:///{data_dir / 'arena.db'}",
-            base_url=(variables.get("ARENA_BASE_URL") or DEFAULT_BASE_URL).rstrip("/"),
-            workers=int(_number(variables, "ARENA_WORKERS", 1)),
+            base_url=_url(variables, "ARENA_BASE_URL", DEFAULT_BASE_URL),
+            workers=_whole(variables, "ARENA_WORKERS", 1),
             max_upload_bytes=int(_number(variables, "ARENA_MAX_UPLOAD_MB", 512) * MB),
             daily_upload_bytes=int(_number(variables, "ARENA_DAILY_UPLOAD_MB", 10_240) * MB),
-            daily_deploys=int(_number(variables, "ARENA_DAILY_DEPLOYS", 20)),
+            daily_deploys=_whole(variables, "ARENA_DAILY_DEPLOYS", 20),
             lease_s=_number(variables, "ARENA_LEASE_S", 30.0),
             mnist_dir=Path(mnist) if mnist else None,
         )
@@ -77,3 +80,22 @@ def _number(variables: Mapping[str, str], name: str, default: float) -> float:
     if not 0 <= value < float("inf"):
         raise SettingsError(f"{name} should be a number of at least 0, got {text!r}")
     return value
+
+
+def _whole(variables: Mapping[str, str], name: str, default: int) -> int:
+    value = _number(variables, name, default)
+    if value != int(value):
+        raise SettingsError(f"{name} should be a whole number of at least 0, got {variables[name]!r}")
+    return int(value)
+
+
+def _url(variables: Mapping[str, str], name: str, default: str) -> str:
+    text = (variables.get(name) or default).rstrip("/")
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is none, brackets that do not match
+        good = False
+    if not good:
+        raise SettingsError(f"{name} should be an address like {default}, got {text!r}")
+    return text

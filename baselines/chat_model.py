@@ -10,9 +10,16 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+import httpx
 import openai
 from openai.types.chat import ChatCompletion
 
+from ml_trainer_env.baselines.llm_errors import (
+    KeyRefusedError,
+    LlmError,
+    ModelUnavailableError,
+    RequestRejectedError,
+)
 from ml_trainer_env.baselines.rate_limit import RateLimiter
 from ml_trainer_env.baselines.reasoning import effort_for
 from ml_trainer_env.baselines.retries import backoff_s, retry_after_s
@@ -33,23 +40,7 @@ __all__ = [
 Message = dict[str, Any]
 """A message of the chat completions API."""
 
-REQUEST_TIMEOUT_S = 60.0
-
-
-class LlmError(RuntimeError):
-    """The model gave no answer. The text is one line, fit to be shown, without the key."""
-
-
-class KeyRefusedError(LlmError):
-    """The API does not accept the key."""
-
-
-class RequestRejectedError(LlmError):
-    """The API calls the request wrong, or wants money; asking again would not help."""
-
-
-class ModelUnavailableError(LlmError):
-    """Every attempt failed."""
+CONNECT_TIMEOUT_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +76,6 @@ class ChatModel:
         settings: Where it is and how often it may be asked.
         record: Keeps a `completion` or a `retry` an attempt, and each `wait` for the cap.
         limiter: The cap on requests, one of its own if None.
-        timeout_s: For one attempt.
         sleep: Waits the seconds given.
         clock: Seconds since 1970.
     """
@@ -96,13 +86,13 @@ class ChatModel:
         record: Record = record_nothing,
         *,
         limiter: RateLimiter | None = None,
-        timeout_s: float = REQUEST_TIMEOUT_S,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.tokens_spent = 0
         self._settings = settings
         self._effort = effort_for(settings.model, settings.reasoning_effort)
+        self._limit_name = "max_tokens"
         self._record = record
         self._limiter = limiter or RateLimiter(settings.rpm_limit, on_wait=self._note_wait)
         self._sleep = sleep
@@ -111,7 +101,7 @@ class ChatModel:
             api_key=settings.api_key,
             base_url=settings.base_url,
             max_retries=0,
-            timeout=timeout_s,
+            timeout=httpx.Timeout(settings.timeout_s, connect=min(CONNECT_TIMEOUT_S, settings.timeout_s)),
         )
 
     def __enter__(self) -> Self:
@@ -167,7 +157,8 @@ class ChatModel:
         except openai.APIStatusError as error:
             raise self._judged(error) from error
         except openai.APITimeoutError as error:
-            raise _AttemptFailedError("it timed out", None, rate_limited=False) from error
+            reason = f"it gave no answer in {self._settings.timeout_s:g} s (LLM_TIMEOUT_S)"
+            raise _AttemptFailedError(reason, None, rate_limited=False) from error
         except openai.APIConnectionError as error:
             reason = f"the connection failed ({type(error.__cause__ or error).__name__})"
             raise _AttemptFailedError(reason, None, rate_limited=False) from error
@@ -196,6 +187,10 @@ class ChatModel:
         }
         if self._effort is not None:
             request["reasoning_effort"] = self._effort
+        if self._settings.tool_choice and tools:
+            request["tool_choice"] = self._settings.tool_choice
+        if self._settings.max_tokens is not None:
+            request[self._limit_name] = self._settings.max_tokens
         answer: object = self._client.chat.completions.create(**request)
         return answer
 
@@ -208,6 +203,9 @@ class ChatModel:
         if status == 400 and self._effort is not None and "reasoning" in said.lower():
             self._effort = None
             return _AttemptFailedError("it does not take reasoning_effort", 0.0, rate_limited=False)
+        if status == 400 and self._limit_name == "max_tokens" and "max_completion_tokens" in said:
+            self._limit_name = "max_completion_tokens"  # what OpenAI's reasoning models call it
+            return _AttemptFailedError("it does not take max_tokens", 0.0, rate_limited=False)
         spent = status == 429 and error.code == "insufficient_quota"
         if spent or (status < 500 and status not in (408, 409, 429)):
             return RequestRejectedError(f"{self.host} rejected the request (HTTP {status}): {said}")

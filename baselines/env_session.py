@@ -10,7 +10,8 @@ from ml_trainer_env.baselines.session import (
     Reply,
     ToolSpec,
 )
-from ml_trainer_env.client import MLTrainerEnv, ToolCallError
+from ml_trainer_env.client import MLTrainerEnv
+from ml_trainer_env.errors import ResetRefusedError, ToolCallError
 from ml_trainer_env.models import ResetObservation
 
 __all__ = ["EnvSession"]
@@ -26,7 +27,8 @@ class EnvSession:
         rubric: The grading.
 
     Raises:
-        EpisodeNotBegunError: The server knows no such task, or does not take the seed or rubric.
+        EpisodeNotBegunError: The server knows no such task, or does not take the seed or rubric; or it serves another
+            environment.
         ConnectionError: The server cannot be reached.
     """
 
@@ -34,8 +36,10 @@ class EnvSession:
         self._env = env
         try:
             result = env.reset(task_id=task_id, seed=seed, rubric=rubric)
-        except RuntimeError as error:
+        except ResetRefusedError as error:
             raise EpisodeNotBegunError(f"cannot begin {task_id}: {error}") from error
+        if not isinstance(result.observation, ResetObservation):
+            raise EpisodeNotBegunError(f"the OpenEnv server at {env.base_url} serves another environment")
         self.brief: Brief = brief_of(result.observation)
         self.tools: Sequence[ToolSpec] = tuple(
             ToolSpec(tool.name, tool.description, tool.input_schema) for tool in env.list_tools()

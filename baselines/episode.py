@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 from ml_trainer_env.baselines.agent import Call
-from ml_trainer_env.baselines.play import RUN, Turn
+from ml_trainer_env.baselines.play import RUN, Author, Turn
 from ml_trainer_env.baselines.session import Brief, Reply
 
 __all__ = ["CallRecord", "EpisodeResult", "EpochPoint", "summarise"]
@@ -54,11 +54,15 @@ class CallRecord:
 
 @dataclass(frozen=True, slots=True)
 class EpisodeResult:
-    """An episode that was played.
+    """An episode that was played to the end, or closed for its agent by the program.
+
+    An agent has played an episode to the end if a call of its own ended it: `submit_model`, or the call after which the
+    environment submits by itself. Otherwise the program made the closing calls, for an agent that had stopped or was
+    out of decisions. The grade of such an episode is not the agent's, and counts 0 in a mean.
 
     Attributes:
         reward: Sum over all calls, the submission's score included.
-        score: The grade, `None` if it never came to one.
+        score: The grade, `None` if it never came to one. See `counted_score` for comparisons.
         details: The figures that the grade was made of.
         tokens: Spent on a language model, 0 for other agents.
         curve: One point an epoch.
@@ -93,9 +97,19 @@ class EpisodeResult:
     curve: Sequence[EpochPoint]
     calls: Sequence[CallRecord]
 
+    @property
+    def played_to_end(self) -> bool:
+        """Whether a call of the agent's own ended the episode."""
+        return self.score is not None and bool(self.calls) and self.calls[-1].author == Author.AGENT
+
+    @property
+    def counted_score(self) -> float:
+        """The grade if the agent played to the end, else 0."""
+        return self.score if self.score is not None and self.played_to_end else 0.0
+
     def to_dict(self) -> dict[str, Any]:
-        """A copy made of JSON's own types."""
-        return asdict(self)
+        """A copy made of JSON's own types, with `played_to_end` and `counted_score`."""
+        return asdict(self) | {"played_to_end": self.played_to_end, "counted_score": self.counted_score}
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Self:

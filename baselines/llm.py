@@ -4,7 +4,8 @@ Every decision counts, the bad ones too: a malformed call, an unknown tool, a re
 and prose without a call are told back to the model and cost one each. Several calls in one
 message are carried out in order, a decision each, up to the first that fails; those after
 it are answered as not carried out and cost nothing, since they were meant to follow it.
-The last decision is the submission: the model is not asked for it.
+The model is asked for every decision, the last one too. If that does not submit, the program closes
+the episode, and the episode counts 0.
 """
 
 import json
@@ -52,13 +53,13 @@ class LlmAgent:
         self._record = record
 
     def script(self, brief: Brief, tools: Sequence[ToolSpec]) -> Script:
-        """Ask, carry out, tell; until the last decision is due.
+        """Ask, carry out, tell; until no decision is left.
 
         Raises:
             LlmError: The model gave no answer.
         """
         decisions = self._settings.steps_for(brief.difficulty)
-        left = decisions - 1
+        left = decisions
         definitions = function_definitions(tools)
         names = [tool.name for tool in tools]
         talk = _Conversation(self._record)

@@ -20,8 +20,8 @@ def instructions(decisions: int) -> str:
         "fixed budget of epochs by calling tools, and the model you submit is graded.\n"
         f"You have {decisions} decisions for the whole episode. Every tool call is one "
         "decision, and so is a malformed call, a refused call, or an answer without a call. "
-        "The last decision is always submit_model: it is made for you if you have not "
-        "submitted before.\n"
+        "Submit your model by submit_model with the last decision at the latest: an episode "
+        "that you do not submit yourself counts 0.\n"
         "run_epochs trains at most 20 epochs a call, so plan: usually one call to configure "
         "everything at once, then long runs, with a change between them only where the "
         "figures call for it. Epochs that are spent never come back.\n"
@@ -91,10 +91,12 @@ def answer(outcome: Outcome, decisions_left: int) -> str:
 
 
 def countdown(decisions_left: int) -> str:
-    """How many decisions are left to the model, the submission not counted."""
+    """How many decisions are left to the model, the submission included."""
     if decisions_left == 0:
-        return "No decisions left: the model is submitted now."
-    return f"Decisions left before the model is submitted: {decisions_left}."
+        return "No decisions left."
+    if decisions_left == 1:
+        return "This is your last decision: call submit_model now, or the episode counts 0."
+    return f"Decisions left, the submission included: {decisions_left}."
 
 
 def function_definitions(tools: Sequence[ToolSpec]) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 
 from ml_trainer_env.baselines.settings import KEY_NAMES
+from ml_trainer_env.errors import MLTrainerError
 
 __all__ = ["ServerUnreachableError", "local_server", "wait_until_healthy"]
 
@@ -24,7 +25,7 @@ STOP_LIMIT_S = 10.0
 _SERVER = ("-m", "ml_trainer_env.server.app")
 
 
-class ServerUnreachableError(ConnectionError):
+class ServerUnreachableError(MLTrainerError, ConnectionError):
     """No environment answers. The text is fit to be shown."""
 
 
@@ -80,7 +81,7 @@ def wait_until_healthy(
     headers: Mapping[str, str] | None = None,
     alive: Callable[[], bool] | None = None,
 ) -> None:
-    """Wait for `GET /health` to answer 200.
+    """Wait for an OpenEnv server to answer that it is healthy.
 
     Args:
         url: The server's base URL.
@@ -90,7 +91,7 @@ def wait_until_healthy(
             a refused connection is final.
 
     Raises:
-        ServerUnreachableError: It is not there, or not healthy in time.
+        ServerUnreachableError: It is not there, not healthy in time, or no OpenEnv server.
     """
     ends_at = time.monotonic() + limit_s
     own = alive is not None
@@ -107,17 +108,33 @@ def wait_until_healthy(
             if alive is not None:
                 may_pass = alive()
             if not may_pass or time.monotonic() > ends_at:
-                raise ServerUnreachableError(f"no environment answers at {url}: {problem}")
+                raise ServerUnreachableError(problem)
             time.sleep(0.1)
 
 
 def _health_problem(http: httpx.Client, url: str) -> tuple[str, bool]:
     """What is wrong, "" if nothing is; and whether waiting may mend it."""
     try:
-        status = http.get(f"{url}/health").status_code
+        answer = http.get(f"{url}/health")
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        return " ".join(str(error).split()) or type(error).__name__, False
-    return ("" if status == 200 else f"/health says HTTP {status}"), status >= 500
+        return f"no environment answers at {url}: {' '.join(str(error).split()) or type(error).__name__}", False
+    status = answer.status_code
+    if status >= 500:
+        return f"the server at {url} is not healthy: /health says HTTP {status}", True
+    if status in (401, 403):
+        return f"the server at {url} refused the request (HTTP {status}): it needs another token", False
+    if status != 200 or not _is_openenv(answer):
+        return f"what answers at {url} is not an OpenEnv server: GET /health says HTTP {status}, and no status", False
+    return "", False
+
+
+def _is_openenv(answer: httpx.Response) -> bool:
+    """Whether this is what OpenEnv's servers answer to `GET /health`: a JSON object with a status."""
+    try:
+        told = answer.json()
+    except ValueError:
+        return False
+    return isinstance(told, dict) and "status" in told
 
 
 def _free_port() -> int:

@@ -62,8 +62,9 @@ def play(
 ) -> tuple[Turn, ...]:
     """Let an agent play an episode to its end.
 
-    When the agent's script ends before the episode does, the model is submitted for it. A
-    submission before any epoch is refused, so then some epochs are run first.
+    When the agent's script ends before the episode does, the model is submitted for it, in turns whose author is
+    `Author.CLOSING`: such a grade is not the agent's. A submission before any epoch is refused, so then some epochs
+    are run first.
 
     Args:
         agent: Who plays.

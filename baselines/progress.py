@@ -22,11 +22,17 @@ class Progress(Protocol):
     def begin(self, brief: Brief) -> None:
         """An episode begins."""
 
+    def training(self, epochs: int, total: int, message: str) -> None:
+        """The call under way has run some of its epochs. Called from another thread, while the run waits."""
+
     def turn(self, turn: Turn) -> None:
         """A decision was answered."""
 
     def end(self, result: EpisodeResult) -> None:
         """The episode is over."""
+
+    def close(self) -> None:
+        """The run is over, or broke off."""
 
 
 class LineProgress:
@@ -47,6 +53,9 @@ class LineProgress:
         """Print what is to be trained."""
         self.note(begin_line(brief))
 
+    def training(self, epochs: int, total: int, message: str) -> None:
+        """Print nothing: the line of the whole call follows."""
+
     def turn(self, turn: Turn) -> None:
         """Print the decision and its figures."""
         self.note(f"  {turn_line(turn)}")
@@ -55,9 +64,12 @@ class LineProgress:
         """Print the result."""
         self.note(f"  {end_line(result)}")
 
+    def close(self) -> None:
+        """Nothing is open."""
+
 
 class BarProgress(LineProgress):
-    """A bar over the epoch budget, and below it the lines that stay.
+    """A bar over the epoch budget that moves with each epoch, and above it the lines of the decisions.
 
     Args:
         out: A terminal.
@@ -66,6 +78,7 @@ class BarProgress(LineProgress):
     def __init__(self, out: TextIO | None = None) -> None:
         super().__init__(out)
         self._bar: Any = None
+        self._spent = 0
 
     def note(self, text: str) -> None:
         """Print a line above the bar."""
@@ -74,23 +87,38 @@ class BarProgress(LineProgress):
     def begin(self, brief: Brief) -> None:
         """Open a bar."""
         super().begin(brief)
-        self._bar = tqdm(total=brief.budget_epochs, desc=brief.task_id, unit="epoch", file=self._out)
+        self._spent = int(brief.status.get("current_epoch") or 0)
+        self._bar = tqdm(
+            total=brief.budget_epochs, initial=self._spent, desc=brief.task_id, unit="epoch", file=self._out
+        )
+
+    def training(self, epochs: int, total: int, message: str) -> None:
+        """Move the bar by the epochs of the call under way."""
+        self._move_to(self._spent + epochs)
 
     def turn(self, turn: Turn) -> None:
-        """Move the bar to the epochs spent."""
+        """Print the decision, and move the bar to the epochs spent."""
+        super().turn(turn)
         reply = turn.outcome.reply
-        if reply is None:
-            super().turn(turn)
-        elif self._bar is not None:
-            self._bar.update(int(reply.get("current_epoch") or 0) - self._bar.n)
-            self._bar.set_postfix_str(figures(reply))
+        if reply is not None:
+            self._spent = int(reply.get("current_epoch") or 0)
+            self._move_to(self._spent)
 
     def end(self, result: EpisodeResult) -> None:
+        """Close the bar, and print the result."""
+        self.close()
+        super().end(result)
+
+    def close(self) -> None:
         """Close the bar."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
-        super().end(result)
+
+    def _move_to(self, epoch: int) -> None:
+        if self._bar is not None and epoch != self._bar.n:
+            self._bar.n = epoch
+            self._bar.refresh()
 
 
 def progress_for(out: TextIO) -> Progress:
@@ -123,6 +151,8 @@ def turn_line(turn: Turn) -> str:
 def end_line(result: EpisodeResult) -> str:
     """An episode's last line."""
     score = "no score" if result.score is None else f"score {result.score:.4f}"
+    if not result.played_to_end:
+        score = f"closed by the program: counts 0 ({score})"
     return (
         f"{result.task_id}: {score}, best val accuracy {percent(result.best_val_accuracy)}, "
         f"test accuracy {percent(result.test_accuracy)}, reward {result.reward:.3f}, "

@@ -5,15 +5,18 @@ from random import Random
 from typing import Any
 
 from ml_trainer_env.baselines.agent import Call, Script
-from ml_trainer_env.baselines.play import SUBMIT
+from ml_trainer_env.baselines.play import RUN, SUBMIT
 from ml_trainer_env.baselines.schema_sampling import sample
 from ml_trainer_env.baselines.session import Brief, ToolSpec
 
 __all__ = ["RandomAgent"]
 
+EPOCHS_TO_SUBMIT = 20
+"""Epochs run before the submission where none has run: the most that one call may ask for."""
+
 
 class RandomAgent:
-    """Calls tools at random, whatever tools there are, and leaves submitting to the loop.
+    """Calls tools at random, whatever tools there are, and then submits; after some epochs if none has run.
 
     Args:
         seed: Fixes the calls, together with the episode's seed.
@@ -33,6 +36,10 @@ class RandomAgent:
         for _ in range(self._calls if choices else 0):
             tool = source.choice(choices)
             yield Call(tool.name, random_arguments(tool.input_schema, source))
+        outcome = yield Call(SUBMIT)
+        if outcome.reply is None:
+            yield Call(RUN, {"num_epochs": min(EPOCHS_TO_SUBMIT, brief.budget_epochs)})
+            yield Call(SUBMIT)
 
 
 def random_arguments(schema: Mapping[str, Any], source: Random) -> dict[str, object]:

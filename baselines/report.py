@@ -53,8 +53,7 @@ def report_html(run: Mapping[str, Any], episodes: Sequence[tuple[EpisodeResult, 
     """Write the page.
 
     Args:
-        run: `name`, `agent`, `started`, `seconds`, `problem`, `mean_score`, as in
-            `results.json`.
+        run: `run`, `agent`, `started`, `seconds`, `problem`, `mean_score`, as in `results.json`.
         episodes: Each with its curves as a PNG.
 
     Returns:
@@ -76,6 +75,7 @@ def report_html(run: Mapping[str, Any], episodes: Sequence[tuple[EpisodeResult, 
 <p class="soft">Run {_text(run["run"])}, started {_text(run["started"])},
 {_fixed(run["seconds"], 1)} s. Mean score {_fixed(run["mean_score"], 4)}.</p>
 {_problem(str(run["problem"]))}
+{_closed_note([episode for episode, _ in episodes])}
 {_stand_in_note(episode for episode, _ in episodes)}
 <section class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></section>
 {sections}
@@ -86,6 +86,16 @@ def report_html(run: Mapping[str, Any], episodes: Sequence[tuple[EpisodeResult, 
 
 def _problem(problem: str) -> str:
     return f'<p class="warn">The run broke off: {_text(problem)}</p>' if problem else ""
+
+
+def _closed_note(episodes: Sequence[EpisodeResult]) -> str:
+    closed = sum(not episode.played_to_end for episode in episodes)
+    if not closed:
+        return ""
+    return (
+        f'<p class="warn">{closed} of {len(episodes)} episodes were not played to the end: the agent stopped, or had '
+        "no decisions left, and the program made the closing calls. They count 0 in the mean score.</p>"
+    )
 
 
 def _stand_in_note(episodes: Iterable[EpisodeResult]) -> str:
@@ -111,11 +121,17 @@ def _row(result: EpisodeResult) -> str:
         _cell(f"{result.epochs_run} / {result.budget_epochs}", "number"),
         _cell(_fixed(result.best_val_accuracy, 4), "number"),
         _cell(_fixed(result.test_accuracy, 4), "number"),
-        _cell(f"<strong>{_fixed(result.score, 4)}</strong>", "number"),
+        _cell(_score(result), "number"),
         _cell(_fixed(result.reward, 3), "number"),
         _cell(_fixed(result.seconds, 1), "number"),
     )
     return f"<tr>{''.join(cells)}</tr>"
+
+
+def _score(result: EpisodeResult) -> str:
+    if result.played_to_end:
+        return f"<strong>{_fixed(result.score, 4)}</strong>"
+    return f'<span class="warn">closed by the program: counts 0</span> (graded {_fixed(result.score, 4)})'
 
 
 def _section(number: int, result: EpisodeResult, png: bytes) -> str:

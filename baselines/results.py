@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ml_trainer_env.baselines.curves import curves_png
 from ml_trainer_env.baselines.episode import EpisodeResult
 from ml_trainer_env.baselines.report import report_html
 from ml_trainer_env.baselines.run_log import redacted
@@ -34,16 +33,28 @@ class RunResult:
     problem: str
     episodes: Sequence[EpisodeResult]
 
+    @property
+    def played_to_end(self) -> int:
+        """How many episodes the agent played to the end."""
+        return sum(episode.played_to_end for episode in self.episodes)
+
+    @property
+    def mean_score(self) -> float | None:
+        """Mean of the episodes' `counted_score`: 0 for those that the program closed. None without episodes."""
+        scores = [episode.counted_score for episode in self.episodes]
+        return round(sum(scores) / len(scores), 4) if scores else None
+
     def to_dict(self) -> dict[str, Any]:
         """A copy made of JSON's own types."""
-        scores = [episode.score for episode in self.episodes if episode.score is not None]
         return {
             "run": self.name,
             "agent": self.agent,
             "started": self.started,
             "seconds": self.seconds,
             "problem": self.problem,
-            "mean_score": round(sum(scores) / len(scores), 4) if scores else None,
+            "mean_score": self.mean_score,
+            "played_to_end": self.played_to_end,
+            "closed_by_program": len(self.episodes) - self.played_to_end,
             "episodes": [episode.to_dict() for episode in self.episodes],
         }
 
@@ -59,6 +70,8 @@ def write_run(folder: Path, run: RunResult, secrets: tuple[str, ...] = ()) -> Pa
     Returns:
         Where the report is.
     """
+    from ml_trainer_env.baselines.curves import curves_png  # late: matplotlib takes a second to import
+
     folder.mkdir(parents=True, exist_ok=True)
     clean = redacted(run.to_dict(), secrets)
     text = json.dumps(clean, indent=2, ensure_ascii=False)

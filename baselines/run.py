@@ -119,5 +119,5 @@ def _described(brief: Brief) -> dict[str, object]:
 
 
 def _outline(result: EpisodeResult) -> dict[str, object]:
-    kept = ("task_id", "agent", "seed", "score", "reward", "tokens", "seconds", "details")
+    kept = ("task_id", "agent", "seed", "score", "played_to_end", "reward", "tokens", "seconds", "details")
     return {name: getattr(result, name) for name in kept}

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ml_trainer_env.errors import MLTrainerError
+
 __all__ = [
     "Brief",
     "CallRefusedError",
@@ -22,11 +24,11 @@ Reply = Mapping[str, Any]
 """A tool's answer: a flat mapping, `None` where a figure is not finite or not there yet."""
 
 
-class EpisodeNotBegunError(RuntimeError):
+class EpisodeNotBegunError(MLTrainerError, RuntimeError):
     """The environment refused to begin an episode. The text says why."""
 
 
-class CallRefusedError(RuntimeError):
+class CallRefusedError(MLTrainerError, RuntimeError):
     """The environment refused a call and changed nothing. The text says why."""
 
 

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 
+from ml_trainer_env.errors import MLTrainerError
+
 __all__ = ["KEY_NAMES", "LlmSettings", "Settings", "SettingsError", "read_settings"]
 
 
@@ -38,7 +40,7 @@ KEY_NAMES = tuple(provider.key_name for provider in _PROVIDERS)
 _SERVER_PREFIX = "ML_TRAINER_"
 
 
-class SettingsError(ValueError):
+class SettingsError(MLTrainerError, ValueError):
     """A variable holds what it cannot hold."""
 
 
@@ -55,6 +57,9 @@ class LlmSettings:
         max_retries: Further attempts at one request.
         reasoning_effort: For models that take it, "" for none.
         max_steps: Decisions an episode, by difficulty.
+        tool_choice: `auto` or `required`; "" to send none, which APIs take for `auto`.
+        max_tokens: Tokens of an answer at the most, None for the API's own limit.
+        timeout_s: Seconds for an answer. A model on a machine of one's own may take minutes.
     """
 
     api_key: str = field(repr=False)
@@ -65,6 +70,9 @@ class LlmSettings:
     max_retries: int = 3
     reasoning_effort: str = "minimal"
     max_steps: Mapping[str, int] = field(default_factory=lambda: {"easy": 5, "medium": 6, "hard": 7})
+    tool_choice: str = ""
+    max_tokens: int | None = None
+    timeout_s: float = 600.0
 
     def steps_for(self, difficulty: str) -> int:
         """Decisions for an episode of this difficulty; the most there are if unknown."""
@@ -79,28 +87,34 @@ class Settings:
         llm: None where no key is set.
         env_url: The environment's server, "" to start one.
         hf_token: For a private Space, "" for none; kept out of `repr`.
+        env_token: The secret of the server at `env_url`, "" for none; kept out of `repr`.
         server_variables: Lines of `.env` that are for the environment's server.
     """
 
     llm: LlmSettings | None = None
     env_url: str = ""
     hf_token: str = field(default="", repr=False)
+    env_token: str = field(default="", repr=False)
     server_variables: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def env_headers(self) -> dict[str, str]:
-        """Headers for the environment's server: the token, if that is a Space over https."""
+        """Headers for the server at `env_url`, and for no other.
+
+        A Space over https gets the Hugging Face token if there is one, since Hugging Face's own gate asks for it. Every
+        other server gets its own token.
+        """
         parts = urlsplit(self.env_url)
         host = parts.hostname or ""
-        if self.hf_token and parts.scheme in ("https", "wss") and host.endswith(".hf.space"):
-            return {"Authorization": f"Bearer {self.hf_token}"}
-        return {}
+        is_space = parts.scheme == "https" and host.endswith(".hf.space")
+        token = (self.hf_token if is_space else "") or self.env_token
+        return {"Authorization": f"Bearer {token}"} if token and self.env_url else {}
 
     @property
     def secrets(self) -> tuple[str, ...]:
         """What no log may hold."""
         key = self.llm.api_key if self.llm else ""
-        return tuple(secret for secret in (key, self.hf_token) if secret)
+        return tuple(secret for secret in (key, self.hf_token, self.env_token) if secret)
 
 
 def read_settings(environ: Mapping[str, str], dotenv: Path | None = None) -> Settings:
@@ -113,13 +127,17 @@ def read_settings(environ: Mapping[str, str], dotenv: Path | None = None) -> Set
     Raises:
         SettingsError: A variable holds what it cannot hold.
     """
-    lines = dotenv_values(dotenv, interpolate=False) if dotenv else {}
+    try:
+        lines = dotenv_values(dotenv, interpolate=False) if dotenv and dotenv.exists() else {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{dotenv} cannot be read: {error}") from error
     in_file = {name: value for name, value in lines.items() if value is not None}
     values = {name: value.strip() for name, value in {**in_file, **environ}.items()}
     return Settings(
         llm=_llm(values),
-        env_url=values.get("ENV_URL", "").rstrip("/"),
+        env_url=_address(values, "ENV_URL"),
         hf_token=values.get("HF_TOKEN", ""),
+        env_token=_env_token(values),
         server_variables={name: value for name, value in in_file.items() if name.startswith(_SERVER_PREFIX)},
     )
 
@@ -136,12 +154,52 @@ def _llm(values: Mapping[str, str]) -> LlmSettings | None:
         rpm_limit=_count(values, "LLM_RPM_LIMIT", 5, at_least=1),
         max_retries=_count(values, "LLM_MAX_RETRIES", 3, at_least=0),
         reasoning_effort=values.get("LLM_REASONING_EFFORT", "minimal"),
+        tool_choice=_one_of(values, "LLM_TOOL_CHOICE", ("auto", "required")),
+        max_tokens=_count(values, "LLM_MAX_TOKENS", 1, at_least=1) if values.get("LLM_MAX_TOKENS") else None,
+        timeout_s=_seconds(values, "LLM_TIMEOUT_S", 600.0),
         max_steps={
             "easy": _count(values, "LLM_MAX_STEPS_EASY", 5, at_least=1),
             "medium": _count(values, "LLM_MAX_STEPS_MEDIUM", 6, at_least=1),
             "hard": _count(values, "LLM_MAX_STEPS_HARD", 7, at_least=1),
         },
     )
+
+
+def _address(values: Mapping[str, str], name: str) -> str:
+    text = values.get(name, "").rstrip("/")
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is none, brackets that do not match
+        good = False
+    if text and not good:
+        raise SettingsError(f"{name} must be an address like http://localhost:8000, not {text!r}")
+    return text
+
+
+def _env_token(values: Mapping[str, str]) -> str:
+    token = values.get("ML_TRAINER_TOKEN", "")
+    if not token.isascii() or not token.isprintable():
+        raise SettingsError("ML_TRAINER_TOKEN must be printable ASCII, since it travels in a header")
+    return "" if token.lower() == "off" else token
+
+
+def _one_of(values: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
+    text = values.get(name, "")
+    if text and text not in choices:
+        raise SettingsError(f"{name} must be one of {', '.join(choices)}, not {text!r}")
+    return text
+
+
+def _seconds(values: Mapping[str, str], name: str, default: float) -> float:
+    text = values.get(name) or str(default)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0.0 < seconds < float("inf"):
+        raise SettingsError(f"{name} must be a number of seconds above 0, not {text!r}")
+    return seconds
 
 
 def _count(values: Mapping[str, str], name: str, default: int, *, at_least: int) -> int:

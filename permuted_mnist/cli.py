@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm  # type: ignore[import-untyped]  # it has no stubs of its own
 
+from ml_trainer_env.command_line import CommandParser
 from permuted_mnist.contract import RULES, ContractError
 from permuted_mnist.evaluation.report import HEADER, episode_line, save_figure, summary
 from permuted_mnist.evaluation.results import EpisodeResult
@@ -24,7 +25,8 @@ OWN_AGENTS = Path(__file__).parent / "agent"
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; the exit status is 0 if the agent passed."""
-    parser = argparse.ArgumentParser(prog="permuted-mnist", description=__doc__)
+    parser = CommandParser(prog="permuted-mnist", description=__doc__)
+    parser.add_version()
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     own = ", ".join(sorted(folder.parent.name for folder in OWN_AGENTS.glob("*/agent.py")))
     path = argparse.ArgumentParser(add_help=False)

@@ -1,39 +1,22 @@
-"""Composition root: reads the settings, wires the parts together, and serves.
+"""The command `server`, and the application for other servers.
 
-`uvicorn server.app:app`, `server` and `python -m ml_trainer_env.server.app` all come through here.
-Importing the module does nothing; asking it for `app` builds the application.
+`uvicorn server.app:app`, `server` and `python -m ml_trainer_env.server.app` all come through here. Importing the module
+does nothing; asking it for `app` builds the application. What the application is made of is in `composition`, which is
+imported when it is needed: `--help`, a bad setting and a port in use need not wait for it.
 """
 
-import argparse
-import functools
 import gc
-import logging
 import os
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-import uvicorn
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from openenv.core.env_server.http_server import create_app
-from openenv.core.env_server.types import ConcurrencyConfig
-from pydantic import ValidationError
+from ml_trainer_env.command_line import CommandParser, bound_socket, port_number, run_command
 
-from ml_trainer_env.models import CallToolAction, CallToolObservation, MLTrainerState, ResetObservation
-from ml_trainer_env.server.datasets import DatasetError
-from ml_trainer_env.server.doors import MAX_BODY_BYTES, guarded
-from ml_trainer_env.server.environment import MLTrainerEnvironment
-from ml_trainer_env.server.episodes.errors import ResetError
-from ml_trainer_env.server.executors.contract import Executor
-from ml_trainer_env.server.logs import configure_logging
-from ml_trainer_env.server.mcp_endpoint import McpEndpoint, McpSwitch
-from ml_trainer_env.server.probes import probe_routes
-from ml_trainer_env.server.services import Services
-from ml_trainer_env.server.settings import Settings
-from ml_trainer_env.server.store import StoreError
+if TYPE_CHECKING:
+    import argparse
+
+    from ml_trainer_env.server.composition import build_app
 
 __all__ = ["build_app", "main"]
 
@@ -43,74 +26,56 @@ YOUNG_OBJECTS = 10_000
 SHUTDOWN_S = 5
 """How long a server that was told to stop waits for calls under way."""
 
-logger = logging.getLogger(__name__)
 
-
-def build_app(settings: Settings, executor: Executor | None = None) -> FastAPI:
-    """Wire the application together.
-
-    Args:
-        settings: How to run.
-        executor: Where training runs; a pool of worker processes if None. The application starts
-            it when it starts up and closes it when it shuts down.
-
-    Raises:
-        StoreError: The journal cannot be opened.
-    """
-    if settings.access.open_to_all:
-        logger.warning("ML_TRAINER_TOKEN is off: everybody who can reach this server may come in")
-    services = Services(settings, executor)
-    app: FastAPI = create_app(
-        functools.partial(MLTrainerEnvironment, services.book),
-        CallToolAction,
-        CallToolObservation,
-        env_name="ml_trainer_env",
-        state_cls=MLTrainerState,
-        reset_observation_cls=ResetObservation,
-        concurrency_config=ConcurrencyConfig(
-            max_concurrent_envs=settings.max_sessions,
-            session_timeout=settings.session_timeout_s,
-        ),
-    )
-    app.add_exception_handler(ResetError, _refused)
-    app.add_exception_handler(DatasetError, _without_data)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(ValidationError, _invalid)
-    app.add_exception_handler(StoreError, _without_journal)
-    app.include_router(probe_routes(services.telemetry, services.is_ready, services.trouble))
-    endpoint = McpEndpoint(services.book, settings.max_sessions, settings.session_timeout_s)
-    services.telemetry.watch("mcp_sessions", "Sessions of MCP clients.", lambda: len(endpoint.sessions))
-    app.router.lifespan_context = _with_services(app, services, endpoint)
-    app.add_middleware(McpSwitch, endpoint=endpoint)
-    app.add_middleware(guarded, access=settings.access)  # the last to be added is the first that a request meets
-    return app
-
-
-def main() -> None:
-    """Serve until told to stop."""
-    parser = argparse.ArgumentParser(prog="server", description="Serve the ML Training Optimizer.")
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until told to stop. Returns the exit status."""
+    parser = CommandParser(prog="server", description="Serve the ML Training Optimizer.")
+    parser.add_version()
     parser.add_argument("--host", default="127.0.0.1", help="address to bind (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8000, help="port to bind (default: %(default)s)")
-    arguments = parser.parse_args()
-    _prepare_process()
+    parser.add_argument("--port", type=port_number, default=8000, help="port to bind (default: %(default)s)")
+    chosen = parser.parse_args(arguments)
+    return run_command("server", lambda: _serve(chosen))
+
+
+def _serve(chosen: "argparse.Namespace") -> int:
+    # Late, here and below: seconds that a port in use or a bad setting need not wait for.
+    listener = bound_socket(chosen.host, chosen.port)
+    from ml_trainer_env.server.settings import Settings
+
     settings = Settings.from_environment(os.environ)
-    uvicorn.run(
-        _app_or_exit(settings),
-        host=arguments.host,
-        port=arguments.port,
+    import uvicorn
+
+    from ml_trainer_env.http_serving import serve
+    from ml_trainer_env.server.composition import build_app
+    from ml_trainer_env.server.doors import MAX_BODY_BYTES
+
+    _prepare_process()
+    config = uvicorn.Config(
+        build_app(settings),
+        host=chosen.host,
+        port=chosen.port,
         timeout_graceful_shutdown=SHUTDOWN_S,
         ws_max_size=MAX_BODY_BYTES,
         log_config=None,
     )
+    return serve(config, listener)
 
 
-def _app_or_exit(settings: Settings) -> FastAPI:
-    """The application. Where the state folder or the journal cannot be used, the process ends with the reason."""
-    try:
-        return build_app(settings)
-    except StoreError as error:
-        print(f"the server cannot start: {error}", file=sys.stderr)  # noqa: T201 - for whoever starts it
-        raise SystemExit(2) from None
+def _app_or_exit() -> Any:
+    """The application for another server. An error that a user can mend ends the process, with the reason in a line."""
+    from ml_trainer_env.server.composition import build_app
+    from ml_trainer_env.server.settings import Settings
+
+    _prepare_process()
+    built: list[Any] = []
+
+    def build() -> int:
+        built.append(build_app(Settings.from_environment(os.environ)))
+        return 0
+
+    if (status := run_command("server", build)) != 0:
+        raise SystemExit(status)
+    return built[0]
 
 
 def _prepare_process() -> None:
@@ -120,52 +85,23 @@ def _prepare_process() -> None:
     second, every five seconds. What was imported lives for ever and need not be looked at; and young objects are
     looked at less often, so that those of calls under way are not taken for long-lived ones.
     """
+    # Late, as in `_serve`.
+    from ml_trainer_env.server.logs import configure_logging
+
     configure_logging()
     gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS)
 
 
-def _with_services(app: FastAPI, services: Services, endpoint: McpEndpoint) -> Any:
-    """The application's lifespan, with that of the services around it, and MCP clients served within it."""
-    inner = app.router.lifespan_context
-
-    @asynccontextmanager
-    async def lifespan(application: FastAPI) -> AsyncIterator[Any]:
-        await services.start()
-        try:
-            async with inner(application) as state, endpoint.running():
-                yield state
-        finally:
-            await services.close()
-
-    return lifespan
-
-
-async def _refused(_: Request, error: Exception) -> JSONResponse:
-    return JSONResponse({"detail": str(error)}, status_code=422)
-
-
-async def _invalid(_: Request, error: Exception) -> JSONResponse:
-    """What is wrong with a request, without what it held: that may be nothing that JSON can hold."""
-    assert isinstance(error, RequestValidationError | ValidationError)
-    problems = [{key: problem[key] for key in ("type", "loc", "msg")} for problem in error.errors()]
-    return JSONResponse({"detail": problems}, status_code=422)
-
-
-async def _without_journal(_: Request, error: Exception) -> JSONResponse:
-    return JSONResponse({"detail": str(error)}, status_code=503)
-
-
-async def _without_data(_: Request, error: Exception) -> JSONResponse:
-    return JSONResponse({"detail": str(error)}, status_code=503)
-
-
 def __getattr__(name: str) -> Any:
     if name == "app":
-        _prepare_process()
-        return _app_or_exit(Settings.from_environment(os.environ))
+        return _app_or_exit()
+    if name == "build_app":
+        from ml_trainer_env.server.composition import build_app
+
+        return build_app
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -7,7 +7,7 @@ request. Knows of no call and no rule.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 
@@ -24,9 +24,14 @@ logger = logging.getLogger(__name__)
 
 
 class Connection:
-    """A client's connection, for as long as its request or its socket is served."""
+    """A client's connection, for as long as its request or its socket is served.
+
+    Attributes:
+        send_text: Sends a text frame; None unless the connection is a WebSocket.
+    """
 
     def __init__(self) -> None:
+        self.send_text: Callable[[str], Awaitable[None]] | None = None
         self._is_gone = False
         self._is_over = False
         self._callbacks: dict[object, Callable[[], None]] = {}
@@ -120,6 +125,11 @@ class ConnectionWatch:
                 connection.end()
             await send(message)
 
+        async def send_text(text: str) -> None:
+            await send_while_connected({"type": "websocket.send", "text": text})
+
+        if scope["type"] == "websocket":
+            connection.send_text = send_text
         try:
             async with _reading_ahead(receive, connection, capacity) as receive_ahead:
                 await self._app(scope, receive_ahead, send_while_connected)

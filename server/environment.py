@@ -1,7 +1,7 @@
 """The OpenEnv environment: between OpenEnv's sessions and an episode."""
 
 import asyncio
-from collections.abc import Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import asdict
@@ -21,6 +21,7 @@ from ml_trainer_env.server.episodes.book import EpisodeBook, EpisodeRequest
 from ml_trainer_env.server.episodes.errors import ResetError
 from ml_trainer_env.server.episodes.observation import Reply, training_status
 from ml_trainer_env.server.episodes.open_episode import OpenEpisode
+from ml_trainer_env.server.progress import progress_frames
 from ml_trainer_env.server.tools import build_tool_server, carry_out, episode_tools, mistake
 from ml_trainer_env.server.trainer.limits import shown
 from ml_trainer_env.server.web import episode_page, one_click_actions
@@ -156,7 +157,8 @@ class MLTrainerEnvironment(MCPEnvironment):
         if isinstance(action, CallToolAction):
             # /web steps in another thread; it must come back to the loop that holds the episode.
             self._loop = self._loop or asyncio.get_running_loop()
-        observation = await super().step_async(action, self._book.limits.call_s + _STEP_MARGIN_S)
+        with progress_frames(_progress_wanted(action)):
+            observation = await super().step_async(action, self._book.limits.call_s + _STEP_MARGIN_S)
         if isinstance(observation, CallToolObservation):
             reply = getattr(observation.result, "data", None)
             observation.reward = reply["reward"] if isinstance(reply, dict) else 0.0
@@ -276,6 +278,12 @@ class MLTrainerEnvironment(MCPEnvironment):
     def web_actions(self, observation: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
         """Useful next calls, for the page at /web."""
         return one_click_actions(self._open.episode) if self._open is not None else []
+
+
+def _progress_wanted(action: Action) -> Callable[[str], Awaitable[None]] | None:
+    """How to send progress to the client of an action, None if it did not ask for any or has no WebSocket."""
+    connection = current_connection()
+    return connection.send_text if connection is not None and action.metadata.get("progress") is True else None
 
 
 _playing: ContextVar[MLTrainerEnvironment] = ContextVar("playing")

@@ -1,14 +1,21 @@
-"""Progress of a tool call, sent to the client that waits for it. Knows of no call and no rule."""
+"""Progress of a tool call, sent to the client that waits for it. Knows of no call and no rule.
+
+MCP clients get MCP's progress notifications. A client of OpenEnv's WebSocket that asks for progress gets frames
+`{"type": "progress", "data": {"epochs": 3, "total": 10, "message": "..."}}` before the answer.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import asdict
 
 from fastmcp.server.dependencies import get_context
 
 from ml_trainer_env.server.episodes.episode import OnProgress, Progress
 
-__all__ = ["report_progress"]
+__all__ = ["progress_frames", "report_progress"]
 
 LAST_NEWS_S = 2.0
 """How long a call that is through waits for its client to take the last news of it."""
@@ -20,6 +27,23 @@ WAITING_STEP = 0.0001
 """By how much of an epoch progress grows when there is none: the protocol wants every figure above the last."""
 
 
+_send_frame: ContextVar[Callable[[str], Awaitable[None]] | None] = ContextVar("send_frame", default=None)
+
+
+@contextmanager
+def progress_frames(send_text: Callable[[str], Awaitable[None]] | None) -> Iterator[None]:
+    """Send the progress of the calls in this block as frames of a WebSocket.
+
+    Args:
+        send_text: Sends a frame; None to send nothing.
+    """
+    before = _send_frame.set(send_text)
+    try:
+        yield
+    finally:
+        _send_frame.reset(before)
+
+
 @asynccontextmanager
 async def report_progress() -> AsyncIterator[OnProgress]:
     """Sends progress to the client whose tool call is being worked on, if it asked for it.
@@ -28,6 +52,7 @@ async def report_progress() -> AsyncIterator[OnProgress]:
     that listens has been told of everything when the block ends.
     """
     context = get_context()
+    send_frame = _send_frame.get()
     untold: asyncio.Queue[Progress] = asyncio.Queue()
 
     async def send() -> None:
@@ -38,7 +63,10 @@ async def report_progress() -> AsyncIterator[OnProgress]:
             if progress is not None:
                 done, total, message = max(progress.epochs, done), progress.total, progress.message
             with suppress(Exception):  # a client that has gone is not told
-                await context.report_progress(done, total, message)
+                if send_frame is None:
+                    await context.report_progress(done, total, message)
+                elif progress is not None:
+                    await send_frame(json.dumps({"type": "progress", "data": asdict(progress)}))
             if progress is not None:
                 untold.task_done()
 

@@ -1,12 +1,7 @@
 """What all sessions of a server share: opened together when it starts, closed together when it stops."""
 
 import asyncio
-import logging
 import shutil
-import tempfile
-from pathlib import Path
-
-from platformdirs import user_state_path
 
 from ml_trainer_env.server.datasets import DataSettings
 from ml_trainer_env.server.episodes.book import EpisodeBook
@@ -15,15 +10,12 @@ from ml_trainer_env.server.episodes.training import LiveTrainer
 from ml_trainer_env.server.executors.contract import Executor
 from ml_trainer_env.server.executors.pool import ProcessPoolExecutor
 from ml_trainer_env.server.settings import Settings
-from ml_trainer_env.server.store import Database, EpochStore, Journal, StateStore, StoreError
+from ml_trainer_env.server.state_folder import JOURNAL_FILE, state_folder
+from ml_trainer_env.server.store import Database, EpochStore, Journal, StateStore
 from ml_trainer_env.server.store.states import STATES_FOLDER
 from ml_trainer_env.server.telemetry import Telemetry
 
 __all__ = ["JOURNAL_FILE", "Services", "state_folder"]
-
-_LOG = logging.getLogger(__name__)
-
-JOURNAL_FILE = "journal.sqlite3"
 
 
 class Services:
@@ -95,27 +87,3 @@ class Services:
         watch("busy_workers", "Workers that are training.", lambda: executor.busy)
         watch("worker_deaths", "Workers lost.", lambda: executor.worker_deaths, only_grows=True)
         watch("state_bytes", "Size of the models kept.", self._states.size_bytes)
-
-
-def state_folder(chosen: Path | None) -> Path:
-    """Where the journal and the models are, made if need be.
-
-    Args:
-        chosen: The setting. Without one it is the user's folder for such things; if that cannot be written,
-            as in a container with a read-only root, a temporary one that does not outlive the machine.
-    """
-    folder = chosen or user_state_path("ml_trainer_env")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError as error:
-        if chosen is not None:
-            raise StoreError(f"ML_TRAINER_STATE_DIR {chosen} cannot be written: {error}") from error
-        temporary = Path(tempfile.gettempdir()) / "ml_trainer_env"
-        try:
-            temporary.mkdir(parents=True, exist_ok=True)
-        except OSError as another:
-            raise StoreError(f"neither {folder} nor {temporary} can be written: {another}") from another
-        _LOG.warning("%s cannot be written; episodes are kept in %s, until that is cleared", folder, temporary)
-        return temporary

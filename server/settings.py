@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from ml_trainer_env.errors import MLTrainerError
 from ml_trainer_env.server.datasets import DataSettings
 from ml_trainer_env.server.doors import Access, AccessError
 from ml_trainer_env.server.episodes.episode import TimeLimits
@@ -17,7 +18,7 @@ _TORCH_THREADS = 2
 _IDLE_MARGIN_S = 60.0
 
 
-class SettingsError(ValueError):
+class SettingsError(MLTrainerError, ValueError):
     """An environment variable does not hold what it should. The message names it."""
 
 

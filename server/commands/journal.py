@@ -5,8 +5,11 @@
     ml-trainer-journal export EPISODE... --format chat > episodes.jsonl
     ml-trainer-journal prune --older-than 30d --max-mb 500
 
-The journal is that of `ML_TRAINER_STATE_DIR`, as the server's.
+The journal is that of `ML_TRAINER_STATE_DIR`, as the server's. Each command imports what it needs when it runs, so that
+`--help` and `list` do not wait for the trainer.
 """
+
+from __future__ import annotations
 
 import argparse
 import asyncio
@@ -18,28 +21,17 @@ import tempfile
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm  # type: ignore[import-untyped]  # it has no stubs of its own
-
+from ml_trainer_env.command_line import CommandParser, run_command
 from ml_trainer_env.server.commands.listing import add_list_command
 from ml_trainer_env.server.commands.pruning import add_prune_command
-from ml_trainer_env.server.commands.trajectories import ArgumentsForm, Json, chat, trajectory
-from ml_trainer_env.server.descriptions import episode_observation
-from ml_trainer_env.server.episodes.replay import ReplayError, VerifyingTrainer, replayed
-from ml_trainer_env.server.executors.in_process import InProcessExecutor
-from ml_trainer_env.server.services import JOURNAL_FILE, Services, state_folder
-from ml_trainer_env.server.settings import Settings
-from ml_trainer_env.server.store import (
-    DamagedError,
-    Database,
-    Journal,
-    JournaledEpisode,
-    NoSuchEpisodeError,
-    StoreError,
-    list_names,
-)
-from ml_trainer_env.server.tools import episode_tools
+
+if TYPE_CHECKING:
+    from ml_trainer_env.server.commands.trajectories import Json
+    from ml_trainer_env.server.services import Services
+    from ml_trainer_env.server.settings import Settings
+    from ml_trainer_env.server.store import Journal, JournaledEpisode
 
 __all__ = ["main"]
 
@@ -47,28 +39,33 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out a command. Returns the exit status."""
     options = _parser().parse_args(arguments)
-    settings = Settings.from_environment(os.environ)
-    path = state_folder(settings.state_dir) / JOURNAL_FILE
+    return run_command("ml-trainer-journal", lambda: _carry_out(options))
+
+
+def _carry_out(options: argparse.Namespace) -> int:
+    from ml_trainer_env.server.state_folder import JOURNAL_FILE, chosen_folder, state_folder
+    from ml_trainer_env.server.store import Database, Journal
+
+    path = state_folder(chosen_folder(os.environ)) / JOURNAL_FILE
     if not path.exists():
         print(f"there is no journal at {path}; set ML_TRAINER_STATE_DIR to the server's", file=sys.stderr)
         return 2
-    try:
-        with contextlib.closing(Database(path)) as database:
-            return int(asyncio.run(options.run(options, settings, Journal(database))))
-    except (NoSuchEpisodeError, StoreError) as error:
-        print(error, file=sys.stderr)
-        return 2
+    with contextlib.closing(Database(path)) as database:
+        return int(asyncio.run(options.run(options, Journal(database))))
 
 
-async def _replay(options: argparse.Namespace, settings: Settings, journal: Journal) -> int:
-    fails = False
+async def _replay(options: argparse.Namespace, journal: Journal) -> int:
+    settings, fails = _settings(), False
     for name in _chosen(options, journal):
         episode = await _loaded(name, journal)
         fails |= episode is None or not await _is_replayed(episode, settings)
     return int(fails)
 
 
-async def _export(options: argparse.Namespace, settings: Settings, journal: Journal) -> int:
+async def _export(options: argparse.Namespace, journal: Journal) -> int:
+    from ml_trainer_env.server.commands.trajectories import ArgumentsForm, chat, trajectory
+
+    settings, form = _settings(), ArgumentsForm(options.arguments)
     tools, fails = _tools(), False
     with options.output.open("w", encoding="utf-8") if options.output else contextlib.nullcontext(sys.stdout) as file:
         async with _scratch(settings) as services:
@@ -78,16 +75,15 @@ async def _export(options: argparse.Namespace, settings: Settings, journal: Jour
                     fails = True
                     continue
                 begun = await _begun(services, episode)
-                if options.format == "chat":
-                    row = chat(episode, begun, tools, options.arguments)
-                else:
-                    row = trajectory(episode, begun)
+                row = chat(episode, begun, tools, form) if options.format == "chat" else trajectory(episode, begun)
                 file.write(json.dumps(row) + "\n")
     return int(fails)
 
 
 async def _loaded(name: str, journal: Journal) -> JournaledEpisode | None:
     """An episode, None if it is damaged: that is said, and the others are read all the same."""
+    from ml_trainer_env.server.store import DamagedError
+
     try:
         return await journal.load(name)
     except DamagedError as error:
@@ -97,6 +93,8 @@ async def _loaded(name: str, journal: Journal) -> JournaledEpisode | None:
 
 async def _is_replayed(journaled: JournaledEpisode, settings: Settings) -> bool:
     """Train an episode again and say what came of it."""
+    from ml_trainer_env.server.episodes.replay import ReplayError, VerifyingTrainer, replayed
+
     name, recorded = journaled.header.name, journaled.header.versions
     threads = int(recorded.get("torch_threads", settings.torch_threads))
     async with _scratch(replace(settings, torch_threads=threads)) as services:
@@ -119,9 +117,18 @@ async def _is_replayed(journaled: JournaledEpisode, settings: Settings) -> bool:
     return verdict == "the same"
 
 
+def _settings() -> Settings:
+    from ml_trainer_env.server.settings import Settings
+
+    return Settings.from_environment(os.environ)
+
+
 @contextlib.asynccontextmanager
 async def _scratch(settings: Settings) -> AsyncIterator[Services]:
     """Services that share nothing with the server's: no cache, and a journal that is thrown away."""
+    from ml_trainer_env.server.executors.in_process import InProcessExecutor
+    from ml_trainer_env.server.services import Services
+
     with tempfile.TemporaryDirectory() as folder:
         executor = InProcessExecutor(settings.torch_threads)
         services = Services(replace(settings, state_dir=Path(folder), cache=False), executor)
@@ -132,6 +139,8 @@ async def _scratch(settings: Settings) -> AsyncIterator[Services]:
 
 
 async def _begun(services: Services, journaled: JournaledEpisode) -> Json:
+    from ml_trainer_env.server.descriptions import episode_observation
+
     episode = await services.book.blank(journaled.header)
     left_out = {"resumed", "forked_from", "last_call", "metadata"}
     return episode_observation(episode).model_dump(exclude=left_out)
@@ -139,6 +148,8 @@ async def _begun(services: Services, journaled: JournaledEpisode) -> Json:
 
 def _tools() -> list[Json]:
     """The tools of an agent, as chat APIs describe them."""
+    from ml_trainer_env.server.tools import episode_tools
+
     return [
         {
             "type": "function",
@@ -153,17 +164,22 @@ async def _unused(*_: object) -> Any:
 
 
 def _chosen(options: argparse.Namespace, journal: Journal) -> Iterable[str]:
+    from ml_trainer_env.server.store import list_names
+
     return options.episodes or list_names(journal.database)
 
 
 def _bar(journaled: JournaledEpisode) -> Any:
     """Shows how many epochs of an episode have been trained again: on a terminal, and nowhere else."""
+    from tqdm import tqdm  # type: ignore[import-untyped]  # it has no stubs of its own
+
     total = sum(len(call.epochs) for call in journaled.calls)
     return tqdm(total=total, desc=journaled.header.name, unit="epoch", leave=False, disable=None, mininterval=0)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="ml-trainer-journal", description="Read the journal of a server.")
+    parser = CommandParser(prog="ml-trainer-journal", description="Read the journal of a server.")
+    parser.add_version()
     commands = parser.add_subparsers(required=True, metavar="command")
     add_list_command(commands)
     replay = commands.add_parser("replay", help="train episodes again and compare every metric and hash")
@@ -172,9 +188,8 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--format", choices=("trajectory", "chat"), default="trajectory")
     export.add_argument(
         "--arguments",
-        type=ArgumentsForm,
-        choices=list(ArgumentsForm),
-        default=ArgumentsForm.OBJECT,
+        choices=("object", "json"),
+        default="object",
         help="arguments of tool calls in a chat: an object (default), or a text of JSON",
     )
     export.add_argument("--output", type=Path, help="a file (default: standard output)")

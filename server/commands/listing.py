@@ -1,13 +1,16 @@
 """`ml-trainer-journal list`: the episodes of a journal, one a line, the one called last first."""
 
+from __future__ import annotations
+
 import argparse
 import sys
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ml_trainer_env.server.commands.times import moment
-from ml_trainer_env.server.settings import Settings
-from ml_trainer_env.server.store import DamagedEpisode, EpisodeSummary, Filter, Journal, list_episodes
+
+if TYPE_CHECKING:
+    from ml_trainer_env.server.store import DamagedEpisode, EpisodeSummary, Journal
 
 __all__ = ["add_list_command", "when"]
 
@@ -37,7 +40,9 @@ def when(text: str) -> float:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-async def _list(options: argparse.Namespace, _: Settings, journal: Journal) -> int:
+async def _list(options: argparse.Namespace, journal: Journal) -> int:
+    from ml_trainer_env.server.store import Filter, list_episodes  # late: `--help` need not wait for it
+
     print(f"{'episode':36}  {'task':15}  {'seed':>6}  {'epochs':>6}  {'calls':>5}  {'score':>6}  last call")
     limit = options.limit if options.limit > 0 else None
     lines = 0
@@ -50,6 +55,8 @@ async def _list(options: argparse.Namespace, _: Settings, journal: Journal) -> i
 
 
 def _line(row: EpisodeSummary | DamagedEpisode) -> str:
+    from ml_trainer_env.server.store import DamagedEpisode
+
     if isinstance(row, DamagedEpisode):
         return f"{_printable(row.name):36}  damaged: {row.reason}"
     score = "" if row.score is None else f"{row.score:.4f}"

@@ -1,13 +1,15 @@
 """`ml-trainer-journal prune`: deletes episodes by age and by bytes, never one that is open."""
 
+from __future__ import annotations
+
 import argparse
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ml_trainer_env.server.commands.listing import when
-from ml_trainer_env.server.settings import Settings
-from ml_trainer_env.server.store import Journal
-from ml_trainer_env.server.store.pruning import prune
+
+if TYPE_CHECKING:
+    from ml_trainer_env.server.store import Journal
 
 __all__ = ["add_prune_command"]
 
@@ -28,7 +30,9 @@ def add_prune_command(commands: Any) -> None:
     parser.set_defaults(run=_prune)
 
 
-async def _prune(options: argparse.Namespace, _: Settings, journal: Journal) -> int:
+async def _prune(options: argparse.Namespace, journal: Journal) -> int:
+    from ml_trainer_env.server.store.pruning import prune  # late: `--help` need not wait for it
+
     if options.older_than is None and options.max_mb is None:
         print("prune needs --older-than, --max-mb, or both", file=sys.stderr)
         return 2

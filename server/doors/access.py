@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Self
 
+from ml_trainer_env.errors import MLTrainerError
 from ml_trainer_env.server.doors.addresses import HOST_PATTERN, origin_of
 
 __all__ = ["Access", "AccessError"]
@@ -13,7 +14,7 @@ MIN_TOKEN_LENGTH = 16
 OFF = "off"
 
 
-class AccessError(ValueError):
+class AccessError(MLTrainerError, ValueError):
     """A rule of who may come in is none. The message names its variable and what was expected, never a secret."""
 
 

@@ -1,9 +1,11 @@
 """Errors that are to be read by an agent, or by whoever begins episodes for one."""
 
+from ml_trainer_env.errors import MLTrainerError
+
 __all__ = ["EpisodeError", "ResetError", "TrainingStoppedError"]
 
 
-class EpisodeError(Exception):
+class EpisodeError(MLTrainerError):
     """A call was refused or failed. The message says what was expected and what to do.
 
     A refused call has changed nothing.
@@ -17,5 +19,5 @@ class TrainingStoppedError(EpisodeError):
     """
 
 
-class ResetError(ValueError):
+class ResetError(MLTrainerError, ValueError):
     """A reset asks for something there is not. The message says what there is."""

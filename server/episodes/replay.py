@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import takewhile
 from typing import Any, Protocol
 
+from ml_trainer_env.errors import MLTrainerError
 from ml_trainer_env.server.episodes.calls import LOOKS, perform
 from ml_trainer_env.server.episodes.episode import Episode
 from ml_trainer_env.server.episodes.errors import EpisodeError
@@ -27,7 +28,7 @@ from ml_trainer_env.server.trainer.state import FreshState
 __all__ = ["Difference", "ReplayError", "VerifyingTrainer", "cut", "replayed"]
 
 
-class ReplayError(Exception):
+class ReplayError(MLTrainerError):
     """An episode did not come out as it was written down. The message says at which call, and how."""
 
 

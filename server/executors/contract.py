@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from ml_trainer_env.errors import MLTrainerError
 from ml_trainer_env.server.datasets import Permutation
 from ml_trainer_env.server.executors.identity import Identity
 from ml_trainer_env.server.trainer.config import TrainingConfig
@@ -42,7 +43,7 @@ def wait_quietly(place: int) -> None:
     """The `OnWait` of a caller who does not want to know."""
 
 
-class ExecutorError(Exception):
+class ExecutorError(MLTrainerError):
     """An executor could not do a job, through no fault of the job. The message says why."""
 
 

@@ -1,5 +1,8 @@
 """What outlives a process: the journal of episodes, the models they trained, and the figures of every epoch."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from ml_trainer_env.server.store.damage import DamagedError
 from ml_trainer_env.server.store.database import Database, StoreError
 from ml_trainer_env.server.store.epochs import EpochFigures, EpochStore
@@ -15,7 +18,9 @@ from ml_trainer_env.server.store.journal import (
     RecordedEpoch,
 )
 from ml_trainer_env.server.store.listing import DamagedEpisode, EpisodeSummary, Filter, list_episodes, list_names
-from ml_trainer_env.server.store.states import StateStore
+
+if TYPE_CHECKING:
+    from ml_trainer_env.server.store.states import StateStore
 
 __all__ = [
     "CallRecord",
@@ -39,3 +44,9 @@ __all__ = [
     "list_episodes",
     "list_names",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "StateStore":  # late: it needs NumPy, which commands that only read the journal do not wait for
+        return import_module("ml_trainer_env.server.store.states").StateStore
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy import event
 
+from ml_trainer_env.server.store.errors import StoreError
 from ml_trainer_env.server.store.presence import Presence
 from ml_trainer_env.server.store.tables import METADATA, MIGRATIONS, SCHEMA_VERSION
 
@@ -39,10 +40,6 @@ _STREAMED_TOGETHER = 500
 
 _TOGETHER = 256
 """Writes in one transaction, at most."""
-
-
-class StoreError(Exception):
-    """What is stored cannot be read or written. The message says which file, and why."""
 
 
 class Database:

@@ -12,6 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from ml_trainer_env.errors import MLTrainerError
 from ml_trainer_env.server.store.bounds import bounded_arguments, bounded_text, bounded_tool
 from ml_trainer_env.server.store.damage import DamagedError, checked, loaded, raw
 from ml_trainer_env.server.store.database import Database
@@ -36,15 +37,15 @@ __all__ = [
 ]
 
 
-class EpisodeTakenError(Exception):
+class EpisodeTakenError(MLTrainerError):
     """Another session has taken the episode over."""
 
 
-class NoSuchEpisodeError(LookupError):
+class NoSuchEpisodeError(MLTrainerError, LookupError):
     """There is no episode of that name."""
 
 
-class NameTakenError(Exception):
+class NameTakenError(MLTrainerError):
     """There is an episode of that name, and work in it."""
 
 

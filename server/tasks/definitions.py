@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from ml_trainer_env.errors import MLTrainerError
 from ml_trainer_env.server.datasets import DatasetName, ImageRequest
 from ml_trainer_env.server.tasks.grading import (
     Grader,
@@ -17,7 +18,7 @@ from ml_trainer_env.server.trainer.kinds import AugmentationKind, NetworkName
 __all__ = ["TASKS", "Budget", "Task", "UnknownTaskError", "find_task"]
 
 
-class UnknownTaskError(ValueError):
+class UnknownTaskError(MLTrainerError, ValueError):
     """There is no task of that name. The message lists those there are."""
 
 

@@ -1,9 +1,11 @@
 """The trainer's error classes. Nothing else in this package raises errors of its own."""
 
+from ml_trainer_env.errors import MLTrainerError
+
 __all__ = ["ConfigError", "Interrupted", "TrainerError"]
 
 
-class TrainerError(Exception):
+class TrainerError(MLTrainerError):
     """Base class of everything the trainer raises on purpose."""
 
 

@@ -62,7 +62,7 @@ def test_a_token_is_printed_once_and_its_secret_is_nowhere(command: Any, tmp_pat
     [
         (("token", "revoke", "nothing"), "there is no token nothing"),
         (("token", "create", "--user", "a b"), "a user's name"),
-        (("token", "create", "--user", "ada", "--scope", "king"), "invalid Scope value"),
+        (("token", "create", "--user", "ada", "--scope", "king"), "choose from 'user', 'creator'"),
         (("nothing",), "invalid choice"),
     ],
 )

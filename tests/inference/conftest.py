@@ -340,15 +340,14 @@ class LlmBench:
 
     def settings(self, **changes: Any) -> LlmSettings:
         given = {"api_key": KEY, "key_name": "OPENAI_API_KEY", "base_url": self.server.url, "model": "gpt-4o-mini"}
-        return LlmSettings(**{**given, "rpm_limit": 1000, **changes})
+        return LlmSettings(**{**given, "rpm_limit": 1000, "timeout_s": 30.0, **changes})
 
-    def chat(self, *, timeout_s: float = 30.0, **changes: Any) -> ChatModel:
+    def chat(self, **changes: Any) -> ChatModel:
         settings = self.settings(**changes)
         chat = ChatModel(
             settings,
             self.record,
             limiter=RateLimiter(settings.rpm_limit, clock=self.time, sleep=self.time.sleep),
-            timeout_s=timeout_s,
             sleep=self.time.sleep,
             clock=self.time,
         )

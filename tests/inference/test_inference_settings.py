@@ -85,7 +85,68 @@ def test_a_number_out_of_bounds_is_named(name, value):
         read_settings({"OPENAI_API_KEY": "a", name: value})
 
 
-def test_the_token_goes_to_a_space_only():
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("LLM_TOOL_CHOICE", "perhaps"),
+        ("LLM_MAX_TOKENS", "0"),
+        ("LLM_MAX_TOKENS", "1e3"),
+        ("LLM_TIMEOUT_S", "0"),
+        ("LLM_TIMEOUT_S", "nan"),
+        ("LLM_TIMEOUT_S", "inf"),
+        ("ENV_URL", "localhost:8000"),
+        ("ENV_URL", "ftp://host"),
+        ("ENV_URL", "http://host:port"),
+        ("ENV_URL", "http://"),
+        ("ML_TRAINER_TOKEN", "Schlüssel"),
+    ],
+)
+def test_a_value_that_cannot_be_meant_is_named(name, value):
+    with pytest.raises(SettingsError, match=name):
+        read_settings({"OPENAI_API_KEY": "a", name: value})
+
+
+def test_what_is_asked_of_the_model_can_be_set():
+    variables = {"LLM_TOOL_CHOICE": "required", "LLM_MAX_TOKENS": "900", "LLM_TIMEOUT_S": "1800"}
+    llm = read_settings({"OPENAI_API_KEY": "a", **variables}).llm
+
+    assert (llm.tool_choice, llm.max_tokens, llm.timeout_s) == ("required", 900, 1800.0)
+
+
+def test_a_slow_model_has_ten_minutes_unless_it_is_set():
+    llm = read_settings({"OPENAI_API_KEY": "a"}).llm
+
+    assert (llm.tool_choice, llm.max_tokens, llm.timeout_s) == ("", None, 600.0)
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path):
+    (tmp_path / ".env").write_bytes(b"A=\xff\xfe")
+
+    with pytest.raises(SettingsError, match="cannot be read"):
+        read_settings({}, tmp_path / ".env")
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://localhost:8000", "Bearer secret-of-the-server"),
+        ("https://trainer.example.org", "Bearer secret-of-the-server"),
+        ("https://me-trainer.hf.space", "Bearer hf_x"),
+    ],
+)
+def test_a_server_gets_its_own_token_and_a_space_that_of_hugging_face(url, expected):
+    settings = read_settings({"ENV_URL": url, "ML_TRAINER_TOKEN": "secret-of-the-server", "HF_TOKEN": "hf_x"})
+
+    assert settings.env_headers == {"Authorization": expected}
+    assert "secret-of-the-server" in settings.secrets
+    assert "secret-of-the-server" not in repr(settings)
+
+
+def test_a_token_that_is_off_is_none():
+    assert read_settings({"ENV_URL": "http://localhost:1", "ML_TRAINER_TOKEN": "off"}).env_headers == {}
+
+
+def test_the_token_of_hugging_face_goes_to_a_space_only():
     def headers(url):
         return Settings(env_url=url, hf_token="hf_x").env_headers
 

@@ -65,7 +65,7 @@ def test_the_model_is_told_the_task_the_limit_a_call_and_that_images_are_synthet
     assert "20 epochs" in system
     assert "5 decisions" in system
     assert "synthetic" in task
-    assert "Decisions left before the model is submitted: 4." in task
+    assert "Decisions left, the submission included: 5." in task
 
 
 def test_the_model_is_told_of_seconds_where_they_count(make_session):
@@ -87,7 +87,7 @@ def test_malformed_arguments_are_told_back_and_count_as_a_decision(bench, make_s
 
     assert names(session) == ["run_epochs", "submit_model"]
     assert "must be a JSON object" in bench.told(1)
-    assert "submitted: 3." in bench.told(1)
+    assert "included: 4." in bench.told(1)
     assert bench.server.requests[1].messages[-1]["role"] == "tool"
     assert turns[0].outcome.reply is None
 
@@ -137,7 +137,7 @@ def test_an_unknown_tool_is_told_back_with_the_ones_there_are(bench, make_sessio
     assert names(session) == ["run_epochs", "submit_model"]
     assert "train_forever" in bench.told(1)
     assert "configure_training" in bench.told(1)
-    assert "submitted: 3." in bench.told(1)
+    assert "included: 4." in bench.told(1)
 
 
 def test_prose_is_told_back_and_counts_as_a_decision(bench, make_session):
@@ -151,7 +151,7 @@ def test_prose_is_told_back_and_counts_as_a_decision(bench, make_session):
     assert names(session) == ["run_epochs", "submit_model"]
     assert bench.server.requests[1].messages[-1]["role"] == "user"
     assert "must be a tool call" in bench.told(1)
-    assert "submitted: 3." in bench.told(1)
+    assert "included: 4." in bench.told(1)
 
 
 def test_an_empty_answer_is_told_back(bench, make_session):
@@ -173,7 +173,7 @@ def test_a_refused_call_is_told_back_with_the_reason_and_counts(bench, make_sess
     turns = play(bench.agent(), session)
 
     assert "from 1 to 20" in bench.told(1)
-    assert "submitted: 3." in bench.told(1)
+    assert "included: 4." in bench.told(1)
     assert turns[0].outcome.refusal.startswith("num_epochs")
 
 
@@ -187,15 +187,28 @@ def test_divergence_is_told_in_capitals(bench, make_session):
     assert "DIVERGED" in bench.told(2)
 
 
-def test_the_last_decision_submits_without_asking_the_model(bench, make_session):
+def test_the_model_is_asked_for_its_last_decision_and_told_that_it_is_the_last(bench, make_session):
     session = make_session()
     for _ in range(4):
+        bench.server.calls("run_epochs", num_epochs=2)
+    bench.server.calls("submit_model")
+
+    turns = play(bench.agent(), session)
+
+    assert "last decision: call submit_model now" in bench.told(4)
+    assert names(session) == ["run_epochs"] * 4 + ["submit_model"]
+    assert turns[-1].author is Author.AGENT
+
+
+def test_the_program_closes_the_episode_of_a_model_that_does_not_submit(bench, make_session):
+    session = make_session()
+    for _ in range(5):
         bench.server.calls("run_epochs", num_epochs=2)
 
     turns = play(bench.agent(), session)
 
-    assert names(session) == ["run_epochs"] * 4 + ["submit_model"]
-    assert len(bench.server.requests) == 4
+    assert names(session) == ["run_epochs"] * 5 + ["submit_model"]
+    assert len(bench.server.requests) == 5
     assert turns[-1].author is Author.CLOSING
     assert turns[-1].outcome.done
 
@@ -206,14 +219,14 @@ def test_the_number_of_decisions_goes_with_the_difficulty(bench, make_session, d
     for _ in range(decisions):
         bench.server.calls("run_epochs", num_epochs=1)
 
-    play(bench.agent(), session)
+    turns = play(bench.agent(), session)
 
-    assert len(session.calls) == decisions
+    assert sum(turn.author is Author.AGENT for turn in turns) == decisions
 
 
 def test_a_model_that_never_trained_gets_epochs_before_the_submission(bench, make_session):
     session = make_session(budget=12)
-    for _ in range(4):
+    for _ in range(5):
         bench.server.says("Hm.")
 
     turns = play(bench.agent(), session)
@@ -242,7 +255,7 @@ def test_several_calls_in_one_answer_are_carried_out_in_order_and_each_counts(be
     assert names(session) == ["configure_training", "run_epochs", "submit_model"]
     first, second = bench.server.requests[1].messages[-2:]
     assert (first["tool_call_id"], second["tool_call_id"]) == ("call-0-0", "call-0-1")
-    assert "submitted: 2." in second["content"]
+    assert "included: 3." in second["content"]
 
 
 def test_calls_behind_one_that_failed_are_not_carried_out_and_cost_nothing(bench, make_session):
@@ -256,7 +269,7 @@ def test_calls_behind_one_that_failed_are_not_carried_out_and_cost_nothing(bench
     assert names(session) == ["configure_training", "run_epochs", "submit_model"]
     assert session.calls[1] == ("run_epochs", {"num_epochs": 3})
     assert "Not carried out" in bench.told(1)
-    assert "submitted: 3." in bench.server.requests[1].messages[-2]["content"]
+    assert "included: 4." in bench.server.requests[1].messages[-2]["content"]
 
 
 def test_calls_beyond_the_last_decision_are_not_carried_out(bench, make_session):
@@ -265,7 +278,7 @@ def test_calls_beyond_the_last_decision_are_not_carried_out(bench, make_session)
 
     play(bench.agent(), session)
 
-    assert names(session) == ["run_epochs"] * 4 + ["submit_model"]
+    assert names(session) == ["run_epochs"] * 5 + ["submit_model"]
 
 
 def test_text_beside_a_call_is_kept_as_its_reason(bench, make_session):

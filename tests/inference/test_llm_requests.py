@@ -111,7 +111,31 @@ def test_a_request_that_times_out_is_tried_again(bench):
 
     # Enough for an answer on a busy machine; the first request never gets one.
     assert bench.chat(timeout_s=2.0).complete(HELLO, []).text == "hi"
-    assert ("retry", {"attempt": 1, "reason": "it timed out", "wait_s": 1.0}) in bench.events
+    reason = "it gave no answer in 2 s (LLM_TIMEOUT_S)"
+    assert ("retry", {"attempt": 1, "reason": reason, "wait_s": 1.0}) in bench.events
+
+
+def test_a_tool_choice_and_a_limit_of_tokens_are_sent_if_they_are_set(bench):
+    bench.server.says("hi")
+    bench.server.says("hi")
+    tools = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}]
+
+    bench.chat(tool_choice="required", max_tokens=700).complete(HELLO, tools)
+    bench.chat().complete(HELLO, tools)
+
+    set_, unset = (request.body for request in bench.server.requests)
+    assert (set_["tool_choice"], set_["max_tokens"]) == ("required", 700)
+    assert not {"tool_choice", "max_tokens", "max_completion_tokens"} & set(unset)
+
+
+def test_a_model_that_calls_the_limit_of_tokens_otherwise_gets_it_by_that_name(bench):
+    bench.server.fails(400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.")
+    bench.server.says("hi")
+
+    assert bench.chat(max_tokens=700).complete(HELLO, []).text == "hi"
+
+    assert "max_tokens" not in bench.server.requests[1].body
+    assert bench.server.requests[1].body["max_completion_tokens"] == 700
 
 
 def test_a_model_that_nobody_serves_is_unavailable(bench):
@@ -176,13 +200,13 @@ def test_no_more_requests_than_the_limit_fall_into_any_minute_retries_included(b
 
 
 def test_an_episode_keeps_to_the_limit_too(bench, make_session):
-    for _ in range(6):
+    for _ in range(7):
         bench.server.calls("run_epochs", num_epochs=1)
 
     play(bench.agent(rpm_limit=2), make_session(difficulty="hard"))
 
     arrivals = [request.at - bench.server.requests[0].at for request in bench.server.requests]
-    assert arrivals == pytest.approx([0, 0, 60, 60, 120, 120])
+    assert arrivals == pytest.approx([0, 0, 60, 60, 120, 120, 180])
 
 
 @pytest.mark.parametrize("model", ["gpt-5-mini", "openai/gpt-5", "gemini-2.5-flash", "google/gemini-3-flash"])

@@ -1,5 +1,7 @@
 """The loop between an agent and a session: every episode ends graded, and every turn is kept."""
 
+import pytest
+
 from ml_trainer_env.baselines.agent import BadDecision, Call
 from ml_trainer_env.baselines.episode import EpisodeResult, summarise
 from ml_trainer_env.baselines.play import Author, play
@@ -107,3 +109,40 @@ def test_an_episode_that_was_never_answered_has_no_score(make_session):
     result = summarise("scripted", make_session().brief, (), seconds=0.0)
 
     assert (result.score, result.test_accuracy, result.epochs_run) == (None, None, 0)
+
+
+SUBMIT = Call("submit_model")
+PROSE = BadDecision("I would train for five epochs.", "no call")
+
+
+@pytest.mark.parametrize(
+    ("decisions", "played"),
+    [
+        ((RUN, SUBMIT), True),
+        ((PROSE, RUN, SUBMIT), True),
+        ((RUN,), False),
+        ((PROSE,) * 4, False),
+        ((SUBMIT,), False),  # refused, since nothing had been trained
+        ((), False),
+    ],
+)
+def test_an_agent_played_to_the_end_if_a_call_of_its_own_ended_the_episode(make_session, decisions, played):
+    session = make_session()
+    result = summarise("scripted", session.brief, play(Scripted(*decisions), session), seconds=1.0)
+
+    assert result.score > 0
+    assert result.played_to_end is played
+    assert result.counted_score == (result.score if played else 0.0)
+    assert result.to_dict()["played_to_end"] is played
+
+
+def test_the_call_at_which_the_environment_submits_by_itself_is_the_agents_end(make_session):
+    class Impatient(make_session):
+        def _run(self, count):
+            super()._run(count)
+            return self._submit()
+
+    session = Impatient()
+    result = summarise("scripted", session.brief, play(Scripted(RUN, RUN), session), seconds=1.0)
+
+    assert result.played_to_end

@@ -53,6 +53,7 @@ def test_a_bar_covers_the_budget(make_session):
     show(BarProgress(out), make_session(budget=30), Mute())
 
     assert "20/30" in out.getvalue()
+    assert "run_epochs(num_epochs=20) epoch 20/30" in out.getvalue()
     assert "not a call" in out.getvalue()
 
 
@@ -70,3 +71,24 @@ def test_synthetic_images_are_named(make_session, progress):
     show(progress(out), make_session(source="synthetic"), Mute())
 
     assert "SYNTHETIC" in out.getvalue()
+
+
+def test_a_bar_moves_while_a_call_trains_and_lines_say_nothing_of_it(make_session):
+    terminal, file = Terminal(), io.StringIO()
+    for progress in (BarProgress(terminal), LineProgress(file)):
+        progress.begin(make_session(budget=30).brief)
+        progress.training(7, 20, "epoch 7")
+        progress.close()
+
+    assert "7/30" in terminal.getvalue()
+    assert file.getvalue().count("\n") == 1
+
+
+def test_a_closed_episode_is_named_and_a_played_one_is_not(make_session):
+    played, closed = io.StringIO(), io.StringIO()
+
+    show(LineProgress(played), make_session(), RandomAgent(seed=2))
+    show(LineProgress(closed), make_session(), Mute())
+
+    assert "closed by the program: counts 0 (score 0." in closed.getvalue()
+    assert "closed" not in played.getvalue()

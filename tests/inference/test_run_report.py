@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from ml_trainer_env.baselines.agent import BadDecision
 from ml_trainer_env.baselines.episode import summarise
 from ml_trainer_env.baselines.play import play
 from ml_trainer_env.baselines.random_agent import RandomAgent
@@ -152,3 +153,44 @@ def test_epochs_that_diverged_leave_a_gap_in_the_curve(write, episode):
     _, report = write(replace(episode, curve=points))
 
     assert report.exists()
+
+
+class Silent:
+    name = "silent"
+
+    def script(self, brief, tools):
+        yield BadDecision("I would train for five epochs.", "no call")
+
+
+def test_an_episode_that_the_program_closed_counts_0_in_results_report_and_mean(write, episode, make_session):
+    session = make_session()
+    closed = summarise("silent", session.brief, play(Silent(), session), seconds=1.0)
+    assert closed.score > 0.9
+
+    run, report = write(episode, closed)
+
+    results = json.loads((report.parent / "results.json").read_text())
+    assert [one["played_to_end"] for one in results["episodes"]] == [True, False]
+    assert [one["counted_score"] for one in results["episodes"]] == [episode.score, 0.0]
+    assert (results["played_to_end"], results["closed_by_program"]) == (1, 1)
+    assert results["mean_score"] == run.mean_score == round(episode.score / 2, 4)
+    page = Page(report.read_text()).text
+    assert "1 of 2 episodes were not played to the end" in page
+    assert page.count("closed by the program: counts 0") == 1
+
+
+def test_a_report_of_episodes_played_to_the_end_says_nothing_of_closing(write):
+    assert "closed by the program" not in write()[1].read_text()
+
+
+def test_results_of_an_earlier_version_can_still_be_read(write):
+    run, report = write()
+    file = report.parent / "results.json"
+    told = json.loads(file.read_text())
+    for name in ("played_to_end", "closed_by_program"):
+        del told[name]
+    for one in told["episodes"]:
+        del one["played_to_end"], one["counted_score"]
+    file.write_text(json.dumps(told))
+
+    assert read_results(file) == run

@@ -1,0 +1,40 @@
+"""Serves an application on a socket that is bound already: what the commands that start servers share."""
+
+import logging
+import socket
+from contextlib import suppress
+
+import uvicorn
+
+__all__ = ["STARTUP_FAILED", "serve"]
+
+STARTUP_FAILED = 3
+"""Exit status of a server whose application did not start; the log says why. uvicorn's own."""
+
+_LOG = logging.getLogger(__name__)
+
+
+def serve(config: uvicorn.Config, listener: socket.socket) -> int:
+    """Serve until told to stop.
+
+    Args:
+        config: The application, and how to serve it. Its address is only shown.
+        listener: A socket that is bound. It is closed at the end.
+
+    Returns:
+        The exit status: 0, or `STARTUP_FAILED`.
+    """
+    server = _Server(config)
+    with listener, suppress(KeyboardInterrupt):  # uvicorn raises it again after an orderly end
+        server.run(sockets=[listener])
+    return 0 if server.started else STARTUP_FAILED
+
+
+class _Server(uvicorn.Server):
+    """A server that says where it listens. uvicorn does not, if it is given a socket."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for listener in sockets or ():
+            host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
+            _LOG.info("serving on http://%s:%d (Ctrl-C ends it)", host, listener.getsockname()[1])

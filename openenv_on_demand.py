@@ -1,0 +1,82 @@
+"""Delays the heavy half of OpenEnv's package until it is used.
+
+The `__init__` modules of `openenv.core` and `openenv.core.env_server` import the server, FastMCP and the web page, and
+with the page gradio and pandas: 6 s of CPU that a client, a command or a server without the page does not need. After
+`install`, importing these two packages does not run their `__init__`. Their submodules (`openenv.core.mcp_client`) are
+imported as usual. The `__init__` of a package runs the first time that the package is asked for a name that it does not
+have yet, as in `from openenv.core import MCPToolClient`. Every class stays the one class that OpenEnv defines.
+"""
+
+import sys
+import threading
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
+from typing import Any
+
+__all__ = ["install"]
+
+DELAYED = frozenset({"openenv.core", "openenv.core.env_server"})
+
+_initializing = threading.RLock()
+
+
+def install() -> None:
+    """Delay the packages of `DELAYED` that are not imported yet. Does nothing the second time."""
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+
+
+class _Finder(MetaPathFinder):
+    """Finds the packages where Python finds them, with a loader that waits."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname not in DELAYED:
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _DelayedLoader(spec.loader)
+        return spec
+
+
+class _DelayedLoader(Loader):
+    """Makes a package whose `__init__` has not run."""
+
+    def __init__(self, loader: Loader) -> None:
+        self.loader = loader
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return _DelayedPackage(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Leave the work to the first name that is missing."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.loader, name)  # what tools ask a loader for: get_source, get_resource_reader and others
+
+
+class _DelayedPackage(ModuleType):
+    """Runs its `__init__` when it is asked for a name that it does not have."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") and name != "__all__":
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")  # importing asks for these
+        with _initializing:  # another thread waits until the names are there
+            if type(self) is _DelayedPackage:
+                self._initialize(name)
+        return getattr(self, name)
+
+    def _initialize(self, name: str) -> None:
+        loader = self.__loader__
+        if not isinstance(loader, _DelayedLoader):  # its own `__init__` is running, and asks for a submodule
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r} yet")
+        self.__loader__ = loader.loader
+        try:
+            loader.loader.exec_module(self)
+        except BaseException:
+            self.__loader__ = loader
+            raise
+        self.__class__ = ModuleType
