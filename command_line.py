@@ -85,6 +85,7 @@ def run_command(prog: str, work: Callable[[], int], expected: tuple[type[Excepti
     Returns:
         The exit status: that of `work`; 2 for an error that a user can mend; 130 after Ctrl-C.
     """
+    mendable: tuple[type[Exception], ...] = (MLTrainerError, OSError, *expected)
     try:
         return work()
     except BrokenPipeError:  # as in `... list | head`: the reader has what it wanted
@@ -92,6 +93,6 @@ def run_command(prog: str, work: Callable[[], int], expected: tuple[type[Excepti
         return 0
     except KeyboardInterrupt:
         return INTERRUPTED
-    except (MLTrainerError, OSError, *expected) as error:
+    except mendable as error:
         print(f"{prog}: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
         return BAD_USAGE

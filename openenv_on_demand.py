@@ -79,4 +79,4 @@ class _DelayedPackage(ModuleType):
         except BaseException:
             self.__loader__ = loader
             raise
-        self.__class__ = ModuleType
+        self.__class__ = ModuleType  # type: ignore[assignment]  # from now on it is a module like any other
