@@ -1,7 +1,8 @@
 """The command line of bubblewrap: what a sandboxed program sees.
 
 Its own processes only, no network, a scratch folder in memory, and read-only the interpreter, its libraries and the
-folders that it is given. Nothing else of the host, the home folder and /etc included.
+folders that it is given. Nothing else of the host, the home folder and /etc included. Its users are those of a user
+namespace of its own: bubblewrap makes one, or `launch` has made one if this is root (see `plan.Plan.mapped_user`).
 """
 
 import os
@@ -27,6 +28,8 @@ def bubblewrap_command(
     environment: Mapping[str, str],
     scratch_bytes: int,
     program: Sequence[str],
+    working_folder: str = SCRATCH,
+    filter_file: int | None = None,
 ) -> list[str]:
     """The command line.
 
@@ -36,11 +39,13 @@ def bubblewrap_command(
         environment: All variables that there will be.
         scratch_bytes: Size of the scratch folder, and of shared memory.
         program: What to run.
+        working_folder: As it is seen inside.
+        filter_file: Descriptor that the filter of system calls is read from.
     """
     size = str(scratch_bytes)
     words = [bubblewrap, "--die-with-parent", "--new-session", "--unshare-ipc", "--unshare-pid", "--unshare-net"]
     words += ["--unshare-uts", "--unshare-cgroup-try", "--hostname", "sandbox", "--cap-drop", "ALL"]
-    if os.geteuid() == 0:  # the program gives up root by itself, once everything is in place
+    if os.geteuid() == 0:  # in a user namespace that `launch` made; the program gives up root there, by itself
         words += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
     else:
         words += ["--unshare-user", "--disable-userns", "--uid", "65534", "--gid", "65534"]
@@ -60,7 +65,9 @@ def bubblewrap_command(
     words += ["--remount-ro", "/dev", "--remount-ro", "/", "--clearenv"]
     for name, value in environment.items():
         words += ["--setenv", name, value]
-    return [*words, "--chdir", SCRATCH, "--", *program]
+    if filter_file is not None:
+        words += ["--seccomp", str(filter_file)]
+    return [*words, "--chdir", working_folder, "--", *program]
 
 
 def _interpreter() -> list[Path]:

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from permuted_mnist.sandbox import inside
@@ -16,6 +16,7 @@ from permuted_mnist.sandbox.bubblewrap import PROGRAM_SEEN, bubblewrap_command
 from permuted_mnist.sandbox.cgroups import open_cgroup
 from permuted_mnist.sandbox.errors import UnsupportedError
 from permuted_mnist.sandbox.limits import Limits
+from permuted_mnist.sandbox.plan import Plan, launch_command
 
 __all__ = ["NOBODY", "PROGRAM", "Layers", "find_layers"]
 
@@ -38,18 +39,21 @@ class Layers:
         cgroup: Version of control groups, 1 or 2; None if there are none for us, and a watchdog measures memory.
         user: The user that programs become, by number; None if they run as whoever started them.
         missing: What is weaker here than it could be, and why, in sentences.
+        system_calls: The filter that lets through the system calls of `syscalls.ALLOWED`; None if there is none.
     """
 
     bubblewrap: str | None
     cgroup: int | None
     user: int | None
     missing: tuple[str, ...] = ()
+    system_calls: bytes | None = field(default=None, repr=False)
 
     @property
     def names(self) -> list[str]:
         """What is there, in words."""
         return [
             *(["namespaces (bubblewrap)"] if self.bubblewrap else []),
+            *(["system call allowlist (seccomp)"] if self.system_calls else []),
             f"control group v{self.cgroup}" if self.cgroup else "memory watchdog",
             *([f"user {self.user}"] if self.user is not None else []),
             "rlimits",
@@ -89,7 +93,21 @@ def find_layers() -> Layers:
             "no control group: memory is measured every 50 ms and a submission ended when it has too much, and it may "
             "move to other processors than its own"
         )
-    return Layers(bubblewrap, version, user, tuple(missing))
+    system_calls = None
+    try:
+        system_calls = _filter()
+    except UnsupportedError as error:
+        missing.append(
+            f"no allowlist of system calls, since {error} (Debian: libseccomp2): a submission can make every system call "
+            "of the kernel, and can lock files of the host that it can read"
+        )
+    return Layers(bubblewrap, version, user, tuple(missing), system_calls)
+
+
+def _filter() -> bytes:
+    from permuted_mnist.sandbox.seccomp import compile_filter  # late: its constants exist on Linux alone
+
+    return compile_filter()
 
 
 def _probe(program: str, user: int | None) -> list[str]:
@@ -98,7 +116,8 @@ def _probe(program: str, user: int | None) -> list[str]:
 
 def _probe_inside(bubblewrap: str, user: int | None) -> list[str]:
     binds = {PROGRAM: f"{PROGRAM_SEEN}/{PROGRAM.name}"}
-    return bubblewrap_command(bubblewrap, binds, {}, Limits().scratch_bytes, _probe(PROGRAM_SEEN, user))
+    command = bubblewrap_command(bubblewrap, binds, {}, Limits().scratch_bytes, _probe(PROGRAM_SEEN, user))
+    return launch_command(Plan(command, {}, "/", mapped_user=user))
 
 
 def _failure(command: Sequence[str]) -> str | None:

@@ -28,9 +28,8 @@ def entry_command(
         user: Who to become, by number; stays who it is if negative.
         arguments: What else the entry is told; it comes as texts.
     """
-    module, _, function = entry.partition(":")
-    code = f"import sys; sys.path.insert(0, sys.argv.pop(1)); from inside.{module} import {function}; {function}()"
-    return [python, "-I", "-B", "-u", "-c", code, *map(str, (program, folder, channel, user, *arguments))]
+    script = program / "inside" / "start.py"
+    return [python, "-I", "-B", "-u", *map(str, (script, entry, folder, channel, user, *arguments))]
 
 
 def enter() -> tuple[Path, socket.socket, list[str]]:
