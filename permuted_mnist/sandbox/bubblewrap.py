@@ -19,6 +19,9 @@ FOLDER_SEEN, PROGRAM_SEEN = "/agent", "/program"
 SCRATCH = "/tmp"
 
 _SYSTEM = ("/bin", "/lib", "/lib64", "/sbin")
+_HIDDEN = ("/proc/keys", "/proc/key-users")
+"""Lists of keys, which name those of others with the same user, of runs that are over, too."""
+
 _LIBRARIES = ("/etc/ld.so.cache", "/etc/alternatives", "/sys/devices/system/cpu")
 
 
@@ -55,7 +58,10 @@ def bubblewrap_command(
         words += ["--symlink", os.readlink(folder), folder] if linked else ["--ro-bind-try", folder, folder]
     for path in _LIBRARIES:
         words += ["--ro-bind-try", path, path]
-    words += ["--proc", "/proc", "--dev", "/dev", "--size", size, "--perms", "1777", "--tmpfs", "/dev/shm"]
+    words += ["--proc", "/proc", "--dev", "/dev"]
+    for file in filter(os.path.exists, _HIDDEN):
+        words += ["--ro-bind", "/dev/null", file]  # of a device that cannot be opened there
+    words += ["--size", size, "--perms", "1777", "--tmpfs", "/dev/shm"]
     words += ["--size", size, "--perms", "1777", "--tmpfs", SCRATCH]
     # Last, since they may lie in folders that the mounts above hide, such as /tmp.
     for prefix in _interpreter():

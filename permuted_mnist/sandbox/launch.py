@@ -85,9 +85,9 @@ def enter_user_namespace(user: int) -> None:
     os.close(go_end)
     if os.waitpid(helper, 0)[1] != 0:
         sys.exit("the users of a new user namespace cannot be mapped")
-    with contextlib.suppress(OSError):  # no namespaces below this one; the filter of system calls refuses them besides
-        with open("/proc/sys/user/max_user_namespaces", "w") as stream:
-            stream.write("0")
+    # No namespaces below this one; the filter of system calls refuses them besides.
+    with contextlib.suppress(OSError), open("/proc/sys/user/max_user_namespaces", "w") as stream:
+        stream.write("0")
 
 
 def enter_session_keyring() -> None:

@@ -98,8 +98,8 @@ def find_layers() -> Layers:
         system_calls = _filter()
     except UnsupportedError as error:
         missing.append(
-            f"no allowlist of system calls, since {error} (Debian: libseccomp2): a submission can make every system call "
-            "of the kernel, and can lock files of the host that it can read"
+            f"no allowlist of system calls, since {error} (Debian: libseccomp2): a submission can make every system "
+            "call of the kernel, and can lock files of the host that it can read"
         )
     return Layers(bubblewrap, version, user, tuple(missing), system_calls)
 

@@ -23,7 +23,7 @@ class Plan:
         cgroup_files: Files that a process writes 0 into to join a control group.
         cpus: Processors, by number.
         rlimits: Bounds, by their names in `resource`.
-        filter: Descriptor that a filter of system calls is read from and loaded; -1 for none (bubblewrap loads its own).
+        filter: Descriptor that the filter of system calls is read from; -1 for none, or if bubblewrap loads it.
         passed: Descriptors that the program inherits and the watching process closes.
     """
 

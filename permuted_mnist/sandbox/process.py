@@ -204,7 +204,7 @@ class SandboxedProcess:
         self._watch(os.pidfd_open(self._process.pid), self._notice_end)
 
     def _in_bubblewrap(self, plan: Plan, bubblewrap: str, folder: Path, user: int | None) -> Plan:
-        """The same within bubblewrap, which ends what the program leaves behind and loads the filter at the last moment."""
+        """The same within bubblewrap, which ends what the program leaves behind and loads the filter."""
         binds = {folder: FOLDER_SEEN, PROGRAM: f"{PROGRAM_SEEN}/{PROGRAM.name}"}
         command = bubblewrap_command(
             bubblewrap,

@@ -497,7 +497,8 @@ def test_an_agent_reaches_no_network(run: Run) -> None:
 @needs_namespaces
 def test_an_agent_writes_to_its_scratch_folder_alone(run: Run) -> None:
     write = """
-        for folder in ('.', os.path.dirname(os.path.abspath(__file__)), '/', '/usr', '/dev', '/proc/sys/kernel', sys.prefix):
+        own = os.path.dirname(os.path.abspath(__file__))
+        for folder in ('.', own, '/', '/usr', '/dev', '/proc/sys/kernel', sys.prefix):
             try:
                 open(os.path.join(folder, 'mine'), 'w')
                 print('written', folder)
