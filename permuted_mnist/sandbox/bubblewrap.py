@@ -19,6 +19,9 @@ FOLDER_SEEN, PROGRAM_SEEN = "/agent", "/program"
 SCRATCH = "/tmp"
 
 _SYSTEM = ("/bin", "/lib", "/lib64", "/sbin")
+_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+"""What bubblewrap binds from the host's /dev."""
+
 _HIDDEN = ("/proc/keys", "/proc/key-users")
 """Lists of keys, which name those of others with the same user, of runs that are over, too."""
 
@@ -57,8 +60,10 @@ def bubblewrap_command(
         linked = Path(folder).is_symlink()
         words += ["--symlink", os.readlink(folder), folder] if linked else ["--ro-bind-try", folder, folder]
     for path in _LIBRARIES:
-        words += ["--ro-bind-try", path, path]
+        words += [*_above(Path(path)), "--ro-bind-try", path, path]
     words += ["--proc", "/proc", "--dev", "/dev"]
+    for device in _DEVICES:  # written to all the same; but nobody leaves a time of change on the host's
+        words += ["--remount-ro", f"/dev/{device}"]
     for file in filter(os.path.exists, _HIDDEN):
         words += ["--ro-bind", "/dev/null", file]  # of a device that cannot be opened there
     words += ["--size", size, "--perms", "1777", "--tmpfs", "/dev/shm"]
@@ -83,6 +88,10 @@ def _interpreter() -> list[Path]:
 
 
 def _bound(host: Path, inside: Path) -> list[str]:
-    """Binds a folder; those above it would otherwise be as closed to others as those of the host."""
-    above = [word for folder in reversed(inside.parents[:-1]) for word in ("--perms", "0755", "--dir", str(folder))]
-    return [*above, "--ro-bind", str(host), str(inside)]
+    """Binds a folder."""
+    return [*_above(inside), "--ro-bind", str(host), str(inside)]
+
+
+def _above(path: Path) -> list[str]:
+    """Makes the folders above a path, which bubblewrap would make for root alone."""
+    return [word for folder in reversed(path.parents[:-1]) for word in ("--perms", "0755", "--dir", str(folder))]

@@ -35,6 +35,7 @@ FOLDERS = (
     "/dev",
     sys.prefix,
 )
+DEVICES = tuple(f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty"))
 SETTINGS = (
     *("/proc/sys/kernel/hostname", "/proc/sys/kernel/domainname", "/proc/sys/kernel/core_pattern"),
     *("/proc/sys/kernel/shmmax", "/proc/sys/kernel/msgmax", "/proc/sys/kernel/sem", "/proc/sys/kernel/ns_last_pid"),
@@ -67,6 +68,8 @@ def leaving() -> Iterator[tuple[str, Callable[[], object]]]:
     for folder in FOLDERS:
         yield f"file in {folder}", lambda folder=folder: Path(folder, NAME).write_text(NAME)
         yield f"attribute of {folder}", lambda folder=folder: os.setxattr(folder, f"user.{NAME}", b"x")
+    for file in DEVICES:
+        yield f"time of {file}", lambda file=file: os.utime(file)
     for file in SETTINGS:
         yield f"setting {file}", lambda file=file: set_(file)
     yield "System V shared memory", lambda: done(LIBC.shmget(SHARED_KEY, 4096, 0o1666))
@@ -104,6 +107,8 @@ def looking() -> Iterator[tuple[str, Callable[[], object]]]:
     for folder in FOLDERS:
         yield f"file in {folder}", lambda folder=folder: any(NAME in name for name in os.listdir(folder))
         yield f"attribute of {folder}", lambda folder=folder: f"user.{NAME}" in os.listxattr(folder)
+    for file in DEVICES:
+        yield f"time of {file}", lambda file=file: time.time() - os.stat(file).st_mtime < 60
     for file in SETTINGS:
         yield f"setting {file}", lambda file=file: Path(file).read_text().strip() in (NAME, "4321")
     yield "System V shared memory", lambda: LIBC.shmget(SHARED_KEY, 0, 0) >= 0
