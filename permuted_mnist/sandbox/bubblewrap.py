@@ -19,9 +19,6 @@ FOLDER_SEEN, PROGRAM_SEEN = "/agent", "/program"
 SCRATCH = "/tmp"
 
 _SYSTEM = ("/bin", "/lib", "/lib64", "/sbin")
-_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
-"""What bubblewrap binds from the host's /dev."""
-
 _HIDDEN = ("/proc/keys", "/proc/key-users")
 """Lists of keys, which name those of others with the same user, of runs that are over, too."""
 
@@ -62,8 +59,6 @@ def bubblewrap_command(
     for path in _LIBRARIES:
         words += [*_above(Path(path)), "--ro-bind-try", path, path]
     words += ["--proc", "/proc", "--dev", "/dev"]
-    for device in _DEVICES:  # written to all the same; but nobody leaves a time of change on the host's
-        words += ["--remount-ro", f"/dev/{device}"]
     for file in filter(os.path.exists, _HIDDEN):
         words += ["--ro-bind", "/dev/null", file]  # of a device that cannot be opened there
     words += ["--size", size, "--perms", "1777", "--tmpfs", "/dev/shm"]

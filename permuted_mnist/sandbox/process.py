@@ -25,7 +25,6 @@ from permuted_mnist.sandbox.cgroups import Cgroup, open_cgroup
 from permuted_mnist.sandbox.errors import EndedError, FloodedError, GarbledError, OutOfMemoryError, TimedOutError
 from permuted_mnist.sandbox.inside.entry import Entry, entry_command
 from permuted_mnist.sandbox.inside.frames import HEADER, Kind
-from permuted_mnist.sandbox.inside.start import FOLDER_VARIABLE
 from permuted_mnist.sandbox.layers import PROGRAM, Layers
 from permuted_mnist.sandbox.limits import Limits
 from permuted_mnist.sandbox.plan import Plan, filter_file, launch_command
@@ -168,7 +167,7 @@ class SandboxedProcess:
         else:
             scratch, seen, program = SCRATCH, Path(FOLDER_SEEN), Path(PROGRAM_SEEN)
         command = entry_command(sys.executable, program, entry, seen, channel, user, arguments)
-        environment = self._environment(scratch, seen)
+        environment = self._environment(scratch)
         with contextlib.ExitStack() as files:
             allowed = -1
             if layers.system_calls is not None:
@@ -217,13 +216,12 @@ class SandboxedProcess:
         )
         return replace(plan, command=command, folder="/", watch_over=False, mapped_user=user, filter=-1)
 
-    def _environment(self, scratch: str, folder: Path) -> dict[str, str]:
+    def _environment(self, scratch: str) -> dict[str, str]:
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(self._limits.cpus))
         threads["OMP_WAIT_POLICY"] = "passive"  # threads that wait do not take the processors from those that work
         people = dict.fromkeys(("USER", "LOGNAME"), "agent")
         folders = dict.fromkeys(("HOME", "TMPDIR"), scratch)
-        own = {FOLDER_VARIABLE: str(folder)}
-        return {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", **threads, **people, **folders, **own}
+        return {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", **threads, **people, **folders}
 
     def _rlimits(self, layers: Layers) -> dict[str, int]:
         limits = self._limits

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NewType
 
+from . import pools
+from .pools.submission import FOLDER_VARIABLE
+
 __all__ = ["Entry", "become", "enter", "entry_command"]
 
 
@@ -28,12 +31,13 @@ def entry_command(
         user: Who to become, by number; stays who it is if negative.
         arguments: What else the entry is told; it comes as texts.
     """
-    script = program / "inside" / "start.py"
-    return [python, "-I", "-B", "-u", *map(str, (script, entry, folder, channel, user, *arguments))]
+    module, _, function = entry.partition(":")
+    code = f"import sys; sys.path.insert(0, sys.argv.pop(1)); from inside.{module} import {function}; {function}()"
+    return [python, "-I", "-B", "-u", "-c", code, *map(str, (program, folder, channel, user, *arguments))]
 
 
 def enter() -> tuple[Path, socket.socket, list[str]]:
-    """Become who to be, and leave no trace of how this was started.
+    """Become who to be, leave no trace of how this was started, and let processes of pools find the submission.
 
     Returns:
         The submission's folder, the channel, and the arguments.
@@ -41,6 +45,8 @@ def enter() -> tuple[Path, socket.socket, list[str]]:
     folder, channel, user, *arguments = sys.argv[1:]
     become(int(user))
     sys.path.remove(next(entry for entry in sys.path if (Path(entry) / "inside").is_dir()))
+    sys.path.insert(0, str(Path(pools.__file__).parent))
+    os.environ[FOLDER_VARIABLE] = folder
     sys.argv[1:] = []
     return Path(folder), socket.socket(fileno=int(channel)), arguments
 

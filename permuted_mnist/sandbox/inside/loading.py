@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-__all__ = ["LoadError", "load_agent", "load_env", "make_agent", "open_package"]
+__all__ = ["LoadError", "load_agent", "load_env", "make_agent"]
 
 PACKAGE = "submission"
 
@@ -73,16 +73,11 @@ def _imported(folder: Path, name: str) -> ModuleType:
     for known in [known for known in sys.modules if known == PACKAGE or known.startswith(f"{PACKAGE}.")]:
         del sys.modules[known]
     sys.path.insert(0, str(folder))
-    open_package(folder)
-    importlib.invalidate_caches()
-    return importlib.import_module(f"{PACKAGE}.{name}")
-
-
-def open_package(folder: Path) -> None:
-    """Let a submission's files be modules of the package `submission`."""
     package = ModuleType(PACKAGE)
     package.__path__ = [str(folder)]
     sys.modules[PACKAGE] = package
+    importlib.invalidate_caches()
+    return importlib.import_module(f"{PACKAGE}.{name}")
 
 
 def _classes(module: ModuleType) -> list[type[Any]]:
