@@ -16,7 +16,7 @@ from permuted_mnist.sandbox.bubblewrap import PROGRAM_SEEN, bubblewrap_command
 from permuted_mnist.sandbox.cgroups import open_cgroup
 from permuted_mnist.sandbox.errors import UnsupportedError
 from permuted_mnist.sandbox.limits import Limits
-from permuted_mnist.sandbox.plan import Plan, launch_command
+from permuted_mnist.sandbox.plan import Plan, filter_file, launch_command
 
 __all__ = ["NOBODY", "PROGRAM", "Layers", "find_layers"]
 
@@ -73,6 +73,14 @@ def find_layers() -> Layers:
         raise UnsupportedError(f"submissions are run on Linux only, and this is {sys.platform}")
     missing: list[str] = []
     user = NOBODY if os.geteuid() == 0 else None
+    system_calls = None
+    try:
+        system_calls = _filter()
+    except UnsupportedError as error:
+        missing.append(
+            f"no allowlist of system calls, since {error}: a submission can make every system call of the kernel, and "
+            "can lock files of the host that it can read"
+        )
     bubblewrap = shutil.which("bwrap")
     reason = _failure(_probe_inside(bubblewrap, user)) if bubblewrap else "it is not installed"
     if reason is not None:
@@ -83,9 +91,10 @@ def find_layers() -> Layers:
                 f"{sys.executable} ({refused}). Install bubblewrap, or start this as another user"
             )
         whose = "that any user may read" if user is not None else "that you may read"
+        reaches = "" if system_calls else "reaches the network, "
         missing.append(
-            f"no namespaces, since bubblewrap does not work ({reason}): a submission reaches the network, sees other "
-            f"processes and reads every file {whose}"
+            f"no namespaces, since bubblewrap does not work ({reason}): a submission {reaches}sees other processes and "
+            f"reads every file {whose}"
         )
     version = _cgroup_version()
     if version is None:
@@ -93,21 +102,26 @@ def find_layers() -> Layers:
             "no control group: memory is measured every 50 ms and a submission ended when it has too much, and it may "
             "move to other processors than its own"
         )
-    system_calls = None
-    try:
-        system_calls = _filter()
-    except UnsupportedError as error:
-        missing.append(
-            f"no allowlist of system calls, since {error} (Debian: libseccomp2): a submission can make every system "
-            "call of the kernel, and can lock files of the host that it can read"
-        )
     return Layers(bubblewrap, version, user, tuple(missing), system_calls)
 
 
 def _filter() -> bytes:
+    """The filter, tried once.
+
+    Raises:
+        UnsupportedError: It cannot be compiled, or the kernel does not take it.
+    """
     from permuted_mnist.sandbox.seccomp import compile_filter  # late: its constants exist on Linux alone
 
-    return compile_filter()
+    compiled = compile_filter()
+    file = filter_file(compiled)
+    try:
+        plan = Plan([sys.executable, "-I", "-S", "-c", ""], {}, "/", filter=file)
+        if (refused := _failure(launch_command(plan), file)) is not None:
+            raise UnsupportedError(f"the kernel does not take the filter ({refused})")
+    finally:
+        os.close(file)
+    return compiled
 
 
 def _probe(program: str, user: int | None) -> list[str]:
@@ -120,10 +134,12 @@ def _probe_inside(bubblewrap: str, user: int | None) -> list[str]:
     return launch_command(Plan(command, {}, "/", mapped_user=user))
 
 
-def _failure(command: Sequence[str]) -> str | None:
+def _failure(command: Sequence[str], *files: int) -> str | None:
     """Why a command fails; None if it does not."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_PROBE_S, cwd="/", check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_PROBE_S, cwd="/", check=False, pass_fds=files
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
     return None if done.returncode == 0 else " ".join(done.stderr.split())[-200:] or f"status {done.returncode}"

@@ -48,7 +48,7 @@ def compile_filter() -> bytes:
     try:
         library = ctypes.CDLL(LIBRARY)
     except OSError as error:
-        raise UnsupportedError(f"{LIBRARY} is not installed") from error
+        raise UnsupportedError(f"{LIBRARY} is not installed (Debian: libseccomp2)") from error
     library.seccomp_init.restype = ctypes.c_void_p
     library.seccomp_init.argtypes = [ctypes.c_uint32]
     library.seccomp_release.argtypes = [ctypes.c_void_p]
