@@ -1,6 +1,6 @@
 """Compiles the allowlist of system calls into a filter for the kernel, with libseccomp.
 
-libseccomp is a shared library of the system (Debian: `libseccomp2`); bubblewrap's package usually brings it.
+libseccomp is a shared library of the system (Debian: `libseccomp2`, which `apt` itself needs).
 """
 
 import ctypes
