@@ -1,7 +1,8 @@
 """The command line of bubblewrap: what a sandboxed program sees.
 
 Its own processes only, no network, a scratch folder in memory, and read-only the interpreter, its libraries and the
-folders that it is given. Nothing else of the host, the home folder and /etc included.
+folders that it is given. Nothing else of the host, the home folder and /etc included. Its users are those of a user
+namespace of its own: bubblewrap makes one, or `launch` has made one if this is root (see `plan.Plan.mapped_user`).
 """
 
 import os
@@ -18,6 +19,9 @@ FOLDER_SEEN, PROGRAM_SEEN = "/agent", "/program"
 SCRATCH = "/tmp"
 
 _SYSTEM = ("/bin", "/lib", "/lib64", "/sbin")
+_HIDDEN = ("/proc/keys", "/proc/key-users")
+"""Lists of keys, which name those of others with the same user, of runs that are over, too."""
+
 _LIBRARIES = ("/etc/ld.so.cache", "/etc/alternatives", "/sys/devices/system/cpu")
 
 
@@ -27,6 +31,8 @@ def bubblewrap_command(
     environment: Mapping[str, str],
     scratch_bytes: int,
     program: Sequence[str],
+    working_folder: str = SCRATCH,
+    filter_file: int | None = None,
 ) -> list[str]:
     """The command line.
 
@@ -36,11 +42,13 @@ def bubblewrap_command(
         environment: All variables that there will be.
         scratch_bytes: Size of the scratch folder, and of shared memory.
         program: What to run.
+        working_folder: As it is seen inside.
+        filter_file: Descriptor that the filter of system calls is read from.
     """
     size = str(scratch_bytes)
     words = [bubblewrap, "--die-with-parent", "--new-session", "--unshare-ipc", "--unshare-pid", "--unshare-net"]
     words += ["--unshare-uts", "--unshare-cgroup-try", "--hostname", "sandbox", "--cap-drop", "ALL"]
-    if os.geteuid() == 0:  # the program gives up root by itself, once everything is in place
+    if os.geteuid() == 0:  # in a user namespace that `launch` made; the program gives up root there, by itself
         words += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
     else:
         words += ["--unshare-user", "--disable-userns", "--uid", "65534", "--gid", "65534"]
@@ -49,8 +57,11 @@ def bubblewrap_command(
         linked = Path(folder).is_symlink()
         words += ["--symlink", os.readlink(folder), folder] if linked else ["--ro-bind-try", folder, folder]
     for path in _LIBRARIES:
-        words += ["--ro-bind-try", path, path]
-    words += ["--proc", "/proc", "--dev", "/dev", "--size", size, "--perms", "1777", "--tmpfs", "/dev/shm"]
+        words += [*_above(Path(path)), "--ro-bind-try", path, path]
+    words += ["--proc", "/proc", "--dev", "/dev"]
+    for file in filter(os.path.exists, _HIDDEN):
+        words += ["--ro-bind", "/dev/null", file]  # of a device that cannot be opened there
+    words += ["--size", size, "--perms", "1777", "--tmpfs", "/dev/shm"]
     words += ["--size", size, "--perms", "1777", "--tmpfs", SCRATCH]
     # Last, since they may lie in folders that the mounts above hide, such as /tmp.
     for prefix in _interpreter():
@@ -60,7 +71,9 @@ def bubblewrap_command(
     words += ["--remount-ro", "/dev", "--remount-ro", "/", "--clearenv"]
     for name, value in environment.items():
         words += ["--setenv", name, value]
-    return [*words, "--chdir", SCRATCH, "--", *program]
+    if filter_file is not None:
+        words += ["--seccomp", str(filter_file)]
+    return [*words, "--chdir", working_folder, "--", *program]
 
 
 def _interpreter() -> list[Path]:
@@ -70,6 +83,10 @@ def _interpreter() -> list[Path]:
 
 
 def _bound(host: Path, inside: Path) -> list[str]:
-    """Binds a folder; those above it would otherwise be as closed to others as those of the host."""
-    above = [word for folder in reversed(inside.parents[:-1]) for word in ("--perms", "0755", "--dir", str(folder))]
-    return [*above, "--ro-bind", str(host), str(inside)]
+    """Binds a folder."""
+    return [*_above(inside), "--ro-bind", str(host), str(inside)]
+
+
+def _above(path: Path) -> list[str]:
+    """Makes the folders above a path, which bubblewrap would make for root alone."""
+    return [word for folder in reversed(path.parents[:-1]) for word in ("--perms", "0755", "--dir", str(folder))]

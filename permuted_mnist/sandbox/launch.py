@@ -1,6 +1,6 @@
 """Confines itself, then becomes the program that it was given; or stays, and watches over it.
 
-    python -I -S launch.py PLAN     (JSON; see `process.Plan`)
+    python -I -S launch.py PLAN     (JSON; see `plan.Plan`)
 
 A script that stands alone and imports little, since it is started for each run. It is not to be imported. Without a
 namespace of processes somebody must end what a program leaves behind: then this process adopts all orphans below it
@@ -9,30 +9,44 @@ and kills them when the program ends, when it is told to (SIGTERM), or when its 
 
 import contextlib
 import ctypes
+import errno
 import json
 import os
+import platform
 import resource
 import signal
 import sys
 from typing import Any
 
 PR_SET_PDEATHSIG = 1
+PR_SET_SECCOMP = 22
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
+SECCOMP_MODE_FILTER = 2
+CLONE_NEWUSER, CLONE_NEWNS = 0x10000000, 0x00020000
+MS_RDONLY, MS_REMOUNT, MS_BIND, MS_RELATIME = 1, 32, 4096, 1 << 21
+KEYCTL_JOIN_SESSION_KEYRING = 1
+KEYCTL_NUMBERS = {"x86_64": 250, "i686": 288, "armv7l": 311, "ppc64le": 271, "s390x": 280}
+KEYCTL_NUMBER_ELSEWHERE = 219
+
+LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def main() -> None:
     """Confine, then run."""
     plan = json.loads(sys.argv[1])
-    prctl(PR_SET_PDEATHSIG, signal.SIGTERM if plan["watch_over"] else signal.SIGKILL)
-    if os.getppid() != plan["parent"]:
-        sys.exit("the parent died")
     for file in plan["cgroup_files"]:
         with open(file, "w") as stream:
             stream.write("0")
     os.sched_setaffinity(0, plan["cpus"])
     for name, bound in plan["rlimits"].items():
         resource.setrlimit(getattr(resource, name), (bound, bound))
+    if plan["mapped_user"] is not None:
+        enter_user_namespace(plan["mapped_user"])
+    enter_session_keyring()
+    prctl(PR_SET_PDEATHSIG, signal.SIGTERM if plan["watch_over"] else signal.SIGKILL)
+    if os.getppid() != plan["parent"]:
+        sys.exit("the parent died")
     if plan["watch_over"]:
         watch_over(plan)
     become(plan)
@@ -42,7 +56,67 @@ def become(plan: dict[str, Any]) -> None:
     """Turn into the program."""
     prctl(PR_SET_NO_NEW_PRIVS, 1)
     os.chdir(plan["folder"])
+    if plan["filter"] >= 0:
+        load_filter(plan["filter"])
     os.execve(plan["command"][0], plan["command"], plan["environment"])
+
+
+def enter_user_namespace(user: int) -> None:
+    """Enter a new user namespace in which there are root and one other user, both by their own numbers, and no others.
+
+    This process keeps root's rights over the files of these two and loses all others that it has outside. Keyrings of
+    users belong to the namespace: those of the host, and of other runs, are out of reach.
+
+    Raises:
+        OSError: The kernel makes none for this process.
+    """
+    this, (wait_end, go_end) = os.getpid(), os.pipe()
+    helper = os.fork()  # a namespace's map is written from outside of it
+    if helper == 0:
+        os.close(go_end)
+        go = os.read(wait_end, 1)
+        if go:
+            for kind in ("uid", "gid"):
+                with open(f"/proc/{this}/{kind}_map", "w") as stream:
+                    stream.write(f"0 0 1\n{user} {user} 1\n")
+        os._exit(0)
+    os.close(wait_end)
+    called("unshare", CLONE_NEWUSER | CLONE_NEWNS)
+    os.write(go_end, b"x")
+    os.close(go_end)
+    if os.waitpid(helper, 0)[1] != 0:
+        sys.exit("the users of a new user namespace cannot be mapped")
+    # No namespaces below this one; the filter of system calls refuses them besides.
+    with contextlib.suppress(OSError), open("/proc/sys/user/max_user_namespaces", "w") as stream:
+        stream.write("0")
+    # Devices are shared with the host: they are written to all the same, but their times of change stay as they are.
+    kept = os.statvfs("/dev").f_flag & 0b1111  # no setuid, devices or programs: by the same numbers as for `mount`
+    flags = kept | MS_REMOUNT | MS_BIND | MS_RDONLY | MS_RELATIME
+    with contextlib.suppress(OSError):
+        called("mount", b"none", b"/dev", None, flags, None)
+
+
+def enter_session_keyring() -> None:
+    """Leave the session keyring of whoever started this for a new, empty one."""
+    number = KEYCTL_NUMBERS.get(platform.machine(), KEYCTL_NUMBER_ELSEWHERE)
+    try:
+        called("syscall", number, KEYCTL_JOIN_SESSION_KEYRING, None)
+    except OSError as error:
+        # A kernel without keyrings, or a container that closes them to all its processes.
+        if error.errno not in (errno.ENOSYS, errno.EPERM):
+            raise
+
+
+def load_filter(file: int) -> None:
+    """Load a filter of system calls, an array of `struct sock_filter`, for this process and all below it."""
+
+    class Program(ctypes.Structure):
+        _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
+
+    with open(file, "rb") as stream:
+        instructions = stream.read()
+    program = Program(len(instructions) // 8, instructions)
+    called("prctl", PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0)
 
 
 def watch_over(plan: dict[str, Any]) -> None:
@@ -116,9 +190,18 @@ def prctl(option: int, value: int) -> None:
     Raises:
         OSError: The kernel refuses.
     """
-    if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0) != 0:
+    called("prctl", option, value, 0, 0, 0)
+
+
+def called(name: str, *arguments: Any) -> None:
+    """Call a function of the C library that returns -1 for an error.
+
+    Raises:
+        OSError: It does.
+    """
+    if getattr(LIBC, name)(*arguments) == -1:
         error = ctypes.get_errno()
-        raise OSError(error, f"prctl({option}): {os.strerror(error)}")
+        raise OSError(error, f"{name}{arguments}: {os.strerror(error)}")
 
 
 if __name__ == "__main__":

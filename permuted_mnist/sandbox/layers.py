@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from permuted_mnist.sandbox import inside
@@ -16,6 +16,7 @@ from permuted_mnist.sandbox.bubblewrap import PROGRAM_SEEN, bubblewrap_command
 from permuted_mnist.sandbox.cgroups import open_cgroup
 from permuted_mnist.sandbox.errors import UnsupportedError
 from permuted_mnist.sandbox.limits import Limits
+from permuted_mnist.sandbox.plan import Plan, filter_file, launch_command
 
 __all__ = ["NOBODY", "PROGRAM", "Layers", "find_layers"]
 
@@ -38,18 +39,21 @@ class Layers:
         cgroup: Version of control groups, 1 or 2; None if there are none for us, and a watchdog measures memory.
         user: The user that programs become, by number; None if they run as whoever started them.
         missing: What is weaker here than it could be, and why, in sentences.
+        system_calls: The filter that lets through the system calls of `syscalls.ALLOWED`; None if there is none.
     """
 
     bubblewrap: str | None
     cgroup: int | None
     user: int | None
     missing: tuple[str, ...] = ()
+    system_calls: bytes | None = field(default=None, repr=False)
 
     @property
     def names(self) -> list[str]:
         """What is there, in words."""
         return [
             *(["namespaces (bubblewrap)"] if self.bubblewrap else []),
+            *(["system call allowlist (seccomp)"] if self.system_calls else []),
             f"control group v{self.cgroup}" if self.cgroup else "memory watchdog",
             *([f"user {self.user}"] if self.user is not None else []),
             "rlimits",
@@ -69,6 +73,14 @@ def find_layers() -> Layers:
         raise UnsupportedError(f"submissions are run on Linux only, and this is {sys.platform}")
     missing: list[str] = []
     user = NOBODY if os.geteuid() == 0 else None
+    system_calls = None
+    try:
+        system_calls = _filter()
+    except UnsupportedError as error:
+        missing.append(
+            f"no allowlist of system calls, since {error}: a submission can make every system call of the kernel, and "
+            "can lock files of the host that it can read"
+        )
     bubblewrap = shutil.which("bwrap")
     reason = _failure(_probe_inside(bubblewrap, user)) if bubblewrap else "it is not installed"
     if reason is not None:
@@ -79,9 +91,10 @@ def find_layers() -> Layers:
                 f"{sys.executable} ({refused}). Install bubblewrap, or start this as another user"
             )
         whose = "that any user may read" if user is not None else "that you may read"
+        reaches = "" if system_calls else "reaches the network, "
         missing.append(
-            f"no namespaces, since bubblewrap does not work ({reason}): a submission reaches the network, sees other "
-            f"processes and reads every file {whose}"
+            f"no namespaces, since bubblewrap does not work ({reason}): a submission {reaches}sees other processes and "
+            f"reads every file {whose}"
         )
     version = _cgroup_version()
     if version is None:
@@ -89,7 +102,26 @@ def find_layers() -> Layers:
             "no control group: memory is measured every 50 ms and a submission ended when it has too much, and it may "
             "move to other processors than its own"
         )
-    return Layers(bubblewrap, version, user, tuple(missing))
+    return Layers(bubblewrap, version, user, tuple(missing), system_calls)
+
+
+def _filter() -> bytes:
+    """The filter, tried once.
+
+    Raises:
+        UnsupportedError: It cannot be compiled, or the kernel does not take it.
+    """
+    from permuted_mnist.sandbox.seccomp import compile_filter  # late: its constants exist on Linux alone
+
+    compiled = compile_filter()
+    file = filter_file(compiled)
+    try:
+        plan = Plan([sys.executable, "-I", "-S", "-c", ""], {}, "/", filter=file)
+        if (refused := _failure(launch_command(plan), file)) is not None:
+            raise UnsupportedError(f"the kernel does not take the filter ({refused})")
+    finally:
+        os.close(file)
+    return compiled
 
 
 def _probe(program: str, user: int | None) -> list[str]:
@@ -98,13 +130,16 @@ def _probe(program: str, user: int | None) -> list[str]:
 
 def _probe_inside(bubblewrap: str, user: int | None) -> list[str]:
     binds = {PROGRAM: f"{PROGRAM_SEEN}/{PROGRAM.name}"}
-    return bubblewrap_command(bubblewrap, binds, {}, Limits().scratch_bytes, _probe(PROGRAM_SEEN, user))
+    command = bubblewrap_command(bubblewrap, binds, {}, Limits().scratch_bytes, _probe(PROGRAM_SEEN, user))
+    return launch_command(Plan(command, {}, "/", mapped_user=user))
 
 
-def _failure(command: Sequence[str]) -> str | None:
+def _failure(command: Sequence[str], *files: int) -> str | None:
     """Why a command fails; None if it does not."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_PROBE_S, cwd="/", check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_PROBE_S, cwd="/", check=False, pass_fds=files
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
     return None if done.returncode == 0 else " ".join(done.stderr.split())[-200:] or f"status {done.returncode}"

@@ -5,7 +5,6 @@ with the submission.
 """
 
 import contextlib
-import json
 import os
 import secrets
 import selectors
@@ -16,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -27,6 +27,7 @@ from permuted_mnist.sandbox.inside.entry import Entry, entry_command
 from permuted_mnist.sandbox.inside.frames import HEADER, Kind
 from permuted_mnist.sandbox.layers import PROGRAM, Layers
 from permuted_mnist.sandbox.limits import Limits
+from permuted_mnist.sandbox.plan import Plan, filter_file, launch_command
 from permuted_mnist.sandbox.processes import measure_tree, task_count
 
 __all__ = ["SandboxedProcess"]
@@ -167,30 +168,33 @@ class SandboxedProcess:
             scratch, seen, program = SCRATCH, Path(FOLDER_SEEN), Path(PROGRAM_SEEN)
         command = entry_command(sys.executable, program, entry, seen, channel, user, arguments)
         environment = self._environment(scratch)
-        if layers.bubblewrap is not None:
-            binds = {folder: FOLDER_SEEN, PROGRAM: f"{PROGRAM_SEEN}/{PROGRAM.name}"}
-            command = bubblewrap_command(layers.bubblewrap, binds, environment, self._limits.scratch_bytes, command)
-            scratch = "/"
-        plan = {
-            "parent": os.getpid(),
-            "watch_over": layers.bubblewrap is None,
-            "cgroup_files": [str(file) for file in self._cgroup.entrances] if self._cgroup else [],
-            "cpus": sorted(os.sched_getaffinity(0))[: self._limits.cpus],
-            "rlimits": self._rlimits(layers),
-            "passed": [channel],
-            "folder": scratch,
-            "command": command,
-            "environment": environment,
-        }
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(Path(__file__).with_name("launch.py")), json.dumps(plan)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            pass_fds=[channel],
-            start_new_session=True,
-            cwd="/",
-        )
+        with contextlib.ExitStack() as files:
+            allowed = -1
+            if layers.system_calls is not None:
+                allowed = filter_file(layers.system_calls)
+                files.callback(os.close, allowed)
+            plan = Plan(
+                command,
+                environment,
+                str(seen),
+                watch_over=True,
+                cgroup_files=[str(file) for file in self._cgroup.entrances] if self._cgroup else [],
+                cpus=sorted(os.sched_getaffinity(0))[: self._limits.cpus],
+                rlimits=self._rlimits(layers),
+                filter=allowed,
+                passed=[channel],
+            )
+            if layers.bubblewrap is not None:
+                plan = self._in_bubblewrap(plan, layers.bubblewrap, folder, layers.user)
+            self._process = subprocess.Popen(
+                launch_command(plan),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=[channel, *([allowed] if allowed >= 0 else [])],
+                start_new_session=True,
+                cwd="/",
+            )
         assert self._process.stdout is not None
         log = os.dup(self._process.stdout.fileno())
         self._process.stdout.close()
@@ -198,8 +202,23 @@ class SandboxedProcess:
         self._watch(log, lambda: self._take_log(log))
         self._watch(os.pidfd_open(self._process.pid), self._notice_end)
 
+    def _in_bubblewrap(self, plan: Plan, bubblewrap: str, folder: Path, user: int | None) -> Plan:
+        """The same within bubblewrap, which ends what the program leaves behind and loads the filter."""
+        binds = {folder: FOLDER_SEEN, PROGRAM: f"{PROGRAM_SEEN}/{PROGRAM.name}"}
+        command = bubblewrap_command(
+            bubblewrap,
+            binds,
+            plan.environment,
+            self._limits.scratch_bytes,
+            plan.command,
+            plan.folder,
+            plan.filter if plan.filter >= 0 else None,
+        )
+        return replace(plan, command=command, folder="/", watch_over=False, mapped_user=user, filter=-1)
+
     def _environment(self, scratch: str) -> dict[str, str]:
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(self._limits.cpus))
+        threads["OMP_WAIT_POLICY"] = "passive"  # threads that wait do not take the processors from those that work
         people = dict.fromkeys(("USER", "LOGNAME"), "agent")
         folders = dict.fromkeys(("HOME", "TMPDIR"), scratch)
         return {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", **threads, **people, **folders}

@@ -79,9 +79,9 @@ def test_helper_files_are_found_by_name_and_relatively(agent: Path, mnist: Mnist
 
 def test_each_task_has_a_process_of_its_own(agent: Path, mnist: Mnist) -> None:
     (agent / "agent.py").write_text(
-        "seen = []\nclass Agent:\n"
-        "    def train(self, X, y):\n        seen.append(1)\n        open('seen', 'a').write('x')\n"
-        "    def predict(self, X):\n        print(len(seen), open('seen').read())\n        return [0] * len(X)\n"
+        "import os\nseen, file = [], os.environ['TMPDIR'] + '/seen'\nclass Agent:\n"
+        "    def train(self, X, y):\n        seen.append(1)\n        open(file, 'a').write('x')\n"
+        "    def predict(self, X):\n        print(len(seen), open(file).read())\n        return [0] * len(X)\n"
     )
     result = evaluate(agent, mnist, find_layers(), episodes=2)
 

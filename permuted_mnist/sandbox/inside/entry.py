@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NewType
 
+from . import pools
+from .pools.submission import FOLDER_VARIABLE
+
 __all__ = ["Entry", "become", "enter", "entry_command"]
 
 
@@ -34,7 +37,7 @@ def entry_command(
 
 
 def enter() -> tuple[Path, socket.socket, list[str]]:
-    """Become who to be, and leave no trace of how this was started.
+    """Become who to be, leave no trace of how this was started, and let processes of pools find the submission.
 
     Returns:
         The submission's folder, the channel, and the arguments.
@@ -42,6 +45,8 @@ def enter() -> tuple[Path, socket.socket, list[str]]:
     folder, channel, user, *arguments = sys.argv[1:]
     become(int(user))
     sys.path.remove(next(entry for entry in sys.path if (Path(entry) / "inside").is_dir()))
+    sys.path.insert(0, str(Path(pools.__file__).parent))
+    os.environ[FOLDER_VARIABLE] = folder
     sys.argv[1:] = []
     return Path(folder), socket.socket(fileno=int(channel)), arguments
 

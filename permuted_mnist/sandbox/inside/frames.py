@@ -20,6 +20,9 @@ __all__ = ["HEADER", "Kind", "pack", "packed_arrays", "receive", "receive_arrays
 
 HEADER = struct.Struct("!cI")
 
+SEALS = 0b1111
+"""F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW and F_SEAL_WRITE."""
+
 Arrays = dict[str, npt.NDArray[Any]]
 
 
@@ -59,12 +62,14 @@ def send(channel: socket.socket, kind: Kind, body: bytes = b"") -> None:
 
 
 def packed_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> tuple[bytes, int]:
-    """Write arrays into a file in memory.
+    """Write arrays into a file in memory, which nobody can change afterwards.
 
     Returns:
         The frame that announces them, and the file's descriptor, which the caller closes.
     """
-    file = os.memfd_create("arrays")
+    import fcntl  # late: it exists on Unix alone
+
+    file = os.memfd_create("arrays", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         places, start = [], 0
         with os.fdopen(file, "wb", closefd=False) as stream:
@@ -72,6 +77,7 @@ def packed_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> tuple[bytes, int]:
                 stream.write(np.ascontiguousarray(array).data)
                 places.append({"name": name, "type": array.dtype.str, "shape": array.shape, "start": start})
                 start += array.nbytes
+        fcntl.fcntl(file, fcntl.F_ADD_SEALS, SEALS)
     except BaseException:
         os.close(file)
         raise
