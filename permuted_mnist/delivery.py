@@ -36,7 +36,8 @@ class Delivery(StrEnum):
         """
         if self is Delivery.GUIDE:
             return images
-        return np.rint(images * np.float32(255)).astype(np.uint8)
+        levels: npt.NDArray[np.uint8] = np.rint(images * np.float32(255)).astype(np.uint8)
+        return levels
 
     def labels(self, labels: Labels) -> Labels:
         """Training labels in this form.

@@ -1,6 +1,7 @@
 """Images and labels come in the competition's form, or in that of its guide."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -171,3 +172,23 @@ def test_output_that_is_no_terminal_has_no_bars(agent: Path, tmp_path: Path) -> 
     assert "\r" not in done.stdout
     assert "episode/s" not in done.stdout
     assert "it/s" not in done.stdout
+
+
+def test_an_agent_may_import_the_packages_that_the_docs_list(agent: Path, mnist: Mnist) -> None:
+    docs = (Path(permuted_mnist.__file__).parents[1] / "docs" / "permuted-mnist.md").read_text(encoding="utf-8")
+    table = docs.partition("| import | package |\n|---|---|\n")[2].partition("\n\n")[0]
+    names = [name for line in table.splitlines() for name in re.findall(r"`(\w+)`", line.split("|")[1])]
+    lines = [
+        *[f"import {name}" for name in names],
+        "from sklearn.linear_model import LogisticRegression",
+        "class Agent:",
+        "    model = LogisticRegression(max_iter=5)",
+        "    def train(self, X, y): self.model.fit(X.reshape(len(X), -1) / 255, y.ravel())",
+        "    def predict(self, X): return self.model.predict(X.reshape(len(X), -1) / 255)",
+    ]
+    (agent / "agent.py").write_text("\n".join(lines))
+    episode = evaluate(agent, mnist, find_layers(), 1).episodes[0]
+
+    assert {"numpy", "scipy", "torch", "sklearn"} <= set(names)
+    assert episode.failure is None, episode.detail
+    assert (episode.accuracy or 0) > 0.6
