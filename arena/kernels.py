@@ -15,7 +15,7 @@ class Agent:
         """A new task begins: forget everything."""
 
     def train(self, X_train, y_train):
-        """Learn from images (60000, 28, 28) in [0, 1] and labels (60000,)."""
+        """Learn from images (60000, 28, 28), uint8 from 0 to 255, and labels (60000, 1)."""
 
     def predict(self, X_test):
         """A label for each of the images (10000, 28, 28)."""

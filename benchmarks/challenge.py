@@ -1,9 +1,10 @@
 """The agents of Permuted MNIST, under the competition's limits, and what the sandbox costs.
 
     python benchmarks/challenge.py [--episodes 10] [--seed 2026] [--only agents,layout,sandbox] [--json FILE]
+    python benchmarks/challenge.py --only agents --agents FOLDER...     (agents of others, instead of ours)
 
-- agents: accuracy, seconds and memory of each agent over the same tasks, `unscramble` without its layout step
-  among them (about 30 minutes);
+- agents: accuracy, seconds and memory of each agent over the same tasks, handed over as the competition does,
+  `unscramble` without its layout step among them (about 30 minutes);
 - layout: how exactly the layout of those tasks is recovered, and how long that takes (about 1 minute);
 - sandbox: seconds to start one, and the same agent inside and outside (about 3 minutes).
 
@@ -19,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,7 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=10)
     parser.add_argument("--seed", type=int, default=2026)
     parser.add_argument("--only", default="agents,layout,sandbox")
+    parser.add_argument("--agents", nargs="+", default=AGENTS, metavar="FOLDER")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     named = os.environ.get("ML_TRAINER_DATA_DIR")
@@ -78,7 +80,11 @@ def main() -> None:
     where = f"{circumstances()}; {len(mnist.train_labels)} training images; {', '.join(find_layers().names)}"
     print(f"{where}\n", flush=True)
     figures: dict[str, Any] = {"circumstances": where}
-    parts = {"agents": agents, "layout": layout, "sandbox": sandbox}
+    parts = {
+        "agents": lambda *given: agents(*given, arguments.agents),
+        "layout": layout,
+        "sandbox": sandbox,
+    }
     for name in arguments.only.split(","):
         figures[name] = parts[name](mnist, arguments.episodes, arguments.seed)
         print(flush=True)
@@ -86,17 +92,17 @@ def main() -> None:
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
 
 
-def agents(mnist: Mnist, episodes: int, seed: int) -> dict[str, Any]:
+def agents(mnist: Mnist, episodes: int, seed: int, names: Sequence[str]) -> dict[str, Any]:
     """Each agent over the same tasks, one after the other."""
     print("| agent | accuracy, mean | sd | least | train and predict, s | loading, s | peak memory, MB |")
     print("|---|---|---|---|---|---|---|", flush=True)
     found = {}
-    for name in AGENTS:
+    for name in names:
         with folder_of(name) as folder, tqdm(total=episodes, desc=name, leave=False) as bar:
             result = evaluate(
                 folder, mnist, find_layers(), episodes, seed=seed, on_episode=lambda _, bar=bar: bar.update()
             )
-        print(f"| {name} | {_row(result)} |", flush=True)
+        print(f"| {Path(name).name} | {_row(result)} |", flush=True)
         found[name] = result.as_json()
     return found
 
@@ -118,6 +124,9 @@ def _row(result: Evaluation) -> str:
 @contextmanager
 def folder_of(name: str) -> Iterator[Path]:
     """An agent's folder; for `unscramble` without its layout step one that is made for it."""
+    if (Path(name) / "agent.py").is_file():
+        yield Path(name)
+        return
     plain = OWN_AGENTS / name.split()[0]
     if plain.name == name:
         yield plain

@@ -5,17 +5,8 @@ import json
 import sys
 from pathlib import Path
 
-from tqdm import tqdm  # type: ignore[import-untyped]  # it has no stubs of its own
-
-from ml_trainer_env.command_line import CommandParser
-from permuted_mnist.contract import RULES, ContractError
-from permuted_mnist.evaluation.report import HEADER, episode_line, save_figure, summary
-from permuted_mnist.evaluation.results import EpisodeResult
-from permuted_mnist.evaluation.series import NoAgentError, evaluate
-from permuted_mnist.mnist import load_mnist
-from permuted_mnist.sandbox.errors import UnsupportedError
-from permuted_mnist.sandbox.inside.loading import LoadError, load_agent
-from permuted_mnist.sandbox.layers import find_layers
+from ml_trainer_env.command_line import CommandParser, run_command
+from permuted_mnist.delivery import Delivery
 from permuted_mnist.tasks import Variant
 
 __all__ = ["main"]
@@ -24,15 +15,35 @@ OWN_AGENTS = Path(__file__).parent / "agent"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; the exit status is 0 if the agent passed."""
+    """Run the command line; the exit status is 0 if the agent passed, 1 if it did not, 2 if it could not be tried."""
+    chosen = _parser().parse_args(arguments)
+    # Here, so that --help does not wait for them.
+    from ml_trainer_env.server.datasets import DatasetError
+    from permuted_mnist.evaluation.series import NoAgentError
+    from permuted_mnist.sandbox.errors import UnsupportedError
+
+    return run_command(
+        "permuted-mnist", lambda: int(chosen.run(chosen)), (NoAgentError, UnsupportedError, DatasetError)
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(prog="permuted-mnist", description=__doc__)
     parser.add_version()
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     own = ", ".join(sorted(folder.parent.name for folder in OWN_AGENTS.glob("*/agent.py")))
-    path = argparse.ArgumentParser(add_help=False)
-    path.add_argument("path", type=_folder, metavar="PATH", help=f"a folder with agent.py, or one of: {own}")
+    common = CommandParser(add_help=False)
+    common.add_argument("path", type=_folder, metavar="PATH", help=f"a folder with agent.py, or one of: {own}")
+    common.add_argument(
+        "--delivery",
+        type=Delivery,
+        default=Delivery.COMPETITION,
+        choices=list(Delivery),
+        help="the form of images and labels: competition is uint8 from 0 to 255 and (N, 1), guide is float32 in [0, 1] "
+        "and (N,) (default: %(default)s)",
+    )
 
-    command = commands.add_parser("evaluate", parents=[path], help="train and grade it on tasks that nobody has seen")
+    command = commands.add_parser("evaluate", parents=[common], help="train and grade it on tasks that nobody has seen")
     command.add_argument(
         "--episodes", type=_count, default=10, metavar="N", help="how many tasks (default: %(default)s)"
     )
@@ -45,29 +56,37 @@ def main(arguments: list[str] | None = None) -> int:
     command.set_defaults(run=_evaluate)
 
     command = commands.add_parser(
-        "check", parents=[path], help="run it, without limits, through every agent's contract"
+        "check", parents=[common], help="try it against each rule of the contract, on small tasks in the sandbox"
     )
     command.set_defaults(run=_check)
-    chosen = parser.parse_args(arguments)
-    try:
-        return int(chosen.run(chosen))
-    except (NoAgentError, LoadError, UnsupportedError) as error:
-        print(f"permuted-mnist: {error}", file=sys.stderr)
-        return 2
+    return parser
 
 
 def _evaluate(chosen: argparse.Namespace) -> int:
-    mnist, layers = load_mnist(chosen.data_dir), find_layers()
+    # Here, so that --help does not wait for them.
+    from tqdm import tqdm  # type: ignore[import-untyped]  # it has no stubs of its own
+
+    from permuted_mnist.evaluation.report import HEADER, episode_line, save_figure, summary
+    from permuted_mnist.evaluation.results import EpisodeResult
+    from permuted_mnist.evaluation.series import evaluate
+    from permuted_mnist.mnist import load_mnist
+    from permuted_mnist.sandbox.layers import find_layers
+
+    chosen.out.mkdir(parents=True, exist_ok=True)  # before the work, which would be lost if this failed after it
+    layers, mnist = find_layers(), load_mnist(chosen.data_dir)
     print(HEADER)
-    with tqdm(total=chosen.episodes, unit="episode", leave=False, file=sys.stderr) as bar:
+    in_terminal = sys.stderr.isatty()
+    with tqdm(total=chosen.episodes, unit="episode", leave=False, file=sys.stderr, disable=not in_terminal) as bar:
 
         def show(episode: EpisodeResult) -> None:
-            tqdm.write(episode_line(episode))
+            with bar.external_write_mode(file=sys.stdout):
+                print(episode_line(episode), flush=True)
             bar.update()
 
-        evaluation = evaluate(chosen.path, mnist, layers, chosen.episodes, chosen.variant, chosen.seed, on_episode=show)
+        evaluation = evaluate(
+            chosen.path, mnist, layers, chosen.episodes, chosen.variant, chosen.seed, None, show, chosen.delivery
+        )
     print(summary(evaluation))
-    chosen.out.mkdir(parents=True, exist_ok=True)
     file = chosen.out / f"permuted-mnist-{evaluation.agent}.json"
     file.write_text(json.dumps(evaluation.as_json(), indent=2) + "\n")
     save_figure(evaluation, file.with_suffix(".png"))
@@ -76,17 +95,22 @@ def _evaluate(chosen: argparse.Namespace) -> int:
 
 
 def _check(chosen: argparse.Namespace) -> int:
-    agent, broken = load_agent(chosen.path), 0
-    for rule in RULES:
-        name = rule.__name__.replace("_", " ")
-        try:
-            rule(agent)
-        except ContractError as error:
-            broken += 1
-            print(f"FAIL  {name}\n      {error}")
-        else:
-            print(f"ok    {name}")
-    return 1 if broken else 0
+    # Here, so that --help does not wait for them.
+    from permuted_mnist.checking import Finding, Verdict, check, conclusion
+    from permuted_mnist.sandbox.layers import find_layers
+
+    findings: list[Finding] = []
+    shown: dict[str, str] = {}
+    for finding in check(chosen.path, chosen.delivery, find_layers()):
+        findings.append(finding)
+        print(f"{finding.verdict:<4}  {finding.rule}")
+        detail = finding.detail
+        if finding.verdict is not Verdict.OK:
+            first = shown.setdefault(detail, finding.rule)
+            detail = detail if first == finding.rule else f"as with the rule: {first}"
+        print("".join(f"      {line}\n" for line in detail.splitlines()), end="", flush=True)
+    print(f"\n{conclusion(findings, chosen.delivery)}")
+    return 1 if any(finding.verdict is Verdict.FAIL for finding in findings) else 0
 
 
 def _folder(words: str) -> Path:

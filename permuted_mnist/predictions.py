@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ml_trainer_env.server.datasets.values import CLASS_COUNT
+from permuted_mnist.sandbox.inside.described import described
 
 __all__ = ["PredictionError", "accuracy", "as_labels"]
 
@@ -28,12 +29,13 @@ def as_labels(values: Any, count: int, name: str = "predictions") -> npt.NDArray
     Raises:
         PredictionError: They are something else.
     """
+    expected = f"{name} should have the shape ({count},) or ({count}, 1)"
     try:
         array = np.asarray(values)
-    except ValueError as error:
-        raise PredictionError(f"{name} should be {count} labels, and are no array: {error}") from error
+    except Exception as error:  # ragged lists, and whatever else NumPy cannot read
+        raise PredictionError(f"{expected}, got {described(values)}") from error
     if array.shape not in {(count,), (count, 1)}:
-        raise PredictionError(f"{name} should have the shape ({count},) or ({count}, 1), got {array.shape}")
+        raise PredictionError(f"{expected}, got {described(values)}")
     if array.dtype.kind not in "iuf":
         raise PredictionError(f"{name} should be whole numbers from 0 to 9, got values of type {array.dtype}")
     flat = array.reshape(count)

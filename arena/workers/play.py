@@ -7,6 +7,7 @@ from pathlib import Path
 from ml_trainer_env.arena.kernels import Kernel
 from ml_trainer_env.arena.workers.outcomes import RunOutcome, failed
 from ml_trainer_env.arena.workers.rollout import roll_out
+from permuted_mnist.delivery import Delivery
 from permuted_mnist.evaluation.episode import run_episode
 from permuted_mnist.evaluation.series import agent_seed
 from permuted_mnist.mnist import load_mnist
@@ -47,7 +48,7 @@ def play(
     limits = replace(limits, wall_s=min(limits.wall_s, timeout_s), start_s=min(limits.start_s, timeout_s))
     task = draw_task(load_mnist(mnist_dir), seed, 0, Variant.HARDENED)
     began = time.monotonic()
-    result = run_episode(1, folder, task, limits, layers, agent_seed(seed, 0))
+    result = run_episode(1, folder, task, limits, layers, agent_seed(seed, 0), Delivery.COMPETITION)
     if result.failure is None:
         return RunOutcome(result.accuracy, result.time_s, result.peak_memory_bytes, None, None, result.log)
     wall_s = time.monotonic() - began

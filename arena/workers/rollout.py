@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ml_trainer_env.arena.workers.outcomes import RunOutcome, failed
-from permuted_mnist.evaluation.episode import printable
 from permuted_mnist.evaluation.results import Failure, failure_of
+from permuted_mnist.evaluation.sandboxed_agent import printable
 from permuted_mnist.sandbox.errors import SandboxError
 from permuted_mnist.sandbox.inside.frames import Kind, pack
 from permuted_mnist.sandbox.inside.steps import AGENT, ENVIRONMENT

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
+from permuted_mnist.delivery import Delivery
 from permuted_mnist.env.confusion import confusion_image, confusion_matrix
 from permuted_mnist.mnist import load_mnist
 from permuted_mnist.predictions import accuracy, as_labels
@@ -22,7 +23,8 @@ class PermutedMNIST(gymnasium.Env[Observation, npt.NDArray[np.int64]]):
     """Learn permuted digits and label the test images.
 
     Observation: `train_images` float32 (60000, 28, 28) in [0, 1], `train_labels` int64 (60000,), `test_images` float32
-    (10000, 28, 28). With the bundled images 8,000 and 2,000; `info["source"]` says which.
+    (10000, 28, 28). With the bundled images 8,000 and 2,000; `info["source"]` says which. With the competition's
+    delivery images are uint8 from 0 to 255, and labels int64 (60000, 1).
 
     Action: 10,000 labels, whole numbers from 0 to 9.
 
@@ -39,6 +41,7 @@ class PermutedMNIST(gymnasium.Env[Observation, npt.NDArray[np.int64]]):
         render_mode: `rgb_array` draws the confusion matrix of the last action.
         variant: `standard` or `hardened`; see `tasks.Variant`.
         data_dir: Where `mnist.npz` may lie; the folder that `ML_TRAINER_DATA_DIR` names if None.
+        delivery: The form of the observation: `guide` or `competition`; see `delivery.Delivery`.
 
     Raises:
         DatasetError: The file in the data directory is damaged.
@@ -51,16 +54,18 @@ class PermutedMNIST(gymnasium.Env[Observation, npt.NDArray[np.int64]]):
         render_mode: str | None = None,
         variant: str = Variant.STANDARD,
         data_dir: str | Path | None = None,
+        delivery: str = Delivery.GUIDE,
     ) -> None:
         self.render_mode = render_mode
         self._variant = Variant(variant)
+        self._delivery = Delivery(delivery)
         self._mnist = load_mnist(Path(data_dir) if data_dir is not None else None)
         train, test = len(self._mnist.train_labels), len(self._mnist.test_labels)
         self.observation_space: Any = spaces.Dict(
             {
-                "train_images": spaces.Box(0.0, 1.0, (train, SIDE, SIDE), np.float32),
-                "train_labels": spaces.Box(0, CLASSES - 1, (train,), np.int64),
-                "test_images": spaces.Box(0.0, 1.0, (test, SIDE, SIDE), np.float32),
+                "train_images": _images_space(self._delivery, train),
+                "train_labels": _labels_space(self._delivery, train),
+                "test_images": _images_space(self._delivery, test),
             }
         )
         self.action_space = spaces.MultiDiscrete(np.full(test, CLASSES))
@@ -106,10 +111,20 @@ class PermutedMNIST(gymnasium.Env[Observation, npt.NDArray[np.int64]]):
     def _observation(self, task: PermutedTask) -> Observation:
         """Copies, as Gymnasium has it: whoever keeps or changes one changes no other."""
         return {
-            "train_images": task.train_images.copy(),
-            "train_labels": task.train_labels.copy(),
-            "test_images": task.test_images.copy(),
+            "train_images": self._delivery.images(task.train_images).copy(),
+            "train_labels": self._delivery.labels(task.train_labels).copy(),
+            "test_images": self._delivery.images(task.test_images).copy(),
         }
 
     def _info(self) -> dict[str, Any]:
         return {"source": str(self._mnist.source), "variant": str(self._variant)}
+
+
+def _images_space(delivery: Delivery, count: int) -> spaces.Box:
+    if delivery is Delivery.GUIDE:
+        return spaces.Box(0.0, 1.0, (count, SIDE, SIDE), np.float32)
+    return spaces.Box(0, 255, (count, SIDE, SIDE), np.uint8)
+
+
+def _labels_space(delivery: Delivery, count: int) -> spaces.Box:
+    return spaces.Box(0, CLASSES - 1, (count,) if delivery is Delivery.GUIDE else (count, 1), np.int64)

@@ -4,6 +4,7 @@ import secrets
 from pathlib import Path
 from typing import Any
 
+from permuted_mnist.delivery import Delivery
 from permuted_mnist.mnist import load_mnist
 from permuted_mnist.predictions import accuracy
 from permuted_mnist.tasks import Variant, draw_task
@@ -18,6 +19,8 @@ class PermutedMNISTEnv:
         number_episodes: How many tasks there are.
         variant: `standard`, or `hardened`: see `tasks.Variant`.
         data_dir: Where `mnist.npz` may lie; the folder that `ML_TRAINER_DATA_DIR` names if None.
+        delivery: `guide` for images in [0, 1] and flat labels, as the guide says; `competition` for bytes and labels as
+            a column, as the competition does it. See `delivery.Delivery`.
 
     Attributes:
         number_episodes: How many tasks there are.
@@ -28,10 +31,15 @@ class PermutedMNISTEnv:
     """
 
     def __init__(
-        self, number_episodes: int = 10, variant: str = Variant.STANDARD, data_dir: str | Path | None = None
+        self,
+        number_episodes: int = 10,
+        variant: str = Variant.STANDARD,
+        data_dir: str | Path | None = None,
+        delivery: str = Delivery.GUIDE,
     ) -> None:
         self.number_episodes = number_episodes
         self._variant = Variant(variant)
+        self._delivery = Delivery(delivery)
         self._mnist = load_mnist(Path(data_dir) if data_dir is not None else None)
         self.source = str(self._mnist.source)
         self.set_seed(None)
@@ -53,17 +61,18 @@ class PermutedMNISTEnv:
         """The next task, None when there are no more.
 
         Returns:
-            `X_train` float32 (N, 28, 28) in [0, 1], `y_train` int64 (N,), `X_test` float32 (M, 28, 28), `y_test`
-            int64 (M,), which is for `evaluate` and not for the agent.
+            `X_train` float32 (N, 28, 28) in [0, 1], `y_train` int64 (N,), `X_test` float32 (M, 28, 28); with the
+            competition's delivery uint8 (N, 28, 28) from 0 to 255, int64 (N, 1) and uint8 (M, 28, 28). `y_test` int64
+            (M,) is for `evaluate` and not for the agent.
         """
         if self._number >= self.number_episodes:
             return None
         task = draw_task(self._mnist, self._seed, self._number, self._variant)
         self._number += 1
         return {
-            "X_train": task.train_images,
-            "y_train": task.train_labels,
-            "X_test": task.test_images,
+            "X_train": self._delivery.images(task.train_images),
+            "y_train": self._delivery.labels(task.train_labels),
+            "X_test": self._delivery.images(task.test_images),
             "y_test": task.test_labels,
         }
 

@@ -32,9 +32,11 @@ def summary(evaluation: Evaluation) -> str:
     lines += [
         "",
         f"Final score: {evaluation.score:.4f}",
+        *([f"Hint:        {evaluation.hint}"] if evaluation.hint else []),
         f"Total time:  {evaluation.total_s:.2f} s of {allowed:g} s",
         f"Status:      {'PASS' if evaluation.passed else 'FAIL'}",
         "",
+        f"Delivery:    {evaluation.delivery} ({evaluation.delivery.form})",
         f"Enforced by: {', '.join(evaluation.layers.names)}",
         *(f"Weaker here: {words}" for words in evaluation.layers.missing),
     ]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from permuted_mnist.delivery import Delivery
 from permuted_mnist.sandbox.errors import EndedError, OutOfMemoryError, SandboxError, TimedOutError
 from permuted_mnist.sandbox.layers import Layers
 from permuted_mnist.sandbox.limits import Limits
@@ -83,6 +84,7 @@ class Evaluation:
         limits: What was enforced.
         layers: How.
         episodes: In order.
+        delivery: The form in which images and labels were handed over.
     """
 
     agent: str
@@ -92,11 +94,18 @@ class Evaluation:
     limits: Limits
     layers: Layers
     episodes: tuple[EpisodeResult, ...]
+    delivery: Delivery = Delivery.COMPETITION
 
     @property
     def score(self) -> float:
         """Mean accuracy; an episode that failed counts as 0."""
         return float(np.mean([episode.accuracy or 0.0 for episode in self.episodes]))
+
+    @property
+    def hint(self) -> str | None:
+        """What to try when the agent answered and learned nothing; None otherwise."""
+        right = [episode.accuracy for episode in self.episodes if episode.accuracy is not None]
+        return self.delivery.hint(float(np.mean(right))) if right else None
 
     @property
     def total_s(self) -> float:
@@ -120,6 +129,7 @@ class Evaluation:
             "total_s": round(self.total_s, 3),
             "passed": self.passed,
             "variant": self.variant,
+            "delivery": str(self.delivery),
             "source": self.source,
             "seed": self.seed,
             "limits": {name: getattr(limits, name) for name in limits.__slots__},

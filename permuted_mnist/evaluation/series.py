@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from permuted_mnist.delivery import Delivery
 from permuted_mnist.evaluation.episode import run_episode
 from permuted_mnist.evaluation.results import EpisodeResult, Evaluation
 from permuted_mnist.mnist import Mnist
@@ -15,7 +16,7 @@ from permuted_mnist.sandbox.layers import Layers
 from permuted_mnist.sandbox.limits import Limits
 from permuted_mnist.tasks import Variant, draw_task
 
-__all__ = ["NoAgentError", "agent_seed", "evaluate"]
+__all__ = ["NoAgentError", "agent_seed", "copied", "evaluate"]
 
 
 class NoAgentError(Exception):
@@ -31,6 +32,7 @@ def evaluate(
     seed: int | None = None,
     limits: Limits | None = None,
     on_episode: Callable[[EpisodeResult], None] = lambda _: None,
+    delivery: Delivery = Delivery.COMPETITION,
 ) -> Evaluation:
     """Evaluate an agent.
 
@@ -44,6 +46,7 @@ def evaluate(
             draw the tasks, answers included.
         limits: What the agent may use; the competition's if None.
         on_episode: Called with each result as it comes.
+        delivery: The form in which the agent receives images and labels.
 
     Raises:
         NoAgentError: There is no `agent.py`.
@@ -52,17 +55,19 @@ def evaluate(
     limits = limits or Limits()
     drawn = secrets.randbits(64) if seed is None else seed
     results: list[EpisodeResult] = []
-    with _snapshot(folder) as copy:
+    with copied(folder) as copy:
         for number in range(episodes):
             task = draw_task(mnist, drawn, number, variant)
-            results.append(run_episode(number + 1, copy, task, limits, layers, agent_seed(drawn, number)))
+            results.append(run_episode(number + 1, copy, task, limits, layers, agent_seed(drawn, number), delivery))
             on_episode(results[-1])
-    return Evaluation(folder.resolve().name, variant, str(mnist.source), seed, limits, layers, tuple(results))
+    return Evaluation(folder.resolve().name, variant, str(mnist.source), seed, limits, layers, tuple(results), delivery)
 
 
 @contextmanager
-def _snapshot(folder: Path) -> Iterator[Path]:
-    """A copy that every user can read. Links stay links: what they lead to outside is not taken along.
+def copied(folder: Path) -> Iterator[Path]:
+    """A copy of an agent's folder that every user can read.
+
+    Links stay links: what they lead to outside is not taken along.
 
     Raises:
         NoAgentError: There is no `agent.py`.

@@ -16,6 +16,7 @@ from permuted_mnist.sandbox.bubblewrap import PROGRAM_SEEN, bubblewrap_command
 from permuted_mnist.sandbox.cgroups import open_cgroup
 from permuted_mnist.sandbox.errors import UnsupportedError
 from permuted_mnist.sandbox.limits import Limits
+from permuted_mnist.sandbox.permission import REMEDY, is_denied
 from permuted_mnist.sandbox.plan import Plan, filter_file, launch_command
 
 __all__ = ["NOBODY", "PROGRAM", "Layers", "find_layers"]
@@ -85,7 +86,10 @@ def find_layers() -> Layers:
     reason = _failure(_probe_inside(bubblewrap, user)) if bubblewrap else "it is not installed"
     if reason is not None:
         bubblewrap = None
+        denied = is_denied(reason)
         if user is not None and (refused := _failure(_probe(str(PROGRAM.parent), user))) is not None:
+            if denied:
+                raise UnsupportedError(f"{reason}. {REMEDY}")
             raise UnsupportedError(
                 f"submissions would run as root: bubblewrap does not work ({reason}), and another user cannot run "
                 f"{sys.executable} ({refused}). Install bubblewrap, or start this as another user"
@@ -94,7 +98,7 @@ def find_layers() -> Layers:
         reaches = "" if system_calls else "reaches the network, "
         missing.append(
             f"no namespaces, since bubblewrap does not work ({reason}): a submission {reaches}sees other processes and "
-            f"reads every file {whose}"
+            f"reads every file {whose}{f'. {REMEDY}' if denied else ''}"
         )
     version = _cgroup_version()
     if version is None:
@@ -142,7 +146,8 @@ def _failure(command: Sequence[str], *files: int) -> str | None:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
-    return None if done.returncode == 0 else " ".join(done.stderr.split())[-200:] or f"status {done.returncode}"
+    said = done.stderr.strip().splitlines()  # of a traceback the last line alone
+    return None if done.returncode == 0 else (said[-1].strip()[-200:] if said else f"status {done.returncode}")
 
 
 def _cgroup_version() -> int | None:

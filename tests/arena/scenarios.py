@@ -39,7 +39,7 @@ class Constant:
     """An agent to be submitted as a class."""
 
     def train(self, X_train, y_train):
-        self.label = int(y_train[0])
+        self.label = int(y_train.ravel()[0])
 
     def predict(self, X_test):
         return [self.label] * len(X_test)

@@ -1,13 +1,15 @@
 """The agents that come with the challenge keep its contract, and a bad agent is told what it does wrong."""
 
 import functools
+import sys
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 import pytest
 
-from permuted_mnist.contract import RULES, ContractError, check_agent
+from permuted_mnist.contract import ADVICE, ContractError, check_agent, learned
+from permuted_mnist.delivery import Delivery
 from permuted_mnist.mnist import load_mnist
 from permuted_mnist.tasks import draw_task
 
@@ -22,10 +24,22 @@ def agent_class(name: str) -> Any:
     return functools.partial(agent, epochs=3) if name in ("mlp_fast", "unscramble") else agent
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def of_seed(name: str) -> Any:
+    return lambda seed: agent_class(name)(seed=seed)
+
+
+@pytest.mark.parametrize("rule", ADVICE, ids=lambda rule: rule.__name__)
 @pytest.mark.parametrize("name", AGENTS)
 def test_an_agent_keeps_a_rule(name: str, rule: Any) -> None:
-    rule(agent_class(name))
+    rule(of_seed(name), Delivery.COMPETITION)
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_an_agent_learns_the_same_from_both_deliveries(name: str) -> None:
+    accuracies = {learned(of_seed(name), delivery) for delivery in Delivery}
+
+    assert len(accuracies) == 1
+    assert accuracies.pop() > (0.02 if name == "random" else 0.7)
 
 
 @pytest.mark.parametrize("name", AGENTS)
@@ -56,6 +70,24 @@ class Good:
 class WithoutSeed(Good):
     def __init__(self, output_dim: int = 10) -> None:
         super().__init__()
+
+
+class WithoutReset:
+    def train(self, X_train: Any, y_train: Any) -> None:
+        self.label = int(np.asarray(y_train).ravel()[0])
+
+    def predict(self, X_test: Any) -> Any:
+        return np.full((len(X_test), 1), self.label)
+
+
+class Leaving(Good):
+    def train(self, X_train: Any, y_train: Any) -> None:
+        sys.exit(0)
+
+
+class Raising(Good):
+    def predict(self, X_test: Any) -> Any:
+        raise RuntimeError("its own words")
 
 
 class WithTooFewPredictions(Good):
@@ -89,19 +121,21 @@ class Meddling(Good):
         X_train *= 2
 
 
-def test_a_good_agent_passes() -> None:
-    check_agent(Good)
+@pytest.mark.parametrize("good", [Good, WithoutSeed, WithoutReset])
+def test_a_good_agent_passes(good: Any) -> None:
+    check_agent(good)
 
 
 @pytest.mark.parametrize(
     ("bad", "words"),
     [
-        (WithoutSeed, "does not take seed"),
         (WithTooFewPredictions, r"shape \(200,\)"),
         (WithScores, r"got \(200, 10\)"),
         (Unrepeatable, "should predict the same"),
         (Remembering, "as a new one of the same seed does"),
         (Meddling, "as they are"),
+        (Leaving, "SystemExit: 0"),
+        (Raising, "RuntimeError: its own words"),
     ],
 )
 def test_a_bad_agent_is_told_what_it_does_wrong(bad: Any, words: str) -> None:

@@ -87,7 +87,10 @@ def test_labels_are_taken_in_any_form(shape: str) -> None:
         ([1, 2, float("nan")], "got nan"),
         ([1, 2, None], "of type object"),
         (["1", "2", "3"], "of type <U1"),
-        ([1, [2], 3], "are no array"),
+        ([1, [2], 3], r"shape \(3,\) or \(3, 1\), got a list of 3 items of different lengths"),
+        (None, r"or \(3, 1\), got None"),
+        ({"predictions": [1, 2, 3]}, "got a dict with the keys 'predictions'"),
+        ({1, 2, 3}, "got a value of type set"),
         ([True, False, True], "of type bool"),
     ],
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from permuted_mnist.evaluation.episode import printable
+from permuted_mnist.evaluation.sandboxed_agent import printable
 from permuted_mnist.sandbox.cgroups import Cgroup, CgroupV2, open_cgroup
 from permuted_mnist.sandbox.errors import UnsupportedError
 from permuted_mnist.sandbox.inside.frames import Kind, pack

@@ -74,7 +74,9 @@ class Agent:
 
 
 def _flat(images: Array) -> Array:
-    return np.asarray(images, np.float32).reshape(len(images), -1)
+    """Images as rows of numbers in [0, 1], whether they come so or as bytes."""
+    rows = np.asarray(images, np.float32).reshape(len(images), -1)
+    return rows / np.float32(255) if np.asarray(images).dtype == np.uint8 else rows
 
 
 def _softmax(scores: Array) -> Array:

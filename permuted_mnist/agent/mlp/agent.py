@@ -85,4 +85,6 @@ class Agent:
 
 
 def _flat(images: Array) -> torch.Tensor:
-    return torch.from_numpy(np.array(images, np.float32).reshape(len(images), -1))
+    """Images as rows of numbers in [0, 1], whether they come so or as bytes."""
+    rows = torch.from_numpy(np.array(images, np.float32).reshape(len(images), -1))
+    return rows.div_(255) if np.asarray(images).dtype == np.uint8 else rows

@@ -136,7 +136,9 @@ def _moved(images: Tensor) -> Tensor:
 
 
 def _flat(images: Array) -> Tensor:
-    return torch.from_numpy(np.array(images, np.float32).reshape(len(images), -1))
+    """Images as rows of numbers in [0, 1], whether they come so or as bytes."""
+    rows = torch.from_numpy(np.array(images, np.float32).reshape(len(images), -1))
+    return rows.div_(255) if np.asarray(images).dtype == np.uint8 else rows
 
 
 def _triangle(progress: float) -> float:

@@ -72,8 +72,9 @@ class Agent:
     def train(self, X_train: Array, y_train: Array) -> None:
         """Recover the layout, then train."""
         began = time.monotonic()
-        self._layout = recover_layout(X_train)
-        images = _images(self._layout, X_train)
+        rows = _rows(X_train)
+        self._layout = recover_layout(rows)
+        images = _images(self._layout, rows)
         labels = torch.from_numpy(np.array(y_train, np.int64).reshape(-1))
         network = self._network = build_network(self.output_dim, self._generator)
         optimizer = torch.optim.AdamW(network.parameters(), PEAK_RATE, weight_decay=WEIGHT_DECAY, fused=True)
@@ -102,7 +103,7 @@ class Agent:
         """
         if self._network is None or self._layout is None:
             raise RuntimeError("call train before predict")
-        images = _images(self._layout, X_test)
+        images = _images(self._layout, _rows(X_test))
         shares = sum(share * self._shares_of(images.roll(shift, (2, 3))) for shift, share in VIEWS.items())
         assert isinstance(shares, Tensor)
         labels: Array = shares.argmax(1).numpy()
@@ -125,9 +126,15 @@ class Agent:
                         yield batch, right
 
 
-def _images(layout: Layout, images: Array) -> Tensor:
+def _rows(images: Array) -> Array:
+    """Images as rows of numbers in [0, 1], whether they come so or as bytes."""
+    rows = np.asarray(images, np.float32).reshape(len(images), -1)
+    return rows / np.float32(255) if np.asarray(images).dtype == np.uint8 else rows
+
+
+def _images(layout: Layout, rows: Array) -> Tensor:
     side = round(len(layout.order) ** 0.5)
-    flat = np.ascontiguousarray(layout.applied(np.asarray(images, np.float32)))
+    flat = np.ascontiguousarray(layout.applied(rows))
     return torch.from_numpy(flat.reshape(-1, 1, side, side))
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["HEADER", "Kind", "pack", "packed_arrays", "receive", "receive_arrays", "send"]
+__all__ = ["HEADER", "Arrays", "Kind", "pack", "packed_arrays", "receive", "receive_arrays", "send"]
 
 HEADER = struct.Struct("!cI")
 
@@ -30,7 +30,7 @@ class Kind(StrEnum):
     """What a frame says."""
 
     READY = "R"
-    """Inside: the submission is loaded; data may come."""
+    """Inside: the submission is loaded, or reset; data may come."""
 
     DATA = "D"
     """Outside: names, types and places of arrays, which the descriptor beside it holds."""
@@ -62,7 +62,7 @@ def send(channel: socket.socket, kind: Kind, body: bytes = b"") -> None:
 
 
 def packed_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> tuple[bytes, int]:
-    """Write arrays into a file in memory, which nobody can change afterwards.
+    """Write arrays into a file in memory, which nobody can change afterwards. Arrays that are read-only stay read-only.
 
     Returns:
         The frame that announces them, and the file's descriptor, which the caller closes.
@@ -75,7 +75,15 @@ def packed_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> tuple[bytes, int]:
         with os.fdopen(file, "wb", closefd=False) as stream:
             for name, array in arrays.items():
                 stream.write(np.ascontiguousarray(array).data)
-                places.append({"name": name, "type": array.dtype.str, "shape": array.shape, "start": start})
+                places.append(
+                    {
+                        "name": name,
+                        "type": array.dtype.str,
+                        "shape": array.shape,
+                        "start": start,
+                        "writable": array.flags.writeable,
+                    }
+                )
                 start += array.nbytes
         fcntl.fcntl(file, fcntl.F_ADD_SEALS, SEALS)
     except BaseException:
@@ -97,18 +105,21 @@ def receive_arrays(channel: socket.socket) -> Arrays:
     """Wait for arrays.
 
     Returns:
-        Arrays by name, which may be written to: what is written stays in this process.
+        Arrays by name; none if the frame came without a file. What is written to them stays in this process.
 
     Raises:
         EOFError: The other side has gone.
     """
     received, files = _received(channel)
+    if not files:
+        return {}
     memory = mmap.mmap(files[0], 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
     os.close(files[0])
     arrays: Arrays = {}
     for place in json.loads(received):
         kind, count = np.dtype(place["type"]), int(np.prod(place["shape"], dtype=np.int64))
         arrays[place["name"]] = np.frombuffer(memory, kind, count, place["start"]).reshape(place["shape"])
+        arrays[place["name"]].setflags(write=place["writable"])
     return arrays
 
 

@@ -21,7 +21,7 @@ class Agent:
     def train(self, X_train, y_train):
         digits = self.train_digits[self.known_train.query(fingerprints(X_train[:2000]))[1]]
         votes = np.zeros((10, 10))
-        np.add.at(votes, (digits, y_train[:2000]), 1)
+        np.add.at(votes, (digits, y_train[:2000].ravel()), 1)
         self.labels = linear_sum_assignment(votes, maximize=True)[1]
 
     def predict(self, X_test):
