@@ -11,11 +11,10 @@ from permuted_mnist.contract import RULES, ContractError
 from permuted_mnist.evaluation.report import HEADER, episode_line, save_figure, summary
 from permuted_mnist.evaluation.results import EpisodeResult
 from permuted_mnist.evaluation.series import NoAgentError, evaluate
-from permuted_mnist.mnist import load_mnist
 from permuted_mnist.sandbox.errors import UnsupportedError
 from permuted_mnist.sandbox.inside.loading import LoadError, load_agent
 from permuted_mnist.sandbox.layers import find_layers
-from permuted_mnist.tasks import Variant
+from permuted_mnist.tasks import Variant, load_digits
 
 __all__ = ["main"]
 
@@ -55,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _evaluate(chosen: argparse.Namespace) -> int:
-    mnist, layers = load_mnist(chosen.data_dir), find_layers()
+    mnist, layers = load_digits(chosen.variant, chosen.data_dir), find_layers()
     print(HEADER)
     with tqdm(total=chosen.episodes, unit="episode", leave=False, file=sys.stderr) as bar:
 

@@ -126,14 +126,11 @@ def fields(font: Font) -> np.ndarray:
 
 def field(woff: bytes, character: str) -> np.ndarray:
     """Returns a character's distance field, uint8 (CELLS, CELLS): the longer side of its outline is BOX cells."""
-    left, top, right, bottom = bounds(load(woff, 400), character)
-    size = 400 * BOX * PER_CELL / max(right - left, bottom - top)
-    font = load(woff, size)
-    left, top, right, bottom = bounds(font, character)
+    measured = drawn(woff, 400, character)
+    glyph = drawn(woff, 400 * BOX * PER_CELL / max(measured.size), character)
     side = CELLS * PER_CELL
     canvas = Image.new("L", (side, side))
-    corner = ((side - (right - left)) // 2 - left, (side - (bottom - top)) // 2 - top)
-    ImageDraw.Draw(canvas).text(corner, character, fill=255, font=font)
+    canvas.paste(glyph, ((side - glyph.width) // 2, (side - glyph.height) // 2))
     inside = np.asarray(canvas) >= 128
     signed = distance_transform_edt(inside) - distance_transform_edt(~inside)
     middles = signed.reshape(CELLS, PER_CELL, CELLS, PER_CELL)[:, PER_CELL // 2 - 1 : PER_CELL // 2 + 1]
@@ -141,23 +138,20 @@ def field(woff: bytes, character: str) -> np.ndarray:
     return np.clip(np.rint(MIDDLE + in_cells * LEVELS_PER_CELL), 0, 255).astype(np.uint8)
 
 
-def load(woff: bytes, size: float) -> ImageFont.FreeTypeFont:
-    """Returns a font at a size in pixels, with the plainest layout."""
-    return ImageFont.truetype(io.BytesIO(woff), size, layout_engine=ImageFont.Layout.BASIC)
-
-
-def bounds(font: ImageFont.FreeTypeFont, character: str) -> tuple[int, int, int, int]:
-    """Returns left, top, right and bottom of what is drawn, in pixels."""
-    left, top, right, bottom = font.getbbox(character)
-    return int(left), int(top), int(right), int(bottom)
+def drawn(woff: bytes, size: float, character: str) -> Image.Image:
+    """Returns a character at a size in pixels to the em, white on black, without a margin."""
+    font = ImageFont.truetype(io.BytesIO(woff), size, layout_engine=ImageFont.Layout.BASIC)
+    canvas = Image.new("L", (int(5 * size), int(5 * size)))
+    ImageDraw.Draw(canvas).text((2 * size, 2 * size), character, fill=255, font=font)
+    return canvas.crop(canvas.getbbox())
 
 
 def licences(fonts: list[Font]) -> str:
     """Returns the text that lies beside the file: each font's notice, then the licence that all have in common."""
     notices = "\n".join(f"{font.name} ({font.version}): {' '.join(font.notice.split())}" for font in fonts)
     return (
-        "glyphs.npz: distance fields of the glyphs of the fonts below, computed from the npm packages @fontsource/NAME\n"
-        "of the versions given. It is a modified version of them in another form, under the same licence, and none of\n"
+        "glyphs.npz: distance fields of the glyphs of the fonts below, from the npm packages @fontsource/NAME of\n"
+        "the versions given. It is a modified version of them in another form, under the same licence, and none of\n"
         "its authors endorses it. The names say where a shape came from; nothing is offered under a reserved name.\n\n"
         f"{notices}\n\n"
         "This Font Software is licensed under the SIL Open Font License, Version 1.1, which follows.\n\n"

@@ -57,6 +57,11 @@ class Fonts:
         """Names of the fonts that test images are drawn from: none that training images are drawn from."""
         return tuple(name for name in self.names if _is_for_test(name))
 
+    def has(self, name: str, characters: str) -> bool:
+        """Whether a font has all of these characters; they must be among `characters`."""
+        columns = [self.characters.index(character) for character in characters]
+        return bool(self.distances[self.names.index(name), columns].any((1, 2)).all())
+
 
 @functools.cache
 def load_fonts() -> Fonts:
