@@ -6,6 +6,7 @@
 - lookup: undoes the permutation from known statistics of MNIST, then looks the images up;
 - network: a network trained beforehand with the renderer's own code on its training fonts reads the digits;
 - features: the same network, but a linear classifier of its last hidden layer is learned from the task's labels;
+- tuned: `unscramble`, which learns from the task for its 48 s, but begins with the weights of that network;
 - linear, mlp, mlp_fast, unscramble: the agents that come with the challenge, which bring nothing.
 
 Each runs under the competition's limits (60 s, 2 processors), so nothing else may run. The network is trained first
@@ -44,7 +45,28 @@ from permuted_mnist.tasks import Variant
 
 SHARED_DATA = ROOT.parent / "shared" / "data"
 CANARIES = ROOT / "tests" / "permuted_mnist"
-NAMES = ("canary", "lookup", "network", "features", "linear", "mlp", "mlp_fast", "unscramble")
+NAMES = ("canary", "lookup", "network", "features", "tuned", "linear", "mlp", "mlp_fast", "unscramble")
+
+CARRIED = '''"""The network of `unscramble`, with weights that were trained beforehand."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .plain_network import build_network as build
+
+WEIGHTS = Path(__file__).with_name("network.pt")
+
+
+def build_network(labels: int, generator: torch.Generator) -> Any:
+    network = build(labels, generator)
+    last = len(network) - 1
+    weights = torch.load(WEIGHTS, weights_only=True)
+    network.load_state_dict({k: v for k, v in weights.items() if not k.startswith(f"{last}.")}, strict=False)
+    return network
+'''
+"""The last layer stays as it is drawn: which label a digit has is new in each task."""
 
 SHAPES_AN_EPOCH, IMAGES_A_SHAPE = 1000, 60
 """The network sees so many tasks' shapes of the ten digits in each epoch, none of them twice."""
@@ -99,17 +121,29 @@ def folder_of(name: str, network: Path, epochs: int) -> Iterator[Path]:
         if name in ("canary", "lookup"):
             shutil.copytree(CANARIES / ("canary" if name == "canary" else "canary_lookup"), folder)
             save_public(folder / "public.npz")
-        else:
-            shutil.copytree(CANARIES / "canary_network", folder)
-            for part in ("layout", "puzzle", "network"):
-                source = (OWN_AGENTS / "unscramble" / f"{part}.py").read_text()
-                (folder / f"{part}.py").write_text(source.replace("from . import", "import"))
+        elif name in ("network", "features", "tuned"):
             if not network.exists():
                 train_network(network, epochs)
+            copy_carrying(name, folder)
             shutil.copy(network, folder / "network.pt")
-            if name == "features":
-                (folder / "learns.txt").touch()
+        else:
+            raise SystemExit(f"there should be agents of these names: {', '.join(NAMES)}, got {name}")
         yield folder
+
+
+def copy_carrying(name: str, folder: Path) -> None:
+    """Copy an agent that brings a network, all but its weights."""
+    if name == "tuned":
+        shutil.copytree(OWN_AGENTS / "unscramble", folder)
+        (folder / "network.py").rename(folder / "plain_network.py")
+        (folder / "network.py").write_text(CARRIED)
+        return
+    shutil.copytree(CANARIES / "canary_network", folder)
+    for part in ("layout", "puzzle", "network"):
+        source = (OWN_AGENTS / "unscramble" / f"{part}.py").read_text()
+        (folder / f"{part}.py").write_text(source.replace("from . import", "import"))
+    if name == "features":
+        (folder / "learns.txt").touch()
 
 
 def save_public(file: Path) -> None:

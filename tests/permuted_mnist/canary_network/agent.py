@@ -1,9 +1,9 @@
 """A canary: an agent that brings a network trained beforehand on digits of the renderer, in thousands of shapes.
 
-It puts the pixels back as `unscramble` does (`layout.py` and `puzzle.py` are that agent's, copied beside this file), and
-has the network read each image. Of the task's labels it uses a few, to tell which label a digit has. With `learns.txt`
-beside it, it keeps only what the network says in its last hidden layer, and learns a linear classifier of that from all
-the labels of the task.
+It puts the pixels back as `unscramble` does (`layout.py` and `puzzle.py` are that agent's, copied beside this file),
+and has the network read each image. Of the task's labels it uses a few, to tell which label a digit has. With
+`learns.txt` beside it, it keeps only what the network says in its last hidden layer, and learns a linear classifier of
+that from all the labels of the task.
 """
 
 from pathlib import Path
