@@ -22,8 +22,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from build_bundled_data import BUNDLED, read_member, verify, write_archive, write_checksums
-from fontTools.ttLib import TTFont
+from build_bundled_data import (  # type: ignore[import-not-found]  # mypy does not look beside a script
+    BUNDLED,
+    read_member,
+    verify,
+    write_archive,
+    write_checksums,
+)
+from fontTools.ttLib import TTFont  # type: ignore[import-untyped]  # it has no stubs
 from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import distance_transform_edt
 
@@ -135,7 +141,8 @@ def field(woff: bytes, character: str) -> np.ndarray:
     signed = distance_transform_edt(inside) - distance_transform_edt(~inside)
     middles = signed.reshape(CELLS, PER_CELL, CELLS, PER_CELL)[:, PER_CELL // 2 - 1 : PER_CELL // 2 + 1]
     in_cells = middles[..., PER_CELL // 2 - 1 : PER_CELL // 2 + 1].mean((1, 3)) / PER_CELL
-    return np.clip(np.rint(MIDDLE + in_cells * LEVELS_PER_CELL), 0, 255).astype(np.uint8)
+    levels: np.ndarray = np.clip(np.rint(MIDDLE + in_cells * LEVELS_PER_CELL), 0, 255).astype(np.uint8)
+    return levels
 
 
 def drawn(woff: bytes, size: float, character: str) -> Image.Image:

@@ -207,13 +207,13 @@ def _read(fields: Floats, chosen: npt.NDArray[np.int64], x: Floats, y: Floats, s
     column -= left
     row -= top
     corner = top * np.int32(CELLS) + left + (chosen * (CELLS * CELLS)).astype(np.int32)[:, None, None]
-    first, second = fields.take(corner), fields.take(corner + 1)
-    first += (second - first) * column
+    upper: Floats = fields.take(corner)
+    upper += (fields.take(corner + 1) - upper) * column
     corner += CELLS
-    third, fourth = fields.take(corner), fields.take(corner + 1)
-    third += (fourth - third) * column
-    first += (third - first) * row
-    return first
+    lower: Floats = fields.take(corner)
+    lower += (fields.take(corner + 1) - lower) * column
+    upper += (lower - upper) * row
+    return upper
 
 
 def _inked(levels: Floats, stroke: Floats, words: Words, style: Style) -> Images:
