@@ -75,6 +75,7 @@ data: install ## Download the full data sets into DATA_DIR (./data), for all com
 
 bundled-data: install ## Build the small data sets inside the package anew (needs npm and apt-get)
 	$(RUN) python scripts/build_bundled_data.py
+	$(RUN) python scripts/build_fonts.py
 
 pins: install ## Write the pins anew: make pins ARGS=--upgrade takes the newest versions
 	$(RUN) python scripts/pin.py $(ARGS)

@@ -35,7 +35,7 @@ class Settings:
         daily_upload_bytes: Of a user, in 24 hours (ARENA_DAILY_UPLOAD_MB; 10240).
         daily_deploys: Evaluations of a user's agents in a competition, in 24 hours (ARENA_DAILY_DEPLOYS; 20).
         lease_s: A worker that has not been heard of for so long has died (ARENA_LEASE_S; 30).
-        mnist_dir: Where mnist.npz may lie (ML_TRAINER_DATA_DIR; the package's 10,000 images are used without).
+        train_images: Of each Permuted-MNIST task; the test has a sixth as many (ARENA_TRAIN_IMAGES; 60000).
     """
 
     data_dir: Path
@@ -46,7 +46,7 @@ class Settings:
     daily_upload_bytes: int
     daily_deploys: int
     lease_s: float
-    mnist_dir: Path | None
+    train_images: int
 
     @classmethod
     def from_environment(cls, variables: Mapping[str, str]) -> Self:
@@ -57,7 +57,6 @@ class Settings:
         """
         named = variables.get("ARENA_DATA_DIR")
         data_dir = Path(named) if named else user_state_path("ml-arena")
-        mnist = variables.get("ML_TRAINER_DATA_DIR")
         return cls(
             data_dir=data_dir,
             database_url=variables.get("ARENA_DATABASE_URL") or f"sqlite:///{data_dir / 'arena.db'}",
@@ -67,7 +66,7 @@ class Settings:
             daily_upload_bytes=int(_number(variables, "ARENA_DAILY_UPLOAD_MB", 10_240) * MB),
             daily_deploys=_whole(variables, "ARENA_DAILY_DEPLOYS", 20),
             lease_s=_number(variables, "ARENA_LEASE_S", 30.0),
-            mnist_dir=Path(mnist) if mnist else None,
+            train_images=max(6, int(_number(variables, "ARENA_TRAIN_IMAGES", 60_000))),
         )
 
 

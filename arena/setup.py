@@ -24,8 +24,9 @@ FRAMEWORKS = ("numpy", "torch", "scipy", "gymnasium", "scikit-learn", "jax", "te
 TAGS = ("classification", "image", "meta-learning", "reinforcement-learning", "research", "rl", "teaching")
 
 DESCRIPTION = (
-    "Learn MNIST from scratch within a minute, after a random permutation of the pixels and of the labels. 4 GB, 2 "
-    "processors, no network; the score is the mean accuracy over 10 tasks, hardened against recognising public images."
+    "Learn ten digits from scratch within a minute, after a random permutation of the pixels and of the labels. The "
+    "images have MNIST's sizes and are drawn from fonts, new ones for each task; the test has other fonts. 4 GB, 2 "
+    "processors, no network; the score is the mean accuracy over 10 tasks."
 )
 
 

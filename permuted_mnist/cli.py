@@ -69,11 +69,11 @@ def _evaluate(chosen: argparse.Namespace) -> int:
     from permuted_mnist.evaluation.report import HEADER, episode_line, save_figure, summary
     from permuted_mnist.evaluation.results import EpisodeResult
     from permuted_mnist.evaluation.series import evaluate
-    from permuted_mnist.mnist import load_mnist
     from permuted_mnist.sandbox.layers import find_layers
+    from permuted_mnist.tasks import load_digits
 
     chosen.out.mkdir(parents=True, exist_ok=True)  # before the work, which would be lost if this failed after it
-    layers, mnist = find_layers(), load_mnist(chosen.data_dir)
+    layers, mnist = find_layers(), load_digits(chosen.variant, chosen.data_dir)
     print(HEADER)
     in_terminal = sys.stderr.isatty()
     with tqdm(total=chosen.episodes, unit="episode", leave=False, file=sys.stderr, disable=not in_terminal) as bar:

@@ -36,6 +36,16 @@ class Mnist:
     test_labels: Labels
     source: Source
 
+    @property
+    def train_size(self) -> int:
+        """How many training images there are."""
+        return len(self.train_labels)
+
+    @property
+    def test_size(self) -> int:
+        """How many test images there are."""
+        return len(self.test_labels)
+
 
 def load_mnist(data_dir: Path | None = None) -> Mnist:
     """The images of the challenge, kept in memory from the first call on.

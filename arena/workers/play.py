@@ -10,7 +10,7 @@ from ml_trainer_env.arena.workers.rollout import roll_out
 from permuted_mnist.delivery import Delivery
 from permuted_mnist.evaluation.episode import run_episode
 from permuted_mnist.evaluation.series import agent_seed
-from permuted_mnist.mnist import load_mnist
+from permuted_mnist.hardening import DrawnDigits
 from permuted_mnist.sandbox.layers import Layers
 from permuted_mnist.sandbox.limits import Limits
 from permuted_mnist.tasks import Variant, draw_task
@@ -25,7 +25,7 @@ def play(
     seed: int,
     timeout_s: float,
     layers: Layers,
-    mnist_dir: Path | None,
+    train_images: int,
 ) -> RunOutcome:
     """Play a run.
 
@@ -36,7 +36,7 @@ def play(
         seed: Of the run.
         timeout_s: For the run.
         layers: What holds the submission.
-        mnist_dir: Where mnist.npz may lie.
+        train_images: Of a Permuted-MNIST task; the test has a sixth as many.
 
     Raises:
         OSError: The sandbox cannot be started.
@@ -46,7 +46,7 @@ def play(
         limits = replace(limits, wall_s=timeout_s, start_s=min(limits.start_s, timeout_s))
         return roll_out(folder, env_folder, seed % 2**31, agent_seed(seed, 0), limits, layers)
     limits = replace(limits, wall_s=min(limits.wall_s, timeout_s), start_s=min(limits.start_s, timeout_s))
-    task = draw_task(load_mnist(mnist_dir), seed, 0, Variant.HARDENED)
+    task = draw_task(DrawnDigits(train_images, train_images // 6), seed, 0, Variant.HARDENED)
     began = time.monotonic()
     result = run_episode(1, folder, task, limits, layers, agent_seed(seed, 0), Delivery.COMPETITION)
     if result.failure is None:

@@ -124,8 +124,8 @@ class Worker:
             agent = session.get_one(Agent, deploy.agent_id)
             competition = session.get_one(Competition, agent.competition_id)
             timeout_s, kernel = settings_of(competition).simulation_timeout_sec, Kernel(competition.kernel)
-        mnist_dir = self._services.settings.mnist_dir
-        outcome = play(kernel, folder, env_folder, run.seed, timeout_s, self._layers, mnist_dir)
+        train_images = self._services.settings.train_images
+        outcome = play(kernel, folder, env_folder, run.seed, timeout_s, self._layers, train_images)
         if run.kind == RunKind.FINAL:
             outcome = withheld(outcome)
         log = self._services.blobs.put(outcome.log.encode())

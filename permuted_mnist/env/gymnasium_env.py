@@ -10,9 +10,8 @@ from gymnasium import spaces
 
 from permuted_mnist.delivery import Delivery
 from permuted_mnist.env.confusion import confusion_image, confusion_matrix
-from permuted_mnist.mnist import load_mnist
 from permuted_mnist.predictions import accuracy, as_labels
-from permuted_mnist.tasks import CLASSES, SIDE, PermutedTask, Variant, draw_task
+from permuted_mnist.tasks import CLASSES, SIDE, PermutedTask, Variant, draw_task, load_digits
 
 __all__ = ["PermutedMNIST"]
 
@@ -59,8 +58,8 @@ class PermutedMNIST(gymnasium.Env[Observation, npt.NDArray[np.int64]]):
         self.render_mode = render_mode
         self._variant = Variant(variant)
         self._delivery = Delivery(delivery)
-        self._mnist = load_mnist(Path(data_dir) if data_dir is not None else None)
-        train, test = len(self._mnist.train_labels), len(self._mnist.test_labels)
+        self._mnist = load_digits(self._variant, Path(data_dir) if data_dir is not None else None)
+        train, test = self._mnist.train_size, self._mnist.test_size
         self.observation_space: Any = spaces.Dict(
             {
                 "train_images": _images_space(self._delivery, train),
@@ -98,7 +97,7 @@ class PermutedMNIST(gymnasium.Env[Observation, npt.NDArray[np.int64]]):
         """
         if self._task is None:
             raise gymnasium.error.ResetNeeded("call reset before step: a task is graded once")
-        task, count = self._task, len(self._mnist.test_labels)
+        task, count = self._task, self._mnist.test_size
         reward = accuracy(action, task.test_labels)
         self._confusion = confusion_matrix(task.test_labels, as_labels(action, count))
         self._task = None

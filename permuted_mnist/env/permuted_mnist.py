@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from permuted_mnist.delivery import Delivery
-from permuted_mnist.mnist import load_mnist
 from permuted_mnist.predictions import accuracy
-from permuted_mnist.tasks import Variant, draw_task
+from permuted_mnist.tasks import Variant, draw_task, load_digits
 
 __all__ = ["PermutedMNISTEnv"]
 
@@ -24,7 +23,8 @@ class PermutedMNISTEnv:
 
     Attributes:
         number_episodes: How many tasks there are.
-        source: Where the images came from: `cache` is all of MNIST, `bundled` 10,000 images of it.
+        source: Where the images came from: `cache` is all of MNIST, `bundled` 10,000 images of it, `synthetic` the
+            hardened variant's own.
 
     Raises:
         DatasetError: The file in the data directory is damaged.
@@ -40,7 +40,7 @@ class PermutedMNISTEnv:
         self.number_episodes = number_episodes
         self._variant = Variant(variant)
         self._delivery = Delivery(delivery)
-        self._mnist = load_mnist(Path(data_dir) if data_dir is not None else None)
+        self._mnist = load_digits(self._variant, Path(data_dir) if data_dir is not None else None)
         self.source = str(self._mnist.source)
         self.set_seed(None)
 

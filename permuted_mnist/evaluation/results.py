@@ -79,7 +79,7 @@ class Evaluation:
     Attributes:
         agent: Name of its folder.
         variant: `standard` or `hardened`.
-        source: `cache` for all of MNIST, `bundled` for the package's 10,000 images.
+        source: `cache` for all of MNIST, `bundled` for the package's 10,000 images, `synthetic` for drawn digits.
         seed: The one that was given; None if it was a secret one.
         limits: What was enforced.
         layers: How.

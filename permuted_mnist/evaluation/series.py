@@ -11,6 +11,7 @@ from pathlib import Path
 from permuted_mnist.delivery import Delivery
 from permuted_mnist.evaluation.episode import run_episode
 from permuted_mnist.evaluation.results import EpisodeResult, Evaluation
+from permuted_mnist.hardening import DrawnDigits
 from permuted_mnist.mnist import Mnist
 from permuted_mnist.sandbox.layers import Layers
 from permuted_mnist.sandbox.limits import Limits
@@ -25,7 +26,7 @@ class NoAgentError(Exception):
 
 def evaluate(
     folder: Path,
-    mnist: Mnist,
+    mnist: Mnist | DrawnDigits,
     layers: Layers,
     episodes: int = 10,
     variant: Variant = Variant.STANDARD,
@@ -38,10 +39,10 @@ def evaluate(
 
     Args:
         folder: Holds `agent.py` and whatever it needs. What is there now is run, also if it changes meanwhile.
-        mnist: The digits.
+        mnist: The digits, as `load_digits` returns them for the variant.
         layers: What holds the agent; see `find_layers`.
         episodes: How many tasks, at least 1.
-        variant: What is done to the images besides permuting them.
+        variant: Which images are permuted.
         seed: Gives the same tasks again, and the agent the same seeds. A secret one if None: whoever can guess it can
             draw the tasks, answers included.
         limits: What the agent may use; the competition's if None.

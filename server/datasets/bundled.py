@@ -2,15 +2,18 @@
 
 `bundled/mnist.npz` holds the first 10,000 training images of MNIST. `bundled/fashion_mnist.npz` holds one draw of
 Fashion-MNIST, `BUNDLED_FASHION`, in its final order. Both have the keys `images` and `labels` (uint8).
-`scripts/build_bundled_data.py` builds them, with `checksums.json` and the licences beside them.
+`scripts/build_bundled_data.py` builds them, with `checksums.json` and the licences beside them. `bundled/glyphs.npz`
+holds the shapes of letters and digits: see `fonts.py`.
 """
 
 import hashlib
 import io
 import json
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ml_trainer_env.server.datasets.draw import draw_from_pool, fits_pool, split_task_images
 from ml_trainer_env.server.datasets.errors import DatasetError
@@ -24,7 +27,7 @@ from ml_trainer_env.server.datasets.values import (
     TaskImages,
 )
 
-__all__ = ["BUNDLED_FASHION", "bundled_mnist", "has_bundled", "load_bundled"]
+__all__ = ["BUNDLED_FASHION", "bundled_mnist", "has_bundled", "load_bundled", "read_bundled"]
 
 BUNDLED_FASHION = ImageRequest(
     DatasetName.FASHION_MNIST, train_size=6500, validation_size=1500, test_size=2000, seed=123
@@ -61,7 +64,16 @@ def bundled_mnist() -> tuple[Images, Labels]:
 
 
 def _read(name: str) -> tuple[Images, Labels]:
-    """Reads a bundled file and compares it with the checksum beside it."""
+    arrays = read_bundled(name)
+    return arrays["images"], arrays["labels"].astype(np.int64)
+
+
+def read_bundled(name: str) -> dict[str, npt.NDArray[Any]]:
+    """Returns the arrays of a bundled file.
+
+    Raises:
+        DatasetError: The file is missing or is not the one whose checksum lies beside it.
+    """
     try:
         content = (_FOLDER / name).read_bytes()
         expected = json.loads((_FOLDER / "checksums.json").read_text())[name]
@@ -70,7 +82,7 @@ def _read(name: str) -> tuple[Images, Labels]:
     if hashlib.sha256(content).hexdigest() != expected:
         raise _broken(name, "is not the file whose checksum stands beside it")
     with np.load(io.BytesIO(content), allow_pickle=False) as file:
-        return file["images"], file["labels"].astype(np.int64)
+        return dict(file)
 
 
 def _broken(name: str, reason: str) -> DatasetError:

@@ -58,7 +58,12 @@ def running(folder: Path, workers: int = 1, port: int | None = None, **variables
             port = free.getsockname()[1]
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ARENA_", "ML_TRAINER_"))}
     url = f"http://127.0.0.1:{port}"
-    environment = {**kept, "ARENA_DATA_DIR": str(folder), "ARENA_BASE_URL": url, **variables}
+    environment = {
+        **kept,
+        "ARENA_DATA_DIR": str(folder),
+        "ARENA_BASE_URL": url,
+        "ARENA_TRAIN_IMAGES": "6000",
+    } | variables
     log = (folder.parent / f"{folder.name}.log").open("ab")
     process = subprocess.Popen(
         [sys.executable, "-m", "ml_trainer_env.arena", "serve", "--workers", str(workers)],

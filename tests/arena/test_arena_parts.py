@@ -121,3 +121,8 @@ def test_a_form_is_as_long_as_it_says() -> None:
 def test_a_setting_that_is_no_number_is_named(text: str) -> None:
     with pytest.raises(SettingsError, match="ARENA_LEASE_S"):
         Settings.from_environment({"ARENA_LEASE_S": text})
+
+
+def test_a_task_has_as_many_images_as_the_setting_says_and_as_mnist_without() -> None:
+    assert Settings.from_environment({}).train_images == 60_000
+    assert Settings.from_environment({"ARENA_TRAIN_IMAGES": "6000"}).train_images == 6_000

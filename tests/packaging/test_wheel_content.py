@@ -50,7 +50,7 @@ def test_the_manifest_the_type_marker_and_the_bundled_data_are_in_the_wheel(
 ) -> None:
     bundled = {f"server/datasets/bundled/{path.name}" for path in (repository / "server/datasets/bundled").iterdir()}
 
-    assert {"server/datasets/bundled/mnist.npz", "server/datasets/bundled/fashion_mnist.npz"} < bundled
+    assert {f"server/datasets/bundled/{name}.npz" for name in ("mnist", "fashion_mnist", "glyphs")} < bundled
     folders = [repository / "arena/pages" / name for name in ("static", "templates")]
     pages = {path.relative_to(repository).as_posix() for folder in folders for path in folder.iterdir()}
     others = {name for name in packaged(wheel) if not name.endswith(".py")}
@@ -69,7 +69,7 @@ def test_the_wheel_holds_nothing_but_the_package_and_its_metadata(wheel: zipfile
 def test_the_licences_of_the_code_and_of_the_data_come_along(wheel: zipfile.ZipFile) -> None:
     names = {Path(name).name for name in wheel.namelist() if ".dist-info/licenses/" in name}
 
-    assert names == {"LICENSE", "LICENSE-mnist.txt", "LICENSE-fashion-mnist.txt"}
+    assert names == {"LICENSE", "LICENSE-mnist.txt", "LICENSE-fashion-mnist.txt", "LICENSE-fonts.txt"}
 
 
 def test_the_command_server_starts_the_server(wheel: zipfile.ZipFile) -> None:

@@ -14,6 +14,7 @@ from permuted_mnist.evaluation import series
 from permuted_mnist.evaluation.episode import run_episode
 from permuted_mnist.evaluation.results import EpisodeResult, Evaluation, Failure
 from permuted_mnist.evaluation.series import NoAgentError, evaluate
+from permuted_mnist.hardening import DrawnDigits
 from permuted_mnist.mnist import Mnist, load_mnist
 from permuted_mnist.predictions import accuracy
 from permuted_mnist.sandbox.errors import UnsupportedError
@@ -195,7 +196,7 @@ def test_the_command_prints_a_table_and_writes_json_and_a_figure(
     assert "Status:      PASS" in lines
     assert written["variant"] == "hardened"
     assert written["seed"] is None
-    assert written["source"] in {"bundled", "cache"}
+    assert written["source"] == "synthetic"
     assert written["limits"]["memory_bytes"] == 4 * 2**30
     assert written["enforced_by"] == find_layers().names
     assert written["weaker_here"] == list(find_layers().missing)
@@ -220,12 +221,13 @@ def test_the_command_says_what_is_wrong_with_a_path(tmp_path: Path, capsys: pyte
     assert "agent.py" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("variant", "lowest", "highest"), [("standard", 0.99, 1.0), ("hardened", 0.05, 0.15)])
-def test_recognising_public_images_pays_in_the_standard_variant_alone(
-    tmp_path: Path, variant: str, lowest: float, highest: float
+@pytest.mark.parametrize("canary", ["canary", "canary_lookup"])
+@pytest.mark.parametrize(("variant", "lowest", "highest"), [("standard", 0.99, 1.0), ("hardened", 0.02, 0.30)])
+def test_bringing_public_images_pays_in_the_standard_variant_alone(
+    tmp_path: Path, canary: str, variant: str, lowest: float, highest: float
 ) -> None:
     folder, mnist = tmp_path / "canary", load_mnist()
-    shutil.copytree(Path(__file__).parent / "canary", folder)
+    shutil.copytree(Path(__file__).parent / canary, folder)
     np.savez(
         folder / "public.npz",
         train_images=mnist.train_images,
@@ -233,7 +235,15 @@ def test_recognising_public_images_pays_in_the_standard_variant_alone(
         test_images=mnist.test_images,
         test_labels=mnist.test_labels,
     )
-    result = evaluate(folder, mnist, find_layers(), episodes=2, variant=Variant(variant))
+    episodes = 1 if variant == "standard" else 2
+    result = evaluate(folder, mnist, find_layers(), episodes, Variant(variant), seed=1)
 
-    assert [episode.detail for episode in result.episodes] == ["", ""]
+    assert [episode.detail for episode in result.episodes] == [""] * episodes
     assert lowest <= result.score <= highest
+
+
+def test_learning_pays_in_the_hardened_variant() -> None:
+    result = evaluate(OWN_AGENTS / "linear", DrawnDigits(6000, 1000), find_layers(), 2, Variant.HARDENED, seed=1)
+
+    assert result.passed
+    assert 0.65 < result.score < 0.95
