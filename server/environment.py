@@ -77,12 +77,13 @@ class MLTrainerEnvironment(MCPEnvironment):
 
     # Reset.
 
-    def reset(self, seed: int | None = None, episode_id: str | None = None, **options: Any) -> ResetObservation:
+    def reset(self, /, seed: int | None = None, episode_id: str | None = None, **options: Any) -> ResetObservation:
         """Begin an episode; see `reset_async`."""
         return self._run_on_loop(self.reset_async(seed, episode_id, **options))
 
     async def reset_async(
-        self,
+        self,  # OpenEnv passes a request's keys by name, whatever they are: `self` is one that nobody knows
+        /,
         seed: int | None = None,
         episode_id: str | None = None,
         task_id: str | None = None,
@@ -139,11 +140,11 @@ class MLTrainerEnvironment(MCPEnvironment):
 
     # Steps.
 
-    def step(self, action: Action, timeout_s: float | None = None, **options: Any) -> Observation:
+    def step(self, /, action: Action, timeout_s: float | None = None, **options: Any) -> Observation:
         """Carry out an action; see `step_async`."""
         return self._run_on_loop(self.step_async(action, timeout_s, **options))
 
-    async def step_async(self, action: Action, timeout_s: float | None = None, **options: Any) -> Observation:
+    async def step_async(self, /, action: Action, timeout_s: float | None = None, **options: Any) -> Observation:
         """Carry out an action.
 
         Reward and done come out of the tool's own reply, so they are the same on every way in.
@@ -164,7 +165,7 @@ class MLTrainerEnvironment(MCPEnvironment):
             observation.metadata = {"step_count": self._open.step_count if self._open else 0}
         return observation
 
-    def _step_impl(self, action: Action, timeout_s: float | None = None, **options: Any) -> Observation:
+    def _step_impl(self, /, action: Action, timeout_s: float | None = None, **options: Any) -> Observation:
         raise ValueError(f"expected a tool call, got {type(action).__name__}")
 
     async def call(self, tool: str, arguments: dict[str, Any]) -> Reply:
