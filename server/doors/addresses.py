@@ -8,6 +8,7 @@ from starlette.types import Scope
 __all__ = [
     "HOST_PATTERN",
     "header_values",
+    "is_cross_site",
     "is_from_this_machine",
     "is_https",
     "is_loopback_name",
@@ -113,6 +114,14 @@ def is_https(scope: Scope) -> bool:
     """
     claimed = header_values(scope, b"x-forwarded-proto")
     return scope.get("scheme") in {"https", "wss"} or any(_first(value) in {b"https", b"wss"} for value in claimed)
+
+
+def is_cross_site(scope: Scope) -> bool:
+    """Whether a browser says that a page of another site sent the request, and not to load a page of this server."""
+    if b"cross-site" not in header_values(scope, b"sec-fetch-site"):
+        return False
+    is_get = scope["type"] == "http" and scope["method"] == "GET"
+    return not (is_get and header_values(scope, b"sec-fetch-mode") == [b"navigate"])
 
 
 def is_loopback_name(name: str) -> bool:
