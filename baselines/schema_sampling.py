@@ -20,7 +20,7 @@ _NAMES = ("alpha", "beta", "gamma")
 def sample(schema: Mapping[str, Any], source: Random, shared: Mapping[str, Any]) -> object:
     """Draw a value.
 
-    Numbers are uniform over their bounds, except that a range above an excluded 0, such as
+    Numbers are uniform over their bounds, except that a range of many orders of magnitude above 0, such as
     a learning rate's, is drawn log-uniformly. `null` is never drawn where there is a choice.
 
     Args:
@@ -82,6 +82,8 @@ def _number(schema: Mapping[str, Any], source: Random) -> float:
     low, high = _bounds(schema, default_span=1.0)
     if low == 0.0 and "exclusiveMinimum" in schema:
         return high * math.exp(source.uniform(math.log(_SPREAD), 0.0))
+    if 0.0 < low <= high * _SPREAD:
+        return low * math.exp(source.uniform(0.0, math.log(high / low)))
     inside = source.random() if "exclusiveMinimum" not in schema else 1.0 - source.random()
     return low + (high - low) * inside
 

@@ -4,17 +4,18 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Self, TypeVar
 
 from fastmcp import Client
 from fastmcp.client.client import CallToolResult
 from openenv.core.env_server.mcp_environment import MCPEnvironment
-from openenv.core.env_server.mcp_types import CallToolAction, CallToolObservation
+from openenv.core.env_server.mcp_types import CallToolAction, CallToolObservation, ListToolsObservation
 from openenv.core.env_server.types import Action, EnvironmentMetadata, Observation
 from openenv.core.utils import run_async_safely
 
 from ml_trainer_env.models import MLTrainerState, ResetObservation
+from ml_trainer_env.server.arguments import read_flag, read_number
 from ml_trainer_env.server.connection import current_connection
 from ml_trainer_env.server.descriptions import reset_observation, task_rows
 from ml_trainer_env.server.episodes.book import EpisodeBook, EpisodeRequest
@@ -24,7 +25,7 @@ from ml_trainer_env.server.episodes.open_episode import OpenEpisode
 from ml_trainer_env.server.progress import progress_frames
 from ml_trainer_env.server.tools import build_tool_server, carry_out, episode_tools, mistake
 from ml_trainer_env.server.trainer.limits import shown
-from ml_trainer_env.server.web import episode_page, one_click_actions
+from ml_trainer_env.server.web import episode_page, for_forms, one_click_actions
 
 __all__ = ["MLTrainerEnvironment"]
 
@@ -78,12 +79,13 @@ class MLTrainerEnvironment(MCPEnvironment):
 
     # Reset.
 
-    def reset(self, seed: int | None = None, episode_id: str | None = None, **options: Any) -> ResetObservation:
+    def reset(self, /, seed: int | None = None, episode_id: str | None = None, **options: Any) -> ResetObservation:
         """Begin an episode; see `reset_async`."""
         return self._run_on_loop(self.reset_async(seed, episode_id, **options))
 
     async def reset_async(
-        self,
+        self,  # OpenEnv passes a request's keys by name, whatever they are: `self` is one that nobody knows
+        /,
         seed: int | None = None,
         episode_id: str | None = None,
         task_id: str | None = None,
@@ -117,8 +119,9 @@ class MLTrainerEnvironment(MCPEnvironment):
         if unknown:
             raise ResetError(f"unknown reset option {shown(next(iter(unknown)))}; the options are {_RESET_OPTIONS}")
         if split is not None or index is not None:
-            task_id = self._task_at(task_id, split, index)
-        opened = await self._book.open(EpisodeRequest(task_id, seed, episode_id, rubric, resume, fork_from))
+            task_id = self._task_at(task_id, split, read_number(index))
+        request = EpisodeRequest(task_id, read_number(seed), episode_id, rubric, read_flag(resume), fork_from)
+        opened = await self._book.open(request)
         if self._open is not None:
             self._open.close()
         self._loop = asyncio.get_running_loop()
@@ -140,11 +143,15 @@ class MLTrainerEnvironment(MCPEnvironment):
 
     # Steps.
 
-    def step(self, action: Action, timeout_s: float | None = None, **options: Any) -> Observation:
+    def step(self, /, action: Action, timeout_s: float | None = None, **options: Any) -> Observation:
         """Carry out an action; see `step_async`."""
-        return self._run_on_loop(self.step_async(action, timeout_s, **options))
+        observation = self._run_on_loop(self.step_async(action, timeout_s, **options))
+        # The page at /web draws its forms of what it is told here, when the server is built and nothing is played.
+        if isinstance(observation, ListToolsObservation) and self._open is None:
+            return for_forms(observation)
+        return observation
 
-    async def step_async(self, action: Action, timeout_s: float | None = None, **options: Any) -> Observation:
+    async def step_async(self, /, action: Action, timeout_s: float | None = None, **options: Any) -> Observation:
         """Carry out an action.
 
         Reward and done come out of the tool's own reply, so they are the same on every way in.
@@ -166,7 +173,7 @@ class MLTrainerEnvironment(MCPEnvironment):
             observation.metadata = {"step_count": self._open.step_count if self._open else 0}
         return observation
 
-    def _step_impl(self, action: Action, timeout_s: float | None = None, **options: Any) -> Observation:
+    def _step_impl(self, /, action: Action, timeout_s: float | None = None, **options: Any) -> Observation:
         raise ValueError(f"expected a tool call, got {type(action).__name__}")
 
     async def call(self, tool: str, arguments: dict[str, Any]) -> Reply:
@@ -184,11 +191,13 @@ class MLTrainerEnvironment(MCPEnvironment):
             await self._open.refuse(tool, arguments, message)
 
     async def _async_call_tool(self, tool_name: str, arguments: dict[str, Any]) -> CallToolResult:
-        """Call a tool directly. OpenEnv's own way, an MCP connection in memory, takes longer than most calls."""
+        """Call a tool directly. OpenEnv's own way, an MCP connection in memory, takes longer than most calls.
+
+        OpenEnv's clients and its page read `data`, so the reply is there alone, not in the content too.
+        """
         with _playing_in(self), self.watched():
             result = await self._require_mcp_server().call_tool(tool_name, arguments)
-        content = result.structured_content
-        return CallToolResult(result.content, content, meta=result.meta, data=content, is_error=False)
+        return CallToolResult([], None, meta=result.meta, data=result.structured_content, is_error=False)
 
     def watched(self) -> AbstractContextManager[None]:
         """Around a call: it stops at its next batch if whoever made it goes away meanwhile."""
@@ -326,6 +335,7 @@ class _SessionClient(Client[Any]):
         return self
 
     async def call_tool(self, *arguments: Any, **options: Any) -> Any:
-        """Call a tool."""
+        """Call a tool. The reply is in `content`, for MCP's readers, and in `data`, for OpenEnv's."""
         with self._environment.watched():
-            return await super().call_tool(*arguments, **options)
+            result = await super().call_tool(*arguments, **options)
+        return replace(result, structured_content=None)

@@ -10,7 +10,7 @@ from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter
 
-__all__ = ["configure_logging", "logged_episode"]
+__all__ = ["configure_logging", "logged_episode", "socket_is_refused"]
 
 _FIELDS = {"created": "time", "levelname": "level", "name": "logger", "exc_info": "exception", "stack_info": "stack"}
 _OTHERS_LOGGERS = ("uvicorn", "uvicorn.access", "uvicorn.error", "fastmcp")
@@ -23,6 +23,10 @@ EXCEPTION_CHARACTERS = 20_000
 """Of a traceback: its beginning and its end."""
 
 _episode_id: ContextVar[str | None] = ContextVar("episode_id", default=None)
+_is_refused: ContextVar[bool] = ContextVar("is_refused", default=False)
+
+_NO_HANDSHAKE = "ASGI callable returned without completing handshake."
+"""What uvicorn logs as an error of the application when a WebSocket was answered with an HTTP response instead."""
 
 
 @contextmanager
@@ -35,6 +39,11 @@ def logged_episode(episode_id: str) -> Iterator[None]:
         _episode_id.reset(token)
 
 
+def socket_is_refused() -> None:
+    """Take note that the WebSocket of this task is refused in words, which is no error of the application."""
+    _is_refused.set(True)
+
+
 def configure_logging(as_json: bool | None = None) -> None:
     """Send everything logged in this process to stderr, in one form.
 
@@ -45,6 +54,7 @@ def configure_logging(as_json: bool | None = None) -> None:
     handler.addFilter(_add_episode)
     handler.addFilter(_drop_queries)
     handler.addFilter(_bound_message)
+    handler.addFilter(_is_worth_a_line)
     handler.setFormatter(_JsonLines() if as_json or (as_json is None and not sys.stderr.isatty()) else _TextLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.captureWarnings(True)
@@ -86,6 +96,11 @@ class _TextLines(logging.Formatter):
         episode_id = getattr(record, "episode_id", None)
         record.about = f" [{episode_id}]" if episode_id else ""
         return super().format(record)
+
+
+def _is_worth_a_line(record: logging.LogRecord) -> bool:
+    """Whether a record is more than uvicorn's surprise at a refused WebSocket, which the line before it reports."""
+    return not (_is_refused.get() and record.name == "uvicorn.error" and record.msg == _NO_HANDSHAKE)
 
 
 def _add_episode(record: logging.LogRecord) -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from typing import Annotated, Any
 
@@ -11,10 +12,11 @@ from fastmcp import FastMCP
 from fastmcp.server.dependencies import get_http_request
 from fastmcp.tools import Tool
 from fastmcp.tools.base import ToolResult
-from mcp.types import ImageContent, TextContent
+from mcp.types import ImageContent, TextContent, ToolAnnotations
 from pydantic import WithJsonSchema
 
 from ml_trainer_env.models import ResetObservation
+from ml_trainer_env.server.arguments import read_flag, read_number
 from ml_trainer_env.server.connection import connection_of
 from ml_trainer_env.server.curves import curves_png
 from ml_trainer_env.server.datasets import DatasetError
@@ -36,7 +38,7 @@ from ml_trainer_env.server.tools import (
     episode_tools,
     looks,
     mistake,
-    without_null_defaults,
+    with_common_schema,
 )
 
 __all__ = ["build_mcp_server"]
@@ -87,18 +89,17 @@ def build_mcp_server(version: str) -> FastMCP:
 
 def _further_tools() -> tuple[Tool, ...]:
     return (
-        Tool.from_function(_list_tasks, name="list_tasks", annotations=looks("Tasks"), output_schema=TASKS_SCHEMA),
-        without_null_defaults(
-            Tool.from_function(
-                _start_task, name="start_task", annotations=changes("Start a task"), output_schema=START_SCHEMA
-            )
-        ),
-        Tool.from_function(
-            _plot_training_curves,
-            name="plot_training_curves",
-            annotations=looks("Training curves"),
-            output_schema=STATUS_SCHEMA,
-        ),
+        _tool(_list_tasks, "list_tasks", looks("Tasks"), TASKS_SCHEMA),
+        _tool(_start_task, "start_task", changes("Start a task"), START_SCHEMA),
+        _tool(_plot_training_curves, "plot_training_curves", looks("Training curves"), STATUS_SCHEMA),
+    )
+
+
+def _tool(
+    function: Callable[..., Awaitable[Any]], name: str, annotations: ToolAnnotations, output_schema: dict[str, Any]
+) -> Tool:
+    return with_common_schema(
+        Tool.from_function(function, name=name, annotations=annotations, output_schema=output_schema)
     )
 
 
@@ -120,7 +121,7 @@ async def _start_task(
     resume=true goes on with episode_id after a lost connection. fork_from begins where another
     episode stands; its epochs count as spent.
     """
-    request = EpisodeRequest(task_id, seed, episode_id, rubric, resume, fork_from)
+    request = EpisodeRequest(task_id, read_number(seed), episode_id, rubric, read_flag(resume), fork_from)
     try:
         async with report_progress():  # images may have to be fetched, models to be trained again
             return reset_observation(await current_session().start(request))

@@ -3,6 +3,7 @@
 A property that some replies lack is not required. A reply may have more than its schema names.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -69,21 +70,34 @@ class _Tasks(BaseModel):
 
 
 def _schema(model: type[BaseModel]) -> dict[str, Any]:
-    schema = _trimmed(model.model_json_schema())
-    assert isinstance(schema, dict)
-    return schema
+    schema = model.model_json_schema()
+    plain = _plain(schema, schema.get("$defs", {}))
+    assert isinstance(plain, dict)
+    return plain
 
 
-def _trimmed(schema: Any) -> Any:
-    """A schema without titles that only repeat names, and without defaults: a reply is given as it is."""
+def _plain(schema: Any, definitions: Mapping[str, Any]) -> Any:
+    """A schema that simple readers understand: without references, unions, defaults, and titles that repeat names.
+
+    What may be of several types, mostly null, lists them. A reply is given as it is, so defaults mean nothing.
+    """
     if isinstance(schema, list):
-        return [_trimmed(part) for part in schema]
+        return [_plain(part, definitions) for part in schema]
     if not isinstance(schema, dict):
         return schema
+    if "$ref" in schema:
+        named = definitions[schema["$ref"].rpartition("/")[2]]
+        return _plain({**named, **{key: value for key, value in schema.items() if key != "$ref"}}, definitions)
+    if "anyOf" in schema:
+        merged = {key: part for branch in schema["anyOf"] for key, part in branch.items()}
+        rest = {key: part for key, part in schema.items() if key != "anyOf"}
+        return _plain({**merged, "type": [branch["type"] for branch in schema["anyOf"]], **rest}, definitions)
     return {
-        key: {name: _trimmed(part) for name, part in value.items()} if key == "properties" else _trimmed(value)
+        key: {name: _plain(part, definitions) for name, part in value.items()}
+        if key == "properties"
+        else _plain(value, definitions)
         for key, value in schema.items()
-        if key not in {"title", "default"}
+        if key not in {"title", "default", "$defs"}
     }
 
 

@@ -42,7 +42,8 @@ class Settings:
         cache: Whether an epoch that was trained before is not trained again (ML_TRAINER_CACHE; yes).
         worker_memory_mb: What a worker may use, in MB (ML_TRAINER_WORKER_MEMORY_MB; 4096).
         access: Who may come in (ML_TRAINER_TOKEN, none: this machine only; ML_TRAINER_ALLOWED_HOSTS
-            and ML_TRAINER_ALLOWED_ORIGINS, none, separated by commas).
+            and ML_TRAINER_ALLOWED_ORIGINS, none, separated by commas; SPACE_HOST, which Hugging Face sets
+            to a Space's own name).
     """
 
     workers: int
@@ -131,7 +132,12 @@ class _Reader:
 
     def access(self) -> Access:
         try:
-            return Access.of(self._text("TOKEN"), self._list("ALLOWED_HOSTS"), self._list("ALLOWED_ORIGINS"))
+            return Access.of(
+                self._text("TOKEN"),
+                self._list("ALLOWED_HOSTS"),
+                self._list("ALLOWED_ORIGINS"),
+                self._environment.get("SPACE_HOST", "").strip(),
+            )
         except AccessError as error:
             raise SettingsError(str(error)) from None
 

@@ -1,7 +1,8 @@
 """The tools an agent may call: a name, a schema and a docstring each, and one call into the episode.
 
 Schemas show choices and bounds; the episode checks them, so that every refusal reads the same
-however the call came in.
+however the call came in. Input schemas keep to what OpenAI, Anthropic and Gemini all take: a type, a description,
+choices of text, and inclusive bounds. What they cannot say is in the descriptions.
 """
 
 import logging
@@ -18,6 +19,7 @@ from mcp.types import ToolAnnotations
 from pydantic import ValidationError as PydanticValidationError
 from pydantic import WithJsonSchema
 
+from ml_trainer_env.server.arguments import read_arguments
 from ml_trainer_env.server.episodes.calls import TOOL_NAMES
 from ml_trainer_env.server.episodes.episode import NUM_EPOCHS
 from ml_trainer_env.server.episodes.errors import EpisodeError
@@ -40,7 +42,7 @@ __all__ = [
     "episode_tools",
     "looks",
     "mistake",
-    "without_null_defaults",
+    "with_common_schema",
 ]
 
 
@@ -53,29 +55,29 @@ def _number(limit: Limit, description: str) -> WithJsonSchema:
     return WithJsonSchema({**limit.json_schema(), "description": f"{description}: {limit}"})
 
 
-def _choice(choices: Iterable[str], description: str) -> WithJsonSchema:
+def _choice(choices: Iterable[object], description: str) -> WithJsonSchema:
+    """A choice's schema. Gemini takes choices of text only, also of numbers: text that spells a number is one here."""
     return WithJsonSchema({"type": "string", "enum": [str(c) for c in choices], "description": description})
 
 
 def _flag(description: str) -> WithJsonSchema:
-    """A boolean's schema. With its values listed, a form offers to leave it out instead of sending false."""
-    return WithJsonSchema({"type": "boolean", "enum": [True, False], "description": description})
+    return WithJsonSchema({"type": "boolean", "description": description})
 
 
 _Optimizer = Annotated[Any, _choice(OptimizerKind, "sgd has momentum 0.9")]
 _LearningRate = Annotated[Any, _number(LIMITS["learning_rate"], "Peak rate, 0.001 suits adam, 0.05 sgd")]
-_BatchSize = Annotated[Any, _number(LIMITS["batch_size"], "Images a step")]
+_BatchSize = Annotated[Any, _choice(LIMITS["batch_size"].choices, f"Images a step, a number: {LIMITS['batch_size']}")]
 _WeightDecay = Annotated[Any, _number(LIMITS["weight_decay"], "L2 strength, decoupled for adamw")]
 _Dropout = Annotated[Any, _number(LIMITS["dropout"], "Chance of dropping a hidden unit")]
 _Schedule = Annotated[Any, _choice(LrSchedule, "Laid over the budget left at this call")]
 _Warmup = Annotated[Any, _number(LIMITS["warmup_epochs"], "For warmup_cosine")]
 _Augmentation = Annotated[Any, _flag("Random transforms of the training images")]
 _Strength = Annotated[Any, _number(LIMITS["augmentation_strength"], "1 is the full recipe, 0 does nothing")]
-_Reinitialize = Annotated[Any, _flag("Draw fresh weights; budget stays spent")]
+_Reinitialize = Annotated[Any, _flag("Draw fresh weights; budget stays spent. False if left out")]
 _NumEpochs = Annotated[Any, _number(NUM_EPOCHS, "Epochs to run")]
 _NewRate = Annotated[Any, _number(LIMITS["learning_rate"], "The rate from now on")]
 _Enabled = Annotated[Any, _flag("On or off")]
-_NAME_SCHEMA = {"type": "string", "minLength": 1, "maxLength": 64, "description": "Letters, digits, . _ -"}
+_NAME_SCHEMA = {"type": "string", "description": "1 to 64 letters, digits, . _ -"}
 _Name = Annotated[Any, WithJsonSchema(_NAME_SCHEMA)]
 
 ToolCall = Callable[[str, dict[str, Any]], Awaitable[Reply]]
@@ -112,7 +114,7 @@ def episode_tools(call: ToolCall, output_schemas: Schemas = MappingProxyType({})
             FastMCP's clients hand it over as a dict.
     """
     return [
-        without_null_defaults(
+        with_common_schema(
             Tool.from_function(
                 function,
                 annotations=_ANNOTATIONS[function.__name__],
@@ -177,6 +179,10 @@ _ANNOTATIONS: Mapping[str, ToolAnnotations] = {
 
 
 def _functions(call: ToolCall) -> tuple[Callable[..., Awaitable[Reply]], ...]:
+    async def called(tool: str, given: Mapping[str, Any]) -> Reply:
+        """Carry out a call with the arguments that were not left out."""
+        return await call(tool, read_arguments({name: value for name, value in given.items() if value is not None}))
+
     async def configure_training(
         optimizer: _Optimizer = None,
         learning_rate: _LearningRate = None,
@@ -187,7 +193,7 @@ def _functions(call: ToolCall) -> tuple[Callable[..., Awaitable[Reply]], ...]:
         warmup_epochs: _Warmup = None,
         augmentation: _Augmentation = None,
         augmentation_strength: _Strength = None,
-        reinitialize: _Reinitialize = False,
+        reinitialize: _Reinitialize = None,
     ) -> dict[str, Any]:
         """Set or change the training configuration. What you leave out stays as it is.
 
@@ -204,41 +210,41 @@ def _functions(call: ToolCall) -> tuple[Callable[..., Awaitable[Reply]], ...]:
             "warmup_epochs": warmup_epochs,
             "augmentation": augmentation,
             "augmentation_strength": augmentation_strength,
-            "reinitialize": None if reinitialize is False else reinitialize,
+            "reinitialize": reinitialize,
         }
-        return await call("configure_training", _given(given))
+        return await called("configure_training", given)
 
     async def run_epochs(num_epochs: _NumEpochs) -> dict[str, Any]:
         """Train for some epochs. Stops early at the end of the budget or if training diverges."""
-        return await call("run_epochs", {"num_epochs": num_epochs})
+        return await called("run_epochs", {"num_epochs": num_epochs})
 
     async def adjust_learning_rate(new_lr: _NewRate) -> dict[str, Any]:
         """Set the learning rate from now on; the schedule continues from it."""
-        return await call("adjust_learning_rate", {"new_lr": new_lr})
+        return await called("adjust_learning_rate", {"new_lr": new_lr})
 
     async def toggle_augmentation(enabled: _Enabled, strength: _Strength = None) -> dict[str, Any]:
         """Switch random transforms of the training images on or off, from the next epoch on."""
-        return await call("toggle_augmentation", _given({"enabled": enabled, "strength": strength}))
+        return await called("toggle_augmentation", {"enabled": enabled, "strength": strength})
 
     async def get_training_status() -> dict[str, Any]:
         """Tell where training stands and how it is configured. Free: changes and pays nothing."""
-        return await call("get_training_status", {})
+        return await called("get_training_status", {})
 
     async def submit_model() -> dict[str, Any]:
         """Submit the run for grading. Ends the episode and pays the score."""
-        return await call("submit_model", {})
+        return await called("submit_model", {})
 
     async def save_checkpoint(name: _Name) -> dict[str, Any]:
         """Keep the present weights and optimizer under a name."""
-        return await call("save_checkpoint", {"name": name})
+        return await called("save_checkpoint", {"name": name})
 
     async def restore_checkpoint(name: _Name) -> dict[str, Any]:
         """Bring back weights and optimizer kept under a name. Budget stays spent."""
-        return await call("restore_checkpoint", {"name": name})
+        return await called("restore_checkpoint", {"name": name})
 
     async def list_checkpoints() -> dict[str, Any]:
         """List the checkpoints kept, with the epoch and validation accuracy of each."""
-        return await call("list_checkpoints", {})
+        return await called("list_checkpoints", {})
 
     return (
         configure_training,
@@ -283,13 +289,13 @@ def _problem(problem: Mapping[str, Any]) -> str:
     return f"{shown('.'.join(map(str, problem['loc'])))}: {problem['msg']}"
 
 
-def _given(changes: Mapping[str, object]) -> dict[str, object]:
-    return {name: value for name, value in changes.items() if value is not None}
+def with_common_schema(tool: Tool) -> Tool:
+    """A tool whose input schema all providers take.
 
-
-def without_null_defaults(tool: Tool) -> Tool:
-    """Null is how a tool sees a parameter left out; its schema need not offer it."""
+    Null is how a tool sees a parameter left out, so no schema offers it as default. `additionalProperties` is left out
+    too, because Gemini refuses it: the server refuses unknown parameters by name.
+    """
+    tool.parameters.pop("additionalProperties", None)
     for parameter in tool.parameters.get("properties", {}).values():
-        if "default" in parameter and parameter["default"] is None:
-            del parameter["default"]
+        parameter.pop("default", None)
     return tool

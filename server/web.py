@@ -5,9 +5,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from openenv.core.env_server.mcp_types import ListToolsObservation
+
 from ml_trainer_env.server.episodes.episode import Episode
 
-__all__ = ["episode_page", "one_click_actions"]
+__all__ = ["episode_page", "for_forms", "one_click_actions"]
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 420, 200, 44, 12, 26, 28
 _TRAIN, _VALIDATION = "#d97706", "#2563eb"
@@ -31,6 +33,27 @@ def episode_page(episode: Episode) -> str:
         f"<div>{html.escape(source + clock + score)}</div>"
         f'<div style="display:flex;flex-wrap:wrap;gap:8px">{loss}{accuracy}</div></div>'
     )
+
+
+def for_forms(listed: ListToolsObservation) -> ListToolsObservation:
+    """The tools with schemas for forms: values of one type to choose from, and truth values among them.
+
+    A list to choose from can be left empty, where a box that is not ticked would mean false.
+    """
+    tools = []
+    for tool in listed.tools:
+        properties = {name: _form_schema(schema) for name, schema in tool.input_schema.get("properties", {}).items()}
+        tools.append(tool.model_copy(update={"input_schema": {**tool.input_schema, "properties": properties}}))
+    return listed.model_copy(update={"tools": tools})
+
+
+def _form_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    choices = schema.get("enum", ())
+    if schema.get("type") == "boolean":
+        return {**schema, "enum": [True, False]}
+    if choices and all(choice.isdigit() for choice in choices):
+        return {**schema, "type": "integer", "enum": [int(choice) for choice in choices]}
+    return schema
 
 
 def one_click_actions(episode: Episode) -> list[tuple[str, dict[str, Any]]]:

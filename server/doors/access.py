@@ -28,21 +28,24 @@ class Access:
         allowed_hosts: Names that a request may call this server by, without ports, besides loopback names on
             loopback connections. If empty, connections from other machines may use any name.
         allowed_origins: Pages on other servers that may call this one, such as `https://example.org:8443`.
+        public_host: Name of this server's own address, which the sign-in page links to; None if it is not known.
     """
 
     token: str | None = field(default=None, repr=False)
     open_to_all: bool = False
     allowed_hosts: frozenset[str] = frozenset()
     allowed_origins: frozenset[str] = frozenset()
+    public_host: str | None = None
 
     @classmethod
-    def of(cls, token: str, hosts: Iterable[str] = (), origins: Iterable[str] = ()) -> Self:
+    def of(cls, token: str, hosts: Iterable[str] = (), origins: Iterable[str] = (), public_host: str = "") -> Self:
         """Read the rules as people write them.
 
         Args:
             token: A secret of at least 16 visible ASCII characters, `off`, or nothing.
             hosts: Names of hosts.
             origins: Origins of pages.
+            public_host: This server's name on the web, or nothing. A malformed one is left out.
 
         Raises:
             AccessError: One of them is not that.
@@ -52,6 +55,7 @@ class Access:
             open_to_all=token.lower() == OFF,
             allowed_hosts=frozenset(map(_host, hosts)),
             allowed_origins=frozenset(map(_origin, origins)),
+            public_host=public_host.lower() if HOST_PATTERN.fullmatch(public_host.lower()) else None,
         )
 
 

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from ml_trainer_env.server.logs import socket_is_refused
+
 __all__ = ["POLICY_VIOLATION", "answer", "refuse"]
 
 POLICY_VIOLATION = 1008
@@ -19,6 +21,8 @@ async def refuse(
 
 async def answer(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
     """Give a response instead of the application's: also to a socket that is not open yet, where the server can."""
+    if scope["type"] == "websocket":
+        socket_is_refused()
     if scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", {}):
         await send({"type": "websocket.close", "code": POLICY_VIOLATION})
     else:

@@ -10,7 +10,14 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ml_trainer_env.server.doors.bodies import MAX_BODY_BYTES, RPC_PATH
-from ml_trainer_env.server.doors.json_rules import JsonError, check_json_object, check_json_rpc, rpc_error
+from ml_trainer_env.server.doors.json_rules import (
+    ActionError,
+    JsonError,
+    ParamsError,
+    check_frame,
+    check_json_rpc,
+    rpc_error,
+)
 
 __all__ = ["FrameDoor"]
 
@@ -60,10 +67,15 @@ def _size(data: str | bytes) -> int:
 def _check(data: str | bytes, is_rpc: bool) -> None:
     if isinstance(data, bytes):
         raise JsonError("expected a message of text, got bytes")
-    check = check_json_rpc if is_rpc else check_json_object
-    check(data)
+    if is_rpc:
+        check_json_rpc(data)
+    else:
+        check_frame(data)
 
 
 def _error_frame(error: JsonError) -> dict[str, Any]:
     """An error as OpenEnv's /ws tells it."""
-    return {"type": "error", "data": {"message": str(error), "code": "INVALID_JSON"}}
+    if isinstance(error, ParamsError):  # of a request of JSON-RPC that came in a frame
+        return {"type": "mcp", "data": rpc_error(error)}
+    code = "VALIDATION_ERROR" if isinstance(error, ActionError) else "INVALID_JSON"
+    return {"type": "error", "data": {"message": str(error), "code": code}}

@@ -8,6 +8,7 @@ from ml_trainer_env.server.doors.access import Access
 from ml_trainer_env.server.doors.bodies import BodyDoor
 from ml_trainer_env.server.doors.frames import FrameDoor
 from ml_trainer_env.server.doors.hosts import HostDoor
+from ml_trainer_env.server.doors.paths import PathDoor
 from ml_trainer_env.server.doors.tokens import TokenDoor
 
 __all__ = ["OPEN_PATHS", "guarded"]
@@ -23,7 +24,7 @@ def guarded(app: ASGIApp, access: Access) -> ASGIApp:
         app: What is behind them.
         access: Who may come in.
     """
-    checked: ASGIApp = BodyDoor(FrameDoor(app))
+    checked: ASGIApp = PathDoor(BodyDoor(FrameDoor(app)))
     admitted: ASGIApp = TokenDoor(ConnectionWatch(checked), access)
     if access.allowed_origins:
         # Browsers ask before they send a token, and show a page only what is said to be for it.

@@ -9,13 +9,29 @@ import json
 import re
 from typing import Any
 
-__all__ = ["MAX_DEPTH", "JsonError", "check_json", "check_json_object", "check_json_rpc", "check_step", "rpc_error"]
+__all__ = [
+    "MAX_DEPTH",
+    "ActionError",
+    "JsonError",
+    "ParamsError",
+    "check_frame",
+    "check_json",
+    "check_json_object",
+    "check_json_rpc",
+    "check_step",
+    "rpc_error",
+]
 
 MAX_DEPTH = 64
 """Arrays and objects inside one another. A tool call has four."""
 
-PARSE_ERROR = -32700
+TOOLS_CALL = "tools/call"
 
+PARSE_ERROR = -32700
+INVALID_PARAMS = -32602
+"""Codes of JSON-RPC."""
+
+_ACTION_PARTS = (("type", str, "a text"), ("tool_name", str, "a text"), ("arguments", dict, "an object"))
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -24,11 +40,24 @@ class JsonError(ValueError):
 
     Attributes:
         value: What it says nevertheless, if that could be read.
+        code: Of JSON-RPC.
     """
+
+    code = PARSE_ERROR
 
     def __init__(self, message: str, value: Any = None) -> None:
         super().__init__(message)
         self.value = value
+
+
+class ParamsError(JsonError):
+    """A request of JSON-RPC has parameters that its method cannot take. `value` is the request."""
+
+    code = INVALID_PARAMS
+
+
+class ActionError(JsonError):
+    """An action has a part of the wrong type."""
 
 
 def check_json(data: str | bytes, *, allow_nan: bool = True) -> Any:
@@ -81,11 +110,22 @@ def check_json_rpc(text: str | bytes) -> dict[str, Any]:
         JsonError: It is not, or the handlers behind the doors could not handle it.
     """
     request = check_json_object(text)
-    params = request.get("params")
-    session_id = params.get("session_id") if isinstance(params, dict) else None
-    if session_id is not None and not isinstance(session_id, str):
-        raise JsonError(f"session_id must be a text, got {_kind(session_id)}", request)
+    _check_rpc(request)
     return request
+
+
+def check_frame(text: str | bytes) -> None:
+    """Read a message on OpenEnv's WebSocket: a JSON object, with a step or a request of JSON-RPC in it as it may be.
+
+    Raises:
+        JsonError: It is not, or the handlers behind the doors could not handle it.
+    """
+    frame = check_json_object(text)
+    kind, data = frame.get("type"), frame.get("data")
+    if kind == "step":
+        _check_action(data, "data")
+    elif kind == "mcp" and isinstance(data, dict):
+        _check_rpc(data)
 
 
 def check_step(data: str | bytes) -> None:
@@ -95,18 +135,38 @@ def check_step(data: str | bytes) -> None:
         JsonError: It is not, or the handlers behind the doors could not handle it.
     """
     body = check_json(data, allow_nan=False)
-    action = body.get("action", {}) if isinstance(body, dict) else {}
+    _check_action(body.get("action", {}) if isinstance(body, dict) else {}, "action")
+
+
+def _check_action(action: Any, name: str) -> None:
     if not isinstance(action, dict):
-        raise JsonError(f"action must be an object, got {_kind(action)}")
-    if not isinstance(action.get("type", ""), str):
-        raise JsonError(f"action.type must be a text, got {_kind(action['type'])}")
+        raise ActionError(f"{name} must be an object, got {_kind(action)}")
+    for part, expected, words in _ACTION_PARTS:
+        if part in action and not isinstance(action[part], expected):
+            raise ActionError(f"{name}.{part} must be {words}, got {_kind(action[part])}")
+
+
+def _check_rpc(request: dict[str, Any]) -> None:
+    """Check what a request's method needs of its parameters. Null counts as left out, as in MCP's own SDKs."""
+    params = {} if request.get("params") is None else request["params"]
+    if not isinstance(params, dict):
+        raise ParamsError(f"params must be an object, got {_kind(params)}", request)
+    session_id, name, arguments = (params.get(key) for key in ("session_id", "name", "arguments"))
+    if not isinstance(session_id, str | None):
+        raise ParamsError(f"session_id must be a text, got {_kind(session_id)}", request)
+    if request.get("method") != TOOLS_CALL:
+        return
+    if not isinstance(name, str):
+        raise ParamsError(f"name must be the name of a tool, got {_kind(name)}", request)
+    if not isinstance(arguments, dict | None):
+        raise ParamsError(f"arguments must be an object, got {_kind(arguments)}", request)
 
 
 def rpc_error(error: JsonError) -> dict[str, Any]:
     """The error as JSON-RPC tells it, to the request that it is about if it has a name."""
     named = error.value.get("id") if isinstance(error.value, dict) else None
     request_id = named if isinstance(named, str | int) and _is_unicode(named) else None
-    return {"jsonrpc": "2.0", "error": {"code": PARSE_ERROR, "message": str(error)}, "id": request_id}
+    return {"jsonrpc": "2.0", "error": {"code": error.code, "message": str(error)}, "id": request_id}
 
 
 def _no_constant(name: str) -> Any:

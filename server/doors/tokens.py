@@ -7,7 +7,7 @@ from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ml_trainer_env.server.doors.access import Access
-from ml_trainer_env.server.doors.addresses import header_values, is_from_this_machine
+from ml_trainer_env.server.doors.addresses import header_values, is_cross_site, is_from_this_machine
 from ml_trainer_env.server.doors.answers import answer, refuse
 from ml_trainer_env.server.doors.login import LOGIN_PATH, log_in, login_page
 
@@ -41,16 +41,18 @@ class TokenDoor:
             await refuse(scope, receive, send, 401, _NO_TOKEN, _CHALLENGE)
         elif _is_login(scope):
             cookie = f"{COOKIE_NAME}={self._cookie}"
-            await answer(await log_in(scope, receive, self._is_token, cookie), scope, receive, send)
+            entered = await log_in(scope, receive, self._is_token, cookie, self._access.public_host)
+            await answer(entered, scope, receive, send)
         elif _is_page(scope):
-            await answer(login_page(401, _CHALLENGE), scope, receive, send)
+            await answer(login_page(scope, 401, _CHALLENGE, self._access.public_host), scope, receive, send)
         else:
             await refuse(scope, receive, send, 401, _NEEDED, _CHALLENGE)
 
     def _admits(self, scope: Scope) -> bool:
         if self._access.token is None:
             return self._access.open_to_all or is_from_this_machine(scope)
-        return self._has_bearer(scope) or self._has_cookie(scope)
+        # Browsers add the cookie to what any page sends, so it opens only what this server's own pages send.
+        return self._has_bearer(scope) or (not is_cross_site(scope) and self._has_cookie(scope))
 
     def _has_bearer(self, scope: Scope) -> bool:
         values = header_values(scope, b"authorization")

@@ -13,6 +13,9 @@ __all__ = ["Limit", "check_choice", "check_flag", "shown"]
 
 _SHOWN_CHARACTERS = 80
 
+_ABOVE_OPEN = 1e-6
+"""How far above an excluded lowest value a schema's range begins. The check itself takes what lies between."""
+
 
 def shown(value: object) -> str:
     """`value` as an error message quotes it: `repr`, cut to a readable length."""
@@ -45,14 +48,16 @@ class Limit:
         return f"{kind} in {'(' if self.open_low else '['}{self.low:{form}}, {self.high:{form}}]"
 
     def json_schema(self) -> dict[str, Any]:
-        """The limit as a JSON Schema fragment."""
+        """The limit as a JSON Schema fragment: whatever it allows is allowed, in a form that every provider takes.
+
+        Gemini refuses `exclusiveMinimum`, so the schema of a range without its lowest value begins just above it.
+        """
         if self.choices:
             return {"type": "integer", "enum": list(self.choices)}
-        low = "exclusiveMinimum" if self.open_low else "minimum"
         number = int if self.whole else float
         return {
             "type": "integer" if self.whole else "number",
-            low: number(self.low),
+            "minimum": number(self.low + _ABOVE_OPEN if self.open_low else self.low),
             "maximum": number(self.high),
         }
 

@@ -20,6 +20,28 @@ LOOPBACK = [
 OTHER = [("203.0.113.7", 8000), ("10.0.0.1", 80), ("2001:db8::1", 8000), ("::ffff:10.0.0.1", 80), ("here", None)]
 
 
+PROXY_HEADERS = [
+    *("Via", "Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Port"),
+    *("X-Forwarded-Server", "X-Forwarded-Prefix", "X-Forwarded-User", "X-Forwarded", "X-Forwarded-Anything-New"),
+    *("X-Real-IP", "X-Client-IP", "X-Cluster-Client-IP", "Client-IP", "True-Client-IP", "X-Remote-IP"),
+    *("CF-Connecting-IP", "CF-Ray", "CF-Visitor", "CF-IPCountry", "CDN-Loop"),  # Cloudflare, cloudflared
+    *("Fastly-Client-IP", "Fastly-SSL", "X-Akamai-Edgescape", "CloudFront-Viewer-Address", "X-Amz-Cf-Id"),
+    *("X-Original-URI", "X-Original-Host", "X-Original-Forwarded-For", "X-Originating-IP", "X-Scheme"),
+    *("X-Envoy-External-Address", "X-Envoy-Expected-Rq-Timeout-Ms", "X-Amzn-Trace-Id", "X-Amzn-TLS-Version"),
+    *("X-Azure-ClientIP", "X-Azure-FDID", "X-ARR-SSL", "X-AppEngine-User-IP", "X-Cloud-Trace-Context"),
+    *("Fly-Client-IP", "Fly-Forwarded-Proto", "X-Vercel-Id", "X-NF-Client-Connection-IP", "Rndr-Id"),
+    *("Tailscale-User-Login", "ngrok-skip-browser-warning", "X-Tunnel-Authorization", "X-Request-Start"),
+    *("Proxy-Connection", "X-ProxyUser-Ip", "X-ProxyContextPath", "X-Varnish", "Front-End-Https"),
+]
+CLIENT_HEADERS = [
+    *("User-Agent", "Accept", "Accept-Encoding", "Accept-Language", "Cookie", "Connection", "Upgrade", "Referer"),
+    *("Cache-Control", "Pragma", "DNT", "Priority", "Sec-Fetch-Site", "Sec-Fetch-Mode", "Sec-CH-UA", "Sec-GPC"),
+    *("Sec-WebSocket-Key", "Sec-WebSocket-Version", "Sec-WebSocket-Extensions", "Upgrade-Insecure-Requests"),
+    *("Content-Type", "Content-Length", "Mcp-Session-Id", "MCP-Protocol-Version", "Last-Event-ID", "X-API-Key"),
+    *("traceparent", "tracestate", "baggage", "X-Request-ID", "X-Requested-With", "X-Stainless-Lang", "X-Gradio-User"),
+]
+
+
 class TestToken:
     """Without a token this machine comes in, and nobody else."""
 
@@ -41,9 +63,21 @@ class TestToken:
         assert "`off`" in answer.detail
         assert closed.inside.seen == []
 
-    @pytest.mark.parametrize("header", ["Forwarded", "X-Forwarded-For", "X-Real-IP"])
-    def test_who_comes_through_a_proxy_on_this_machine_is_not_on_this_machine(self, doors: Any, header: str) -> None:
-        assert doors("").ask(headers={header: "198.51.100.1"}).status == 401
+    @SOCKETS
+    @pytest.mark.parametrize("header", PROXY_HEADERS)
+    def test_who_comes_through_a_proxy_on_this_machine_is_not_on_this_machine(
+        self, doors: Any, header: str, websocket: bool
+    ) -> None:
+        for name in (header, header.upper(), header.replace("-", "_")):
+            for value in ("127.0.0.1", ""):
+                closed = doors("")
+
+                assert closed.ask(headers={name: value}, websocket=websocket).status == 401
+                assert closed.inside.seen == []
+
+    @SOCKETS
+    def test_what_a_client_sends_by_itself_shows_no_proxy(self, doors: Any, websocket: bool) -> None:
+        assert doors("").ask(headers=dict.fromkeys(CLIENT_HEADERS, "1"), websocket=websocket).status in {101, 200}
 
     def test_no_header_makes_a_caller_local(self, doors: Any) -> None:
         claims = {"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Host": "localhost", "Forwarded": "for=127.0.0.1"}

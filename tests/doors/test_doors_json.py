@@ -68,23 +68,25 @@ class TestRules:
             check_json("{}".encode("utf-16"))
 
     @pytest.mark.parametrize(
-        ("text", "request_id"),
+        ("text", "request_id", "code"),
         [
-            ('{"id": 7, "method": "\\ud800"}', 7),
-            ('{"id": "seven", "params": {"session_id": []}}', "seven"),
-            (f'{{"id": 7, "params": {nested(MAX_DEPTH)}}}', 7),
-            ('{"id": "\\ud800"}', None),
-            ('{"id": [], "params": {"session_id": {}}}', None),
-            ('{"id": 7', None),
-            ("[7]", None),
+            ('{"id": 7, "method": "\\ud800"}', 7, -32700),
+            ('{"id": "seven", "params": {"session_id": []}}', "seven", -32602),
+            (f'{{"id": 7, "params": {nested(MAX_DEPTH)}}}', 7, -32700),
+            ('{"id": "\\ud800"}', None, -32700),
+            ('{"id": [], "params": {"session_id": {}}}', None, -32602),
+            ('{"id": 7', None, -32700),
+            ("[7]", None, -32700),
         ],
     )
-    def test_an_error_names_the_request_it_is_about_where_that_can_be_read(self, text: str, request_id: Any) -> None:
+    def test_an_error_names_the_request_it_is_about_where_that_can_be_read(
+        self, text: str, request_id: Any, code: int
+    ) -> None:
         with pytest.raises(JsonError) as refusal:
             check_json_rpc(text)
 
         told = rpc_error(refusal.value)
-        assert (told["id"], told["error"]["code"]) == (request_id, -32700)
+        assert (told["id"], told["error"]["code"]) == (request_id, code)
         json.dumps(told).encode()
 
 
@@ -155,7 +157,7 @@ def test_a_number_that_is_none_reaches_whom_it_concerns(episode: Episode, number
     assert episode.state == before
 
 
-@pytest.mark.parametrize("text", [*BAD.values(), '{"jsonrpc": "2.0", "id": 1, "params": {"session_id": []}}'])
+@pytest.mark.parametrize("text", BAD.values(), ids=BAD)
 def test_a_bad_message_to_mcp_is_answered_by_the_rules_of_json_rpc(
     live_server: str, http: httpx.Client, text: str
 ) -> None:
@@ -168,6 +170,79 @@ def test_a_bad_message_to_mcp_is_answered_by_the_rules_of_json_rpc(
         assert json.loads(socket.recv(60.0)) == posted.json()
         socket.send(json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}))
         assert len(json.loads(socket.recv(60.0))["result"]["tools"]) == 9
+
+
+EVENTS = {"Accept": "application/json, text/event-stream"}
+NO_OBJECTS = ["{}", '{"num_epochs": 1}', 1, 0.5, True, [], [{}], ""]
+
+
+def tool_call(**params: Any) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+
+
+@pytest.mark.parametrize("value", NO_OBJECTS, ids=repr)
+@pytest.mark.parametrize(
+    ("request_of", "told"),
+    [
+        (lambda value: tool_call(name="run_epochs", arguments=value), "arguments must be an object, got "),
+        (lambda value: tool_call() | {"params": value}, "params must be an object, got "),
+        (lambda value: tool_call(name=[value], arguments={}), "name must be the name of a tool, got an array"),
+        (lambda value: tool_call(name="run_epochs", session_id=[value]), "session_id must be a text, got an array"),
+    ],
+    ids=["arguments", "params", "name", "session_id"],
+)
+def test_parameters_of_the_wrong_type_are_refused_in_words_on_every_way_in(
+    live_server: str, http: httpx.Client, episode: Episode, request_of: Any, told: str, value: Any
+) -> None:
+    request = request_of(value)
+    opened = http.post("/mcp", headers=EVENTS, json=INITIALIZE)
+    mcp_session = {**EVENTS, "mcp-session-id": opened.headers["mcp-session-id"]}
+
+    with connect(live_server.replace("http", "ws") + "/mcp", proxy=None) as socket:
+        socket.send(json.dumps(request))
+        answers = [
+            http.post("/mcp", json=request).json(),
+            http.post("/mcp", json=request, headers=mcp_session).json(),
+            json.loads(socket.recv(60.0)),
+            episode.ask({"type": "mcp", "data": request})["data"],
+        ]
+
+    assert answers == [answers[0]] * 4
+    assert (answers[0]["id"], answers[0]["error"]["code"]) == (1, -32602)
+    assert answers[0]["error"]["message"].startswith(told)
+    http.delete("/mcp", headers=mcp_session)
+
+
+INITIALIZE = {
+    "jsonrpc": "2.0",
+    "id": 0,
+    "method": "initialize",
+    "params": {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "a test", "version": "1"}},
+}
+
+
+def test_arguments_that_are_null_count_as_left_out(http: httpx.Client) -> None:
+    answer = http.post("/mcp", json=tool_call(name="get_training_status", arguments=None)).json()
+
+    assert "call reset first" in str(answer)
+    assert answer["error"]["code"] != -32602
+
+
+@pytest.mark.parametrize("value", NO_OBJECTS, ids=repr)
+def test_a_step_whose_arguments_are_no_object_says_so_over_http_and_on_the_socket(
+    http: httpx.Client, episode: Episode, value: Any
+) -> None:
+    action = {"type": "call_tool", "tool_name": "run_epochs", "arguments": value}
+    before = episode.state
+
+    answer = episode.ask({"type": "step", "data": action})
+    refused = http.post("/step", json={"action": action})
+
+    assert (answer["type"], answer["data"]["code"]) == ("error", "VALIDATION_ERROR")
+    assert answer["data"]["message"].startswith("data.arguments must be an object, got ")
+    assert refused.status_code == 422
+    assert refused.json()["detail"].startswith("action.arguments must be an object, got ")
+    assert episode.state == before
 
 
 @pytest.mark.parametrize("path", ["/reset", "/step", "/ml_trainer_env/task", "/no/such/path"])

@@ -7,6 +7,8 @@ from urllib.parse import urlencode
 
 import pytest
 
+from ml_trainer_env.server.settings import Settings
+
 TOKEN = "correct-horse&battery=1"
 COOKIE = hmac.new(TOKEN.encode(), b"ml_trainer_token", hashlib.sha256).hexdigest()
 PAGE = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -50,10 +52,90 @@ def test_the_cookie_does_not_tell_the_token_and_is_none_of_a_server_with_another
     assert doors("").ask(server=("203.0.113.7", 80), headers={"Cookie": f"ml_trainer_token={COOKIE}"}).status == 401
 
 
-def test_the_cookie_is_kept_to_https_where_the_form_came_by_it(doors: Any) -> None:
-    entered = doors(TOKEN).ask("/login", method="POST", body=FORM, scheme="https")
+@pytest.mark.parametrize(
+    ("scheme", "headers"),
+    [
+        ("https", {}),
+        ("http", {"X-Forwarded-Proto": "https"}),
+        ("http", {"X-Forwarded-Proto": "HTTPS, http"}),
+    ],
+)
+def test_behind_https_the_cookie_reaches_a_frame_of_another_site(
+    doors: Any, scheme: str, headers: dict[str, str]
+) -> None:
+    entered = doors(TOKEN).ask("/login", method="POST", body=FORM, scheme=scheme, headers=headers)
 
-    assert entered.headers["set-cookie"].endswith("; Secure")
+    first, *attributes = entered.headers["set-cookie"].split("; ")
+    assert first == f"ml_trainer_token={COOKIE}"
+    assert sorted(attributes) == ["HttpOnly", "Partitioned", "Path=/", "SameSite=None", "Secure"]
+
+
+@pytest.mark.parametrize("proto", ["http", "", "httpsx", "http, https"])
+def test_without_https_the_cookie_stays_at_home(doors: Any, proto: str) -> None:
+    entered = doors(TOKEN).ask("/login", method="POST", body=FORM, headers={"X-Forwarded-Proto": proto})
+
+    assert entered.headers["set-cookie"].endswith("; HttpOnly; SameSite=Strict")
+
+
+SIGNED_IN = {"Cookie": f"ml_trainer_token={COOKIE}", "Sec-Fetch-Site": "cross-site"}
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
+@pytest.mark.parametrize("mode", ["cors", "no-cors", "navigate", "websocket", ""])
+def test_the_cookie_opens_nothing_to_a_page_of_another_site_but_a_page(doors: Any, method: str, mode: str) -> None:
+    opens = (method, mode) == ("GET", "navigate")
+    door = doors(TOKEN)
+
+    headers = {**SIGNED_IN, "Sec-Fetch-Mode": mode}
+    assert door.ask(headers=headers, method=method).status == (200 if opens else 401)
+    assert door.ask(headers={**headers, "Origin": "https://example.org"}, method=method).status == 403
+    assert door.ask(headers={**headers, "Origin": "null"}, method=method).status == 403
+    assert door.ask(headers=headers, websocket=True).status == 401
+
+
+@pytest.mark.parametrize("site", ["same-origin", "same-site", "none"])
+def test_the_cookie_opens_what_the_servers_own_pages_ask_for(doors: Any, site: str) -> None:
+    headers = {**SIGNED_IN, "Sec-Fetch-Site": site, "Sec-Fetch-Mode": "cors"}
+
+    assert doors(TOKEN).ask(headers=headers, method="POST").status == 200
+
+
+def test_the_token_itself_is_for_everybody_who_has_it(doors: Any) -> None:
+    headers = {"Authorization": f"Bearer {TOKEN}", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"}
+
+    assert doors(TOKEN).ask(headers=headers, method="POST").status == 200
+
+
+class TestLink:
+    """A way out of the frame, where the page may lie in one."""
+
+    def test_a_space_links_to_its_own_address(self, doors: Any) -> None:
+        page = doors(TOKEN, public_host="owner-name.hf.space").ask("/web", headers=PAGE)
+
+        assert '<a href="https://owner-name.hf.space/web" target="_blank" rel="noopener">' in page.text
+
+    def test_a_refused_token_shows_the_link_again(self, doors: Any) -> None:
+        page = doors(TOKEN, public_host="owner-name.hf.space").ask("/login", method="POST", body=b"token=wrong")
+
+        assert 'href="https://owner-name.hf.space/web"' in page.text
+
+    def test_in_a_frame_the_link_is_there_without_a_name(self, doors: Any) -> None:
+        page = doors(TOKEN).ask("/web", headers={**PAGE, "Sec-Fetch-Dest": "iframe"})
+
+        assert '<a href="/web" target="_blank"' in page.text
+
+    def test_in_a_tab_of_its_own_there_is_none(self, doors: Any) -> None:
+        assert "<a " not in doors(TOKEN).ask("/web", headers={**PAGE, "Sec-Fetch-Dest": "document"}).text
+
+    @pytest.mark.parametrize("name", ['"><script>', "a b", "javascript:alert(1)", "https://example.org"])
+    def test_what_is_no_name_is_no_link(self, doors: Any, name: str) -> None:
+        assert "<a " not in doors(TOKEN, public_host=name).ask("/web", headers=PAGE).text
+
+    def test_the_name_comes_from_the_space(self) -> None:
+        settings = Settings.from_environment({"SPACE_HOST": "Owner-Name.hf.space"})
+
+        assert settings.access.public_host == "owner-name.hf.space"
+        assert Settings.from_environment({}).access.public_host is None
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The log: JSON, one object a line, with the episode it is about; text on a terminal."""
 
+import contextvars
 import json
 import logging
 import sys
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ml_trainer_env.server.logs import configure_logging, logged_episode
+from ml_trainer_env.server.logs import configure_logging, logged_episode, socket_is_refused
 
 logger = logging.getLogger("ml_trainer_env.test")
 
@@ -101,6 +102,22 @@ def test_the_paths_that_uvicorn_logs_have_no_query(logged: Any) -> None:
         '127.0.0.1:1 - "GET /ws HTTP/1.1" 200',
         "('127.0.0.1', 1) - \"WebSocket /ws\" [accepted]",
     ]
+
+
+def test_a_socket_without_an_answer_is_an_error_unless_it_was_refused(logged: Any) -> None:
+    lines = logged()
+    surprised = "ASGI callable returned without completing handshake."
+
+    def refused() -> None:
+        socket_is_refused()
+        logging.getLogger("uvicorn.error").error(surprised)
+        logging.getLogger("uvicorn.error").error("Exception in ASGI application")
+
+    contextvars.copy_context().run(refused)
+    logging.getLogger("uvicorn.error").error(surprised)
+
+    messages = [json.loads(line)["message"] for line in lines()]
+    assert messages == ["Exception in ASGI application", surprised]
 
 
 def test_text_is_for_people(logged: Any) -> None:

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from ml_trainer_env import MLTrainerEnv
+from ml_trainer_env import MLTrainerEnv, ToolCallError
 from ml_trainer_env.server.tools import TOOL_NAMES
 
 BOUNDED = [
-    ("configure_training", "learning_rate", {"type": "number", "exclusiveMinimum": 0, "maximum": 10}),
-    ("configure_training", "batch_size", {"type": "integer", "enum": [32, 64, 128, 256]}),
+    ("configure_training", "learning_rate", {"type": "number", "minimum": 1e-6, "maximum": 10}),
+    ("configure_training", "batch_size", {"type": "string", "enum": ["32", "64", "128", "256"]}),
     ("configure_training", "weight_decay", {"type": "number", "minimum": 0, "maximum": 1}),
     ("configure_training", "dropout", {"type": "number", "minimum": 0, "maximum": 0.5}),
     ("configure_training", "warmup_epochs", {"type": "integer", "minimum": 0, "maximum": 20}),
@@ -17,13 +17,13 @@ BOUNDED = [
     ("configure_training", "optimizer", {"type": "string", "enum": ["sgd", "adam", "adamw"]}),
     ("configure_training", "lr_schedule", {"type": "string", "enum": ["constant", "step", "cosine", "warmup_cosine"]}),
     ("configure_training", "augmentation", {"type": "boolean"}),
-    ("configure_training", "reinitialize", {"type": "boolean", "default": False}),
+    ("configure_training", "reinitialize", {"type": "boolean"}),
     ("run_epochs", "num_epochs", {"type": "integer", "minimum": 1, "maximum": 20}),
-    ("adjust_learning_rate", "new_lr", {"type": "number", "exclusiveMinimum": 0, "maximum": 10}),
+    ("adjust_learning_rate", "new_lr", {"type": "number", "minimum": 1e-6, "maximum": 10}),
     ("toggle_augmentation", "enabled", {"type": "boolean"}),
     ("toggle_augmentation", "strength", {"type": "number", "minimum": 0, "maximum": 1}),
-    ("save_checkpoint", "name", {"type": "string", "minLength": 1, "maxLength": 64}),
-    ("restore_checkpoint", "name", {"type": "string", "minLength": 1, "maxLength": 64}),
+    ("save_checkpoint", "name", {"type": "string", "description": "1 to 64 letters, digits, . _ -"}),
+    ("restore_checkpoint", "name", {"type": "string", "description": "1 to 64 letters, digits, . _ -"}),
 ]
 
 REQUIRED = {
@@ -59,8 +59,14 @@ def test_a_parameter_states_its_choices_or_bounds(
 
 
 @pytest.mark.parametrize("tool", TOOL_NAMES)
-def test_a_tool_says_which_parameters_it_needs_and_takes_no_others(schemas: dict[str, Any], tool: str) -> None:
+def test_a_tool_refuses_a_parameter_that_it_does_not_list(env: MLTrainerEnv, tool: str) -> None:
+    env.reset()
+    with pytest.raises(ToolCallError, match="'made_up': Unexpected keyword argument"):
+        env.call_tool(tool, made_up=1)
+
+
+@pytest.mark.parametrize("tool", TOOL_NAMES)
+def test_a_tool_says_which_parameters_it_needs_and_lists_no_others(schemas: dict[str, Any], tool: str) -> None:
     assert schemas[tool].get("required", []) == REQUIRED.get(tool, [])
-    assert schemas[tool]["additionalProperties"] is False
     listed = {(name, parameter) for name, parameter, _ in BOUNDED if name == tool}
     assert {(tool, parameter) for parameter in schemas[tool]["properties"]} == listed

@@ -1,0 +1,57 @@
+"""Numbers and truth values that came as text: some models write `"2"` for 2 and `"true"` for true.
+
+This is the only place that reads them. All ways in pass through it, before a call is carried out or written down, so
+the journal holds the value that was understood and a replay needs no such reading.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+__all__ = ["read_arguments", "read_flag", "read_number"]
+
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
+_MAX_CHARACTERS = 40
+_FLAGS = {"true": True, "false": False}
+
+
+def read_number(value: Any) -> Any:
+    """The number that a text in decimal notation spells; anything else unchanged.
+
+    `"2"` is 2, `"0.001"` and `"1e-3"` are 0.001. `"nan"`, `"0x10"`, `"1_000"` and `"two"` stay as they are.
+    """
+    if not isinstance(value, str) or len(value) > _MAX_CHARACTERS:
+        return value
+    text = value.strip()
+    if not _NUMBER.fullmatch(text):
+        return value
+    return int(text) if text.lstrip("+-").isdigit() else float(text)
+
+
+def read_flag(value: Any) -> Any:
+    """The truth value that `"true"` or `"false"` spells, in whatever case; anything else unchanged."""
+    return _FLAGS.get(value.strip().lower(), value) if isinstance(value, str) else value
+
+
+_READERS: Mapping[str, Callable[[Any], Any]] = {
+    "learning_rate": read_number,
+    "batch_size": read_number,
+    "weight_decay": read_number,
+    "dropout": read_number,
+    "warmup_epochs": read_number,
+    "augmentation_strength": read_number,
+    "num_epochs": read_number,
+    "new_lr": read_number,
+    "strength": read_number,
+    "augmentation": read_flag,
+    "reinitialize": read_flag,
+    "enabled": read_flag,
+}
+
+
+def read_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a tool call, with numbers and truth values that came as text read.
+
+    Example: `{"num_epochs": "2", "name": "2"}` gives `{"num_epochs": 2, "name": "2"}`.
+    """
+    return {name: _READERS[name](value) if name in _READERS else value for name, value in given.items()}
