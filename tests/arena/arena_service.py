@@ -62,7 +62,7 @@ def running(folder: Path, workers: int = 1, port: int | None = None, **variables
         **kept,
         "ARENA_DATA_DIR": str(folder),
         "ARENA_BASE_URL": url,
-        "ARENA_TRAIN_IMAGES": "6000",
+        "ARENA_TRAIN_IMAGES": "8000",
     } | variables
     log = (folder.parent / f"{folder.name}.log").open("ab")
     process = subprocess.Popen(
