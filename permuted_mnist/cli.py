@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_version()
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     own = ", ".join(sorted(folder.parent.name for folder in OWN_AGENTS.glob("*/agent.py")))
-    path = argparse.ArgumentParser(add_help=False)
+    path = CommandParser(add_help=False)
     path.add_argument("path", type=_folder, metavar="PATH", help=f"a folder with agent.py, or one of: {own}")
 
     command = commands.add_parser("evaluate", parents=[path], help="train and grade it on tasks that nobody has seen")
