@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-import httpx
 import openai
 from openai.types.chat import ChatCompletion
 
@@ -101,7 +100,7 @@ class ChatModel:
             api_key=settings.api_key,
             base_url=settings.base_url,
             max_retries=0,
-            timeout=httpx.Timeout(settings.timeout_s, connect=min(CONNECT_TIMEOUT_S, settings.timeout_s)),
+            timeout=openai.Timeout(settings.timeout_s, connect=min(CONNECT_TIMEOUT_S, settings.timeout_s)),
         )
 
     def __enter__(self) -> Self:
