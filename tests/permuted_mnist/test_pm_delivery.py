@@ -105,7 +105,7 @@ def test_the_arena_hands_over_what_the_competition_does(agent: Path, tmp_path: P
     (agent / "agent.py").write_text(TELLS)
     for folder in (agent, *agent.parents[:3]):
         folder.chmod(0o755)
-    outcome = play(Kernel.PERMUTED_MNIST, agent, tmp_path, 5, 60.0, find_layers(), None)
+    outcome = play(Kernel.PERMUTED_MNIST, agent, tmp_path, 5, 60.0, find_layers(), 6_000)
 
     assert outcome.error_type is None
     assert outcome.log.startswith("uint8 (")
