@@ -1,9 +1,9 @@
 """The Python client. Works with plain `with`, `async with`, `.sync()` and `new_session()`.
 
-    with MLTrainerEnv(base_url="http://localhost:8000") as env:
-        env.reset(task_id="easy_mnist")
-        reply = env.call_tool("run_epochs", num_epochs=10)
-        print(reply["val_accuracy"], env.reward, env.done)
+with MLTrainerEnv(base_url="http://localhost:8000") as env:
+env.reset(task_id="easy_mnist")
+reply = env.call_tool("run_epochs", num_epochs=10)
+print(reply["val_accuracy"], env.reward, env.done)
 """
 
 import secrets
