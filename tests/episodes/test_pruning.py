@@ -49,6 +49,7 @@ def test_what_is_old_and_not_open_goes(serve: Serve, tmp_path: Path) -> None:
 
     server, elsewhere, command = serve(), serve(), serve()
     held = asyncio.run(play_all(server, elsewhere))
+    server.database.submit(lambda _: None).result()  # what was closed has been released by then
     old = dict.fromkeys(("old_done", "old_unfinished", "held_done", "held_elsewhere", "retired"), 40.0)
     age(tmp_path / "state", **old, young_done=20.0, young_unfinished=20.0)
 
