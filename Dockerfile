@@ -50,7 +50,7 @@ FROM python:${PYTHON_VERSION}-slim-bookworm
 LABEL org.opencontainers.image.title="ML Training Optimizer" \
       org.opencontainers.image.description="An OpenEnv environment in which AI agents learn to train real PyTorch models on a budget" \
       org.opencontainers.image.licenses="MIT" \
-      org.opencontainers.image.version="0.2.0"
+      org.opencontainers.image.version="0.3.0"
 
 # bubblewrap and libseccomp are for the sandbox of `permuted-mnist`. Without the container options that README names they
 # are not permitted to work, and the rest of the image does not need them.

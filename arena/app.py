@@ -46,7 +46,7 @@ def create_app(services: Services, rates: Rates | None = None) -> FastAPI:
 
     # FastAPI's own pages of the schema run scripts from elsewhere, which could act for whoever is signed in.
     app = FastAPI(
-        title="ML Arena", version="0.2.0", lifespan=lifespan, redirect_slashes=False, docs_url=None, redoc_url=None
+        title="ML Arena", version="0.3.0", lifespan=lifespan, redirect_slashes=False, docs_url=None, redoc_url=None
     )
     app.state.services = services
     app.state.rates = rates or of_calls()

@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--variant", type=Variant, default=Variant.STANDARD, choices=list(Variant), help="of the images"
     )
-    command.add_argument("--seed", type=int, help="the same tasks again; whoever knows it knows the answers")
+    command.add_argument("--seed", type=_seed, help="the same tasks again; whoever knows it knows the answers")
     command.add_argument("--data-dir", type=Path, metavar="DIR", help="holds mnist.npz (default: ML_TRAINER_DATA_DIR)")
     command.add_argument("--out", type=Path, default=Path("outputs"), metavar="DIR", help="for the JSON and the figure")
     command.set_defaults(run=_evaluate)
@@ -117,6 +117,12 @@ def _folder(words: str) -> Path:
     """A folder by its path; one of our own agents by its name."""
     own = OWN_AGENTS / words
     return own if not Path(words).exists() and (own / "agent.py").is_file() else Path(words)
+
+
+def _seed(words: str) -> int:
+    if not words.isascii() or not words.isdecimal():
+        raise argparse.ArgumentTypeError(f"a seed is a whole number of at least 0, not {words!r}")
+    return int(words)
 
 
 def _count(words: str) -> int:

@@ -33,7 +33,7 @@ DESCRIPTION = (
     "Train a real PyTorch model well on a budget of epochs: choose optimizer, learning rate, schedule and "
     "regularisation, watch the curves, change course, and submit."
 )
-VERSION = "0.2.0"
+VERSION = "0.3.0"
 
 _STEP_MARGIN_S = 60.0
 """The episode stops a call that runs over its time; OpenEnv's own limit must come later."""
@@ -51,7 +51,7 @@ class MLTrainerEnvironment(MCPEnvironment):
 
     Observation: a dict with the training status (`models.TrainingStatus`), `reward`, `done`, the
     `configuration` and a `message`; after `run_epochs` a row for each epoch; at the end `score`,
-    `details` and `test_accuracy`.
+    `details`, both again as `grade`, `graded_epoch` and `test_accuracy`.
 
     Reward: 0.3 times the gain in best validation accuracy, 0.05 for a falling validation loss, -0.2
     for divergence, a small penalty for a train-validation gap above 0.08, and the score on
@@ -59,9 +59,11 @@ class MLTrainerEnvironment(MCPEnvironment):
 
     Start: `reset(task_id, seed, episode_id, rubric)`; `reset(episode_id, resume=True)` goes on with an
     episode, `reset(fork_from)` begins where another stands. End: `submit_model`, 60 calls that change
-    something, or five calls after the end of the budget: of its epochs or, where there is one, of its seconds.
+    something (checkpoint calls do not count), five calls after the end of the budget (of its epochs or, where
+    there are, of its seconds), or 1,000 calls of any kind.
 
-    Version history: v0.1.0, first release. v0.2.0: episodes are kept, and can be resumed and forked.
+    Version history: v0.1.0, first release. v0.2.0: episodes are kept, and can be resumed and forked. v0.3.0: a
+    grade is about one model (rules 2).
 
     Args:
         book: Opens episodes. Making an environment is cheap: no torch, no images.

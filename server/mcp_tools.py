@@ -130,7 +130,7 @@ async def _start_task(
 
 
 async def _plot_training_curves() -> ToolResult:
-    """Draw loss and accuracy by epoch, training and validation, as a PNG. Free, like get_training_status."""
+    """Draw loss and accuracy by epoch, training and validation, as a PNG. Costs no epochs, like get_training_status."""
     status = await _call("get_training_status", {})
     episode = _played().episode
     title = f"{episode.task.name}: epoch {episode.history.epochs} of {episode.task.budget_epochs}"

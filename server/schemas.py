@@ -24,8 +24,10 @@ class _Reply(TrainingStatus):
     weights_hash: str | None = Field(description="SHA-256 of the weights, null before the first epoch")
     from_cache: bool = Field(description="Whether all epochs of the call had been trained before, by whomever")
     reward_parts: dict[str, float] = Field(default={}, description="What the reward is made of, where one was paid")
-    score: float = Field(default=0.0, description="At the end of the episode")
+    score: float = Field(default=0.0, description="The grade, at the end of the episode")
     details: dict[str, float | None] = Field(default={}, description="What the score is made of")
+    grade: dict[str, Any] = Field(default={}, description="score and details in one place, at the end")
+    graded_epoch: int | None = Field(default=None, description="The epoch whose model was graded, at the end")
     test_accuracy: float | None = Field(default=None, description="On held-out images, at the end")
 
 

@@ -227,11 +227,14 @@ def _functions(call: ToolCall) -> tuple[Callable[..., Awaitable[Reply]], ...]:
         return await called("toggle_augmentation", {"enabled": enabled, "strength": strength})
 
     async def get_training_status() -> dict[str, Any]:
-        """Tell where training stands and how it is configured. Free: changes and pays nothing."""
+        """Tell where training stands and how it is configured. Costs no epochs and pays nothing."""
         return await called("get_training_status", {})
 
     async def submit_model() -> dict[str, Any]:
-        """Submit the run for grading. Ends the episode and pays the score."""
+        """Hand in a model for grading, end the episode and be paid the score.
+
+        That is the model of the best epoch on the way to the present weights; on permuted_mnist, the present weights.
+        """
         return await called("submit_model", {})
 
     async def save_checkpoint(name: _Name) -> dict[str, Any]:

@@ -128,6 +128,7 @@ class Evaluation:
             "score": round(self.score, 6),
             "total_s": round(self.total_s, 3),
             "passed": self.passed,
+            "hint": self.hint,
             "variant": self.variant,
             "delivery": str(self.delivery),
             "source": self.source,

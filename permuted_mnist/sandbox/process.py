@@ -245,7 +245,8 @@ class SandboxedProcess:
 
     def _take_in(self, seconds: float) -> None:
         for key, _ in self._selector.select(seconds):
-            key.data()
+            if key.fileobj in self._selector.get_map():  # else the one before it, the process's end, closed the pipe
+                key.data()
         if time.monotonic() - self._measured_at >= TICK_S:
             self._measure()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +26,20 @@ def add_prune_command(commands: Any) -> None:
         "running server plays it and, if it is not done, for a day after its last call.",
     )
     parser.add_argument("--older-than", type=when, metavar="WHEN", help="last called before then: 30d, 2026-11-27")
-    parser.add_argument("--max-mb", type=float, metavar="MB", help="until the journal comes to no more than this")
+    parser.add_argument("--max-mb", type=_megabytes, metavar="MB", help="until the journal comes to no more than this")
     parser.add_argument("--dry-run", action="store_true", help="delete nothing, and say what would be deleted")
     parser.set_defaults(run=_prune)
+
+
+def _megabytes(text: str) -> float:
+    """A size, for argparse."""
+    try:
+        size = float(text)
+    except ValueError:
+        size = math.nan
+    if not 0 <= size < math.inf:
+        raise argparse.ArgumentTypeError(f"a size is a number of at least 0, not {text!r}")
+    return size
 
 
 async def _prune(options: argparse.Namespace, journal: Journal) -> int:

@@ -81,18 +81,23 @@ def chat(
         reply = json.dumps(_seen(call))
         messages.append({"role": "assistant", "content": "", "tool_calls": asked})
         messages.append({"role": "tool", "tool_call_id": identity, "name": call.tool, "content": reply})
-    return {**_facts(episode), "messages": messages, "tools": [_renderable(tool) for tool in tools]}
+    return {**_facts(episode), "messages": messages, "tools": [_as_written(tool) for tool in tools]}
 
 
-def _renderable(tool: Json) -> Json:
-    """Drop choices that are not texts from a tool: gpt-oss's template fails on them, and descriptions name them too."""
+def _as_written(tool: Json) -> Json:
+    """A tool's schema as exported calls are: where text spells the numbers to choose from, the journal has numbers."""
     function = tool["function"]
     parameters = function["parameters"]
-    properties = {
-        name: {key: value for key, value in schema.items() if key != "enum" or schema.get("type") == "string"}
-        for name, schema in parameters.get("properties", {}).items()
-    }
+    properties = {name: _number_schema(schema) for name, schema in parameters.get("properties", {}).items()}
     return {**tool, "function": {**function, "parameters": {**parameters, "properties": properties}}}
+
+
+def _number_schema(schema: Json) -> Json:
+    """An integer for a choice of integers. The description names them, and templates fail on choices of numbers."""
+    choices = schema.get("enum", ())
+    if not choices or not all(str(choice).isdigit() for choice in choices):
+        return schema
+    return {**{key: value for key, value in schema.items() if key != "enum"}, "type": "integer"}
 
 
 def _facts(episode: JournaledEpisode) -> Json:

@@ -1,5 +1,8 @@
 """Bodies of HTTP requests: none is larger than the server wants to hold, and JSON in them is JSON it can handle."""
 
+import asyncio
+from contextlib import suppress
+
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -11,6 +14,10 @@ __all__ = ["MAX_BODY_BYTES", "BodyDoor", "BodyTooLargeError", "read_body", "repl
 
 MAX_BODY_BYTES = 1_000_000
 """Of a request's body, and of a message on a WebSocket. A tool call takes a few hundred."""
+
+DRAINED_BYTES = 8_000_000
+DRAIN_S = 1.0
+"""How much of a body that is too large is thrown away after the refusal, and for how many seconds."""
 
 RPC_PATH = "/mcp"
 STEP_PATHS = frozenset({"/step", "/web/step"})
@@ -41,8 +48,9 @@ class BodyDoor:
                 return
             _check(scope, body)
         except BodyTooLargeError as error:
-            # The rest of the body is not read, so the connection cannot be used again.
-            await answer(JSONResponse({"detail": str(error)}, 413, {"Connection": "close"}), scope, receive, send)
+            # The rest of the body is thrown away at most in part, so the connection cannot be used again.
+            refusal = JSONResponse({"detail": str(error)}, 413, {"Connection": "close"})
+            await answer(refusal, scope, receive, _draining(receive, send))
         except JsonError as error:
             await answer(_refusal(scope, error), scope, receive, send)
         else:
@@ -53,6 +61,33 @@ class BodyDoor:
         if announced and announced[0].isdigit() and int(announced[0]) > self._limit:
             raise BodyTooLargeError(self._limit)
         return await read_body(receive, self._limit)
+
+
+def _draining(receive: Receive, send: Send) -> Send:
+    """Sends a response whole, and closes the connection only after some of what the client still sends has come.
+
+    If a connection is closed while data waits in it, the system resets it, and a client that is still sending may
+    never see the response.
+    """
+
+    async def drain() -> None:
+        left = DRAINED_BYTES
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S):
+                while left > 0:
+                    message = await receive()
+                    if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                        return
+                    left -= len(message.get("body", b""))
+
+    async def send_then_drain(message: Message) -> None:
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            await send({**message, "more_body": True})
+            await drain()
+            message = {"type": "http.response.body", "body": b"", "more_body": False}
+        await send(message)
+
+    return send_then_drain
 
 
 async def read_body(receive: Receive, limit: int) -> bytes | None:

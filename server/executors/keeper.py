@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 
 from ml_trainer_env.server.executors.contract import ExecutorError
+from ml_trainer_env.server.executors.identity import IdentityError
 from ml_trainer_env.server.executors.startup import StartupWatch
 from ml_trainer_env.server.executors.tickets import JobQueue, Ticket
 from ml_trainer_env.server.executors.worker_process import WorkerDiedError, WorkerProcess
@@ -24,6 +25,9 @@ PAUSE_S = 0.25
 """Between two attempts to start a worker; doubles with each of the first failures in a row, up to 8 s."""
 
 _MAX_DOUBLINGS = 5
+
+IDENTITY_PAUSE_S = 300.0
+"""After some starts in a row of workers of another identity, in seconds: the next one will hardly differ from them."""
 
 WARN_EVERY_S = 60.0
 """How often the log is told of a worker that is still starting."""
@@ -133,7 +137,10 @@ class WorkerKeeper:
         self.trouble = f"no worker can be started: {error}"
         if self._failed_starts >= MAX_ATTEMPTS:
             self._on_no_worker(ExecutorError(self.trouble))
-        self._tickets.closed.wait(PAUSE_S * 2 ** min(self._failed_starts, _MAX_DOUBLINGS))
+        pause_s = PAUSE_S * 2 ** min(self._failed_starts, _MAX_DOUBLINGS)
+        if isinstance(error, IdentityError) and self._failed_starts >= MAX_ATTEMPTS:
+            pause_s = IDENTITY_PAUSE_S
+        self._tickets.closed.wait(pause_s)
 
     def _drop_worker(self, reason: str) -> None:
         self.ready = False

@@ -52,8 +52,6 @@ class Limit:
 
         Gemini refuses `exclusiveMinimum`, so the schema of a range without its lowest value begins just above it.
         """
-        if self.choices:
-            return {"type": "integer", "enum": list(self.choices)}
         number = int if self.whole else float
         return {
             "type": "integer" if self.whole else "number",
