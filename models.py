@@ -83,7 +83,7 @@ class ResetObservation(Observation):
     episode_id: str
     seed: int = Field(ge=0, description="Fixes initial weights, shuffling, augmentation, dropout and any permutation")
     rubric: str = Field(description="v1 or v2")
-    rules: int = Field(description="Version of the rules that the episode is played by")
+    rules: int = Field(default=1, description="Version of the rules that the episode is played by")
     task: TaskDescription
     status: TrainingStatus
     configuration: dict[str, Any] = Field(default_factory=dict, description="The settings of the next epoch")
