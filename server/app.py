@@ -66,7 +66,6 @@ def _app_or_exit() -> Any:
     from ml_trainer_env.server.composition import build_app
     from ml_trainer_env.server.settings import Settings
 
-    _prepare_process()
     built: list[Any] = []
 
     def build() -> int:
@@ -95,6 +94,7 @@ def _prepare_process() -> None:
 
 def __getattr__(name: str) -> Any:
     if name == "app":
+        _prepare_process()
         return _app_or_exit()
     if name == "build_app":
         from ml_trainer_env.server.composition import build_app

@@ -65,10 +65,8 @@ def enter_user_namespace(user: int) -> None:
     """Enter a new user namespace in which there are root and one other user, both by their own numbers, and no others.
 
     This process keeps root's rights over the files of these two and loses all others that it has outside. Keyrings of
-    users belong to the namespace: those of the host, and of other runs, are out of reach.
-
-    Raises:
-        OSError: The kernel makes none for this process.
+    users belong to the namespace: those of the host, and of other runs, are out of reach. If the kernel makes none for
+    this process, it ends with the reason.
     """
     this, (wait_end, go_end) = os.getpid(), os.pipe()
     helper = os.fork()  # a namespace's map is written from outside of it
@@ -81,7 +79,10 @@ def enter_user_namespace(user: int) -> None:
                     stream.write(f"0 0 1\n{user} {user} 1\n")
         os._exit(0)
     os.close(wait_end)
-    called("unshare", CLONE_NEWUSER | CLONE_NEWNS)
+    try:
+        called("unshare", CLONE_NEWUSER | CLONE_NEWNS)
+    except OSError as error:
+        sys.exit(f"namespaces: {os.strerror(error.errno)}")
     os.write(go_end, b"x")
     os.close(go_end)
     if os.waitpid(helper, 0)[1] != 0:

@@ -13,5 +13,5 @@ _DENIALS = ("operation not permitted", "permission denied", "no permissions", "n
 
 
 def is_denied(reason: str) -> bool:
-    """Whether bubblewrap ended because the kernel does not permit what it does, by what it wrote."""
-    return reason.startswith("bwrap: ") and any(words in reason.lower() for words in _DENIALS)
+    """Whether the kernel did not permit namespaces, by what bubblewrap or the launcher before it wrote."""
+    return reason.startswith(("bwrap: ", "namespaces: ")) and any(words in reason.lower() for words in _DENIALS)

@@ -86,6 +86,7 @@ class EpisodeBook:
         self._rubric = rubric
         self._telemetry = telemetry
         self._played: WeakValueDictionary[str, OpenEpisode] = WeakValueDictionary()
+        self._resuming: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @property
     def played(self) -> int:
@@ -130,19 +131,29 @@ class EpisodeBook:
             rules=CURRENT_RULES.version,
         )
         episode = self._episode(header, task, images)
-        return self._opened(episode, header, (), await self._journal.begin(header))
+        return self._opened(episode, header, (), await self._begun(header))
 
     async def _resume(self, request: EpisodeRequest) -> OpenEpisode:
         name = request.episode_id
         if not isinstance(name, str):
             raise ResetError(f"resume needs the episode_id of the episode to go on with, got {shown(name)}")
+        # One after the other: whoever resumes next must find, and stop, the session that has the episode now.
+        async with self._resuming.setdefault(name, asyncio.Lock()):
+            opened = self._played[name] = await self._resume_alone(request, name)
+            return opened
+
+    async def _resume_alone(self, request: EpisodeRequest, name: str) -> OpenEpisode:
         if (played := self._played.get(name)) is not None:
             await played.retire("another session goes on with it")
         journaled = await self._journal.load(name)
         _require_same(request, journaled.header)
         ownership, journaled = await self._journal.take_over(name)
-        episode = await self.blank(journaled.header)
-        await replayed(episode, journaled.calls)
+        try:
+            episode = await self.blank(journaled.header)
+            await replayed(episode, journaled.calls)
+        except BaseException:
+            self._journal.release(ownership)
+            raise
         return self._opened(episode, journaled.header, journaled.calls, ownership, resumed=True)
 
     async def _fork(self, request: EpisodeRequest) -> OpenEpisode:
@@ -166,7 +177,21 @@ class EpisodeBook:
         inherited = tuple(
             replace(call, reply=reply, inherited=True) for call, reply in zip(calls, replies, strict=True)
         )
-        return self._opened(episode, header, inherited, await self._journal.begin(header, inherited))
+        return self._opened(episode, header, inherited, await self._begun(header, inherited))
+
+    async def _begun(self, header: EpisodeHeader, inherited: tuple[CallRecord, ...] = ()) -> Ownership:
+        """Write down a new episode. If whoever asked for it goes away meanwhile, nobody holds it."""
+        writing = asyncio.ensure_future(self._journal.begin(header, inherited))
+
+        def let_go(written: asyncio.Future[Ownership]) -> None:
+            if not written.cancelled() and written.exception() is None:
+                self._journal.release(written.result())
+
+        try:
+            return await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            writing.add_done_callback(let_go)
+            raise
 
     async def blank(self, header: EpisodeHeader) -> Episode:
         """An episode that has just begun, outside the journal.

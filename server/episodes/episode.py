@@ -181,14 +181,22 @@ class Episode:
         return not self.done and (self.remaining_epochs <= 0 or self._is_last_call(self._calls + 1))
 
     def count_refused_call(self) -> None:
-        """Count a call that was refused before it got as far as this episode."""
-        self._calls += 1
+        """Count a call that was refused before it got as far as this episode. It is never the one that submits."""
+        if not self._is_last_call(self._calls + 1):
+            self._calls += 1
 
     def interrupt(self, reason: str) -> None:
-        """Stop the training under way at its next batch: that call fails, and its epochs stay spent."""
+        """Stop the training of the call under way: that call fails, and its epochs stay spent.
+
+        It stops at the next batch. If it has not begun to train yet, it stops before its first epoch.
+        """
+        self._interruption = self._interruption or reason
         if self._training is not None:
-            self._interruption = self._interruption or reason
             self._training.cancel()
+
+    def forget_interruption(self) -> None:
+        """Take note that the call that was to be interrupted is over."""
+        self._interruption = None
 
     # What an agent may call.
 
@@ -372,6 +380,7 @@ class Episode:
                 f"spent; the episode goes on from epoch {self.history.epochs}: call run_epochs again"
             ) from error
         finally:
+            self.forget_interruption()
             self._model = await self.trainer.keep(self._model)
             self._best = self._model if self._best.key == self._model.key else await self.trainer.keep(self._best)
 
@@ -393,6 +402,8 @@ class Episode:
                 break
             self._add(trained, told)
         while not is_through():
+            if self._interruption is not None:
+                raise _InterruptedError(self._interruption)
             self._add(await self._interruptible(self.trainer.epoch(self._model, self._recipe(), waiting)), told)
 
     def _add(self, trained: TrainedEpoch, told: Callable[[str], None]) -> None:
@@ -411,7 +422,6 @@ class Episode:
         """
         task = asyncio.ensure_future(work)
         self._training = task
-        self._interruption = None
         try:
             return await task
         except asyncio.CancelledError:
@@ -530,7 +540,7 @@ class Episode:
         """Count a call. Returns why it is the one that submits, None if it is not."""
         self._calls += 1
         if self._is_last_call(self._calls):
-            return f"That was call {self._calls} of any kind: the model was submitted by itself."
+            return f"That was call {self.rules.max_calls} of any kind: the model was submitted by itself."
         if self.remaining_epochs > 0:
             return None
         self._calls_after_budget += 1

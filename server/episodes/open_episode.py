@@ -105,14 +105,23 @@ class OpenEpisode:
             raise
 
     async def refuse(self, tool: str, arguments: Arguments, message: str) -> None:
-        """Write down a call that was refused before it got as far as the episode."""
+        """Write down a call that was refused before it got as far as the episode.
+
+        Raises:
+            EpisodeError: This session has lost the episode.
+        """
         self.step_count += 1
-        self.episode.count_refused_call()
-        await self._write(CallRecord(tool, arguments, error=message, reached=False))
+        record = CallRecord(tool, arguments, error=message, reached=False)
+        if not self.episode.counts_every_call:
+            await self._write_refused(record)
+            return
+        async with self._turn:  # the calls are numbered in the order in which they are written down
+            await self._write_refused(record)
 
     def interrupt(self, reason: str) -> None:
-        """Stop the training under way at its next batch."""
-        self.episode.interrupt(reason)
+        """Stop the call under way, if it trains: at its next batch, or as soon as it begins to train."""
+        if self._running is not None:
+            self.episode.interrupt(reason)
 
     async def retire(self, reason: str) -> None:
         """Stop for good: on return no call is under way and all that was trained is written down."""
@@ -138,6 +147,7 @@ class OpenEpisode:
                 return await self._carried_out(tool, arguments, on_progress)
             finally:
                 self._running = None
+                self.episode.forget_interruption()
 
     async def _carried_out(self, tool: str, arguments: Arguments, on_progress: OnProgress) -> Reply:
         began, outcome = time.perf_counter(), Outcome.FAILED
@@ -171,23 +181,34 @@ class OpenEpisode:
             refusal = error
         except StoreError as error:
             raise self._lost(error) from error
-        except BaseException as error:  # whatever it was: what is in memory may not be what is written down
+        except Exception as error:  # a bug: the epochs that it completed are spent all the same
+            await self._write(self._record(tool, arguments, None, f"the call failed: {error}", first), counts, reserves)
             self._gone = f"a call failed: {error}"
             raise
-        epochs = () if tool in LOOKS else tuple(_recorded_epoch(r.trained) for r in episode.history.records[first:])
-        record = CallRecord(
-            tool,
-            arguments,
-            reply=reply,
-            error=None if refusal is None else str(refusal),
-            epochs=epochs,
-            weights_hash=episode.weights_hash,
-        )
-        await self._write(record, counts, reserves)
+        except BaseException as error:  # what is in memory may not be what is written down
+            self._gone = f"a call was given up: {error}"
+            raise
+        told = None if refusal is None else str(refusal)
+        await self._write(self._record(tool, arguments, reply, told, first), counts, reserves)
         if refusal is not None:
             raise refusal
         assert reply is not None
         return reply
+
+    def _record(
+        self, tool: str, arguments: Arguments, reply: Reply | None, error: str | None, first: int
+    ) -> CallRecord:
+        """A call as it is written down, with the epochs from `first` on."""
+        records = () if tool in LOOKS else self.episode.history.records[first:]
+        epochs = tuple(_recorded_epoch(record.trained) for record in records)
+        return CallRecord(
+            tool, arguments, reply=reply, error=error, epochs=epochs, weights_hash=self.episode.weights_hash
+        )
+
+    async def _write_refused(self, record: CallRecord) -> None:
+        self._require_here()
+        self.episode.count_refused_call()
+        await self._write(record)
 
     async def _reserve(self) -> None:
         """Keep the episode's name for it before its first epochs are trained: until then a reset may take it."""
@@ -200,7 +221,7 @@ class OpenEpisode:
         """Write a call down, unless it had no effect and there are many such."""
         if _is_idle(record) and not counts:
             self._idle_calls += 1
-            if self._idle_calls > MAX_IDLE_CALLS:
+            if self._idle_calls > MAX_IDLE_CALLS and not frees_name:
                 return
         try:
             await self._journal.append(self._ownership, record, self.episode.needed_keys, frees_name)

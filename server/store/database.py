@@ -23,7 +23,7 @@ from sqlalchemy import event
 
 from ml_trainer_env.server.store.errors import StoreError
 from ml_trainer_env.server.store.presence import Presence
-from ml_trainer_env.server.store.tables import METADATA, MIGRATIONS, SCHEMA_VERSION
+from ml_trainer_env.server.store.tables import ADDED_COLUMNS, METADATA, SCHEMA_VERSION
 
 __all__ = ["Database", "StoreError"]
 
@@ -131,7 +131,7 @@ class Database:
             return str(error)
         failure = self._failure
         if failure is not None and self._writes.empty():
-            self.submit(lambda connection: connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}"))
+            self.submit(_write_the_same)
         return failure
 
     def compact(self) -> None:
@@ -235,6 +235,12 @@ class Database:
         return StoreError(f"the journal {self.path} cannot be written: {_reason(error)}")
 
 
+def _write_the_same(connection: sa.Connection) -> None:
+    """Write, and change nothing: a newer program may have made another layout of the file meanwhile."""
+    version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+    connection.exec_driver_sql(f"PRAGMA user_version = {version}")
+
+
 def _identity_of(file: Path) -> tuple[int, int]:
     """Which file a path leads to."""
     found = file.stat()
@@ -292,10 +298,11 @@ def _prepare(engine: sa.Engine, path: Path) -> None:
     """Make the tables, or bring those of an earlier version up to date."""
     with engine.execution_options(writes=True).begin() as connection:
         version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-        if version not in {0, *MIGRATIONS, SCHEMA_VERSION}:
+        if not 0 <= version <= SCHEMA_VERSION:
             raise StoreError(f"the journal {path} has layout {version}, not {SCHEMA_VERSION}: move it away")
-        for earlier in range(version, SCHEMA_VERSION) if version else ():
-            for statement in MIGRATIONS[earlier]:
-                connection.exec_driver_sql(statement)
         METADATA.create_all(connection)
+        for table, column, declaration in ADDED_COLUMNS:
+            known = {row[1] for row in connection.exec_driver_sql(f"PRAGMA table_info({table})")}
+            if column not in known:
+                connection.exec_driver_sql(f"ALTER TABLE {table} ADD COLUMN {column} {declaration}")
         connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")

@@ -17,6 +17,7 @@ from ml_trainer_env.server.store.bounds import bounded_arguments, bounded_text, 
 from ml_trainer_env.server.store.damage import DamagedError, checked, loaded, raw
 from ml_trainer_env.server.store.database import Database
 from ml_trainer_env.server.store.epochs import EpochFigures, checked_metrics, record_epochs
+from ml_trainer_env.server.store.errors import StoreError
 from ml_trainer_env.server.store.listing import EpisodeSummary, list_episodes
 from ml_trainer_env.server.store.presence import Presence
 from ml_trainer_env.server.store.tables import CALLS, EPISODES, HOLDS
@@ -262,9 +263,17 @@ class Journal:
         return await self.database.write(write)
 
     def _held(self, connection: sa.Connection, ownership: Ownership) -> Ownership:
-        """Note this server down as the one that plays an episode."""
+        """Note this server down as the one that plays an episode.
+
+        Raises:
+            StoreError: The server's own lock cannot be taken.
+        """
+        try:
+            server = self._presence.server
+        except OSError as error:
+            raise StoreError(f"the server cannot lock a file of its own beside the journal: {error}") from error
         connection.execute(sa.delete(HOLDS).where(HOLDS.c.episode == ownership.episode))
-        row = {"episode": ownership.episode, "owner": ownership.token, "server": self._presence.server}
+        row = {"episode": ownership.episode, "owner": ownership.token, "server": server}
         connection.execute(sa.insert(HOLDS).values(**row, training=False))
         return ownership
 

@@ -58,10 +58,18 @@ class Presence:
 
     def sweep(self) -> None:
         """Remove the files of servers that have ended."""
+        if sys.platform == "win32":
+            return
         with contextlib.suppress(OSError):
             for path in self._folder.iterdir():
-                if not self.is_alive(path.name):
-                    path.unlink(missing_ok=True)
+                file = os.open(path, os.O_RDWR)
+                try:
+                    if path.name != self._server and _lock(file):
+                        path.unlink(
+                            missing_ok=True
+                        )  # under the lock: a server that appears finds it gone, or not at all
+                finally:
+                    os.close(file)
 
     def close(self) -> None:
         """Take note that this server stops."""

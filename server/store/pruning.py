@@ -22,6 +22,7 @@ __all__ = ["RESUMABLE_S", "PruneResult", "prune"]
 RESUMABLE_S = 24 * 3600.0
 """An episode that is not done counts as open for so long after its last call."""
 
+_FIGURES_TOGETHER = 1_000
 _TOGETHER = 100
 """Episodes deleted in one transaction: others wait meanwhile."""
 
@@ -67,7 +68,8 @@ def prune(
         database: The journal's.
         before: Delete those that were last called before then, in seconds since 1970, and the figures of epochs that
             were not used since; None for none.
-        max_bytes: Delete the oldest until the journal comes to no more, as far as that is possible; None for any size.
+        max_bytes: Delete until the journal comes to no more, as far as that is possible: first the figures of epochs
+            not used for longest, which can be made again, then the oldest episodes. None for any size.
         dry_run: Whether to delete nothing and tell what would be deleted.
 
     Raises:
@@ -101,6 +103,8 @@ def _pruned(
     def work(connection: sa.Connection) -> _Batch:
         if before is not None:
             connection.execute(sa.delete(EPOCHS).where(EPOCHS.c.used_at < before))
+        if max_bytes is not None:
+            _forget_figures(connection, max_bytes)
         batch = _Batch([], [], 0)
         for identity, name, called_at, needed in _closed(connection, database.presence, at_most):
             is_old = before is not None and called_at < before
@@ -119,6 +123,14 @@ def _pruned(
     with contextlib.suppress(_DryRunError):
         database.submit(work).result()
     return told[0]
+
+
+def _forget_figures(connection: sa.Connection, max_bytes: int) -> None:
+    """Delete figures of the epochs that were not used for longest, until the journal comes to no more than that."""
+    while _size(connection) > max_bytes:
+        eldest = sa.select(EPOCHS.c.key).order_by(EPOCHS.c.used_at).limit(_FIGURES_TOGETHER)
+        if not connection.execute(sa.delete(EPOCHS).where(EPOCHS.c.key.in_(eldest))).rowcount:
+            return
 
 
 def _closed(

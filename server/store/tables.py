@@ -1,15 +1,13 @@
-"""The tables of the store. A change of them raises `SCHEMA_VERSION` and adds its statements to `MIGRATIONS`."""
+"""The tables of the store. A change of them raises `SCHEMA_VERSION`."""
 
 import sqlalchemy as sa
 
-__all__ = ["CALLS", "EPISODES", "EPOCHS", "HOLDS", "METADATA", "MIGRATIONS", "SCHEMA_VERSION", "STATES"]
+__all__ = ["ADDED_COLUMNS", "CALLS", "EPISODES", "EPOCHS", "HOLDS", "METADATA", "SCHEMA_VERSION", "STATES"]
 
 SCHEMA_VERSION = 2
 
-MIGRATIONS = {
-    1: ("ALTER TABLE episodes ADD COLUMN rules INTEGER NOT NULL DEFAULT 1",),
-}
-"""What brings a file from a schema version to the next one."""
+ADDED_COLUMNS = (("episodes", "rules", "INTEGER NOT NULL DEFAULT 1"),)
+"""What a file of an earlier schema version may lack: table, column, declaration."""
 
 METADATA = sa.MetaData()
 

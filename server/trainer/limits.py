@@ -19,7 +19,10 @@ _ABOVE_OPEN = 1e-6
 
 def shown(value: object) -> str:
     """`value` as an error message quotes it: `repr`, cut to a readable length."""
-    text = repr(value[:_SHOWN_CHARACTERS]) if isinstance(value, str) else repr(value)
+    try:
+        text = repr(value[:_SHOWN_CHARACTERS]) if isinstance(value, str) else repr(value)
+    except RecursionError:
+        text = f"a {type(value).__name__} that is nested too deep"
     return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."
 
 

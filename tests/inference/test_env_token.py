@@ -118,7 +118,7 @@ def test_a_redirect_of_the_socket_does_not_take_the_token_along(stranger):
         pytest.fail("nobody there speaks WebSocket")
 
     assert first.seen == [("/ws", f"Bearer {TOKEN}")]
-    assert other.seen == [("/ws", None)]
+    assert all(sent is None for _, sent in other.seen), "a library may follow the redirect, without the token"
 
 
 @pytest.mark.parametrize("health", ["<html>welcome</html>", '"fine"', "[]", '{"ok": true}', ""])

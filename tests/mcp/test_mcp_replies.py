@@ -40,9 +40,8 @@ def test_replies_of_the_task_against_the_clock_keep_to_their_schemas(serve: Any)
             assert begun["task"]["budget_seconds"] == begun["status"]["remaining_seconds"] == 60.0
             trained = await call("run_epochs", num_epochs=3)
             assert trained["remaining_seconds"] == 59.25
-            await call("configure_training", reinitialize=True)
             end = await call("submit_model")
-            assert end["details"] == {"test_accuracy": None, "accuracy_score": 0.0001}
+            assert set(end["details"]) == {"test_accuracy", "accuracy_score"}
 
     serve(play)
 
@@ -90,7 +89,8 @@ def test_figures_that_are_not_finite_are_null(serve: Any) -> None:
             again = await call("start_task", episode_id="e", resume=True)
             assert again["last_call"]["reply"]["train_loss"] is None
             await call("configure_training", reinitialize=True, learning_rate=0.0001)
-            await call("submit_model")
+            refused = await session.call_tool("submit_model", {})
+            assert refused.isError
 
     serve(play, losses=[2.0, math.nan])
 

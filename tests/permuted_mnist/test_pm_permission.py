@@ -70,7 +70,7 @@ def test_a_command_that_is_refused_namespaces_tells_the_reason_and_the_remedy(tm
 
     assert "Traceback" not in done.stdout + done.stderr
     if done.returncode == 2:
-        assert done.stderr.startswith("permuted-mnist: bwrap: ")
+        assert done.stderr.startswith(("permuted-mnist: bwrap: ", "permuted-mnist: namespaces: "))
         assert done.stderr.strip().splitlines()[-1].endswith(REMEDY)
         assert len(done.stderr.strip().splitlines()) == 1
     else:

@@ -16,7 +16,6 @@ import pytest
 
 from ml_trainer_env import MLTrainerEnv, ToolCallError
 from ml_trainer_env.server import app
-from ml_trainer_env.server.settings import Settings
 
 LONG = "x" * 900_000
 
@@ -106,17 +105,21 @@ def a_folder_for_the_journal(folder: Path) -> None:
     ],
 )
 def test_a_server_that_cannot_use_its_state_folder_says_why_in_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], prepare: Callable[[Path], None], words: str
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    prepare: Callable[[Path], None],
+    words: str,
 ) -> None:
     prepare(tmp_path / "state")
-    settings = Settings.from_environment({"ML_TRAINER_STATE_DIR": str(tmp_path / "state")})
+    monkeypatch.setenv("ML_TRAINER_STATE_DIR", str(tmp_path / "state"))
 
     with pytest.raises(SystemExit) as ended:
-        app._app_or_exit(settings)
+        app._app_or_exit()
     (line,) = capsys.readouterr().err.splitlines()
 
     assert ended.value.code == 2
-    assert line.startswith("the server cannot start: ")
+    assert line.startswith("server: ")
     assert str(tmp_path / "state") in line
     assert words in line
 
@@ -125,7 +128,7 @@ def test_a_server_that_cannot_use_its_state_folder_says_why_in_one_line(
 def test_a_server_without_room_for_its_journal_ends_with_one_line(tmp_path: Path) -> None:
     program = (
         "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))\n"
-        "from ml_trainer_env.server.app import main; main()"
+        "import sys; from ml_trainer_env.server.app import main; sys.exit(main())"
     )
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -141,4 +144,4 @@ def test_a_server_without_room_for_its_journal_ends_with_one_line(tmp_path: Path
 
     assert ended.returncode == 2, ended.stderr
     assert "Traceback" not in ended.stderr
-    assert ended.stderr.splitlines()[-1].startswith(f"the server cannot start: the journal {tmp_path}")
+    assert ended.stderr.splitlines()[-1].startswith(f"server: the journal {tmp_path}")
