@@ -82,7 +82,7 @@ def enter_user_namespace(user: int) -> None:
     try:
         called("unshare", CLONE_NEWUSER | CLONE_NEWNS)
     except OSError as error:
-        sys.exit(f"namespaces: {os.strerror(error.errno)}")
+        sys.exit(f"namespaces: {os.strerror(error.errno or 0)}")
     os.write(go_end, b"x")
     os.close(go_end)
     if os.waitpid(helper, 0)[1] != 0:
