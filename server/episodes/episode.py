@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ml_trainer_env.server.datasets import Permutation, TaskImages
+from ml_trainer_env.server.episodes.call_counts import MAX_CHANGES, CallCounts
 from ml_trainer_env.server.episodes.checkpoints import Checkpoint, Checkpoints, check_name
 from ml_trainer_env.server.episodes.errors import EpisodeError, TrainingStoppedError
 from ml_trainer_env.server.episodes.history import History, Standing
@@ -38,12 +39,6 @@ _LOG = logging.getLogger(__name__)
 
 NUM_EPOCHS = Limit(1, 20, whole=True)
 """Epochs a call may ask for."""
-
-MAX_CHANGES = 60
-"""Calls that change something in an episode; the last one submits. See `rules` for which count."""
-
-CALLS_AFTER_BUDGET = 5
-"""Calls after the end of the budget; the last one submits."""
 
 _SCHEDULE_SETTINGS = frozenset({"learning_rate", "lr_schedule", "warmup_epochs"})
 
@@ -141,11 +136,7 @@ class Episode:
         self._plan = self._fresh_plan(self.config)
         self._checkpoints = Checkpoints()
         self._paid = Standing()
-        self._calls = 0
-        self._changes = 0
-        self._saves = 0
-        self._restores = 0
-        self._calls_after_budget = 0
+        self._counts = CallCounts(rules)
         self._settled = False
         self._training: asyncio.Future[Any] | None = None
         self._interruption: str | None = None
@@ -178,12 +169,11 @@ class Episode:
     @property
     def counts_every_call(self) -> bool:
         """Whether even a look may end the episode: the budget is used up, or all calls but one."""
-        return not self.done and (self.remaining_epochs <= 0 or self._is_last_call(self._calls + 1))
+        return not self.done and (self.remaining_epochs <= 0 or self._counts.next_is_last)
 
     def count_refused_call(self) -> None:
         """Count a call that was refused before it got as far as this episode. It is never the one that submits."""
-        if not self._is_last_call(self._calls + 1):
-            self._calls += 1
+        self._counts.count_refused()
 
     def interrupt(self, reason: str) -> None:
         """Stop the training of the call under way: that call fails, and its epochs stay spent.
@@ -289,7 +279,7 @@ class Episode:
             self._require_sound("save_checkpoint")
             if not self.history.ancestry:
                 raise EpisodeError("there is nothing to save before an epoch has run; call run_epochs first")
-            _require_fewer("save a checkpoint", self._saves, self.rules.max_saves)
+            self._counts.require_save()
             saved = self.history.ancestry[-1] if self.rules.grades_one_model else self.history.records[-1]
             self._checkpoints.save(
                 key,
@@ -297,7 +287,7 @@ class Episode:
                     self._model, self._best, self.history.ancestry, self.history.epochs, saved.metrics.val_accuracy
                 ),
             )
-            self._saves += 1
+            self._counts.count_save()
             return f"Saved checkpoint {key}."
 
         return await self._change(change, self._listing, counts=self.rules.checkpoint_calls_count)
@@ -308,10 +298,10 @@ class Episode:
         async def change() -> str:
             key = check_name(name)
             checkpoint = self._checkpoints.find(key)
-            _require_fewer("restore a checkpoint", self._restores, self.rules.max_restores)
+            self._counts.require_restore()
             self._model, self._best = checkpoint.model, checkpoint.best
             self.history = self.history.with_new_run(checkpoint.ancestry)
-            self._restores += 1
+            self._counts.count_restore()
             return f"Restored checkpoint {key}; the budget stays spent."
 
         return await self._change(change, self._listing, counts=self.rules.checkpoint_calls_count)
@@ -353,18 +343,17 @@ class Episode:
             counts: Whether it counts among the calls that change something.
         """
         self._require_open()
-        if (end := self._end_of_calls()) is not None:
+        if (end := self._counts.count(self.remaining_epochs <= 0)) is not None:
             return await self._end(end)
         message = await act()
-        self._changes += counts
-        if not self.done and self._changes >= MAX_CHANGES:
+        if counts and self._counts.count_change() and not self.done:
             await self._submit()
             return self._reply(f"{message} That was call {MAX_CHANGES}: the model was submitted by itself.", extra)
         return self._reply(message, extra, pays=pays)
 
     async def _look(self, message: str, extra: Callable[[], Reply]) -> Reply:
         """Answer a question."""
-        if not self.done and (end := self._end_of_calls()) is not None:
+        if not self.done and (end := self._counts.count(self.remaining_epochs <= 0)) is not None:
             return await self._end(end)
         return self._reply(message, extra)
 
@@ -536,21 +525,6 @@ class Episode:
         record = self.history.best_ancestor if self._hands_in_best else self.history.ancestry[-1]
         return record.number if record else None
 
-    def _end_of_calls(self) -> str | None:
-        """Count a call. Returns why it is the one that submits, None if it is not."""
-        self._calls += 1
-        if self._is_last_call(self._calls):
-            return f"That was call {self.rules.max_calls} of any kind: the model was submitted by itself."
-        if self.remaining_epochs > 0:
-            return None
-        self._calls_after_budget += 1
-        if self._calls_after_budget < CALLS_AFTER_BUDGET:
-            return None
-        return "The budget is used up: the model was submitted by itself."
-
-    def _is_last_call(self, number: int) -> bool:
-        return self.rules.max_calls is not None and number >= self.rules.max_calls
-
     def _require_open(self) -> None:
         if self.done:
             raise EpisodeError("the episode is over; call reset (start_task over MCP) to begin another")
@@ -577,11 +551,6 @@ class Episode:
         if not self.remaining_epochs:
             return message + " The budget is used up: submit the model."
         return message
-
-
-def _require_fewer(call: str, made: int, most: int | None) -> None:
-    if most is not None and made >= most:
-        raise EpisodeError(f"an episode may {call} {most} times, and has done so")
 
 
 class _InterruptedError(Exception):

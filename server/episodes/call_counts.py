@@ -1,0 +1,87 @@
+"""How many calls an episode has had, and which one is its last."""
+
+from ml_trainer_env.server.episodes.errors import EpisodeError
+from ml_trainer_env.server.episodes.rules import Rules
+
+__all__ = ["CALLS_AFTER_BUDGET", "MAX_CHANGES", "CallCounts"]
+
+MAX_CHANGES = 60
+"""Calls that change something in an episode; the last one submits. The rules say which count."""
+
+CALLS_AFTER_BUDGET = 5
+"""Calls after the end of the budget; the last one submits."""
+
+
+class CallCounts:
+    """Counts the calls of an episode.
+
+    Args:
+        rules: What counts.
+    """
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._calls = 0
+        self._changes = 0
+        self._after_budget = 0
+        self._saves = 0
+        self._restores = 0
+
+    @property
+    def next_is_last(self) -> bool:
+        """Whether the next call, of whatever kind, submits."""
+        return self._is_last(self._calls + 1)
+
+    def count(self, budget_is_spent: bool) -> str | None:
+        """Count a call. Returns why it is the one that submits instead of what it asks for, None if it is not."""
+        self._calls += 1
+        if self._is_last(self._calls):
+            return f"That was call {self._rules.max_calls} of any kind: the model was submitted by itself."
+        if not budget_is_spent:
+            return None
+        self._after_budget += 1
+        if self._after_budget < CALLS_AFTER_BUDGET:
+            return None
+        return "The budget is used up: the model was submitted by itself."
+
+    def count_refused(self) -> None:
+        """Count a call that was refused before it got as far as the episode. It is never the one that submits."""
+        if not self.next_is_last:
+            self._calls += 1
+
+    def count_change(self) -> bool:
+        """Count a call that changed something. Returns whether it submits besides."""
+        self._changes += 1
+        return self._changes >= MAX_CHANGES
+
+    def require_save(self) -> None:
+        """See that one more checkpoint may be saved.
+
+        Raises:
+            EpisodeError: It may not.
+        """
+        _require_fewer("save a checkpoint", self._saves, self._rules.max_saves)
+
+    def require_restore(self) -> None:
+        """See that one more checkpoint may be restored.
+
+        Raises:
+            EpisodeError: It may not.
+        """
+        _require_fewer("restore a checkpoint", self._restores, self._rules.max_restores)
+
+    def count_save(self) -> None:
+        """Count a checkpoint that was saved."""
+        self._saves += 1
+
+    def count_restore(self) -> None:
+        """Count a checkpoint that was restored."""
+        self._restores += 1
+
+    def _is_last(self, number: int) -> bool:
+        return self._rules.max_calls is not None and number >= self._rules.max_calls
+
+
+def _require_fewer(call: str, made: int, most: int | None) -> None:
+    if most is not None and made >= most:
+        raise EpisodeError(f"an episode may {call} {most} times, and has done so")
