@@ -33,7 +33,7 @@ from ml_trainer_env.server.trainer.limits import Limit, check_flag
 from ml_trainer_env.server.trainer.schedules import LearningRatePlan
 from ml_trainer_env.server.trainer.state import FreshState
 
-__all__ = ["MAX_CHANGES", "NUM_EPOCHS", "Episode", "OnProgress", "Progress", "TimeLimits", "ignore_progress"]
+__all__ = ["NUM_EPOCHS", "Episode", "OnProgress", "Progress", "TimeLimits", "ignore_progress"]
 
 _LOG = logging.getLogger(__name__)
 

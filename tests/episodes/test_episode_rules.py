@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from ml_trainer_env.server.episodes.episode import MAX_CHANGES, Episode
+from ml_trainer_env.server.episodes.call_counts import MAX_CHANGES
+from ml_trainer_env.server.episodes.episode import Episode
 from ml_trainer_env.server.episodes.errors import EpisodeError
 from ml_trainer_env.server.executors.contract import ExecutorError
 from ml_trainer_env.server.trainer.errors import ConfigError

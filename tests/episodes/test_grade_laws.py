@@ -17,8 +17,9 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from ml_trainer_env.server.datasets import Source, TaskImages
+from ml_trainer_env.server.episodes.call_counts import MAX_CHANGES
 from ml_trainer_env.server.episodes.calls import perform
-from ml_trainer_env.server.episodes.episode import MAX_CHANGES, Episode, TimeLimits
+from ml_trainer_env.server.episodes.episode import Episode, TimeLimits
 from ml_trainer_env.server.episodes.errors import EpisodeError
 from ml_trainer_env.server.episodes.training import LiveTrainer
 from ml_trainer_env.server.executors.contract import EpochJob, EpochResult, HeldOutJob

@@ -13,7 +13,8 @@ import openenv.core.env_server.mcp_environment as openenv_mcp
 import pytest
 
 from ml_trainer_env import MLTrainerEnv
-from ml_trainer_env.server.episodes.episode import CALLS_AFTER_BUDGET, MAX_CHANGES, TimeLimits
+from ml_trainer_env.server.episodes.call_counts import CALLS_AFTER_BUDGET, MAX_CHANGES
+from ml_trainer_env.server.episodes.episode import TimeLimits
 from ml_trainer_env.server.episodes.errors import EpisodeError
 
 FIGURES = ("train_loss", "val_loss", "train_accuracy", "val_accuracy", "learning_rate")
