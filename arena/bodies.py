@@ -9,7 +9,7 @@ import re
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ml_trainer_env.server.doors.bodies import BodyTooLargeError, read_body, replay_body
+from ml_trainer_env.server.security.bodies import BodyTooLargeError, read_body, replay_body
 
 __all__ = ["MAX_BODY_BYTES", "BodyLimit"]
 

@@ -23,7 +23,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from usual_loop import BATCH_SIZE, UsualLoop
 
 from ml_trainer_env.server.datasets import DataSettings, load_images
-from ml_trainer_env.server.tasks.definitions import TASKS, Task
 from ml_trainer_env.server.trainer.config import TrainingConfig
 from ml_trainer_env.server.trainer.data import TensorData
 from ml_trainer_env.server.trainer.engine import advance, initial_state
@@ -31,6 +30,7 @@ from ml_trainer_env.server.trainer.images import ImageArrays
 from ml_trainer_env.server.trainer.networks import build_network
 from ml_trainer_env.server.trainer.schedules import LearningRatePlan, LrSchedule
 from ml_trainer_env.server.trainer.state import FreshState
+from ml_trainer_env.server.tuning.tasks import TASKS, Task
 
 THREADS = 2
 PLAN = LearningRatePlan(LrSchedule.CONSTANT, 0.001, 0, 1)

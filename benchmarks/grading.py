@@ -15,13 +15,13 @@ from typing import Any
 
 from ml_trainer_env.server.datasets import DataSettings, load_images
 from ml_trainer_env.server.episodes.calls import perform
-from ml_trainer_env.server.episodes.episode import Episode, TimeLimits
-from ml_trainer_env.server.episodes.rules import RULES
 from ml_trainer_env.server.episodes.training import LiveTrainer
 from ml_trainer_env.server.executors.in_process import InProcessExecutor
 from ml_trainer_env.server.store import Database, EpochStore, StateStore
-from ml_trainer_env.server.tasks.definitions import TASKS
-from ml_trainer_env.server.tasks.grading import RubricVersion
+from ml_trainer_env.server.tuning.episode import Episode, TimeLimits
+from ml_trainer_env.server.tuning.grading import RubricVersion
+from ml_trainer_env.server.tuning.rules import RULES
+from ml_trainer_env.server.tuning.tasks import TASKS
 
 Call = tuple[str, Mapping[str, Any]]
 

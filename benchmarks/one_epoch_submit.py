@@ -11,11 +11,11 @@ import os
 from pathlib import Path
 
 from ml_trainer_env.server.datasets import DataSettings, load_images
-from ml_trainer_env.server.episodes.episode import Episode, TimeLimits
 from ml_trainer_env.server.episodes.training import LiveTrainer
 from ml_trainer_env.server.executors.in_process import InProcessExecutor
-from ml_trainer_env.server.tasks.definitions import TASKS
-from ml_trainer_env.server.tasks.grading import RubricVersion
+from ml_trainer_env.server.tuning.episode import Episode, TimeLimits
+from ml_trainer_env.server.tuning.grading import RubricVersion
+from ml_trainer_env.server.tuning.tasks import TASKS
 
 
 async def main() -> None:

@@ -47,7 +47,7 @@ def _serve(chosen: "argparse.Namespace") -> int:
 
     from ml_trainer_env.http_serving import serve
     from ml_trainer_env.server.composition import build_app
-    from ml_trainer_env.server.doors import MAX_BODY_BYTES
+    from ml_trainer_env.server.security import MAX_BODY_BYTES
 
     _prepare_process()
     config = uvicorn.Config(
@@ -85,7 +85,7 @@ def _prepare_process() -> None:
     looked at less often, so that those of calls under way are not taken for long-lived ones.
     """
     # Late, as in `_serve`.
-    from ml_trainer_env.server.logs import configure_logging
+    from ml_trainer_env.server.operations.logs import configure_logging
 
     configure_logging()
     gc.freeze()

@@ -15,12 +15,12 @@ from pydantic import ValidationError
 
 from ml_trainer_env.models import CallToolAction, CallToolObservation, MLTrainerState, ResetObservation
 from ml_trainer_env.server.datasets import DatasetError
-from ml_trainer_env.server.doors import guarded
-from ml_trainer_env.server.environment import MLTrainerEnvironment
 from ml_trainer_env.server.episodes.errors import ResetError
 from ml_trainer_env.server.executors.contract import Executor
-from ml_trainer_env.server.mcp_endpoint import McpEndpoint, McpSwitch
-from ml_trainer_env.server.probes import probe_routes
+from ml_trainer_env.server.mcp.endpoint import McpEndpoint, McpSwitch
+from ml_trainer_env.server.openenv.environment import MLTrainerEnvironment
+from ml_trainer_env.server.operations.probes import probe_routes
+from ml_trainer_env.server.security import guarded
 from ml_trainer_env.server.services import Services
 from ml_trainer_env.server.settings import Settings
 from ml_trainer_env.server.store import StoreError

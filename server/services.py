@@ -4,16 +4,16 @@ import asyncio
 import shutil
 
 from ml_trainer_env.server.datasets import DataSettings
-from ml_trainer_env.server.episodes.book import EpisodeBook
 from ml_trainer_env.server.episodes.calls import TOOL_NAMES
+from ml_trainer_env.server.episodes.registry import EpisodeBook
 from ml_trainer_env.server.episodes.training import LiveTrainer
 from ml_trainer_env.server.executors.contract import Executor
 from ml_trainer_env.server.executors.pool import ProcessPoolExecutor
+from ml_trainer_env.server.operations.metrics import Telemetry
 from ml_trainer_env.server.settings import Settings
-from ml_trainer_env.server.state_folder import JOURNAL_FILE, state_folder
 from ml_trainer_env.server.store import Database, EpochStore, Journal, StateStore
+from ml_trainer_env.server.store.folder import JOURNAL_FILE, state_folder
 from ml_trainer_env.server.store.states import STATES_FOLDER
-from ml_trainer_env.server.telemetry import Telemetry
 
 __all__ = ["JOURNAL_FILE", "Services", "state_folder"]
 

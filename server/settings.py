@@ -8,9 +8,9 @@ from typing import Self
 
 from ml_trainer_env.errors import MLTrainerError
 from ml_trainer_env.server.datasets import DataSettings
-from ml_trainer_env.server.doors import Access, AccessError
-from ml_trainer_env.server.episodes.episode import TimeLimits
-from ml_trainer_env.server.tasks.grading import RubricVersion
+from ml_trainer_env.server.security import Access, AccessError
+from ml_trainer_env.server.tuning.episode import TimeLimits
+from ml_trainer_env.server.tuning.grading import RubricVersion
 
 __all__ = ["Settings", "SettingsError"]
 

@@ -31,7 +31,7 @@ from ml_trainer_env.arena.files.names import file_name
 from ml_trainer_env.arena.files.uploads import read_form, the_file, too_large
 from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.tables import FilePurpose, Tag
-from ml_trainer_env.server.doors.bodies import BodyTooLargeError, read_body
+from ml_trainer_env.server.security.bodies import BodyTooLargeError, read_body
 
 __all__ = ["creator", "public"]
 

@@ -19,16 +19,16 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from ml_trainer_env.server.datasets import DataSettings, load_images
-from ml_trainer_env.server.episodes.book import EpisodeRequest
+from ml_trainer_env.server.episodes.registry import EpisodeRequest
 from ml_trainer_env.server.executors.contract import EpochJob
 from ml_trainer_env.server.executors.pool import ProcessPoolExecutor
 from ml_trainer_env.server.services import Services
 from ml_trainer_env.server.settings import Settings
-from ml_trainer_env.server.tasks.definitions import TASKS
 from ml_trainer_env.server.trainer.config import TrainingConfig
 from ml_trainer_env.server.trainer.images import ImageArrays
 from ml_trainer_env.server.trainer.schedules import LearningRatePlan
 from ml_trainer_env.server.trainer.state import FreshState, TrainingState, weights_hash
+from ml_trainer_env.server.tuning.tasks import TASKS
 
 THREADS = 2
 NICENESS = 5

@@ -43,8 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _carry_out(options: argparse.Namespace) -> int:
-    from ml_trainer_env.server.state_folder import JOURNAL_FILE, chosen_folder, state_folder
     from ml_trainer_env.server.store import Database, Journal
+    from ml_trainer_env.server.store.folder import JOURNAL_FILE, chosen_folder, state_folder
 
     path = state_folder(chosen_folder(os.environ)) / JOURNAL_FILE
     if not path.exists():
@@ -139,7 +139,7 @@ async def _scratch(settings: Settings) -> AsyncIterator[Services]:
 
 
 async def _begun(services: Services, journaled: JournaledEpisode) -> Json:
-    from ml_trainer_env.server.descriptions import episode_observation
+    from ml_trainer_env.server.openenv.descriptions import episode_observation
 
     episode = await services.book.blank(journaled.header)
     left_out = {"resumed", "forked_from", "last_call", "metadata"}
@@ -148,7 +148,7 @@ async def _begun(services: Services, journaled: JournaledEpisode) -> Json:
 
 def _tools() -> list[Json]:
     """The tools of an agent, as chat APIs describe them."""
-    from ml_trainer_env.server.tools import episode_tools
+    from ml_trainer_env.server.mcp.episode_tools import episode_tools
 
     return [
         {

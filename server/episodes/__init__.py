@@ -1,1 +1,1 @@
-"""The episode: its rules, its budget, its rewards and its checkpoints."""
+"""What every game shares: an episode is its calls. Registry, resume, fork, replay and the budget of calls."""

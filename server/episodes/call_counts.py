@@ -1,7 +1,7 @@
 """How many calls an episode has had, and which one is its last."""
 
 from ml_trainer_env.server.episodes.errors import EpisodeError
-from ml_trainer_env.server.episodes.rules import Rules
+from ml_trainer_env.server.tuning.rules import Rules
 
 __all__ = ["CALLS_AFTER_BUDGET", "MAX_CHANGES", "CallCounts"]
 

@@ -3,10 +3,10 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from ml_trainer_env.server.episodes.episode import Episode, OnProgress, ignore_progress
 from ml_trainer_env.server.episodes.errors import EpisodeError
-from ml_trainer_env.server.episodes.observation import Reply
 from ml_trainer_env.server.trainer.limits import shown
+from ml_trainer_env.server.tuning.episode import Episode, OnProgress, ignore_progress
+from ml_trainer_env.server.tuning.observation import Reply
 
 __all__ = ["LOOKS", "TOOL_NAMES", "Arguments", "perform"]
 

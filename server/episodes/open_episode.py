@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ml_trainer_env.server.episodes.calls import LOOKS, Arguments, perform
-from ml_trainer_env.server.episodes.episode import Episode, OnProgress, ignore_progress
 from ml_trainer_env.server.episodes.errors import EpisodeError, TrainingStoppedError
-from ml_trainer_env.server.episodes.observation import Reply
-from ml_trainer_env.server.logs import logged_episode
+from ml_trainer_env.server.operations.logs import logged_episode
+from ml_trainer_env.server.operations.metrics import Outcome, Telemetry
 from ml_trainer_env.server.store import (
     CallRecord,
     EpisodeHeader,
@@ -21,8 +20,9 @@ from ml_trainer_env.server.store import (
     RecordedEpoch,
     StoreError,
 )
-from ml_trainer_env.server.telemetry import Outcome, Telemetry
 from ml_trainer_env.server.trainer.errors import ConfigError
+from ml_trainer_env.server.tuning.episode import Episode, OnProgress, ignore_progress
+from ml_trainer_env.server.tuning.observation import Reply
 
 __all__ = ["OpenEpisode"]
 

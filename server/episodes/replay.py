@@ -12,10 +12,8 @@ from typing import Any, Protocol
 
 from ml_trainer_env.errors import MLTrainerError
 from ml_trainer_env.server.episodes.calls import LOOKS, perform
-from ml_trainer_env.server.episodes.episode import Episode
 from ml_trainer_env.server.episodes.errors import EpisodeError
 from ml_trainer_env.server.episodes.models import Model, TrainedEpoch
-from ml_trainer_env.server.episodes.observation import Reply
 from ml_trainer_env.server.episodes.training import OnWait, Recipe, Trainer
 from ml_trainer_env.server.executors.contract import ExecutorError
 from ml_trainer_env.server.executors.identity import Identity
@@ -24,6 +22,8 @@ from ml_trainer_env.server.trainer.errors import ConfigError
 from ml_trainer_env.server.trainer.limits import shown
 from ml_trainer_env.server.trainer.lineage import unproven_key
 from ml_trainer_env.server.trainer.state import FreshState
+from ml_trainer_env.server.tuning.episode import Episode
+from ml_trainer_env.server.tuning.observation import Reply
 
 __all__ = ["Difference", "ReplayError", "VerifyingTrainer", "cut", "replayed"]
 

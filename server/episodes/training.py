@@ -11,8 +11,8 @@ from ml_trainer_env.server.datasets import Permutation
 from ml_trainer_env.server.episodes.models import Model, TrainedEpoch
 from ml_trainer_env.server.executors.contract import EpochJob, EpochResult, Executor, ExecutorError, HeldOutJob
 from ml_trainer_env.server.executors.identity import Identity
+from ml_trainer_env.server.operations.metrics import Telemetry
 from ml_trainer_env.server.store import EpochFigures, EpochStore, StateStore, StoreError
-from ml_trainer_env.server.telemetry import Telemetry
 from ml_trainer_env.server.trainer.config import TrainingConfig
 from ml_trainer_env.server.trainer.images import ImageArrays
 from ml_trainer_env.server.trainer.lineage import epoch_key, fresh_key

@@ -12,8 +12,8 @@ from chaos_client import FAILED, RUBRIC, Client, Diary
 from chaos_script import Kill, Strike, Victim, epochs_of, strikes
 from chaos_server import TORCH_THREADS, MortalServer, until
 
-from ml_trainer_env.server.episodes.book import EpisodeRequest
 from ml_trainer_env.server.episodes.errors import EpisodeError
+from ml_trainer_env.server.episodes.registry import EpisodeRequest
 from ml_trainer_env.server.executors.in_process import InProcessExecutor
 from ml_trainer_env.server.services import JOURNAL_FILE, Services
 from ml_trainer_env.server.settings import Settings

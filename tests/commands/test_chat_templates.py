@@ -21,8 +21,8 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from ml_trainer_env.server.commands.journal import main
-from ml_trainer_env.server.episodes.book import EpisodeRequest
 from ml_trainer_env.server.episodes.errors import EpisodeError
+from ml_trainer_env.server.episodes.registry import EpisodeRequest
 from ml_trainer_env.server.executors.in_process import InProcessExecutor
 from ml_trainer_env.server.services import Services
 from ml_trainer_env.server.settings import Settings

@@ -17,18 +17,18 @@ import numpy as np
 import pytest
 
 from ml_trainer_env.server.datasets import DataSettings, Source, TaskImages
-from ml_trainer_env.server.episodes.book import EpisodeBook, EpisodeRequest
-from ml_trainer_env.server.episodes.episode import Episode, TimeLimits
 from ml_trainer_env.server.episodes.open_episode import OpenEpisode
+from ml_trainer_env.server.episodes.registry import EpisodeBook, EpisodeRequest
 from ml_trainer_env.server.episodes.training import LiveTrainer
 from ml_trainer_env.server.executors.contract import EpochJob, EpochResult, ExecutorError, HeldOutJob
 from ml_trainer_env.server.executors.identity import Identity
+from ml_trainer_env.server.operations.metrics import Telemetry
 from ml_trainer_env.server.store import Database, EpochStore, Journal, StateStore
-from ml_trainer_env.server.tasks.definitions import TASKS
-from ml_trainer_env.server.tasks.grading import RubricVersion
-from ml_trainer_env.server.telemetry import Telemetry
 from ml_trainer_env.server.trainer.metrics import EpochMetrics
 from ml_trainer_env.server.trainer.state import FreshState, TrainingState, weights_hash
+from ml_trainer_env.server.tuning.episode import Episode, TimeLimits
+from ml_trainer_env.server.tuning.grading import RubricVersion
+from ml_trainer_env.server.tuning.tasks import TASKS
 
 Reply = dict[str, Any]
 

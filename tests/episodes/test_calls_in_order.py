@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ml_trainer_env.server.episodes.errors import EpisodeError
-from ml_trainer_env.server.episodes.rules import CURRENT_RULES
+from ml_trainer_env.server.tuning.rules import CURRENT_RULES
 
 Serve = Callable[..., Any]
 RUN_20 = ("run_epochs", {"num_epochs": 20})

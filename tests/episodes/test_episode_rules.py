@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from ml_trainer_env.server.episodes.call_counts import MAX_CHANGES
-from ml_trainer_env.server.episodes.episode import Episode
 from ml_trainer_env.server.episodes.errors import EpisodeError
 from ml_trainer_env.server.executors.contract import ExecutorError
 from ml_trainer_env.server.trainer.errors import ConfigError
 from ml_trainer_env.server.trainer.state import FreshState
+from ml_trainer_env.server.tuning.episode import Episode
 
 Begin = Callable[..., Any]
 Epoch = Callable[..., Any]

@@ -19,16 +19,16 @@ from hypothesis import strategies as st
 from ml_trainer_env.server.datasets import Source, TaskImages
 from ml_trainer_env.server.episodes.call_counts import MAX_CHANGES
 from ml_trainer_env.server.episodes.calls import perform
-from ml_trainer_env.server.episodes.episode import Episode, TimeLimits
 from ml_trainer_env.server.episodes.errors import EpisodeError
 from ml_trainer_env.server.episodes.training import LiveTrainer
 from ml_trainer_env.server.executors.contract import EpochJob, EpochResult, HeldOutJob
 from ml_trainer_env.server.executors.identity import Identity
-from ml_trainer_env.server.tasks.definitions import TASKS
-from ml_trainer_env.server.tasks.grading import RubricVersion
 from ml_trainer_env.server.trainer.errors import ConfigError
 from ml_trainer_env.server.trainer.metrics import EpochMetrics
 from ml_trainer_env.server.trainer.state import FreshState, TrainingState, weights_hash
+from ml_trainer_env.server.tuning.episode import Episode, TimeLimits
+from ml_trainer_env.server.tuning.grading import RubricVersion
+from ml_trainer_env.server.tuning.tasks import TASKS
 
 Call = tuple[str, dict[str, Any]]
 

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ml_trainer_env.server.episodes.episode import Episode
 from ml_trainer_env.server.episodes.errors import EpisodeError
 from ml_trainer_env.server.episodes.replay import VerifyingTrainer, replayed
 from ml_trainer_env.server.executors.contract import ExecutorError
 from ml_trainer_env.server.trainer.state import weights_hash
+from ml_trainer_env.server.tuning.episode import Episode
 from permuted_mnist.mnist import load_mnist
 from permuted_mnist.tasks import draw_task
 

@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-import ml_trainer_env.server.mcp_endpoint as endpoint_module
-import ml_trainer_env.server.mcp_sessions as sessions_module
+import ml_trainer_env.server.mcp.endpoint as endpoint_module
+import ml_trainer_env.server.mcp.sessions as sessions_module
 
 
 def test_a_deleted_session_is_unknown_and_out_of_the_table(serve: Any, t: Any) -> None:

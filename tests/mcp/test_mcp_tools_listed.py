@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from ml_trainer_env import MLTrainerEnv
-from ml_trainer_env.server.mcp_tools import build_mcp_server
-from ml_trainer_env.server.tools import TOOL_NAMES, episode_tools
+from ml_trainer_env.server.mcp.episode_tools import TOOL_NAMES, episode_tools
+from ml_trainer_env.server.mcp.tools import build_mcp_server
 
 FURTHER = {"list_tasks", "start_task", "plot_training_curves"}
 LOOKS = {"list_tasks", "plot_training_curves", "get_training_status", "list_checkpoints"}

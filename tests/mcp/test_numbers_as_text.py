@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from websockets.sync.client import connect
 
 from ml_trainer_env import MLTrainerEnv, ToolCallError
-from ml_trainer_env.server.arguments import read_arguments, read_flag, read_number
+from ml_trainer_env.server.episodes.arguments import read_arguments, read_flag, read_number
 
 SPELLED = {
     "optimizer": "sgd",

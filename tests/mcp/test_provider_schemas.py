@@ -19,7 +19,7 @@ import jsonschema
 import pytest
 
 from ml_trainer_env import MLTrainerEnv
-from ml_trainer_env.server.mcp_tools import build_mcp_server
+from ml_trainer_env.server.mcp.tools import build_mcp_server
 from ml_trainer_env.server.trainer.config import LIMITS
 
 GEMINI = {

@@ -19,9 +19,9 @@ from openenv.validation.runtime.collector import collect_runtime_evidence
 from openenv.validation.runtime.contracts import RuntimeEvidence, load_runtime_plan
 from openenv.validation.types import CheckStatus
 
-from ml_trainer_env.server.environment import MLTrainerEnvironment
-from ml_trainer_env.server.tasks.definitions import TASKS
-from ml_trainer_env.server.tools import TOOL_NAMES
+from ml_trainer_env.server.mcp.episode_tools import TOOL_NAMES
+from ml_trainer_env.server.openenv.environment import MLTrainerEnvironment
+from ml_trainer_env.server.tuning.tasks import TASKS
 
 EPISODE_TIMEOUT_S = 120.0
 

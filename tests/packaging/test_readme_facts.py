@@ -11,8 +11,8 @@ import yaml
 
 from ml_trainer_env.baselines.settings import KEY_NAMES
 from ml_trainer_env.models import TrainingStatus
-from ml_trainer_env.server.tasks.definitions import TASKS
-from ml_trainer_env.server.tools import TOOL_NAMES
+from ml_trainer_env.server.mcp.episode_tools import TOOL_NAMES
+from ml_trainer_env.server.tuning.tasks import TASKS
 
 
 @pytest.fixture

@@ -15,18 +15,18 @@ from openenv.core.env_server.serialization import serialize_observation
 
 from ml_trainer_env import MLTrainerEnv
 from ml_trainer_env.server.datasets import DataSettings, load_images
-from ml_trainer_env.server.environment import MLTrainerEnvironment
-from ml_trainer_env.server.episodes.episode import Episode, TimeLimits
 from ml_trainer_env.server.episodes.training import LiveTrainer
 from ml_trainer_env.server.executors.contract import EpochJob, EpochResult, ExecutorError, HeldOutJob
 from ml_trainer_env.server.executors.identity import Identity
 from ml_trainer_env.server.executors.in_process import InProcessExecutor
+from ml_trainer_env.server.openenv.environment import MLTrainerEnvironment
 from ml_trainer_env.server.services import Services
 from ml_trainer_env.server.settings import Settings
-from ml_trainer_env.server.tasks.definitions import TASKS
-from ml_trainer_env.server.tasks.grading import RubricVersion
 from ml_trainer_env.server.trainer.metrics import EpochMetrics
 from ml_trainer_env.server.trainer.state import TrainingState, weights_hash
+from ml_trainer_env.server.tuning.episode import Episode, TimeLimits
+from ml_trainer_env.server.tuning.grading import RubricVersion
+from ml_trainer_env.server.tuning.tasks import TASKS
 
 BUNDLED = DataSettings(None, False)
 """The package's own images, and nothing from the network."""

@@ -11,7 +11,7 @@ import pytest
 import ml_trainer_env.server.app as app_module
 from ml_trainer_env.server.app import build_app
 from ml_trainer_env.server.datasets import DataSettings
-from ml_trainer_env.server.doors import Access
+from ml_trainer_env.server.security import Access
 from ml_trainer_env.server.settings import Settings
 
 SETTINGS = replace(Settings.from_environment({}), data=DataSettings(None, False))

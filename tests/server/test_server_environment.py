@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from openenv.core.env_server.mcp_types import CallToolAction, ListToolsAction
 
-from ml_trainer_env.server.tools import TOOL_NAMES
+from ml_trainer_env.server.mcp.episode_tools import TOOL_NAMES
 
 
 def test_step_and_step_async_answer_alike(new_session: Any, run: Any) -> None:

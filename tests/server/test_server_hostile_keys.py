@@ -14,7 +14,7 @@ from openenv.core.env_server.types import ResetRequest, StepRequest
 from openenv.core.env_server.web_interface import WebInterfaceManager
 from websockets.sync.client import ClientConnection, connect
 
-from ml_trainer_env.server.environment import MLTrainerEnvironment
+from ml_trainer_env.server.openenv.environment import MLTrainerEnvironment
 
 
 def _parameters(*owners: type) -> set[str]:

@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from ml_trainer_env import MLTrainerEnv
-from ml_trainer_env.server.tools import TOOL_NAMES
+from ml_trainer_env.server.mcp.episode_tools import TOOL_NAMES
 
 TASK_IDS = ["easy_mnist", "medium_fashion", "hard_cifar", "permuted_mnist"]
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from ml_trainer_env.server.tools import TOOL_NAMES
+from ml_trainer_env.server.mcp.episode_tools import TOOL_NAMES
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from websockets.sync.client import ClientConnection, connect
 
-from ml_trainer_env.server.doors import MAX_BODY_BYTES
-from ml_trainer_env.server.tools import TOOL_NAMES
+from ml_trainer_env.server.mcp.episode_tools import TOOL_NAMES
+from ml_trainer_env.server.security import MAX_BODY_BYTES
 
 PARAMETERS = (
     "optimizer",

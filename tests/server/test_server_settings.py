@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ml_trainer_env.server.settings import Settings, SettingsError
-from ml_trainer_env.server.tasks.grading import RubricVersion
+from ml_trainer_env.server.tuning.grading import RubricVersion
 
 
 def test_every_setting_has_a_default() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from ml_trainer_env import MLTrainerEnv, ToolCallError
-from ml_trainer_env.server.tools import TOOL_NAMES
+from ml_trainer_env.server.mcp.episode_tools import TOOL_NAMES
 
 BOUNDED = [
     ("configure_training", "learning_rate", {"type": "number", "minimum": 1e-6, "maximum": 10}),

@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 import httpx
 import pytest
 
-from ml_trainer_env.server.tools import TOOL_NAMES
+from ml_trainer_env.server.mcp.episode_tools import TOOL_NAMES
 
 
 @pytest.fixture(scope="module")

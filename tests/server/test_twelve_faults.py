@@ -14,8 +14,8 @@ import pytest
 
 from ml_trainer_env import MLTrainerEnv
 from ml_trainer_env.server.episodes.call_counts import CALLS_AFTER_BUDGET, MAX_CHANGES
-from ml_trainer_env.server.episodes.episode import TimeLimits
 from ml_trainer_env.server.episodes.errors import EpisodeError
+from ml_trainer_env.server.tuning.episode import TimeLimits
 
 FIGURES = ("train_loss", "val_loss", "train_accuracy", "val_accuracy", "learning_rate")
 

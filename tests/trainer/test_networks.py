@@ -5,11 +5,11 @@ import pickle
 import pytest
 import torch
 
-from ml_trainer_env.server.tasks.definitions import TASKS, Task
 from ml_trainer_env.server.trainer.engine import initial_state
 from ml_trainer_env.server.trainer.kinds import NetworkName
 from ml_trainer_env.server.trainer.networks import build_network, parameter_count
 from ml_trainer_env.server.trainer.state import FreshState, TrainingState, weights_hash
+from ml_trainer_env.server.tuning.tasks import TASKS, Task
 
 
 def test_the_perceptron_has_101770_parameters() -> None:

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from ml_trainer_env.server.datasets import Permutation
-from ml_trainer_env.server.tasks.definitions import TASKS
 from ml_trainer_env.server.trainer.config import LIMITS, TrainingConfig
 from ml_trainer_env.server.trainer.data import TensorData
 from ml_trainer_env.server.trainer.engine import advance, initial_state
@@ -13,6 +12,7 @@ from ml_trainer_env.server.trainer.images import ImageArrays
 from ml_trainer_env.server.trainer.kinds import NetworkName
 from ml_trainer_env.server.trainer.schedules import LearningRatePlan, LrSchedule
 from ml_trainer_env.server.trainer.state import FreshState, weights_hash
+from ml_trainer_env.server.tuning.tasks import TASKS
 
 NETWORK = NetworkName.BATCH_NORM_MLP
 PARTS = ("train", "validation", "test")

@@ -1,0 +1,134 @@
+"""MCP over Streamable HTTP at `/mcp`, beside OpenEnv's JSON-RPC at the same address.
+
+The two are told apart by what only MCP clients send: the id of a session, or the wish for an event stream. So a POST
+without either is OpenEnv's, and other methods without a session get the 405 of a route that only knows POST, which
+is what MCP wants there too.
+"""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp.types import INTERNAL_ERROR
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ml_trainer_env.server.episodes.registry import EpisodeBook
+from ml_trainer_env.server.mcp.sessions import McpSessions
+from ml_trainer_env.server.mcp.tools import build_mcp_server
+from ml_trainer_env.server.openenv.environment import VERSION
+
+__all__ = ["McpEndpoint", "McpSwitch"]
+
+MCP_PATH = "/mcp"
+FULL = 503
+
+CROWDED = 0.9
+"""From this share of its sessions on, a server has no patience with sessions that nobody uses."""
+
+UNUSED_S = 60.0
+"""So long a session that plays nothing may be silent then."""
+
+_SDK_LOGGERS = ("mcp.server.lowlevel.server", "mcp.server.streamable_http", "mcp.server.streamable_http_manager")
+
+
+class McpEndpoint:
+    """Answers the requests of MCP clients while `running`.
+
+    Args:
+        book: Opens episodes.
+        max_sessions: Sessions at a time.
+        idle_timeout_s: A session ends after so long without a request, a call under way or an open event stream.
+
+    Attributes:
+        sessions: Those there are.
+    """
+
+    def __init__(self, book: EpisodeBook, max_sessions: int, idle_timeout_s: float) -> None:
+        # FastMCP's own way to serve over HTTP has neither limit of sessions nor time-out, so the manager is made here.
+        self.sessions = McpSessions(build_mcp_server(VERSION)._mcp_server, book)
+        self._max_sessions = max_sessions
+        self._idle_timeout_s = idle_timeout_s
+        self._manager: StreamableHTTPSessionManager | None = None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Take requests within the block. At its end sessions end, and what they have trained is written down."""
+        for name in _SDK_LOGGERS:
+            logging.getLogger(name).addFilter(_is_news)
+        server: Any = self.sessions
+        self._manager = StreamableHTTPSessionManager(
+            server, session_idle_timeout=self._idle_timeout_s, max_sessions=self._max_sessions
+        )
+        async with self._manager.run():
+            try:
+                yield
+            finally:
+                await self.sessions.close()
+        self._manager = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if self._manager is None:
+            raise RuntimeError("the endpoint is not running: the application's lifespan has not begun, or has ended")
+        if "mcp-session-id" not in Headers(scope=scope) and len(self.sessions) >= CROWDED * self._max_sessions:
+            self.sessions.end_unused(UNUSED_S)  # room for those who come next
+        is_full = is_unfinished = False
+
+        async def send_unless_full(message: Message) -> None:
+            nonlocal is_full, is_unfinished
+            is_full = is_full or message.get("status") == FULL
+            if not is_full:
+                is_unfinished = message["type"] == "http.response.start" or message.get("more_body", False)
+                await send(message)
+
+        await self._manager.handle_request(scope, receive, send_unless_full)
+        if is_full:
+            await self._full()(scope, receive, send)
+        elif is_unfinished:  # event streams are left so when the server stops
+            await send({"type": "http.response.body", "body": b""})
+
+    def _full(self) -> JSONResponse:
+        """The manager's own words do not tell the limit."""
+        message = (
+            f"the server has {self._max_sessions} MCP sessions already, and takes no more: close one (DELETE), or try "
+            "again later; ML_TRAINER_MAX_SESSIONS sets the limit"
+        )
+        error = {"code": INTERNAL_ERROR, "message": message}
+        return JSONResponse({"jsonrpc": "2.0", "id": "server-error", "error": error}, FULL, {"Retry-After": "60"})
+
+
+class McpSwitch:
+    """Sends the requests of MCP clients to the endpoint, and all others on."""
+
+    def __init__(self, app: ASGIApp, endpoint: ASGIApp) -> None:
+        self._app = app
+        self._endpoint = endpoint
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, one way or the other."""
+        await (self._endpoint if _is_mcp(scope) else self._app)(scope, receive, send)
+
+
+def _is_mcp(scope: Scope) -> bool:
+    if scope["type"] != "http" or scope["path"] != MCP_PATH:
+        return False
+    headers = Headers(scope=scope)
+    return "mcp-session-id" in headers or (
+        scope["method"] == "POST" and any("text/event-stream" in value for value in headers.getlist("accept"))
+    )
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """What of the SDK's log is logged.
+
+    Not the ids of sessions, since whoever reads one could enter the session. And not the traceback that it logs when
+    a session ends whose event stream is open, as most do.
+    """
+    return record.levelno > logging.INFO and not (
+        record.exc_info and isinstance(record.exc_info[1], anyio.ClosedResourceError)
+    )

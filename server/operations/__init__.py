@@ -1,0 +1,1 @@
+"""For the people who run a server: logs, metrics and probes."""

@@ -1,0 +1,1 @@
+"""The pages for people: an episode's curves and its page."""

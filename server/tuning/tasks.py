@@ -1,0 +1,194 @@
+"""The task table: network, images, budget, seed, target and grader of each task."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from ml_trainer_env.errors import MLTrainerError
+from ml_trainer_env.server.datasets import DatasetName, ImageRequest
+from ml_trainer_env.server.trainer.kinds import AugmentationKind, NetworkName
+from ml_trainer_env.server.tuning.grading import (
+    Grader,
+    grade_accuracy,
+    grade_efficiency,
+    grade_generalization,
+    grade_test_accuracy,
+)
+
+__all__ = ["TASKS", "Budget", "Task", "UnknownTaskError", "find_task"]
+
+
+class UnknownTaskError(MLTrainerError, ValueError):
+    """There is no task of that name. The message lists those there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What an episode may spend, or what is left of it.
+
+    Attributes:
+        epochs: Epochs.
+        seconds: Seconds of training; None where time is no matter.
+    """
+
+    epochs: int
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What an agent is asked to do.
+
+    Attributes:
+        id: The task's name in calls.
+        name: Its title.
+        description: What to train on what, and what counts, in prose for the agent.
+        difficulty: easy, medium or hard.
+        network: The network to train.
+        parameter_count: Its trainable parameters.
+        augmentation: Which family of image transforms the task offers.
+        images: Which images, drawn with which seed.
+        budget: What an episode may spend.
+        seed: The seed of an episode that names none.
+        target_metric: What the target is about.
+        target_value: The value to reach.
+        grader: Turns a run's figures into its score.
+        graded_on_test: Whether the score rests on held-out images, so that there is none without them.
+        permuted: Whether the episode's seed permutes pixels and labels.
+    """
+
+    id: str
+    name: str
+    description: str
+    difficulty: str
+    network: NetworkName
+    parameter_count: int
+    augmentation: AugmentationKind
+    images: ImageRequest
+    budget: Budget
+    seed: int
+    target_metric: str
+    target_value: float
+    grader: Grader
+    graded_on_test: bool = False
+    permuted: bool = False
+
+    @property
+    def budget_epochs(self) -> int:
+        """Epochs an episode may run."""
+        return self.budget.epochs
+
+
+_EASY = Task(
+    id="easy_mnist",
+    name="MNIST digit classifier",
+    description=(
+        "Train a perceptron with one hidden layer to read handwritten digits: 4,000 training "
+        "and 1,000 validation images, 100 epochs. Plain Adam at 0.001 reaches about 93 % "
+        "validation accuracy, good choices reach 97 %. The score is linear in the best "
+        "validation accuracy, 0 at 88 % and 1 at 97.5 %."
+    ),
+    difficulty="easy",
+    network=NetworkName.SIMPLE_MLP,
+    parameter_count=101_770,
+    augmentation=AugmentationKind.DIGITS,
+    images=ImageRequest(DatasetName.MNIST, 4_000, 1_000, 5_000, seed=42),
+    budget=Budget(100),
+    seed=42,
+    target_metric="val_accuracy",
+    target_value=0.96,
+    grader=grade_accuracy(0.88, 0.975),
+)
+
+_MEDIUM = Task(
+    id="medium_fashion",
+    name="Fashion item classifier",
+    description=(
+        "Train a small convolutional network to tell items of clothing apart: 6,500 training "
+        "and 1,500 validation images, 80 epochs. So few images are easily learnt by heart. "
+        "Submitting hands in the best epoch's model on the way to the present weights. 60 % of "
+        "the score is its validation accuracy (0 at 75 %, 1 at 90 %), 40 % how small its gap "
+        "between train and validation accuracy is (0 at 12 points); aim for 87 % with a gap "
+        "under 5 points."
+    ),
+    difficulty="medium",
+    network=NetworkName.SMALL_CNN,
+    parameter_count=194_290,
+    augmentation=AugmentationKind.CLOTHES,
+    images=ImageRequest(DatasetName.FASHION_MNIST, 6_500, 1_500, 2_000, seed=123),
+    budget=Budget(80),
+    seed=123,
+    target_metric="val_accuracy",
+    target_value=0.87,
+    grader=grade_generalization(0.75, 0.90),
+)
+
+_HARD = Task(
+    id="hard_cifar",
+    name="CIFAR-10 under budget",
+    description=(
+        "Train a deeper convolutional network to recognise objects in small colour pictures: "
+        "8,000 training and 2,000 validation images, 60 epochs. Without regularisation it "
+        "overfits badly. Submitting hands in the best epoch's model on the way to the present "
+        "weights. Half of the score is its validation accuracy (0 at 40 %, 1 at 68 %), 30 % how "
+        "few epochs were run since that accuracy was first reached, 20 % how steady the 10 "
+        "validation losses up to that epoch were."
+    ),
+    difficulty="hard",
+    network=NetworkName.DEEPER_CNN,
+    parameter_count=455_306,
+    augmentation=AugmentationKind.OBJECTS,
+    images=ImageRequest(DatasetName.CIFAR10, 8_000, 2_000, 2_000, seed=456),
+    budget=Budget(60),
+    seed=456,
+    target_metric="val_accuracy",
+    target_value=0.65,
+    grader=grade_efficiency(0.40, 0.68),
+)
+
+_PERMUTED = Task(
+    id="permuted_mnist",
+    name="Permuted MNIST against the clock",
+    description=(
+        "Train a perceptron with batch norm to read handwritten digits whose pixels and labels are permuted, by the "
+        "episode's seed: 55,000 training, 5,000 validation and 10,000 test images where all of MNIST is there, else "
+        "7,000, 1,000 and 2,000. The budget is 30 epochs and 60 seconds of training, whichever ends first; an "
+        "epoch that has begun is finished, one from the cache costs what it took when it was trained, and larger "
+        "batches make shorter epochs. Schedules span the epochs. Neighbouring pixels mean nothing here, so "
+        "augmentation is Gaussian noise on every pixel. The score is linear in the test accuracy of the model as it "
+        "stands when it is submitted, 0 at 90 % and 1 at 98.5 %; no reply shows that accuracy before."
+    ),
+    difficulty="medium",
+    network=NetworkName.BATCH_NORM_MLP,
+    parameter_count=269_834,
+    augmentation=AugmentationKind.SCATTERED,
+    images=ImageRequest(
+        DatasetName.MNIST,
+        55_000,
+        5_000,
+        10_000,
+        seed=789,
+        instead=ImageRequest(DatasetName.MNIST, 7_000, 1_000, 2_000, seed=789),
+    ),
+    budget=Budget(30, seconds=60.0),
+    seed=789,
+    target_metric="test_accuracy",
+    target_value=0.985,
+    grader=grade_test_accuracy(0.90, 0.985),
+    graded_on_test=True,
+    permuted=True,
+)
+
+TASKS: Mapping[str, Task] = MappingProxyType({task.id: task for task in (_EASY, _MEDIUM, _HARD, _PERMUTED)})
+"""All tasks by id: from easy to hard, and the one against the clock."""
+
+
+def find_task(task_id: object) -> Task:
+    """The task of that id.
+
+    Raises:
+        UnknownTaskError: There is none.
+    """
+    if isinstance(task_id, str) and task_id in TASKS:
+        return TASKS[task_id]
+    raise UnknownTaskError(f"unknown task {task_id!r:.80}; the tasks are {', '.join(TASKS)}")
