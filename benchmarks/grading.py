@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from ml_trainer_env.server.datasets import DataSettings, load_images
-from ml_trainer_env.server.episodes.calls import perform
+from ml_trainer_env.server.episodes.game import TimeLimits
 from ml_trainer_env.server.episodes.training import LiveTrainer
 from ml_trainer_env.server.executors.in_process import InProcessExecutor
 from ml_trainer_env.server.store import Database, EpochStore, StateStore
-from ml_trainer_env.server.tuning.episode import Episode, TimeLimits
+from ml_trainer_env.server.tuning.episode import TuningEpisode
 from ml_trainer_env.server.tuning.grading import RubricVersion
 from ml_trainer_env.server.tuning.rules import RULES
 from ml_trainer_env.server.tuning.tasks import TASKS
@@ -58,8 +58,8 @@ async def main() -> None:
         async def played(task_id: str, calls: Sequence[Call], rubric: RubricVersion, rules: int) -> tuple[float, Any]:
             """The sum of rewards, and the last reply."""
             task = TASKS[task_id]
-            episode = Episode(
-                episode_id="e",
+            episode = TuningEpisode(
+                name="e",
                 task=task,
                 images=load_images(task.images, data),
                 seed=task.seed,
@@ -68,7 +68,7 @@ async def main() -> None:
                 trainer=trainer,
                 limits=TimeLimits(),
             )
-            replies = [await perform(episode, *call) for call in [*calls, ("submit_model", {})]]
+            replies = [await episode.call(*call) for call in [*calls, ("submit_model", {})]]
             return sum(reply["reward"] for reply in replies), replies[-1]
 
         print("| medium_fashion | rubric | score, rules 1 | score, rules 2 | test accuracy, rules 1 | rules 2 |")

@@ -11,9 +11,10 @@ import os
 from pathlib import Path
 
 from ml_trainer_env.server.datasets import DataSettings, load_images
+from ml_trainer_env.server.episodes.game import TimeLimits
 from ml_trainer_env.server.episodes.training import LiveTrainer
 from ml_trainer_env.server.executors.in_process import InProcessExecutor
-from ml_trainer_env.server.tuning.episode import Episode, TimeLimits
+from ml_trainer_env.server.tuning.episode import TuningEpisode
 from ml_trainer_env.server.tuning.grading import RubricVersion
 from ml_trainer_env.server.tuning.tasks import TASKS
 
@@ -28,8 +29,8 @@ async def main() -> None:
         images = load_images(task.images, data)
         scores, rewards, accuracy = [], [], 0.0
         for rubric in RubricVersion:
-            episode = Episode(
-                episode_id=f"{task.id}-{rubric}",
+            episode = TuningEpisode(
+                name=f"{task.id}-{rubric}",
                 task=task,
                 images=images,
                 seed=task.seed,

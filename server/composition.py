@@ -13,13 +13,16 @@ from openenv.core.env_server.http_server import create_app
 from openenv.core.env_server.types import ConcurrencyConfig
 from pydantic import ValidationError
 
-from ml_trainer_env.models import CallToolAction, CallToolObservation, MLTrainerState, ResetObservation
+from ml_trainer_env.models import CallToolAction, CallToolObservation
 from ml_trainer_env.server.datasets import DatasetError
 from ml_trainer_env.server.episodes.errors import ResetError
+from ml_trainer_env.server.episodes.game import Game
 from ml_trainer_env.server.executors.contract import Executor
 from ml_trainer_env.server.mcp.endpoint import McpEndpoint, McpSwitch
-from ml_trainer_env.server.openenv.environment import MLTrainerEnvironment
+from ml_trainer_env.server.openenv.environment import GameEnvironment
 from ml_trainer_env.server.operations.probes import probe_routes
+from ml_trainer_env.server.room.contract import Room
+from ml_trainer_env.server.room.tuning import TuningRoom
 from ml_trainer_env.server.security import guarded
 from ml_trainer_env.server.services import Services
 from ml_trainer_env.server.settings import Settings
@@ -30,27 +33,32 @@ __all__ = ["build_app"]
 logger = logging.getLogger(__name__)
 
 
-def build_app(settings: Settings, executor: Executor | None = None) -> FastAPI:
+def build_app(
+    settings: Settings, executor: Executor | None = None, game: Game | None = None, room: Room | None = None
+) -> FastAPI:
     """Wire the application together.
 
     Args:
         settings: How to run.
-        executor: Where training runs; a pool of worker processes if None. The application starts
+        executor: Where jobs run; a pool of worker processes if None. The application starts
             it when it starts up and closes it when it shuts down.
+        game: The game that is played; the tuning game, with its room, if None.
+        room: Shows episodes of the game to people; None for a game without pictures.
 
     Raises:
         StoreError: The journal cannot be opened.
     """
     if settings.access.open_to_all:
         logger.warning("ML_TRAINER_TOKEN is off: everybody who can reach this server may come in")
-    services = Services(settings, executor)
+    services = Services(settings, executor, game)
+    registry, room = services.registry, TuningRoom() if game is None else room
     app: FastAPI = create_app(
-        functools.partial(MLTrainerEnvironment, services.book),
+        functools.partial(GameEnvironment, registry, room),
         CallToolAction,
         CallToolObservation,
-        env_name="ml_trainer_env",
-        state_cls=MLTrainerState,
-        reset_observation_cls=ResetObservation,
+        env_name=registry.game.about.name,
+        state_cls=registry.game.state_model,
+        reset_observation_cls=registry.game.reset_model,
         concurrency_config=ConcurrencyConfig(
             max_concurrent_envs=settings.max_sessions,
             session_timeout=settings.session_timeout_s,
@@ -62,7 +70,7 @@ def build_app(settings: Settings, executor: Executor | None = None) -> FastAPI:
     app.add_exception_handler(ValidationError, _invalid)
     app.add_exception_handler(StoreError, _without_journal)
     app.include_router(probe_routes(services.telemetry, services.is_ready, services.trouble))
-    endpoint = McpEndpoint(services.book, settings.max_sessions, settings.session_timeout_s)
+    endpoint = McpEndpoint(registry, room, settings.max_sessions, settings.session_timeout_s)
     services.telemetry.watch("mcp_sessions", "Sessions of MCP clients.", lambda: len(endpoint.sessions))
     app.router.lifespan_context = _with_services(app, services, endpoint)
     app.add_middleware(McpSwitch, endpoint=endpoint)

@@ -4,8 +4,8 @@ import asyncio
 import shutil
 
 from ml_trainer_env.server.datasets import DataSettings
-from ml_trainer_env.server.episodes.calls import TOOL_NAMES
-from ml_trainer_env.server.episodes.registry import EpisodeBook
+from ml_trainer_env.server.episodes.game import Game
+from ml_trainer_env.server.episodes.registry import EpisodeRegistry
 from ml_trainer_env.server.episodes.training import LiveTrainer
 from ml_trainer_env.server.executors.contract import Executor
 from ml_trainer_env.server.executors.pool import ProcessPoolExecutor
@@ -14,29 +14,32 @@ from ml_trainer_env.server.settings import Settings
 from ml_trainer_env.server.store import Database, EpochStore, Journal, StateStore
 from ml_trainer_env.server.store.folder import JOURNAL_FILE, state_folder
 from ml_trainer_env.server.store.states import STATES_FOLDER
+from ml_trainer_env.server.tuning.game import TuningGame
 
 __all__ = ["JOURNAL_FILE", "Services", "state_folder"]
 
 
 class Services:
-    """The executor, the journal and the book of episodes.
+    """The executor, the journal and the registry of episodes.
 
     Args:
         settings: How to run.
-        executor: Where training runs; a pool of worker processes if None.
+        executor: Where jobs run; a pool of worker processes if None.
+        game: The game that is played; the tuning game if None.
 
     Raises:
         StoreError: The journal cannot be opened.
 
     Attributes:
         executor: Where training runs.
-        book: Opens episodes.
+        registry: Opens episodes.
         telemetry: What has been counted.
         data: Where images come from.
     """
 
-    def __init__(self, settings: Settings, executor: Executor | None = None) -> None:
-        self.telemetry = Telemetry(TOOL_NAMES)
+    def __init__(self, settings: Settings, executor: Executor | None = None, game: Game | None = None) -> None:
+        game = game or TuningGame(settings.data, settings.limits, settings.rubric)
+        self.telemetry = Telemetry(game.tools.names)
         self.data: DataSettings = settings.data
         folder = state_folder(settings.state_dir)
         self._database = Database(folder / JOURNAL_FILE)
@@ -51,14 +54,13 @@ class Services:
             states=self._states,
             epochs=EpochStore(self._database) if settings.cache else None,
             telemetry=self.telemetry,
-            epoch_timeout_s=settings.limits.epoch_s,
+            epoch_timeout_s=settings.limits.unit_s,
         )
-        self.book = EpisodeBook(
+        self.registry = EpisodeRegistry(
+            game,
             trainer=trainer,
             journal=Journal(self._database),
-            data=settings.data,
             limits=settings.limits,
-            rubric=settings.rubric,
             telemetry=self.telemetry,
         )
         self._watch()
@@ -82,7 +84,7 @@ class Services:
 
     def _watch(self) -> None:
         watch, executor = self.telemetry.watch, self.executor
-        watch("open_episodes", "Episodes that a session plays.", lambda: self.book.played)
+        watch("open_episodes", "Episodes that a session plays.", lambda: self.registry.open_episodes)
         watch("queue_length", "Epochs that wait for a worker.", lambda: executor.waiting)
         watch("busy_workers", "Workers that are training.", lambda: executor.busy)
         watch("worker_deaths", "Workers lost.", lambda: executor.worker_deaths, only_grows=True)

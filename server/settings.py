@@ -8,8 +8,8 @@ from typing import Self
 
 from ml_trainer_env.errors import MLTrainerError
 from ml_trainer_env.server.datasets import DataSettings
+from ml_trainer_env.server.episodes.game import TimeLimits
 from ml_trainer_env.server.security import Access, AccessError
-from ml_trainer_env.server.tuning.episode import TimeLimits
 from ml_trainer_env.server.tuning.grading import RubricVersion
 
 __all__ = ["Settings", "SettingsError"]
@@ -68,7 +68,7 @@ class Settings:
         """
         read = _Reader(environment)
         limits = TimeLimits(
-            epoch_s=read.number("EPOCH_TIMEOUT_S", 120.0, least=1.0),
+            unit_s=read.number("EPOCH_TIMEOUT_S", 120.0, least=1.0),
             call_s=read.number("CALL_TIMEOUT_S", 900.0, least=1.0),
         )
         idle_s = read.number("SESSION_TIMEOUT_S", 3600.0, least=1.0)

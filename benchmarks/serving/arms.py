@@ -91,7 +91,7 @@ async def journal(task_id: str, seed: int, data_dir: str, state_dir: str) -> Run
     settings = {"DATA_DIR": data_dir, "STATE_DIR": state_dir, "CACHE": "no", "DOWNLOAD": "no", "WORKERS": "1"}
     services = Services(Settings.from_environment({f"ML_TRAINER_{name}": value for name, value in settings.items()}))
     await services.start()
-    opened = await services.book.open(EpisodeRequest(task_id=task_id, seed=seed))
+    opened = await services.registry.open(EpisodeRequest(task_id=task_id, seed=seed))
 
     async def run(epochs: int) -> str:
         return str((await opened.call("run_epochs", {"num_epochs": epochs}))["weights_hash"])

@@ -29,6 +29,7 @@ from ml_trainer_env.server.commands.pruning import add_prune_command
 
 if TYPE_CHECKING:
     from ml_trainer_env.server.commands.trajectories import Json
+    from ml_trainer_env.server.episodes.game import Game
     from ml_trainer_env.server.services import Services
     from ml_trainer_env.server.settings import Settings
     from ml_trainer_env.server.store import Journal, JournaledEpisode
@@ -66,16 +67,20 @@ async def _export(options: argparse.Namespace, journal: Journal) -> int:
     from ml_trainer_env.server.commands.trajectories import ArgumentsForm, chat, trajectory
 
     settings, form = _settings(), ArgumentsForm(options.arguments)
-    tools, fails = _tools(), False
+    fails = False
     with options.output.open("w", encoding="utf-8") if options.output else contextlib.nullcontext(sys.stdout) as file:
         async with _scratch(settings) as services:
+            game = services.registry.game
             for name in _chosen(options, journal):
                 episode = await _loaded(name, journal)
                 if episode is None:
                     fails = True
                     continue
                 begun = await _begun(services, episode)
-                row = chat(episode, begun, tools, form) if options.format == "chat" else trajectory(episode, begun)
+                if options.format == "chat":
+                    row = chat(episode, begun, _tools(game), game.about.prompt, form)
+                else:
+                    row = trajectory(episode, begun)
                 file.write(json.dumps(row) + "\n")
     return int(fails)
 
@@ -100,12 +105,12 @@ async def _is_replayed(journaled: JournaledEpisode, settings: Settings) -> bool:
     async with _scratch(replace(settings, torch_threads=threads)) as services:
         for changed in (await services.executor.identity()).differences(recorded):
             print(f"{name}: {changed}")
-        episode = await services.book.blank(journaled.header)
+        episode = await services.registry.recreate(journaled.header)
         bar = _bar(journaled)
         verifier = VerifyingTrainer(episode.trainer, on_epoch=bar.update)
         try:
             with bar:
-                await replayed(episode, journaled.calls, verifier)
+                await replayed(episode, services.registry.game.tools, journaled.calls, verifier)
         except ReplayError as error:
             print(f"{name}: {error}")
             verdict = "DIFFERENT"
@@ -139,28 +144,20 @@ async def _scratch(settings: Settings) -> AsyncIterator[Services]:
 
 
 async def _begun(services: Services, journaled: JournaledEpisode) -> Json:
-    from ml_trainer_env.server.openenv.descriptions import episode_observation
-
-    episode = await services.book.blank(journaled.header)
+    episode = await services.registry.recreate(journaled.header)
     left_out = {"resumed", "forked_from", "last_call", "metadata"}
-    return episode_observation(episode).model_dump(exclude=left_out)
+    return episode.describe().model_dump(exclude=left_out)
 
 
-def _tools() -> list[Json]:
+def _tools(game: Game) -> list[Json]:
     """The tools of an agent, as chat APIs describe them."""
-    from ml_trainer_env.server.mcp.episode_tools import episode_tools
-
     return [
         {
             "type": "function",
-            "function": {"name": tool.name, "description": tool.description, "parameters": tool.parameters},
+            "function": {"name": tool.name, "description": tool.description, "parameters": tool.input_schema},
         }
-        for tool in episode_tools(_unused)
+        for tool in game.tools
     ]
-
-
-async def _unused(*_: object) -> Any:
-    raise NotImplementedError("only the schemas of these tools are looked at")
 
 
 def _chosen(options: argparse.Namespace, journal: Journal) -> Iterable[str]:

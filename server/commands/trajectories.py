@@ -9,11 +9,6 @@ from ml_trainer_env.server.store import CallRecord, JournaledEpisode
 
 __all__ = ["ArgumentsForm", "chat", "trajectory"]
 
-SYSTEM_PROMPT = (
-    "You train a neural network on a budget of epochs by calling tools. Configure training, run epochs, read the "
-    "curves, change course where it pays, and submit the model."
-)
-
 Json = dict[str, Any]
 
 
@@ -54,7 +49,11 @@ def trajectory(episode: JournaledEpisode, begun: Json) -> Json:
 
 
 def chat(
-    episode: JournaledEpisode, begun: Json, tools: Sequence[Json], arguments: ArgumentsForm = ArgumentsForm.OBJECT
+    episode: JournaledEpisode,
+    begun: Json,
+    tools: Sequence[Json],
+    prompt: str,
+    arguments: ArgumentsForm = ArgumentsForm.OBJECT,
 ) -> Json:
     """Convert an episode to messages with tool calls, which chat templates render for fine-tuning.
 
@@ -64,13 +63,14 @@ def chat(
         episode: As it was written down.
         begun: What its reset answered.
         tools: The tools that its agent had, as `{"type": "function", "function": ...}`.
+        prompt: The system prompt.
         arguments: The form of the arguments of a tool call.
 
     Returns:
         Facts about the episode, `messages`, and `tools`.
     """
     messages: list[Json] = [
-        {"role": "system", "content": SYSTEM_PROMPT},
+        {"role": "system", "content": prompt},
         {"role": "user", "content": json.dumps(begun)},
     ]
     for number, call in enumerate(episode.calls, 1):

@@ -1,14 +1,13 @@
 """Numbers and truth values that came as text: some models write `"2"` for 2 and `"true"` for true.
 
-This is the only place that reads them. All ways in pass through it, before a call is carried out or written down, so
-the journal holds the value that was understood and a replay needs no such reading.
+This is the only place that reads them. Every surface uses it before a call is carried out and recorded. So the journal
+holds the value that was read, and a replay reads no text.
 """
 
 import re
-from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["read_arguments", "read_flag", "read_number"]
+__all__ = ["read_flag", "read_number"]
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
 _MAX_CHARACTERS = 40
@@ -31,27 +30,3 @@ def read_number(value: Any) -> Any:
 def read_flag(value: Any) -> Any:
     """The truth value that `"true"` or `"false"` spells, in whatever case; anything else unchanged."""
     return _FLAGS.get(value.strip().lower(), value) if isinstance(value, str) else value
-
-
-_READERS: Mapping[str, Callable[[Any], Any]] = {
-    "learning_rate": read_number,
-    "batch_size": read_number,
-    "weight_decay": read_number,
-    "dropout": read_number,
-    "warmup_epochs": read_number,
-    "augmentation_strength": read_number,
-    "num_epochs": read_number,
-    "new_lr": read_number,
-    "strength": read_number,
-    "augmentation": read_flag,
-    "reinitialize": read_flag,
-    "enabled": read_flag,
-}
-
-
-def read_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a tool call, with numbers and truth values that came as text read.
-
-    Example: `{"num_epochs": "2", "name": "2"}` gives `{"num_epochs": 2, "name": "2"}`.
-    """
-    return {name: _READERS[name](value) if name in _READERS else value for name, value in given.items()}

@@ -1,26 +1,42 @@
-"""How many calls an episode has had, and which one is its last."""
+"""The budget of calls: how many calls an episode has had, and which one is its last."""
+
+from dataclasses import dataclass
 
 from ml_trainer_env.server.episodes.errors import EpisodeError
-from ml_trainer_env.server.tuning.rules import Rules
 
-__all__ = ["CALLS_AFTER_BUDGET", "MAX_CHANGES", "CallCounts"]
+__all__ = ["CALLS_AFTER_BUDGET", "MAX_CHANGES", "CallCounts", "CallLimits"]
 
 MAX_CHANGES = 60
-"""Calls that change something in an episode; the last one submits. The rules say which count."""
+"""Calls that change something in an episode; the last one submits. The rules say which calls count."""
 
 CALLS_AFTER_BUDGET = 5
 """Calls after the end of the budget; the last one submits."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallLimits:
+    """Limits of an episode besides `MAX_CHANGES` and `CALLS_AFTER_BUDGET`. None stands for no limit.
+
+    Attributes:
+        saves: How many times a checkpoint may be saved.
+        restores: How many times a checkpoint may be restored.
+        calls: How many calls of any kind an episode has; the last one submits.
+    """
+
+    saves: int | None = None
+    restores: int | None = None
+    calls: int | None = None
 
 
 class CallCounts:
     """Counts the calls of an episode.
 
     Args:
-        rules: What counts.
+        limits: The limits.
     """
 
-    def __init__(self, rules: Rules) -> None:
-        self._rules = rules
+    def __init__(self, limits: CallLimits) -> None:
+        self._limits = limits
         self._calls = 0
         self._changes = 0
         self._after_budget = 0
@@ -33,10 +49,14 @@ class CallCounts:
         return self._is_last(self._calls + 1)
 
     def count(self, budget_is_spent: bool) -> str | None:
-        """Count a call. Returns why it is the one that submits instead of what it asks for, None if it is not."""
+        """Count a call.
+
+        Returns:
+            Why the call submits instead of what it asks for. None if it does not.
+        """
         self._calls += 1
         if self._is_last(self._calls):
-            return f"That was call {self._rules.max_calls} of any kind: the model was submitted by itself."
+            return f"That was call {self._limits.calls} of any kind: the model was submitted by itself."
         if not budget_is_spent:
             return None
         self._after_budget += 1
@@ -45,7 +65,7 @@ class CallCounts:
         return "The budget is used up: the model was submitted by itself."
 
     def count_refused(self) -> None:
-        """Count a call that was refused before it got as far as the episode. It is never the one that submits."""
+        """Count a call that was refused before it reached the episode. Such a call never submits."""
         if not self.next_is_last:
             self._calls += 1
 
@@ -55,20 +75,20 @@ class CallCounts:
         return self._changes >= MAX_CHANGES
 
     def require_save(self) -> None:
-        """See that one more checkpoint may be saved.
+        """Check that one more checkpoint may be saved.
 
         Raises:
             EpisodeError: It may not.
         """
-        _require_fewer("save a checkpoint", self._saves, self._rules.max_saves)
+        _require_fewer("save a checkpoint", self._saves, self._limits.saves)
 
     def require_restore(self) -> None:
-        """See that one more checkpoint may be restored.
+        """Check that one more checkpoint may be restored.
 
         Raises:
             EpisodeError: It may not.
         """
-        _require_fewer("restore a checkpoint", self._restores, self._rules.max_restores)
+        _require_fewer("restore a checkpoint", self._restores, self._limits.restores)
 
     def count_save(self) -> None:
         """Count a checkpoint that was saved."""
@@ -79,7 +99,7 @@ class CallCounts:
         self._restores += 1
 
     def _is_last(self, number: int) -> bool:
-        return self._rules.max_calls is not None and number >= self._rules.max_calls
+        return self._limits.calls is not None and number >= self._limits.calls
 
 
 def _require_fewer(call: str, made: int, most: int | None) -> None:

@@ -1,8 +1,8 @@
-"""Errors that are to be read by an agent, or by whoever begins episodes for one."""
+"""Errors that an agent reads, or the program that begins episodes for it."""
 
 from ml_trainer_env.errors import MLTrainerError
 
-__all__ = ["EpisodeError", "ResetError", "TrainingStoppedError"]
+__all__ = ["ArgumentsError", "EpisodeError", "ResetError", "TrainingStoppedError", "UnknownToolError"]
 
 
 class EpisodeError(MLTrainerError):
@@ -12,12 +12,20 @@ class EpisodeError(MLTrainerError):
     """
 
 
-class TrainingStoppedError(EpisodeError):
-    """Training came to no end: it took too long, nobody waits for it any more, or it failed.
+class ArgumentsError(EpisodeError):
+    """A call lacks a parameter, or has one that its tool does not have. The call did not reach the episode."""
 
-    The epochs that it completed stay completed and spent.
+
+class UnknownToolError(EpisodeError):
+    """There is no such tool. The call did not reach the episode."""
+
+
+class TrainingStoppedError(EpisodeError):
+    """Training was stopped: it took too long, its client is gone, or it failed.
+
+    The units of work that it completed stay completed and spent.
     """
 
 
 class ResetError(MLTrainerError, ValueError):
-    """A reset asks for something there is not. The message says what there is."""
+    """A reset asks for something that does not exist. The message says what does."""

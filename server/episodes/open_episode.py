@@ -1,4 +1,4 @@
-"""An episode that is being played: its rules, and the journal that every call goes into before it is answered."""
+"""An open episode: its calls take turns, and each is recorded in the journal before it is answered."""
 
 import asyncio
 import logging
@@ -6,8 +6,10 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from ml_trainer_env.server.episodes.calls import LOOKS, Arguments, perform
 from ml_trainer_env.server.episodes.errors import EpisodeError, TrainingStoppedError
+from ml_trainer_env.server.episodes.game import Episode
+from ml_trainer_env.server.episodes.progress import OnProgress, ignore_progress
+from ml_trainer_env.server.episodes.tools import Arguments, Reply, Toolbox
 from ml_trainer_env.server.operations.logs import logged_episode
 from ml_trainer_env.server.operations.metrics import Outcome, Telemetry
 from ml_trainer_env.server.store import (
@@ -21,29 +23,28 @@ from ml_trainer_env.server.store import (
     StoreError,
 )
 from ml_trainer_env.server.trainer.errors import ConfigError
-from ml_trainer_env.server.tuning.episode import Episode, OnProgress, ignore_progress
-from ml_trainer_env.server.tuning.observation import Reply
 
 __all__ = ["OpenEpisode"]
 
 _LOG = logging.getLogger(__name__)
 
 MAX_IDLE_CALLS = 1000
-"""Calls without any effect that are written down for an episode; a client that polls must not fill the disk."""
+"""Calls without effect that are recorded of an episode. A client that polls must not fill the disk."""
 
 
 class OpenEpisode:
-    """Plays an episode for one client. Calls that change something take turns.
+    """An episode that one client plays. Calls that change something take turns.
 
-    A call that is cancelled stops training at the next batch and is written down with the epochs it
-    completed. All methods but `close` must be called on one event loop.
+    A cancelled call stops its work soon, and is recorded with the units of work that it completed. All methods but
+    `close` must be called on one event loop.
 
     Args:
-        episode: The rules.
+        episode: The episode.
+        tools: The tools of its game.
         header: What it began with.
-        calls: What has been written down of it already.
-        journal: Where calls are written down.
-        ownership: The right to do so.
+        calls: The calls that are recorded already.
+        journal: Where calls are recorded.
+        ownership: The right to record them.
         telemetry: Measures calls.
         resumed: Whether it was begun in another session.
     """
@@ -51,6 +52,7 @@ class OpenEpisode:
     def __init__(
         self,
         episode: Episode,
+        tools: Toolbox[Any],
         header: EpisodeHeader,
         calls: tuple[CallRecord, ...],
         journal: Journal,
@@ -59,6 +61,7 @@ class OpenEpisode:
         resumed: bool,
     ) -> None:
         self.episode = episode
+        self.tools = tools
         self.header = header
         self.resumed = resumed
         self.last_call = calls[-1] if calls else None
@@ -66,7 +69,7 @@ class OpenEpisode:
         self._journal = journal
         self._ownership = ownership
         self._telemetry = telemetry
-        self._idle_calls = sum(_is_idle(call) for call in calls)
+        self._idle_calls = sum(self._is_idle(call) for call in calls)
         self._gone: str | None = None
         self._turn = asyncio.Lock()
         self._running: asyncio.Task[Reply] | None = None
@@ -75,19 +78,19 @@ class OpenEpisode:
 
     @property
     def is_gone(self) -> bool:
-        """Whether no more calls are taken here."""
+        """Whether this session takes no more calls of the episode."""
         return self._gone is not None
 
     async def call(self, tool: str, arguments: Arguments, on_progress: OnProgress = ignore_progress) -> Reply:
-        """Carry out a call and write it down.
+        """Carry out a call and record it.
 
         Args:
-            tool: Which tool.
-            arguments: What it was given.
-            on_progress: Told how far training has come.
+            tool: The tool's name.
+            arguments: Its arguments, as `Tool.read` returns them.
+            on_progress: Called while the call runs.
 
         Raises:
-            EpisodeError: It was refused, or failed; or this session has lost the episode.
+            EpisodeError: The call was refused or failed, or this session has lost the episode.
             ConfigError: An argument is out of bounds.
         """
         self.step_count += 1
@@ -97,7 +100,7 @@ class OpenEpisode:
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
-            # The work goes on: what it has trained must be written down.
+            # The work goes on: the units that it completed must be recorded.
             if self._running is work:
                 self.interrupt("the call was cancelled")
             else:
@@ -105,7 +108,7 @@ class OpenEpisode:
             raise
 
     async def refuse(self, tool: str, arguments: Arguments, message: str) -> None:
-        """Write down a call that was refused before it got as far as the episode.
+        """Record a call that was refused before it reached the episode.
 
         Raises:
             EpisodeError: This session has lost the episode.
@@ -115,16 +118,16 @@ class OpenEpisode:
         if not self.episode.counts_every_call:
             await self._write_refused(record)
             return
-        async with self._turn:  # the calls are numbered in the order in which they are written down
+        async with self._turn:  # calls are numbered in the order in which they are recorded
             await self._write_refused(record)
 
     def interrupt(self, reason: str) -> None:
-        """Stop the call under way, if it trains: at its next batch, or as soon as it begins to train."""
+        """Stop the work of the running call, or the work that it is about to begin."""
         if self._running is not None:
             self.episode.interrupt(reason)
 
     async def retire(self, reason: str) -> None:
-        """Stop for good: on return no call is under way and all that was trained is written down."""
+        """Stop for good. On return no call is running and everything is recorded."""
         self._gone = reason
         self.interrupt(reason)
         async with self._turn:
@@ -132,14 +135,14 @@ class OpenEpisode:
         self._journal.release(self._ownership)
 
     def close(self) -> None:
-        """Stop for good, without waiting. From any thread."""
+        """Stop for good without waiting. May be called from any thread."""
         self._gone = self._gone or "its session has ended"
         self._journal.release(self._ownership)
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self.interrupt, "the session has ended")
 
     async def _in_turn(self, tool: str, arguments: Arguments, on_progress: OnProgress) -> Reply:
-        if tool in LOOKS and not self.episode.counts_every_call:
+        if self.tools.effect(tool).reads_only and not self.episode.counts_every_call:
             return await self._carried_out(tool, arguments, on_progress)
         async with self._turn:
             self._running = asyncio.current_task()
@@ -166,30 +169,30 @@ class OpenEpisode:
             self._telemetry.call(tool, outcome, time.perf_counter() - began)
 
     async def _written(self, tool: str, arguments: Arguments, on_progress: OnProgress) -> Reply:
-        """Perform a call and write it down; only then it counts."""
+        """Carry out a call and record it. It counts once it is recorded."""
         self._require_here()
         episode = self.episode
-        first, counts = episode.history.epochs, episode.counts_every_call
+        first, counts = len(episode.units), episode.counts_every_call
         refusal: EpisodeError | ConfigError | None = None
         reply: Reply | None = None
-        reserves = tool == "run_epochs" and not first
+        reserves = self.tools.effect(tool).spends is not None and not first
         if reserves:
             await self._reserve()
         try:
-            reply = await perform(episode, tool, arguments, on_progress)
+            reply = await episode.call(tool, arguments, on_progress)
         except (EpisodeError, ConfigError) as error:
             refusal = error
         except StoreError as error:
             raise self._lost(error) from error
-        except Exception as error:  # a bug: the epochs that it completed are spent all the same
+        except Exception as error:  # a bug: the units that it completed are spent
             await self._write(self._record(tool, arguments, None, f"the call failed: {error}", first), counts, reserves)
             self._gone = f"a call failed: {error}"
             raise
-        except BaseException as error:  # what is in memory may not be what is written down
+        except BaseException as error:  # the episode in memory may differ from the journal
             self._gone = f"a call was given up: {error}"
             raise
-        told = None if refusal is None else str(refusal)
-        await self._write(self._record(tool, arguments, reply, told, first), counts, reserves)
+        message = None if refusal is None else str(refusal)
+        await self._write(self._record(tool, arguments, reply, message, first), counts, reserves)
         if refusal is not None:
             raise refusal
         assert reply is not None
@@ -198,11 +201,11 @@ class OpenEpisode:
     def _record(
         self, tool: str, arguments: Arguments, reply: Reply | None, error: str | None, first: int
     ) -> CallRecord:
-        """A call as it is written down, with the epochs from `first` on."""
-        records = () if tool in LOOKS else self.episode.history.records[first:]
-        epochs = tuple(_recorded_epoch(record.trained) for record in records)
+        """The record of a call, with the units of work from `first` on."""
+        units = () if self.tools.effect(tool).reads_only else self.episode.units[first:]
+        epochs = tuple(map(_recorded_epoch, units))
         return CallRecord(
-            tool, arguments, reply=reply, error=error, epochs=epochs, weights_hash=self.episode.weights_hash
+            tool, arguments, reply=reply, error=error, epochs=epochs, weights_hash=self.episode.state_hash
         )
 
     async def _write_refused(self, record: CallRecord) -> None:
@@ -211,15 +214,15 @@ class OpenEpisode:
         await self._write(record)
 
     async def _reserve(self) -> None:
-        """Keep the episode's name for it before its first epochs are trained: until then a reset may take it."""
+        """Reserve the episode's name before its first units of work run. Until then a reset may take the name."""
         try:
             await self._journal.reserve(self._ownership)
         except (EpisodeTakenError, StoreError) as error:
             raise self._lost(error) from error
 
     async def _write(self, record: CallRecord, counts: bool = False, frees_name: bool = False) -> None:
-        """Write a call down, unless it had no effect and there are many such."""
-        if _is_idle(record) and not counts:
+        """Record a call, unless it had no effect and many such calls are recorded."""
+        if self._is_idle(record) and not counts:
             self._idle_calls += 1
             if self._idle_calls > MAX_IDLE_CALLS and not frees_name:
                 return
@@ -229,7 +232,7 @@ class OpenEpisode:
             raise self._lost(error) from error
 
     def _lost(self, error: Exception) -> EpisodeError:
-        """What was just done is not in the journal: only the journal knows what counts."""
+        """The error of a call that could not be recorded. Only what the journal holds counts."""
         _LOG.error("episode %s cannot be written down: %s", self.header.name, error)
         self._gone = str(error)
         return EpisodeError(f"{error}; this call does not count. {self._way_back()}")
@@ -241,15 +244,14 @@ class OpenEpisode:
     def _way_back(self) -> str:
         return f"Go on with it by reset (start_task over MCP) with episode_id={self.header.name!r} and resume=true"
 
+    def _is_idle(self, call: CallRecord) -> bool:
+        """Whether a call had no effect, except that it may have brought the end nearer."""
+        return (call.reply is None or self.tools.effect(call.tool).reads_only) and not call.epochs
+
     def _forget(self, work: "asyncio.Task[Reply]") -> None:
         self._works.discard(work)
         if not work.cancelled():
-            work.exception()  # whoever was cancelled does not ask for it
-
-
-def _is_idle(call: CallRecord) -> bool:
-    """Whether a call had no effect, except that it may have brought the end nearer."""
-    return (call.reply is None or call.tool in LOOKS) and not call.epochs
+            work.exception()  # a cancelled caller does not retrieve it
 
 
 def _recorded_epoch(trained: Any) -> RecordedEpoch:
@@ -258,5 +260,5 @@ def _recorded_epoch(trained: Any) -> RecordedEpoch:
 
 
 def shown_call(call: CallRecord) -> Mapping[str, Any]:
-    """A call as its agent is reminded of it."""
+    """A call as a reset shows it to its agent."""
     return {"tool_name": call.tool, "arguments": dict(call.arguments), "reply": call.reply, "error": call.error}

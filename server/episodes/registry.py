@@ -1,4 +1,4 @@
-"""The book of episodes: begins them, brings them back, and forks them."""
+"""Registry of episodes. Creates, resumes and forks them."""
 
 import asyncio
 import re
@@ -6,8 +6,8 @@ import uuid
 from dataclasses import dataclass, replace
 from weakref import WeakValueDictionary
 
-from ml_trainer_env.server.datasets import DataSettings, TaskImages, load_images
 from ml_trainer_env.server.episodes.errors import ResetError
+from ml_trainer_env.server.episodes.game import BeginOptions, Episode, Game, TimeLimits
 from ml_trainer_env.server.episodes.open_episode import OpenEpisode
 from ml_trainer_env.server.episodes.replay import ReplayError, cut, replayed
 from ml_trainer_env.server.episodes.training import Trainer
@@ -22,31 +22,24 @@ from ml_trainer_env.server.store import (
     NoSuchEpisodeError,
     Ownership,
 )
-from ml_trainer_env.server.trainer.limits import Limit, check_choice, check_flag, shown
-from ml_trainer_env.server.tuning.episode import Episode, TimeLimits
-from ml_trainer_env.server.tuning.grading import RubricVersion
-from ml_trainer_env.server.tuning.rules import CURRENT_RULES, RULES, Rules
-from ml_trainer_env.server.tuning.tasks import Task, UnknownTaskError, find_task
+from ml_trainer_env.server.trainer.limits import check_flag, shown
 
-__all__ = ["EpisodeBook", "EpisodeRequest"]
+__all__ = ["EpisodeRegistry", "EpisodeRequest"]
 
-_SEED = Limit(0, 2**63 - 1, whole=True)
-_DEFAULT_TASK = "easy_mnist"
 _NAME = re.compile(r"[^\s@/\\][^@\n]{0,127}")
 
 
 @dataclass(frozen=True, slots=True)
 class EpisodeRequest:
-    """What a reset asks for; values as they came, None for those left out.
+    """What a reset asks for. Values are as they came; None stands for one that was left out.
 
     Attributes:
-        task_id: Which task; `easy_mnist` if None.
-        seed: Fixes initial weights, shuffling, augmentation, dropout and the permutation of a task that has
-            one; the task's own if None.
-        episode_id: Its name; a new one if None.
-        rubric: v1 or v2; the server's default if None.
-        resume: Whether to go on with the episode of that name.
-        fork_from: "<episode>", "<episode>@<checkpoint>" or "<episode>@<epoch>" to begin from.
+        task_id: The task; the game's default if None.
+        seed: Fixes everything that is random; the task's own if None.
+        episode_id: The episode's name; a new one if None.
+        rubric: The formulas that reward and grade; the server's default if None.
+        resume: Whether to resume the episode of that name.
+        fork_from: "<episode>", "<episode>@<checkpoint>" or "<episode>@<epoch>": where to begin.
     """
 
     task_id: object = None
@@ -57,48 +50,43 @@ class EpisodeRequest:
     fork_from: object = None
 
 
-class EpisodeBook:
-    """Opens episodes for the sessions of a server.
+class EpisodeRegistry:
+    """Opens the episodes of a game for the sessions of a server.
 
     Args:
-        trainer: Gives them their epochs.
-        journal: Where they are written down.
-        data: Where images come from.
+        game: The game.
+        trainer: Gives episodes their units of work.
+        journal: Where episodes are recorded.
         limits: How long a call may take.
-        rubric: The rubric of an episode that names none.
         telemetry: Measures calls.
+
+    Attributes:
+        game: The game.
+        limits: How long a call may take.
     """
 
     def __init__(
-        self,
-        *,
-        trainer: Trainer,
-        journal: Journal,
-        data: DataSettings,
-        limits: TimeLimits,
-        rubric: RubricVersion = RubricVersion.V1,
-        telemetry: Telemetry,
+        self, game: Game, *, trainer: Trainer, journal: Journal, limits: TimeLimits, telemetry: Telemetry
     ) -> None:
+        self.game = game
         self.limits = limits
         self._trainer = trainer
         self._journal = journal
-        self._data = data
-        self._rubric = rubric
         self._telemetry = telemetry
-        self._played: WeakValueDictionary[str, OpenEpisode] = WeakValueDictionary()
+        self._open: WeakValueDictionary[str, OpenEpisode] = WeakValueDictionary()
         self._resuming: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @property
-    def played(self) -> int:
-        """How many episodes sessions have open."""
-        return sum(not played.is_gone for played in tuple(self._played.values()))
+    def open_episodes(self) -> int:
+        """The number of episodes that sessions have open."""
+        return sum(not opened.is_gone for opened in tuple(self._open.values()))
 
     async def open(self, request: EpisodeRequest) -> OpenEpisode:
-        """Begin an episode, go on with one, or fork one.
+        """Begin, resume or fork an episode.
 
         Raises:
-            ResetError: The request names something there is not.
-            DatasetError: The task's images cannot be had.
+            ResetError: The request names something that does not exist.
+            DatasetError: The task's data is not available.
             StoreError: The journal cannot be read or written.
         """
         try:
@@ -114,43 +102,52 @@ class EpisodeBook:
             raise
         except ValueError as error:
             raise ResetError(str(error)) from error
-        self._played[opened.header.name] = opened
+        self._open[opened.header.name] = opened
         return opened
 
+    async def recreate(self, header: EpisodeHeader) -> Episode:
+        """Begin the episode of a header again, outside the journal: it has had no calls.
+
+        Raises:
+            ResetError: This server does not have its task, its data or its rules.
+            DatasetError: The task's data is not available.
+        """
+        options = BeginOptions(header.name, self._trainer, header.rubric, header.images, header.rules)
+        return await self.game.begin(header.task, header.seed, options)
+
     async def _begin(self, request: EpisodeRequest) -> OpenEpisode:
-        task = _task(_DEFAULT_TASK if request.task_id is None else request.task_id)
-        images = await self._images(task)
-        chosen = self._rubric if request.rubric is None else request.rubric
+        options = BeginOptions(_new_name(request.episode_id), self._trainer, request.rubric)
+        episode = await self.game.begin(request.task_id, request.seed, options)
+        start = episode.start
         header = EpisodeHeader(
-            name=_new_name(request.episode_id),
-            task=task.id,
-            seed=task.seed if request.seed is None else int(_SEED.check("seed", request.seed)),
-            rubric=check_choice("rubric", chosen, tuple(RubricVersion)),
-            images=images.checksum,
+            name=options.name,
+            task=start.task,
+            seed=start.seed,
+            rubric=start.rubric,
+            images=start.data,
             versions=(await self._trainer.identity()).facts,
-            rules=CURRENT_RULES.version,
+            rules=start.rules,
         )
-        episode = self._episode(header, task, images)
         return self._opened(episode, header, (), await self._begun(header))
 
     async def _resume(self, request: EpisodeRequest) -> OpenEpisode:
         name = request.episode_id
         if not isinstance(name, str):
             raise ResetError(f"resume needs the episode_id of the episode to go on with, got {shown(name)}")
-        # One after the other: whoever resumes next must find, and stop, the session that has the episode now.
+        # One at a time: the next session that resumes must find, and stop, the session that has the episode now.
         async with self._resuming.setdefault(name, asyncio.Lock()):
-            opened = self._played[name] = await self._resume_alone(request, name)
+            opened = self._open[name] = await self._resume_alone(request, name)
             return opened
 
     async def _resume_alone(self, request: EpisodeRequest, name: str) -> OpenEpisode:
-        if (played := self._played.get(name)) is not None:
-            await played.retire("another session goes on with it")
+        if (opened := self._open.get(name)) is not None:
+            await opened.retire("another session goes on with it")
         journaled = await self._journal.load(name)
         _require_same(request, journaled.header)
         ownership, journaled = await self._journal.take_over(name)
         try:
-            episode = await self.blank(journaled.header)
-            await replayed(episode, journaled.calls)
+            episode = await self.recreate(journaled.header)
+            await replayed(episode, self.game.tools, journaled.calls)
         except BaseException:
             self._journal.release(ownership)
             raise
@@ -163,7 +160,7 @@ class EpisodeBook:
         journaled = await self._journal.load(parent)
         _require_same(request, journaled.header)
         try:
-            calls = cut(journaled.calls, place or None)
+            calls = cut(journaled.calls, place or None, self.game)
         except LookupError as error:
             raise ResetError(f"episode {shown(parent)} cannot be forked at {shown(place)}: {error}") from error
         header = replace(
@@ -172,48 +169,26 @@ class EpisodeBook:
             versions=(await self._trainer.identity()).facts,
             forked_from=request.fork_from,
         )
-        episode = await self.blank(header)
-        replies = await replayed(episode, calls)
+        episode = await self.recreate(header)
+        replies = await replayed(episode, self.game.tools, calls)
         inherited = tuple(
             replace(call, reply=reply, inherited=True) for call, reply in zip(calls, replies, strict=True)
         )
         return self._opened(episode, header, inherited, await self._begun(header, inherited))
 
     async def _begun(self, header: EpisodeHeader, inherited: tuple[CallRecord, ...] = ()) -> Ownership:
-        """Write down a new episode. If whoever asked for it goes away meanwhile, nobody holds it."""
+        """Record a new episode. If its session ends meanwhile, the episode has no owner."""
         writing = asyncio.ensure_future(self._journal.begin(header, inherited))
 
-        def let_go(written: asyncio.Future[Ownership]) -> None:
+        def release(written: asyncio.Future[Ownership]) -> None:
             if not written.cancelled() and written.exception() is None:
                 self._journal.release(written.result())
 
         try:
             return await asyncio.shield(writing)
         except asyncio.CancelledError:
-            writing.add_done_callback(let_go)
+            writing.add_done_callback(release)
             raise
-
-    async def blank(self, header: EpisodeHeader) -> Episode:
-        """An episode that has just begun, outside the journal.
-
-        Raises:
-            ResetError: This server has other images than it was played on, or does not know its rules.
-            DatasetError: The task's images cannot be had.
-        """
-        task = _task(header.task)
-        return self._episode(header, task, await self._images(task, header.images))
-
-    def _episode(self, header: EpisodeHeader, task: Task, images: TaskImages) -> Episode:
-        return Episode(
-            episode_id=header.name,
-            task=task,
-            images=images,
-            seed=header.seed,
-            rubric=RubricVersion(header.rubric),
-            rules=_rules(header),
-            trainer=self._trainer,
-            limits=self.limits,
-        )
 
     def _opened(
         self,
@@ -223,33 +198,8 @@ class EpisodeBook:
         ownership: Ownership,
         resumed: bool = False,
     ) -> OpenEpisode:
-        return OpenEpisode(episode, header, calls, self._journal, ownership, self._telemetry, resumed)
-
-    async def _images(self, task: Task, checksum: str | None = None) -> TaskImages:
-        # Reading or drawing images takes up to seconds: not on the event loop.
-        images = await asyncio.to_thread(load_images, task.images, self._data)
-        if checksum is not None and images.checksum != checksum:
-            raise ResetError(
-                f"the episode was played on other images ({checksum[:12]}) than this server has for {task.id} "
-                f"({images.checksum[:12]}, {images.source}): see ML_TRAINER_DATA_DIR"
-            )
-        return images
-
-
-def _task(task_id: object) -> Task:
-    try:
-        return find_task(task_id)
-    except UnknownTaskError as error:
-        raise ResetError(str(error)) from error
-
-
-def _rules(header: EpisodeHeader) -> Rules:
-    if header.rules not in RULES:
-        raise ResetError(
-            f"episode {header.name!r} was begun under rules {header.rules}, and this version knows "
-            f"{', '.join(map(str, RULES))}: a newer version of the program is needed"
-        )
-    return RULES[header.rules]
+        tools = self.game.tools
+        return OpenEpisode(episode, tools, header, calls, self._journal, ownership, self._telemetry, resumed)
 
 
 def _new_name(episode_id: object) -> str:
@@ -261,7 +211,7 @@ def _new_name(episode_id: object) -> str:
 
 
 def _require_same(request: EpisodeRequest, header: EpisodeHeader) -> None:
-    """An episode that goes on keeps what it began with; naming it again is fine, changing it is not."""
+    """Refuse a change of what an episode began with. Naming it again is allowed."""
     for option, asked, fixed in (
         ("task_id", request.task_id, header.task),
         ("seed", request.seed, header.seed),

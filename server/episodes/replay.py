@@ -1,7 +1,7 @@
-"""From a journal back to an episode: the same calls are carried out again, on epochs that are known.
+"""Replays a journaled episode: its calls are carried out again, on the units of work that were recorded.
 
-The rules run anew, so budget, rewards, schedule and checkpoints come out as they were. Only training
-is not repeated: its figures are in the journal, its models are kept, or are trained again when needed.
+The rules run again, so budget, rewards and checkpoints come out as they were. Only the work is not repeated: its
+figures are in the journal. Its states are stored, or are made again when they are needed.
 """
 
 import json
@@ -11,9 +11,10 @@ from itertools import takewhile
 from typing import Any, Protocol
 
 from ml_trainer_env.errors import MLTrainerError
-from ml_trainer_env.server.episodes.calls import LOOKS, perform
 from ml_trainer_env.server.episodes.errors import EpisodeError
+from ml_trainer_env.server.episodes.game import Episode, Game
 from ml_trainer_env.server.episodes.models import Model, TrainedEpoch
+from ml_trainer_env.server.episodes.tools import Reply, Toolbox
 from ml_trainer_env.server.episodes.training import OnWait, Recipe, Trainer
 from ml_trainer_env.server.executors.contract import ExecutorError
 from ml_trainer_env.server.executors.identity import Identity
@@ -22,8 +23,6 @@ from ml_trainer_env.server.trainer.errors import ConfigError
 from ml_trainer_env.server.trainer.limits import shown
 from ml_trainer_env.server.trainer.lineage import unproven_key
 from ml_trainer_env.server.trainer.state import FreshState
-from ml_trainer_env.server.tuning.episode import Episode
-from ml_trainer_env.server.tuning.observation import Reply
 
 __all__ = ["Difference", "ReplayError", "VerifyingTrainer", "cut", "replayed"]
 
@@ -181,45 +180,47 @@ class VerifyingTrainer:
 
 
 async def replayed(
-    blank: Episode, calls: Sequence[CallRecord], trainer: CallTrainer | None = None
+    episode: Episode, tools: Toolbox[Any], calls: Sequence[CallRecord], trainer: CallTrainer | None = None
 ) -> list[Reply | None]:
-    """Carry out recorded calls on an episode that has just begun; afterwards it goes on live.
+    """Carry out recorded calls on an episode that has had no calls. Afterwards it goes on live.
 
     Args:
-        blank: The episode, with its live trainer.
-        calls: What is to be carried out.
-        trainer: Gives the epochs; those that were recorded if None.
+        episode: The episode, with its live trainer.
+        tools: The tools of its game.
+        calls: The calls.
+        trainer: Gives the units of work; None for those that were recorded.
 
     Returns:
         The reply to each call, None for one that was refused.
 
     Raises:
-        ReplayError: A reply differs from the one that was recorded.
+        ReplayError: A reply differs from the recorded one.
     """
-    live = blank.trainer
-    blank.trainer = recorded = trainer or RecordedTrainer(live)
+    live = episode.trainer
+    episode.trainer = source = trainer or RecordedTrainer(live)
     replies = []
     for number, call in enumerate(calls, 1):
-        recorded.begin(call)
+        source.begin(call)
         if not call.reached:
-            blank.count_refused_call()
-        reply = await _carried_out(blank, call) if call.reached else None
+            episode.count_refused_call()
+        reply = await _carried_out(episode, call) if call.reached else None
         was_recorded = call.reply is not None or call.error is not None
         comparable = _as_recorded(reply, call.reply)
-        if was_recorded and call.tool not in LOOKS and not _same(comparable, call.reply):
-            raise ReplayError(f"call {number}, {call.tool}, came out different: {_told(comparable, call.reply)}")
+        if was_recorded and not tools.effect(call.tool).reads_only and not _same(comparable, call.reply):
+            raise ReplayError(f"call {number}, {call.tool}, came out different: {_differing(comparable, call.reply)}")
         replies.append(reply)
-    blank.trainer = live
+    episode.trainer = live
     return replies
 
 
-def cut(calls: Sequence[CallRecord], place: str | None) -> list[CallRecord]:
-    """The calls up to a place in an episode that is not its end.
+def cut(calls: Sequence[CallRecord], place: str | None, game: Game) -> list[CallRecord]:
+    """The calls up to a place in an episode before its end.
 
     Args:
-        calls: All of them.
-        place: Name of a checkpoint: up to where it was last saved. Or a number of epochs: up to where
-            as many had run, in the middle of a call if need be. None: all calls, but the one that ended the episode.
+        calls: All calls.
+        place: The name of a checkpoint: up to the call that saved it last. Or a number of units: up to where as many
+            had run, in the middle of a call if necessary. None: all calls but the one that ended the episode.
+        game: The game of the episode.
 
     Raises:
         LookupError: There is no such place.
@@ -229,10 +230,11 @@ def cut(calls: Sequence[CallRecord], place: str | None) -> list[CallRecord]:
         return opening
     for index in reversed(range(len(opening))):
         call = opening[index]
-        if call.tool == "save_checkpoint" and call.reply is not None and call.arguments.get("name") == place:
+        mark = game.tools.effect(call.tool).marks
+        if mark is not None and call.reply is not None and call.arguments.get(mark) == place:
             return opening[: index + 1]
     if place.isascii() and place.isdigit():
-        return _cut_at_epoch(opening, int(place))
+        return _cut_at_unit(opening, int(place), game)
     raise LookupError(f"it has no checkpoint {shown(place)}")
 
 
@@ -248,8 +250,8 @@ def _same(one: object, other: object) -> bool:
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
-def _told(now: Mapping[str, Any] | None, recorded: Mapping[str, Any] | None) -> str:
-    """In which fields two replies differ."""
+def _differing(now: Mapping[str, Any] | None, recorded: Mapping[str, Any] | None) -> str:
+    """The fields in which two replies differ, or what else is different."""
     if now is None or recorded is None:
         return "it was refused" if now is None else "it was accepted"
     return ", ".join(key for key in {**now, **recorded} if not _same(now.get(key), recorded.get(key)))
@@ -257,22 +259,23 @@ def _told(now: Mapping[str, Any] | None, recorded: Mapping[str, Any] | None) -> 
 
 async def _carried_out(episode: Episode, call: CallRecord) -> Reply | None:
     try:
-        return await perform(episode, call.tool, call.arguments)
+        return await episode.call(call.tool, call.arguments)
     except (EpisodeError, ConfigError):
         return None
 
 
-def _cut_at_epoch(calls: Sequence[CallRecord], epochs: int) -> list[CallRecord]:
+def _cut_at_unit(calls: Sequence[CallRecord], units: int, game: Game) -> list[CallRecord]:
     spent, kept = 0, []
     for call in calls:
-        if spent == epochs:
+        if spent == units:
             break
-        wanted = epochs - spent
+        wanted = units - spent
         if len(call.epochs) > wanted:
-            # Chunks do not matter: the call might as well have asked for fewer. Its reply will be another.
-            call = replace(call, arguments={"num_epochs": wanted}, epochs=call.epochs[:wanted], reply=None, error=None)
+            # Cutting a run into calls does not change it, so the call could have asked for fewer. Its reply differs.
+            argument = game.tools.effect(call.tool).spends or ""
+            call = replace(call, arguments={argument: wanted}, epochs=call.epochs[:wanted], reply=None, error=None)
         spent += len(call.epochs)
         kept.append(call)
-    if spent != epochs:
-        raise LookupError(f"it has run {spent} epochs, not {epochs}")
+    if spent != units:
+        raise LookupError(f"it has run {spent} {game.unit}s, not {units}")
     return kept

@@ -17,10 +17,9 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ml_trainer_env.server.episodes.registry import EpisodeBook
+from ml_trainer_env.server.episodes.registry import EpisodeRegistry
 from ml_trainer_env.server.mcp.sessions import McpSessions
-from ml_trainer_env.server.mcp.tools import build_mcp_server
-from ml_trainer_env.server.openenv.environment import VERSION
+from ml_trainer_env.server.room.contract import Room
 
 __all__ = ["McpEndpoint", "McpSwitch"]
 
@@ -40,7 +39,8 @@ class McpEndpoint:
     """Answers the requests of MCP clients while `running`.
 
     Args:
-        book: Opens episodes.
+        registry: Opens episodes.
+        room: Draws episodes; None for a game without pictures.
         max_sessions: Sessions at a time.
         idle_timeout_s: A session ends after so long without a request, a call under way or an open event stream.
 
@@ -48,9 +48,9 @@ class McpEndpoint:
         sessions: Those there are.
     """
 
-    def __init__(self, book: EpisodeBook, max_sessions: int, idle_timeout_s: float) -> None:
+    def __init__(self, registry: EpisodeRegistry, room: Room | None, max_sessions: int, idle_timeout_s: float) -> None:
         # FastMCP's own way to serve over HTTP has neither limit of sessions nor time-out, so the manager is made here.
-        self.sessions = McpSessions(build_mcp_server(VERSION)._mcp_server, book)
+        self.sessions = McpSessions(registry, room)
         self._max_sessions = max_sessions
         self._idle_timeout_s = idle_timeout_s
         self._manager: StreamableHTTPSessionManager | None = None

@@ -1,128 +1,77 @@
-"""The sessions of MCP clients: each plays its own episode, from `start_task` until it ends in whatever way."""
+"""The sessions of MCP clients. Each plays its own episode, from `start_task` on."""
 
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from contextvars import ContextVar
-from typing import Any
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
-from mcp.server.lowlevel.server import Server
 from mcp.server.models import InitializationOptions
 from mcp.shared.message import SessionMessage
 
-from ml_trainer_env.server.episodes.errors import EpisodeError
-from ml_trainer_env.server.episodes.open_episode import OpenEpisode
-from ml_trainer_env.server.episodes.registry import EpisodeBook, EpisodeRequest
+from ml_trainer_env.server.episodes.registry import EpisodeRegistry
+from ml_trainer_env.server.episodes.session import Session
+from ml_trainer_env.server.mcp.tools import build_mcp_server
+from ml_trainer_env.server.room.contract import Room
 
-__all__ = ["McpSession", "McpSessions", "current_session"]
+__all__ = ["McpSessions"]
+
+NO_EPISODE = (
+    "there is no episode: call start_task first (with episode_id and resume=true to go on with an earlier one); "
+    "list_tasks shows what there is"
+)
 
 Incoming = MemoryObjectReceiveStream[SessionMessage | Exception]
 Outgoing = MemoryObjectSendStream[SessionMessage]
 
 
 class McpSession:
-    """What one client plays: nothing at first, then one episode at a time.
+    """The session of one MCP client.
 
     Args:
-        book: Opens episodes.
+        registry: Opens episodes.
 
     Attributes:
-        opened: The episode, None before the first.
+        session: What the client plays.
         heard_at: When its last message came, by the monotonic clock.
         scope: Ends it if it is cancelled.
     """
 
-    def __init__(self, book: EpisodeBook) -> None:
-        self.opened: OpenEpisode | None = None
+    def __init__(self, registry: EpisodeRegistry) -> None:
+        self.session = Session(registry, NO_EPISODE)
         self.heard_at = time.monotonic()
         self.scope = anyio.CancelScope()
-        self._book = book
-        self._is_over = False
-        self._is_used = False
 
-    def is_left_behind(self, idle_s: float) -> bool:
+    def is_unused(self, idle_s: float) -> bool:
         """Whether it has never asked for an episode and has been silent for so long."""
-        return not self._is_used and time.monotonic() - self.heard_at >= idle_s
-
-    def played(self) -> OpenEpisode:
-        """The episode.
-
-        Raises:
-            EpisodeError: There is none yet.
-        """
-        if self.opened is None:
-            raise EpisodeError(
-                "there is no episode: call start_task first (with episode_id and resume=true to go on with an earlier "
-                "one); list_tasks shows what there is"
-            )
-        return self.opened
-
-    async def start(self, request: EpisodeRequest) -> OpenEpisode:
-        """Begin, resume or fork an episode, and leave the one that was played.
-
-        Raises:
-            ResetError: The request names something there is not.
-            DatasetError: The task's images cannot be had.
-            StoreError: The journal cannot be read or written.
-        """
-        self._is_used = True
-        opened = await self._book.open(request)
-        if self._is_over:  # the client has gone meanwhile
-            opened.close()
-            return opened
-        if self.opened is not None:
-            self.opened.close()
-        self.opened = opened
-        return opened
-
-    def close(self) -> None:
-        """End it: a call under way stops at its next batch. The episode can be resumed."""
-        self._is_over = True
-        if self.opened is not None:
-            self.opened.close()
-            self.opened = None  # contexts that libraries hold on to must not hold on to images
-
-    async def retire(self, reason: str) -> None:
-        """End it; on return no call is under way and all that was trained is written down."""
-        opened = self.opened
-        self.close()
-        if opened is not None:
-            await opened.retire(reason)
-
-
-_current: ContextVar[McpSession] = ContextVar("mcp_session")
-
-
-def current_session() -> McpSession:
-    """The session of the call that is being worked on."""
-    return _current.get()
+        return not self.session.is_used and time.monotonic() - self.heard_at >= idle_s
 
 
 class McpSessions:
-    """All sessions. To `StreamableHTTPSessionManager`, which keeps their ids, this is the server that it runs for each.
+    """All sessions. `StreamableHTTPSessionManager` keeps their ids, and runs this for each of them.
 
-    A session is in the table as long as messages can come for it. Its calls find it by a context
-    variable, which they inherit from the task that runs the session: nothing else refers to it.
+    A session is in the table as long as messages can come for it. It has an MCP server of its own, whose tools are
+    bound to it.
 
     Args:
-        server: Answers messages.
-        book: Opens episodes.
+        registry: Opens episodes.
+        room: Draws episodes; None for a game without pictures.
     """
 
-    def __init__(self, server: Server[Any, Any], book: EpisodeBook) -> None:
-        self._server = server
-        self._book = book
+    def __init__(self, registry: EpisodeRegistry, room: Room | None) -> None:
+        self._registry = registry
+        self._room = room
+        example = build_mcp_server(Session(registry, NO_EPISODE), room)
+        self._options = example._mcp_server.create_initialization_options()
         self._sessions: set[McpSession] = set()
 
     def __len__(self) -> int:
-        """How many there are."""
+        """The number of sessions."""
         return len(self._sessions)
 
     def create_initialization_options(self) -> InitializationOptions:
-        """What clients are told of the server."""
-        return self._server.create_initialization_options()
+        """What a client learns of the server when it connects."""
+        return self._options
 
     async def run(
         self, incoming: Incoming, outgoing: Outgoing, options: InitializationOptions, stateless: bool = False
@@ -131,20 +80,20 @@ class McpSessions:
 
         FastMCP lets calls go on when a session ends, so they are stopped here, by the end of the messages.
         """
-        session = McpSession(self._book)
+        session = McpSession(self._registry)
+        server = build_mcp_server(session.session, self._room)  # a local, so that it lives as long as it runs
         self._sessions.add(session)
-        _current.set(session)
         try:
             with session.scope:
                 async with self._messages_of(session, incoming) as messages:
-                    await self._server.run(messages, outgoing, options, stateless=stateless)
+                    await server._mcp_server.run(messages, outgoing, options, stateless=stateless)
         finally:
             self._end(session)
 
     async def close(self) -> None:
         """End all sessions; on return all that was trained is written down."""
         for session in tuple(self._sessions):
-            await session.retire("the server stops")
+            await session.session.retire("the server stops")
 
     def end_unused(self, idle_s: float) -> None:
         """End the sessions that play nothing and have been silent for a while.
@@ -152,12 +101,12 @@ class McpSessions:
         Many clients leave theirs behind, and each would keep its place until it times out.
         """
         for session in self._sessions:
-            if session.is_left_behind(idle_s):
+            if session.is_unused(idle_s):
                 session.scope.cancel()
 
     def _end(self, session: McpSession) -> None:
         self._sessions.discard(session)
-        session.close()
+        session.session.close()
 
     @asynccontextmanager
     async def _messages_of(self, session: McpSession, incoming: Incoming) -> AsyncIterator[Incoming]:

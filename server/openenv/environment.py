@@ -1,92 +1,86 @@
-"""The OpenEnv environment: between OpenEnv's sessions and an episode."""
+"""The OpenEnv environment: between OpenEnv's sessions and a session of ours."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from contextvars import ContextVar
-from dataclasses import asdict, replace
+import json
+import logging
+from collections.abc import Coroutine
+from contextlib import nullcontext
 from typing import Any, Self, TypeVar
 
-from fastmcp import Client
+from fastmcp import FastMCP
 from fastmcp.client.client import CallToolResult
+from mcp.types import TextContent
+from mcp.types import Tool as MCPTool
 from openenv.core.env_server.mcp_environment import MCPEnvironment
-from openenv.core.env_server.mcp_types import CallToolAction, CallToolObservation, ListToolsObservation
-from openenv.core.env_server.types import Action, EnvironmentMetadata, Observation
-from openenv.core.utils import run_async_safely
-
-from ml_trainer_env.models import MLTrainerState, ResetObservation
-from ml_trainer_env.server.episodes.arguments import read_flag, read_number
-from ml_trainer_env.server.episodes.errors import ResetError
-from ml_trainer_env.server.episodes.open_episode import OpenEpisode
-from ml_trainer_env.server.episodes.registry import EpisodeBook, EpisodeRequest
-from ml_trainer_env.server.mcp.episode_tools import build_tool_server, carry_out, episode_tools, mistake
-from ml_trainer_env.server.mcp.progress import progress_frames
-from ml_trainer_env.server.openenv.descriptions import reset_observation, task_rows
-from ml_trainer_env.server.room.page import episode_page, for_forms, one_click_actions
-from ml_trainer_env.server.security.connection import current_connection
-from ml_trainer_env.server.trainer.limits import shown
-from ml_trainer_env.server.tuning.observation import Reply, training_status
-
-__all__ = ["MLTrainerEnvironment"]
-
-DESCRIPTION = (
-    "Train a real PyTorch model well on a budget of epochs: choose optimizer, learning rate, schedule and "
-    "regularisation, watch the curves, change course, and submit."
+from openenv.core.env_server.mcp_types import (
+    CallToolAction,
+    CallToolObservation,
+    ListToolsObservation,
+    ToolError,
+    ToolErrorType,
 )
-VERSION = "0.3.0"
+from openenv.core.env_server.types import Action, EnvironmentMetadata, Observation, State
+from openenv.core.utils import run_async_safely
+from pydantic_core import to_json
 
-_STEP_MARGIN_S = 60.0
-"""The episode stops a call that runs over its time; OpenEnv's own limit must come later."""
+from ml_trainer_env.server.episodes.arguments import read_flag, read_number
+from ml_trainer_env.server.episodes.errors import EpisodeError, ResetError
+from ml_trainer_env.server.episodes.progress import OnProgress, Progress, SendProgress, ignore_progress, relayed
+from ml_trainer_env.server.episodes.registry import EpisodeRegistry, EpisodeRequest
+from ml_trainer_env.server.episodes.session import Session
+from ml_trainer_env.server.episodes.tools import Reply
+from ml_trainer_env.server.mcp.adapter import listed_tools
+from ml_trainer_env.server.room.contract import Room
+from ml_trainer_env.server.room.forms import for_forms
+from ml_trainer_env.server.security.connection import current_connection
+from ml_trainer_env.server.trainer.errors import ConfigError
+from ml_trainer_env.server.trainer.limits import shown
 
-_SPLIT = "train"
+__all__ = ["GameEnvironment"]
+
+_LOG = logging.getLogger(__name__)
+
+_CALL_MARGIN_S = 60.0
+"""The episode stops a call that takes too long. OpenEnv's own limit must come later, by so many seconds."""
+
 _RESET_OPTIONS = "task_id, seed, episode_id, rubric, resume, fork_from, split, index"
+
+NO_EPISODE = "there is no episode: call reset first (with resume=true to go on with an earlier one)"
 
 Result = TypeVar("Result")
 
 
-class MLTrainerEnvironment(MCPEnvironment):
-    """Train a real network on a budget of epochs.
+class GameEnvironment(MCPEnvironment):
+    """An OpenEnv environment that plays one game.
 
-    Actions: `CallToolAction` with one of the nine tools of `server/mcp/episode_tools.py`; `ListToolsAction`.
-
-    Observation: a dict with the training status (`models.TrainingStatus`), `reward`, `done`, the
-    `configuration` and a `message`; after `run_epochs` a row for each epoch; at the end `score`,
-    `details`, both again as `grade`, `graded_epoch` and `test_accuracy`.
-
-    Reward: 0.3 times the gain in best validation accuracy, 0.05 for a falling validation loss, -0.2
-    for divergence, a small penalty for a train-validation gap above 0.08, and the score on
-    submission; `rubric.named_rubrics()` lists the parts.
-
-    Start: `reset(task_id, seed, episode_id, rubric)`; `reset(episode_id, resume=True)` goes on with an
-    episode, `reset(fork_from)` begins where another stands. End: `submit_model`, 60 calls that change
-    something (checkpoint calls do not count), five calls after the end of the budget (of its epochs or, where
-    there are, of its seconds), or 1,000 calls of any kind.
-
-    Version history: v0.1.0, first release. v0.2.0: episodes are kept, and can be resumed and forked. v0.3.0: a
-    grade is about one model (rules 2).
+    Actions: `CallToolAction` with one of the game's tools; `ListToolsAction`. Observations, rewards, the start and the
+    end of an episode are the game's; see `tuning.game.TuningGame`. `reset(episode_id, resume=True)` resumes an episode,
+    `reset(fork_from)` begins where another stands.
 
     Args:
-        book: Opens episodes. Making an environment is cheap: no torch, no images.
+        registry: Opens episodes. Making an environment is cheap: it loads no data.
+        room: Shows episodes on the page at /web; None for a game without pictures.
     """
 
     SUPPORTS_CONCURRENT_SESSIONS = True
 
-    def __init__(self, book: EpisodeBook) -> None:
-        server = build_tool_server(_TOOLS, self._refused)
-        super().__init__(server)
-        self.mcp_client = _SessionClient(server, self)
-        self._book = book
-        self._open: OpenEpisode | None = None
+    def __init__(self, registry: EpisodeRegistry, room: Room | None = None) -> None:
+        super().__init__(_NO_TOOLS)
+        self._session = Session(registry, NO_EPISODE)
+        self._game = registry.game
+        self._call_limit_s = registry.limits.call_s + _CALL_MARGIN_S
+        self._room = room
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.mcp_client: Any = _JsonRpcTools(self)
 
     # Reset.
 
-    def reset(self, /, seed: int | None = None, episode_id: str | None = None, **options: Any) -> ResetObservation:
+    def reset(self, /, seed: int | None = None, episode_id: str | None = None, **options: Any) -> Observation:
         """Begin an episode; see `reset_async`."""
         return self._run_on_loop(self.reset_async(seed, episode_id, **options))
 
     async def reset_async(
-        self,  # OpenEnv passes a request's keys by name, whatever they are: `self` is one that nobody knows
+        self,  # OpenEnv passes a request's keys by name, so that `self` can be one of them
         /,
         seed: int | None = None,
         episode_id: str | None = None,
@@ -97,16 +91,15 @@ class MLTrainerEnvironment(MCPEnvironment):
         split: str | None = None,
         index: int | None = None,
         **unknown: Any,
-    ) -> ResetObservation:
-        """Begin an episode, or go on with one.
+    ) -> Observation:
+        """Begin, resume or fork an episode.
 
         Args:
-            seed: Fixes initial weights, shuffling, augmentation, dropout and the permutation of `permuted_mnist`; the
-                task's own if None.
-            episode_id: Its name; a new one if None.
-            task_id: Which task; `easy_mnist` if None.
-            rubric: v1 or v2; the server's default if None.
-            resume: Go on with the episode `episode_id`, after a lost connection or a restart.
+            seed: Fixes everything that is random; the task's own if None.
+            episode_id: The episode's name; a new one if None.
+            task_id: The task; the game's default if None.
+            rubric: The formulas that reward and grade; the server's default if None.
+            resume: Resume the episode `episode_id`, after a lost connection or a restart.
             fork_from: Begin where another episode stands, or stood: `<episode>`, `<episode>@<checkpoint>`
                 or `<episode>@<epoch>`. Its epochs count as spent.
             split: With `index`, another way to name a task: by its place in the task API.
@@ -114,8 +107,8 @@ class MLTrainerEnvironment(MCPEnvironment):
             unknown: Refused, so that a misspelt option does not pass in silence.
 
         Raises:
-            ResetError: An option is unknown or has a value there is not.
-            DatasetError: The task's images cannot be had.
+            ResetError: An option is unknown or its value does not exist.
+            DatasetError: The task's data is not available.
             StoreError: The journal cannot be read or written.
         """
         if unknown:
@@ -123,23 +116,23 @@ class MLTrainerEnvironment(MCPEnvironment):
         if split is not None or index is not None:
             task_id = self._task_at(task_id, split, read_number(index))
         request = EpisodeRequest(task_id, read_number(seed), episode_id, rubric, read_flag(resume), fork_from)
-        opened = await self._book.open(request)
-        if self._open is not None:
-            self._open.close()
+        observation = await self._session.start(request)
         self._loop = asyncio.get_running_loop()
-        self._open = opened
-        self.rubric = opened.episode.reward
+        self.rubric = self._session.require_open().episode.reward
         self._reset_rubric()
-        return reset_observation(opened)
+        return observation
 
     def _task_at(self, task_id: object, split: object, index: object) -> str:
         """The id of a task that a reset names by its place in the task API."""
+        splits = self._game.splits
         if task_id is not None:
             raise ResetError(f"name a task by task_id or by split and index, not by both: got {shown(task_id)}")
-        if split not in {None, _SPLIT} or isinstance(index, bool) or not isinstance(index, int | None):
-            raise ResetError(f"split must be {_SPLIT} and index a whole number, got {shown(split)}, {shown(index)}")
+        if split not in {None, *splits} or isinstance(index, bool) or not isinstance(index, int | None):
+            raise ResetError(
+                f"split must be {' or '.join(splits)} and index a whole number, got {shown(split)}, {shown(index)}"
+            )
         try:
-            return str(self.get_task(_SPLIT, index or 0)["id"])
+            return str(self.get_task(str(split or splits[0]), index or 0)["id"])
         except IndexError as error:
             raise ResetError(str(error)) from error
 
@@ -148,67 +141,71 @@ class MLTrainerEnvironment(MCPEnvironment):
     def step(self, /, action: Action, timeout_s: float | None = None, **options: Any) -> Observation:
         """Carry out an action; see `step_async`."""
         observation = self._run_on_loop(self.step_async(action, timeout_s, **options))
-        # The page at /web draws its forms of what it is told here, when the server is built and nothing is played.
-        if isinstance(observation, ListToolsObservation) and self._open is None:
+        # The page at /web draws its forms of this list when the server is built, before any episode.
+        if isinstance(observation, ListToolsObservation) and self._session.opened is None:
             return for_forms(observation)
         return observation
 
     async def step_async(self, /, action: Action, timeout_s: float | None = None, **options: Any) -> Observation:
         """Carry out an action.
 
-        Reward and done come out of the tool's own reply, so they are the same on every way in.
+        Reward and done are those of the tool's reply, so they are the same on every surface.
 
         Args:
             action: A tool call or a request for the list of tools.
             timeout_s: Not used: the server's own limits stop training, and leave nothing running.
             options: Not used.
         """
-        if isinstance(action, CallToolAction):
-            # /web steps in another thread; it must come back to the loop that holds the episode.
-            self._loop = self._loop or asyncio.get_running_loop()
-        with progress_frames(_progress_wanted(action)):
-            observation = await super().step_async(action, self._book.limits.call_s + _STEP_MARGIN_S)
-        if isinstance(observation, CallToolObservation):
-            reply = getattr(observation.result, "data", None)
-            observation.reward = reply["reward"] if isinstance(reply, dict) else 0.0
-            observation.done = self._open is not None and self._open.episode.done
-            observation.metadata = {"step_count": self._open.step_count if self._open else 0}
-        return observation
+        if not isinstance(action, CallToolAction):
+            return await super().step_async(action)
+        # /web steps in another thread, which must return to the loop that holds the episode.
+        self._loop = self._loop or asyncio.get_running_loop()
+        reward, result, error = 0.0, None, None
+        try:
+            async with asyncio.timeout(self._call_limit_s), relayed(_progress_sender(action)) as on_progress:
+                reply = await self.call(action.tool_name, action.arguments, on_progress)
+            reward, result = reply["reward"], CallToolResult([], None, meta=None, data=reply, is_error=False)
+        except TimeoutError:
+            message = f"Tool '{action.tool_name}' timed out after {self._call_limit_s} seconds"
+            error = ToolError(error_type=ToolErrorType.TIMEOUT, message=message)
+        except Exception as refusal:  # OpenEnv's clients learn of it in the observation
+            error = ToolError(error_type=_error_type(str(refusal)), message=str(refusal))
+        opened = self._session.opened
+        return CallToolObservation(
+            tool_name=action.tool_name,
+            result=result,
+            error=error,
+            reward=reward,
+            done=opened is not None and opened.episode.done,
+            metadata={"step_count": opened.step_count if opened else 0},
+        )
 
     def _step_impl(self, /, action: Action, timeout_s: float | None = None, **options: Any) -> Observation:
         raise ValueError(f"expected a tool call, got {type(action).__name__}")
 
-    async def call(self, tool: str, arguments: dict[str, Any]) -> Reply:
-        """Carry out a call of a tool.
+    async def call(self, tool: str, given: dict[str, Any], on_progress: OnProgress = ignore_progress) -> Reply:
+        """Carry out a call of a tool. It stops soon if its client goes away.
 
         Raises:
-            ToolError: It was refused, or failed.
+            EpisodeError: The call was refused or failed.
+            ConfigError: An argument is out of bounds.
+            RuntimeError: The call failed by a bug, which is logged.
         """
-        if self._open is None:
-            raise mistake("there is no episode: call reset first (with resume=true to go on with an earlier one)")
-        return await carry_out(self._open, tool, arguments)
-
-    async def _refused(self, tool: str, arguments: dict[str, Any], message: str) -> None:
-        if self._open is not None:
-            await self._open.refuse(tool, arguments, message)
-
-    async def _async_call_tool(self, tool_name: str, arguments: dict[str, Any]) -> CallToolResult:
-        """Call a tool directly. OpenEnv's own way, an MCP connection in memory, takes longer than most calls.
-
-        OpenEnv's clients and its page read `data`, so the reply is there alone, not in the content too.
-        """
-        with _playing_in(self), self.watched():
-            result = await self._require_mcp_server().call_tool(tool_name, arguments)
-        return CallToolResult([], None, meta=result.meta, data=result.structured_content, is_error=False)
-
-    def watched(self) -> AbstractContextManager[None]:
-        """Around a call: it stops at its next batch if whoever made it goes away meanwhile."""
         connection = current_connection()
-        return connection.when_gone(self._interrupt) if connection else nullcontext()
+        with connection.when_gone(self._interrupt) if connection else nullcontext():
+            try:
+                return await self._session.call(tool, given, on_progress)
+            except (EpisodeError, ConfigError):
+                raise
+            except Exception as error:
+                _LOG.exception("a call of %s failed", tool)
+                raise RuntimeError(f"Error calling tool {tool!r}: {error}") from error
+
+    async def _async_list_tools(self) -> list[MCPTool]:
+        return listed_tools(self._game.tools)
 
     def _interrupt(self) -> None:
-        if self._open is not None:
-            self._open.interrupt("the client has gone")
+        self._session.interrupt("the client has gone")
 
     def _run_on_loop(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Run a coroutine from synchronous code, on the loop that the episode lives on if it runs."""
@@ -221,45 +218,44 @@ class MLTrainerEnvironment(MCPEnvironment):
     # What OpenEnv asks for besides.
 
     @property
-    def state(self) -> MLTrainerState:
+    def state(self) -> State:
         """The episode's state, without anything held out."""
-        if self._open is None:
-            return MLTrainerState(step_count=0)
-        episode = self._open.episode
-        return MLTrainerState(
-            episode_id=episode.episode_id,
-            step_count=self._open.step_count,
-            task_id=episode.task.id,
-            seed=episode.seed,
-            rubric=episode.rubric_version,
-            done=episode.done,
-            status=training_status(episode.history, episode.task.budget, episode.learning_rate),
-            configuration=asdict(episode.config),
-            weights_hash=episode.weights_hash,
-        )
+        opened = self._session.opened
+        if opened is None:
+            return self._game.state_model(step_count=0)
+        episode, start = opened.episode, opened.episode.start
+        fields = {
+            "episode_id": episode.name,
+            "step_count": opened.step_count,
+            "task_id": start.task,
+            "seed": start.seed,
+            "rubric": start.rubric,
+            "done": episode.done,
+            **episode.snapshot(),
+        }
+        return self._game.state_model(**fields)
 
     def get_metadata(self) -> EnvironmentMetadata:
         """What this environment is."""
-        return EnvironmentMetadata(name="ml_trainer_env", description=DESCRIPTION, version=VERSION)
+        about = self._game.about
+        return EnvironmentMetadata(name=about.name, description=about.description, version=about.version)
 
     def close(self) -> None:
-        """End the session: a call under way stops at its next batch. The episode can be resumed."""
-        if self._open is not None:
-            self._open.close()
-            self._open = None  # contexts that libraries hold on to must not hold on to models
+        """End the session: a running call stops soon, and the episode can be resumed."""
+        self._session.close()
         super().close()
 
     def list_splits(self) -> list[dict[str, str]]:
-        """The one split."""
-        return [{"name": _SPLIT, "type": "train"}]
+        """The splits of the game's tasks."""
+        return [{"name": split, "type": split} for split in self._game.splits]
 
     def list_tasks(self, split: str) -> list[dict[str, Any]]:
-        """The tasks of a split, none for a split there is not."""
-        return task_rows() if split == _SPLIT else []
+        """The tasks of a split, none for a split that does not exist."""
+        return list(self._game.tasks(split))
 
     def num_tasks(self, split: str) -> int:
-        """How many tasks a split has."""
-        return len(self.list_tasks(split))
+        """The number of tasks of a split."""
+        return len(self._game.tasks(split))
 
     def get_task(self, split: str, index: int) -> dict[str, Any]:
         """One task.
@@ -267,7 +263,7 @@ class MLTrainerEnvironment(MCPEnvironment):
         Raises:
             IndexError: There is none at that place.
         """
-        tasks = self.list_tasks(split)
+        tasks = self._game.tasks(split)
         if not 0 <= index < len(tasks):
             raise IndexError(f"there is no task {index} in the split {split!r}")
         return tasks[index]
@@ -283,61 +279,75 @@ class MLTrainerEnvironment(MCPEnvironment):
         return self.list_tasks(split)[slice(start, stop)]
 
     def render_web(self, observation: dict[str, Any]) -> str | None:
-        """The episode's curves, for the page at /web."""
-        return episode_page(self._open.episode) if self._open is not None else None
+        """The episode's page, for /web."""
+        opened = self._session.opened
+        return self._room.page(opened.episode) if opened and self._room else None
 
     def web_actions(self, observation: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-        """Useful next calls, for the page at /web."""
-        return one_click_actions(self._open.episode) if self._open is not None else []
+        """The calls that make sense now, for /web."""
+        opened = self._session.opened
+        return self._room.actions(opened.episode) if opened and self._room else []
 
 
-def _progress_wanted(action: Action) -> Callable[[str], Awaitable[None]] | None:
-    """How to send progress to the client of an action, None if it did not ask for any or has no WebSocket."""
-    connection = current_connection()
-    return connection.send_text if connection is not None and action.metadata.get("progress") is True else None
-
-
-_playing: ContextVar[MLTrainerEnvironment] = ContextVar("playing")
-
-
-@contextmanager
-def _playing_in(environment: MLTrainerEnvironment) -> Iterator[None]:
-    """Calls that begin in this context, and in tasks that it begins, are for this environment."""
-    before = _playing.set(environment)
-    try:
-        yield
-    finally:
-        _playing.reset(before)
-
-
-async def _call(tool: str, arguments: dict[str, Any]) -> Reply:
-    return await _playing.get().call(tool, arguments)
-
-
-_TOOLS = episode_tools(_call)
-"""The tools of all sessions. A call finds the environment it is for by the context that its session runs in."""
-
-
-class _SessionClient(Client[Any]):
-    """The session's MCP connection to its tools, by which OpenEnv lists them and answers JSON-RPC.
+class _JsonRpcTools:
+    """What OpenEnv's JSON-RPC lists and calls: the environment's tools, in the place of an MCP client.
 
     Args:
-        server: The session's tools.
-        environment: What they are called for.
+        environment: Carries out calls.
     """
 
-    def __init__(self, server: Any, environment: MLTrainerEnvironment) -> None:
-        super().__init__(server)
+    def __init__(self, environment: GameEnvironment) -> None:
         self._environment = environment
 
     async def __aenter__(self) -> Self:
-        """Connect. The tasks that serve this connection begin here, so they inherit whom they serve."""
-        with _playing_in(self._environment):
-            await super().__aenter__()  # type: ignore[no-untyped-call]
+        """Nothing is to be opened."""
         return self
 
-    async def call_tool(self, *arguments: Any, **options: Any) -> Any:
+    async def __aexit__(self, *_: object) -> None:
+        """Nothing is to be closed."""
+
+    def is_connected(self) -> bool:
+        """Always true."""
+        return True
+
+    async def list_tools(self) -> list[MCPTool]:
+        """The tools."""
+        return await self._environment._async_list_tools()
+
+    async def call_tool(self, name: str, arguments: dict[str, Any]) -> CallToolResult:
         """Call a tool. The reply is in `content`, for MCP's readers, and in `data`, for OpenEnv's."""
-        with self._environment.watched():
-            result = await super().call_tool(*arguments, **options)
-        return replace(result, structured_content=None)
+        reply = await self._environment.call(name, arguments)
+        text = TextContent(type="text", text=to_json(reply).decode())
+        return CallToolResult([text], None, meta=None, data=reply, is_error=False)
+
+
+_NO_TOOLS: FastMCP = FastMCP("ml_trainer_env")
+"""OpenEnv's base class wants a server. Tools are listed and called by the environment itself."""
+
+
+def _error_type(message: str) -> ToolErrorType:
+    """The kind of an error, by the words that OpenEnv's own environments go by."""
+    words = message.lower()
+    if "not found" in words or "unknown tool" in words:
+        return ToolErrorType.TOOL_NOT_FOUND
+    if "invalid" in words or "argument" in words:
+        return ToolErrorType.INVALID_ARGS
+    return ToolErrorType.EXECUTION_ERROR
+
+
+def _progress_sender(action: CallToolAction) -> SendProgress | None:
+    """Sends progress as frames of the WebSocket; None if its client has not asked for any, or has no WebSocket.
+
+    A frame is `{"type": "progress", "data": {"epochs": 3, "total": 10, "message": "..."}}`, before the answer.
+    """
+    connection = current_connection()
+    send_text = connection.send_text if connection else None
+    if send_text is None or action.metadata.get("progress") is not True:
+        return None
+
+    async def send(progress: Progress | None) -> None:
+        if progress is not None:
+            data = {"epochs": progress.done, "total": progress.total, "message": progress.message}
+            await send_text(json.dumps({"type": "progress", "data": data}))
+
+    return send

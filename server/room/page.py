@@ -1,15 +1,13 @@
-"""What the page at /web shows of an episode: its curves as inline SVG, and one-click calls."""
+"""What the page at /web shows of a tuning episode: its curves as inline SVG, and one-click calls."""
 
 import html
 import math
 from collections.abc import Sequence
 from typing import Any
 
-from openenv.core.env_server.mcp_types import ListToolsObservation
+from ml_trainer_env.server.tuning.episode import TuningEpisode
 
-from ml_trainer_env.server.tuning.episode import Episode
-
-__all__ = ["episode_page", "for_forms", "one_click_actions"]
+__all__ = ["episode_page", "one_click_actions"]
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 420, 200, 44, 12, 26, 28
 _TRAIN, _VALIDATION = "#d97706", "#2563eb"
@@ -17,7 +15,7 @@ _TRAIN, _VALIDATION = "#d97706", "#2563eb"
 Curve = Sequence[float]
 
 
-def episode_page(episode: Episode) -> str:
+def episode_page(episode: TuningEpisode) -> str:
     """HTML with the loss and accuracy curves of an episode, for people."""
     metrics = [record.metrics for record in episode.history.records]
     budget = episode.task.budget_epochs
@@ -35,28 +33,7 @@ def episode_page(episode: Episode) -> str:
     )
 
 
-def for_forms(listed: ListToolsObservation) -> ListToolsObservation:
-    """The tools with schemas for forms: values of one type to choose from, and truth values among them.
-
-    A list to choose from can be left empty, where a box that is not ticked would mean false.
-    """
-    tools = []
-    for tool in listed.tools:
-        properties = {name: _form_schema(schema) for name, schema in tool.input_schema.get("properties", {}).items()}
-        tools.append(tool.model_copy(update={"input_schema": {**tool.input_schema, "properties": properties}}))
-    return listed.model_copy(update={"tools": tools})
-
-
-def _form_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    choices = schema.get("enum", ())
-    if schema.get("type") == "boolean":
-        return {**schema, "enum": [True, False]}
-    if choices and all(choice.isdigit() for choice in choices):
-        return {**schema, "type": "integer", "enum": [int(choice) for choice in choices]}
-    return schema
-
-
-def one_click_actions(episode: Episode) -> list[tuple[str, dict[str, Any]]]:
+def one_click_actions(episode: TuningEpisode) -> list[tuple[str, dict[str, Any]]]:
     """Calls that make sense now, with a label each."""
     if episode.done:
         return []

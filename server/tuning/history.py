@@ -12,7 +12,7 @@ from ml_trainer_env.server.tuning.grading import Figures
 from ml_trainer_env.server.tuning.signals import ConvergenceSignal, convergence_signal
 from ml_trainer_env.server.tuning.tasks import Budget
 
-__all__ = ["EpochRecord", "History", "Standing"]
+__all__ = ["EpochRecord", "History", "Snapshot"]
 
 LAST_EPOCHS = 10
 """How many losses an observation lists and a variance is taken over."""
@@ -37,7 +37,7 @@ class EpochRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Snapshot:
     """The figures that rewards are differences of.
 
     Attributes:
@@ -142,13 +142,13 @@ class History:
         run = [record.metrics for record in self.records[self.run_start :]]
         return convergence_signal([m.train_loss for m in run], [m.val_loss for m in run])
 
-    def standing(self) -> Standing:
+    def snapshot(self) -> Snapshot:
         """The figures that rewards are differences of."""
         if self.last is None or self.best is None:
-            return Standing()
+            return Snapshot()
         metrics = self.last.metrics
         finite = [loss for loss in _val_losses(self.records) if math.isfinite(loss)]
-        return Standing(
+        return Snapshot(
             epochs=self.epochs,
             best_val_accuracy=self.best.metrics.val_accuracy,
             best_val_loss=min(finite, default=math.inf),

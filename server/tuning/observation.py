@@ -1,17 +1,14 @@
-"""From an episode's history to what its agent is shown. The one place where rounding and null happen."""
+"""What an agent sees of an episode's history. Figures are rounded here, and become null here if they are not finite."""
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from ml_trainer_env.models import TrainingStatus
+from ml_trainer_env.server.episodes.tools import Reply
 from ml_trainer_env.server.tuning.history import EpochRecord, History
 from ml_trainer_env.server.tuning.tasks import Budget
 
-__all__ = ["Reply", "epoch_rows", "training_status"]
-
-Reply = dict[str, Any]
-"""What a tool call answers: JSON values by name."""
+__all__ = ["epoch_rows", "training_status"]
 
 _PLACES = 4
 

@@ -12,7 +12,7 @@ from typing import Any
 from openenv.core.rubrics import Rubric
 
 from ml_trainer_env.server.tuning.grading import RubricVersion
-from ml_trainer_env.server.tuning.history import Standing
+from ml_trainer_env.server.tuning.history import Snapshot
 
 __all__ = ["EpisodeReward", "Transition", "episode_reward"]
 
@@ -39,8 +39,8 @@ class Transition:
         score: The grade, if a model was submitted now.
     """
 
-    before: Standing
-    after: Standing
+    before: Snapshot
+    after: Snapshot
     score: float | None = None
 
     @property
@@ -109,8 +109,8 @@ class ConvergencePotential(Part):
     def forward(self, action: Any, observation: Transition) -> float:
         """Judge a transition."""
 
-        def height(standing: Standing) -> float:
-            return round(CONVERGENCE_WEIGHT * min(standing.best_val_loss, CHANCE_LOSS), _PLACES)
+        def height(snapshot: Snapshot) -> float:
+            return round(CONVERGENCE_WEIGHT * min(snapshot.best_val_loss, CHANCE_LOSS), _PLACES)
 
         return height(observation.before) - height(observation.after)
 
@@ -121,8 +121,8 @@ class OverfittingPotential(Part):
     def forward(self, action: Any, observation: Transition) -> float:
         """Judge a transition."""
 
-        def height(standing: Standing) -> float:
-            return round(OVERFITTING_WEIGHT * _excess(standing), _PLACES)
+        def height(snapshot: Snapshot) -> float:
+            return round(OVERFITTING_WEIGHT * _excess(snapshot), _PLACES)
 
         return height(observation.before) - height(observation.after)
 
@@ -155,5 +155,5 @@ def episode_reward(version: RubricVersion) -> EpisodeReward:
     return EpisodeReward(ConvergencePerCall(), OverfittingPerCall())
 
 
-def _excess(standing: Standing) -> float:
-    return max(0.0, standing.gap - GAP_ALLOWED)
+def _excess(snapshot: Snapshot) -> float:
+    return max(0.0, snapshot.gap - GAP_ALLOWED)

@@ -183,7 +183,7 @@ class _Killer:
 
 async def _play_undisturbed(services: Services, diary: Diary) -> None:
     request = EpisodeRequest(task_id="easy_mnist", episode_id=diary.name, seed=diary.seed, rubric=RUBRIC)
-    episode = await services.book.open(request)
+    episode = await services.registry.open(request)
     for call in diary.calls:
         with contextlib.suppress(EpisodeError, ConfigError):  # some are to be refused
             await episode.call(call.tool, call.arguments)

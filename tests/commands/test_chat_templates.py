@@ -50,7 +50,7 @@ CALLS: list[Call] = [
 
 
 async def play(services: Services) -> None:
-    opened = await services.book.open(EpisodeRequest(episode_id="chatty"))
+    opened = await services.registry.open(EpisodeRequest(episode_id="chatty"))
     for tool, arguments in CALLS:
         try:
             await opened.call(tool, arguments)

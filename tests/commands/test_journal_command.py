@@ -51,20 +51,20 @@ def random_call(source: random.Random) -> tuple[str, dict[str, Any]]:
 async def play(services: Services) -> None:
     for number in range(EPISODES):
         source = random.Random(number)
-        opened = await services.book.open(EpisodeRequest(episode_id=f"episode-{number}", seed=number, rubric="v2"))
+        opened = await services.registry.open(EpisodeRequest(episode_id=f"episode-{number}", seed=number, rubric="v2"))
         for _ in range(10):
             tool, arguments = random_call(source)
             try:
                 await opened.call(tool, arguments)
             except (EpisodeError, ConfigError):
                 continue
-    fork = await services.book.open(EpisodeRequest(episode_id="fork", fork_from="episode-1"))
+    fork = await services.registry.open(EpisodeRequest(episode_id="fork", fork_from="episode-1"))
     await fork.call("run_epochs", {"num_epochs": 1})
     await fork.call("submit_model", {})
 
 
 async def play_permuted(services: Services) -> None:
-    opened = await services.book.open(EpisodeRequest(task_id="permuted_mnist", episode_id="permuted"))
+    opened = await services.registry.open(EpisodeRequest(task_id="permuted_mnist", episode_id="permuted"))
     await opened.call("configure_training", {"augmentation": True, "dropout": 0.2})
     await opened.call("run_epochs", {"num_epochs": 2})
     await opened.call("submit_model", {})

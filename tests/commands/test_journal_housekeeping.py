@@ -28,7 +28,7 @@ COPIES = 200
 
 async def play(services: Services) -> None:
     for name, task in {"first": "easy_mnist", "second": "medium_fashion", "third": "easy_mnist"}.items():
-        opened = await services.book.open(EpisodeRequest(task_id=task, episode_id=name))
+        opened = await services.registry.open(EpisodeRequest(task_id=task, episode_id=name))
         if task == "easy_mnist":
             await opened.call("run_epochs", {"num_epochs": 2})
         opened.close()

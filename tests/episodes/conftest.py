@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 from ml_trainer_env.server.datasets import DataSettings, Source, TaskImages
+from ml_trainer_env.server.episodes.game import TimeLimits
 from ml_trainer_env.server.episodes.open_episode import OpenEpisode
-from ml_trainer_env.server.episodes.registry import EpisodeBook, EpisodeRequest
+from ml_trainer_env.server.episodes.registry import EpisodeRegistry, EpisodeRequest
 from ml_trainer_env.server.episodes.training import LiveTrainer
 from ml_trainer_env.server.executors.contract import EpochJob, EpochResult, ExecutorError, HeldOutJob
 from ml_trainer_env.server.executors.identity import Identity
@@ -26,7 +27,8 @@ from ml_trainer_env.server.operations.metrics import Telemetry
 from ml_trainer_env.server.store import Database, EpochStore, Journal, StateStore
 from ml_trainer_env.server.trainer.metrics import EpochMetrics
 from ml_trainer_env.server.trainer.state import FreshState, TrainingState, weights_hash
-from ml_trainer_env.server.tuning.episode import Episode, TimeLimits
+from ml_trainer_env.server.tuning.episode import TuningEpisode
+from ml_trainer_env.server.tuning.game import TuningGame
 from ml_trainer_env.server.tuning.grading import RubricVersion
 from ml_trainer_env.server.tuning.tasks import TASKS
 
@@ -89,10 +91,10 @@ class ScriptedExecutor:
 class Play:
     """An episode and the executor it trains on; calls run to their end at once."""
 
-    episode: Episode
+    episode: TuningEpisode
     executor: ScriptedExecutor
 
-    def __call__(self, act: Callable[[Episode], Awaitable[Reply]]) -> Reply:
+    def __call__(self, act: Callable[[TuningEpisode], Awaitable[Reply]]) -> Reply:
         async def run() -> Reply:
             return await act(self.episode)
 
@@ -132,14 +134,14 @@ def begin() -> Begin:
         nothing, labels = np.zeros((1, 28, 28), np.uint8), np.zeros(1, np.int64)
         images = TaskImages(nothing, labels, nothing, labels, nothing, labels, Source.BUNDLED, "checksum")
         return Play(
-            Episode(
-                episode_id="e",
+            TuningEpisode(
+                name="e",
                 task=TASKS[task],
                 images=images,
                 seed=seed,
                 rubric=RubricVersion(rubric),
                 trainer=LiveTrainer(executor),
-                limits=TimeLimits(epoch_s=60.0, call_s=call_s),
+                limits=TimeLimits(unit_s=60.0, call_s=call_s),
             ),
             executor,
         )
@@ -220,16 +222,16 @@ class Server:
         self.journal = Journal(self.database)
         self.epochs = EpochStore(self.database)
         trainer = LiveTrainer(self.executor, states=self.states, epochs=self.epochs if self.cache else None)
-        self.book = EpisodeBook(
+        self.registry = EpisodeRegistry(
+            TuningGame(DataSettings(None, False), TimeLimits()),
             trainer=trainer,
             journal=self.journal,
-            data=DataSettings(None, False),
             limits=TimeLimits(),
             telemetry=self.telemetry,
         )
 
     async def open(self, **request: object) -> OpenEpisode:
-        return await self.book.open(EpisodeRequest(**request))
+        return await self.registry.open(EpisodeRequest(**request))
 
     async def __aenter__(self) -> Self:
         return self

@@ -12,7 +12,7 @@ from ml_trainer_env.server.tuning.rules import CURRENT_RULES
 
 Serve = Callable[..., Any]
 RUN_20 = ("run_epochs", {"num_epochs": 20})
-LAST = CURRENT_RULES.max_calls or 0
+LAST = CURRENT_RULES.call_limits.calls or 0
 
 
 async def looks(opened: Any, number: int) -> None:
@@ -41,11 +41,11 @@ def test_a_call_refused_during_training_comes_after_it_where_calls_run_out(serve
             live = opened.episode
             resumed = await server.open(episode_id="e", resume=True)
             return (
-                {"done": live.done, "epochs": live.history.epochs, "hash": live.weights_hash},
+                {"done": live.done, "epochs": live.history.epochs, "hash": live.state_hash},
                 {
                     "done": resumed.episode.done,
                     "epochs": resumed.episode.history.epochs,
-                    "hash": resumed.episode.weights_hash,
+                    "hash": resumed.episode.state_hash,
                 },
             )
 
@@ -83,7 +83,7 @@ def test_a_call_cancelled_before_it_trains_trains_nothing(serve: Serve) -> None:
                 await asyncio.sleep(0.05)
                 await reserve(ownership)
 
-            server.book._journal.reserve = slowly
+            server.registry._journal.reserve = slowly
             call = asyncio.create_task(opened.call(*RUN_20))
             await reserving.wait()
             call.cancel()
@@ -148,7 +148,7 @@ def test_a_resume_that_fails_leaves_nobody_holding_the_episode(serve: Serve) -> 
             async def broken(_: Any) -> Any:
                 raise RuntimeError("no episode")
 
-            server.book.blank = broken
+            server.registry.recreate = broken
             with pytest.raises(RuntimeError, match="no episode"):
                 await server.open(episode_id="e", resume=True)
             await server.database.write(lambda _: None)  # after whatever waits to be written

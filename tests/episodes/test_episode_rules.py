@@ -12,7 +12,7 @@ from ml_trainer_env.server.episodes.errors import EpisodeError
 from ml_trainer_env.server.executors.contract import ExecutorError
 from ml_trainer_env.server.trainer.errors import ConfigError
 from ml_trainer_env.server.trainer.state import FreshState
-from ml_trainer_env.server.tuning.episode import Episode
+from ml_trainer_env.server.tuning.episode import TuningEpisode
 
 Begin = Callable[..., Any]
 Epoch = Callable[..., Any]
@@ -90,7 +90,7 @@ def test_the_last_call_of_the_budget_runs_only_what_is_left(begin: Begin) -> Non
     ],
     ids=["dropout", "optimizer", "reinitialize", "rate", "augmentation", "save", "restore", "list", "status"],
 )
-def test_no_call_gives_budget_back_or_pays_anything(begin: Begin, act: Callable[[Episode], Any]) -> None:
+def test_no_call_gives_budget_back_or_pays_anything(begin: Begin, act: Callable[[TuningEpisode], Any]) -> None:
     play = begin()
     play.run(2)
     play(lambda e: e.save_checkpoint("before"))
@@ -168,7 +168,7 @@ def test_a_schedule_spans_the_budget_left_when_it_is_configured(begin: Begin) ->
     play.run(20)
     play.configure(lr_schedule="cosine", learning_rate=0.1)
 
-    plan = play.executor.jobs and play.episode._plan
+    plan = play.executor.jobs and play.episode.run.plan
 
     assert (plan.start_epoch, plan.span_epochs) == (20, 80)
     assert play.status()["learning_rate"] == 0.1
@@ -217,7 +217,7 @@ def test_a_submission_ends_the_episode_with_its_score_and_figures(begin: Begin, 
 
 @pytest.mark.parametrize("act", [lambda e: e.run_epochs(1), lambda e: e.submit(), lambda e: e.configure({})])
 def test_after_the_end_everything_that_changes_something_is_refused(
-    begin: Begin, act: Callable[[Episode], Any]
+    begin: Begin, act: Callable[[TuningEpisode], Any]
 ) -> None:
     play = begin()
     play.run(1)
@@ -300,7 +300,7 @@ def test_a_call_over_its_time_stops_with_an_error_and_nothing_trains_on(begin: B
 def test_a_question_is_answered_while_training_runs(begin: Begin) -> None:
     play = begin(epoch_s=0.01)
 
-    async def ask_meanwhile(episode: Episode) -> dict[str, Any]:
+    async def ask_meanwhile(episode: TuningEpisode) -> dict[str, Any]:
         training = asyncio.create_task(episode.run_epochs(20))
         await asyncio.sleep(0.05)
         reply = await episode.status()
@@ -314,7 +314,7 @@ def test_a_question_is_answered_while_training_runs(begin: Begin) -> None:
 def test_an_interruption_fails_the_call_and_keeps_the_epochs_it_completed(begin: Begin) -> None:
     play = begin(epoch_s=0.01)
 
-    async def interrupt_meanwhile(episode: Episode) -> dict[str, Any]:
+    async def interrupt_meanwhile(episode: TuningEpisode) -> dict[str, Any]:
         training = asyncio.create_task(episode.run_epochs(20))
         while not episode.history.epochs:
             await asyncio.sleep(0.005)
@@ -397,7 +397,7 @@ def test_an_episode_saves_64_times_and_restores_128_times(begin: Begin) -> None:
 def test_the_thousandth_call_of_any_kind_submits_and_pays_once(begin: Begin, epoch: Epoch) -> None:
     play = begin(epoch(0.9275))
 
-    async def look(episode: Episode) -> list[dict[str, Any]]:
+    async def look(episode: TuningEpisode) -> list[dict[str, Any]]:
         first = await episode.run_epochs(1)
         for _ in range(499):
             with pytest.raises(ConfigError):

@@ -18,15 +18,15 @@ from hypothesis import strategies as st
 
 from ml_trainer_env.server.datasets import Source, TaskImages
 from ml_trainer_env.server.episodes.call_counts import MAX_CHANGES
-from ml_trainer_env.server.episodes.calls import perform
 from ml_trainer_env.server.episodes.errors import EpisodeError
+from ml_trainer_env.server.episodes.game import TimeLimits
 from ml_trainer_env.server.episodes.training import LiveTrainer
 from ml_trainer_env.server.executors.contract import EpochJob, EpochResult, HeldOutJob
 from ml_trainer_env.server.executors.identity import Identity
 from ml_trainer_env.server.trainer.errors import ConfigError
 from ml_trainer_env.server.trainer.metrics import EpochMetrics
 from ml_trainer_env.server.trainer.state import FreshState, TrainingState, weights_hash
-from ml_trainer_env.server.tuning.episode import Episode, TimeLimits
+from ml_trainer_env.server.tuning.episode import TuningEpisode
 from ml_trainer_env.server.tuning.grading import RubricVersion
 from ml_trainer_env.server.tuning.tasks import TASKS
 
@@ -107,8 +107,8 @@ def play(task: str, rubric: str, calls: Sequence[Call]) -> Played:
     """Carry out calls; those that are refused change nothing."""
     nothing, labels = np.zeros((1, 28, 28), np.uint8), np.zeros(1, np.int64)
     executor = TracingExecutor()
-    episode = Episode(
-        episode_id="e",
+    episode = TuningEpisode(
+        name="e",
         task=TASKS[task],
         images=TaskImages(nothing, labels, nothing, labels, nothing, labels, Source.BUNDLED, "checksum"),
         seed=1,
@@ -121,12 +121,12 @@ def play(task: str, rubric: str, calls: Sequence[Call]) -> Played:
         last: dict[str, Any] = {}
         for tool, arguments in calls:
             if tool == "submit_model":
-                name = episode.weights_hash
+                name = episode.state_hash
             try:
-                last = await perform(episode, tool, arguments)
+                last = await episode.call(tool, arguments)
             except (EpisodeError, ConfigError):
                 continue
-        return Played(executor, last, name if calls[-1] == SUBMIT else episode.weights_hash)
+        return Played(executor, last, name if calls[-1] == SUBMIT else episode.state_hash)
 
     return asyncio.run(run())
 

@@ -88,8 +88,8 @@ def test_a_cancelled_call_stops_and_what_it_trained_is_spent(serve: Serve) -> No
             told: list[int] = []
 
             def tell(progress: Any) -> None:
-                told.append(progress.epochs)
-                if progress.epochs == 3:
+                told.append(progress.done)
+                if progress.done == 3:
                     server.executor.hold.clear()
 
             call = asyncio.create_task(opened.call("run_epochs", {"num_epochs": 20}, tell))

@@ -11,7 +11,8 @@ from ml_trainer_env.server.episodes.errors import EpisodeError
 from ml_trainer_env.server.episodes.replay import VerifyingTrainer, replayed
 from ml_trainer_env.server.executors.contract import ExecutorError
 from ml_trainer_env.server.trainer.state import weights_hash
-from ml_trainer_env.server.tuning.episode import Episode
+from ml_trainer_env.server.tuning.episode import TuningEpisode
+from ml_trainer_env.server.tuning.tools import TOOLS
 from permuted_mnist.mnist import load_mnist
 from permuted_mnist.tasks import draw_task
 
@@ -86,7 +87,7 @@ def test_the_epochs_may_end_first(begin: Begin) -> None:
     ],
     ids=["configure", "reinitialize", "rate", "augmentation", "save", "restore", "status"],
 )
-def test_no_call_gives_a_second_back(begin: Begin, act: Callable[[Episode], Any]) -> None:
+def test_no_call_gives_a_second_back(begin: Begin, act: Callable[[TuningEpisode], Any]) -> None:
     play = begin(task=TASK, seconds=3.0)
     play.run(2)
     play(lambda e: e.save_checkpoint("before"))
@@ -100,7 +101,7 @@ def test_a_schedule_spans_the_epochs_left_however_long_they_take(begin: Begin) -
     play.run(4)
     play.configure(lr_schedule="cosine")
 
-    assert play.episode._plan.span_epochs == 26
+    assert play.episode.run.plan.span_epochs == 26
 
 
 def test_an_epoch_from_the_cache_costs_what_it_took_when_it_was_trained(serve: Serve) -> None:
@@ -147,9 +148,9 @@ def test_the_recorded_seconds_decide_when_an_episode_is_trained_again_on_a_faste
             await played.call("submit_model", {})
             journaled = await server.journal.load("e")
             server.executor.slowness = slowness
-            episode = await server.book.blank(journaled.header)
+            episode = await server.registry.recreate(journaled.header)
             verifying = VerifyingTrainer(episode.trainer)
-            await replayed(episode, journaled.calls, verifying)
+            await replayed(episode, TOOLS, journaled.calls, verifying)
             return played.episode.history.epochs, verifying.epochs, verifying.differences
 
     spent, trained_again, differences = asyncio.run(again())

@@ -13,6 +13,7 @@ import pytest
 
 from ml_trainer_env.server.episodes.errors import ResetError
 from ml_trainer_env.server.episodes.replay import VerifyingTrainer, replayed
+from ml_trainer_env.server.tuning.tools import TOOLS
 
 Serve = Callable[..., Any]
 
@@ -35,9 +36,9 @@ def test_an_old_episode_replays_to_its_old_grade(old: Serve, name: str, score: f
     async def replay() -> tuple[int, list[Any], Any]:
         async with old() as server:
             journaled = await server.journal.load(name)
-            episode = await server.book.blank(journaled.header)
+            episode = await server.registry.recreate(journaled.header)
             verifying = VerifyingTrainer(episode.trainer)
-            await replayed(episode, journaled.calls, verifying)
+            await replayed(episode, TOOLS, journaled.calls, verifying)
             return verifying.epochs, verifying.differences, episode.grade
 
     epochs, differences, grade = asyncio.run(replay())

@@ -20,17 +20,25 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
-from fastmcp import Client
+from fastmcp import Client, FastMCP
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CallToolResult
 
 from ml_trainer_env.server.app import build_app
+from ml_trainer_env.server.datasets import DataSettings
+from ml_trainer_env.server.episodes.game import TimeLimits
+from ml_trainer_env.server.episodes.registry import EpisodeRegistry
+from ml_trainer_env.server.episodes.session import Session
 from ml_trainer_env.server.executors.contract import EpochJob, EpochResult, HeldOutJob, OnWait, wait_quietly
 from ml_trainer_env.server.executors.identity import Identity
+from ml_trainer_env.server.mcp.tools import build_mcp_server
+from ml_trainer_env.server.operations.metrics import Telemetry
+from ml_trainer_env.server.room.tuning import TuningRoom
 from ml_trainer_env.server.settings import Settings
 from ml_trainer_env.server.trainer.metrics import EpochMetrics
 from ml_trainer_env.server.trainer.state import TrainingState, weights_hash
+from ml_trainer_env.server.tuning.game import TuningGame
 
 Progressed = tuple[float, float | None, str | None]
 
@@ -336,3 +344,12 @@ class Tools:
 def t() -> type[Tools]:
     """Helpers, by name."""
     return Tools
+
+
+@pytest.fixture(scope="session")
+def mcp_server() -> FastMCP:
+    """The MCP server of a session that plays nothing."""
+    game = TuningGame(DataSettings(None, False), TimeLimits())
+    nothing: Any = None
+    registry = EpisodeRegistry(game, trainer=nothing, journal=nothing, limits=TimeLimits(), telemetry=Telemetry())
+    return build_mcp_server(Session(registry, "there is no episode"), TuningRoom())

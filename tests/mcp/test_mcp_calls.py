@@ -7,7 +7,7 @@ import anyio
 import pytest
 from mcp.types import CancelledNotification, CancelledNotificationParams, ClientNotification
 
-import ml_trainer_env.server.mcp.progress as progress_module
+import ml_trainer_env.server.episodes.progress as progress_module
 
 
 def test_each_epoch_is_told_to_a_client_that_asks_for_progress(serve: Any, t: Any) -> None:

@@ -3,10 +3,11 @@
 from typing import Any
 
 import pytest
+from fastmcp import FastMCP
 
 from ml_trainer_env import MLTrainerEnv
-from ml_trainer_env.server.mcp.episode_tools import TOOL_NAMES, episode_tools
-from ml_trainer_env.server.mcp.tools import build_mcp_server
+from ml_trainer_env.server.mcp.adapter import listed_tools
+from ml_trainer_env.server.tuning.tools import TOOLS
 
 FURTHER = {"list_tasks", "start_task", "plot_training_curves"}
 LOOKS = {"list_tasks", "plot_training_curves", "get_training_status", "list_checkpoints"}
@@ -31,12 +32,12 @@ def listed(serve: Any) -> dict[str, Any]:
 
 
 def test_mcp_clients_get_the_nine_tools_and_three_more(listed: dict[str, Any]) -> None:
-    assert set(listed) == {*TOOL_NAMES, *FURTHER}
+    assert set(listed) == {*TOOLS.names, *FURTHER}
 
 
 def test_openenv_clients_get_the_nine_tools(live_server: str) -> None:
     with MLTrainerEnv(base_url=live_server) as env:
-        assert [tool.name for tool in env.list_tools()] == list(TOOL_NAMES)
+        assert [tool.name for tool in env.list_tools()] == list(TOOLS.names)
 
 
 def test_every_tool_over_mcp_says_what_it_takes_and_what_it_answers(listed: dict[str, Any]) -> None:
@@ -54,7 +55,7 @@ def test_every_tool_over_mcp_says_what_it_may_do(listed: dict[str, Any]) -> None
 
 
 def test_every_tool_over_openenv_says_what_it_may_do() -> None:
-    _check_annotations({tool.name: tool.annotations for tool in episode_tools(_unused)})
+    _check_annotations({tool.name: tool.annotations for tool in listed_tools(TOOLS)})
 
 
 def test_the_options_of_a_task_show_their_choices(listed: dict[str, Any]) -> None:
@@ -66,8 +67,8 @@ def test_the_options_of_a_task_show_their_choices(listed: dict[str, Any]) -> Non
     assert options["properties"]["rubric"]["enum"] == ["v1", "v2"]
 
 
-def test_the_instructions_tell_how_to_play(run: Any) -> None:
-    server = build_mcp_server("1")
+def test_the_instructions_tell_how_to_play(mcp_server: FastMCP, run: Any) -> None:
+    server = mcp_server
     names = {tool.name for tool in run(server.list_tools())}
 
     mentioned = {name for name in names if name in (server.instructions or "")}

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from websockets.sync.client import connect
 
 from ml_trainer_env import MLTrainerEnv, ToolCallError
-from ml_trainer_env.server.episodes.arguments import read_arguments, read_flag, read_number
+from ml_trainer_env.server.episodes.arguments import read_flag, read_number
+from ml_trainer_env.server.tuning.tools import TOOLS
 
 SPELLED = {
     "optimizer": "sgd",
@@ -68,7 +69,8 @@ def test_a_truth_value_is_spelled_in_one_way(text: Any, flag: Any) -> None:
 
 
 def test_a_name_that_looks_like_a_number_stays_a_name() -> None:
-    assert read_arguments({"name": "2", "num_epochs": "2"}) == {"name": "2", "num_epochs": 2}
+    assert TOOLS.find("save_checkpoint").read({"name": "2"}) == {"name": "2"}
+    assert TOOLS.find("run_epochs").read({"num_epochs": "2"}) == {"num_epochs": 2}
 
 
 def configured(reply: dict[str, Any]) -> dict[str, Any]:

@@ -17,9 +17,9 @@ from typing import Any
 import httpx
 import jsonschema
 import pytest
+from fastmcp import FastMCP
 
 from ml_trainer_env import MLTrainerEnv
-from ml_trainer_env.server.mcp.tools import build_mcp_server
 from ml_trainer_env.server.trainer.config import LIMITS
 
 GEMINI = {
@@ -66,8 +66,8 @@ def check_input(name: str, description: str, schema: dict[str, Any]) -> None:
 
 
 @pytest.fixture(scope="module")
-def over_mcp() -> list[Any]:
-    return [tool.to_mcp_tool() for tool in asyncio.run(build_mcp_server("1").list_tools())]
+def over_mcp(mcp_server: FastMCP) -> list[Any]:
+    return [tool.to_mcp_tool() for tool in asyncio.run(mcp_server.list_tools())]
 
 
 def test_input_schemas_over_mcp_keep_to_what_all_providers_take(over_mcp: list[Any]) -> None:

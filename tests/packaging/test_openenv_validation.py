@@ -19,9 +19,9 @@ from openenv.validation.runtime.collector import collect_runtime_evidence
 from openenv.validation.runtime.contracts import RuntimeEvidence, load_runtime_plan
 from openenv.validation.types import CheckStatus
 
-from ml_trainer_env.server.mcp.episode_tools import TOOL_NAMES
-from ml_trainer_env.server.openenv.environment import MLTrainerEnvironment
+from ml_trainer_env.server.tuning.game import TuningGame
 from ml_trainer_env.server.tuning.tasks import TASKS
+from ml_trainer_env.server.tuning.tools import TOOLS
 
 EPISODE_TIMEOUT_S = 120.0
 
@@ -80,16 +80,16 @@ def test_an_episode_on_a_live_server_passes_the_runtime_grader(
 
 
 def test_the_manifest_declares_the_tools_and_tasks_there_are(manifest: NormalizedManifestV2) -> None:
-    assert manifest.capabilities.declared_tools == list(TOOL_NAMES)
+    assert manifest.capabilities.declared_tools == list(TOOLS.names)
     assert manifest.capabilities.declared_task_count == {"train": len(TASKS)}
 
 
 def test_the_manifest_names_what_the_environment_is_called(
     manifest: NormalizedManifestV2, project: dict[str, dict[str, str]]
 ) -> None:
-    metadata = MLTrainerEnvironment.get_metadata(object.__new__(MLTrainerEnvironment))
+    about = TuningGame.about
 
-    assert (manifest.name, manifest.version) == (metadata.name, metadata.version)
+    assert (manifest.name, manifest.version) == (about.name, about.version)
     assert manifest.version == project["project"]["version"]
 
 

@@ -11,8 +11,8 @@ import yaml
 
 from ml_trainer_env.baselines.settings import KEY_NAMES
 from ml_trainer_env.models import TrainingStatus
-from ml_trainer_env.server.mcp.episode_tools import TOOL_NAMES
 from ml_trainer_env.server.tuning.tasks import TASKS
+from ml_trainer_env.server.tuning.tools import TOOLS
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def test_the_front_matter_is_that_of_a_container_space(readme: str) -> None:
     assert len(front["emoji"]) > 0
 
 
-@pytest.mark.parametrize("name", [*TASKS, *TOOL_NAMES, *TrainingStatus.model_fields, *KEY_NAMES])
+@pytest.mark.parametrize("name", [*TASKS, *TOOLS.names, *TrainingStatus.model_fields, *KEY_NAMES])
 def test_a_task_tool_field_or_key_is_named(readme: str, name: str) -> None:
     assert f"`{name}`" in readme
 

@@ -15,16 +15,17 @@ from openenv.core.env_server.serialization import serialize_observation
 
 from ml_trainer_env import MLTrainerEnv
 from ml_trainer_env.server.datasets import DataSettings, load_images
+from ml_trainer_env.server.episodes.game import TimeLimits
 from ml_trainer_env.server.episodes.training import LiveTrainer
 from ml_trainer_env.server.executors.contract import EpochJob, EpochResult, ExecutorError, HeldOutJob
 from ml_trainer_env.server.executors.identity import Identity
 from ml_trainer_env.server.executors.in_process import InProcessExecutor
-from ml_trainer_env.server.openenv.environment import MLTrainerEnvironment
+from ml_trainer_env.server.openenv.environment import GameEnvironment
 from ml_trainer_env.server.services import Services
 from ml_trainer_env.server.settings import Settings
 from ml_trainer_env.server.trainer.metrics import EpochMetrics
 from ml_trainer_env.server.trainer.state import TrainingState, weights_hash
-from ml_trainer_env.server.tuning.episode import Episode, TimeLimits
+from ml_trainer_env.server.tuning.episode import TuningEpisode
 from ml_trainer_env.server.tuning.grading import RubricVersion
 from ml_trainer_env.server.tuning.tasks import TASKS
 
@@ -95,7 +96,7 @@ class CannedExecutor:
 class Session:
     """An environment played as OpenEnv plays it, with replies as they cross the wire."""
 
-    def __init__(self, environment: MLTrainerEnvironment, executor: CannedExecutor) -> None:
+    def __init__(self, environment: GameEnvironment, executor: CannedExecutor) -> None:
         self.environment = environment
         self.executor = executor
 
@@ -118,8 +119,8 @@ class Session:
         """All that an agent could see of the episode, and how much was trained."""
         state = self.environment.state.model_dump()
         del state["step_count"]
-        played = self.environment._open
-        kept = played and copy.deepcopy(played.episode._listing())
+        played = self.environment._session.opened
+        kept = played and copy.deepcopy(played.episode.run.checkpoints())
         return {"state": state, "checkpoints": kept, "epochs_trained": len(self.executor.jobs)}
 
 
@@ -137,7 +138,7 @@ def new_session(tmp_path: Path) -> Iterator[NewSession]:
         settings = Settings.from_environment({"ML_TRAINER_STATE_DIR": str(folder), "ML_TRAINER_DOWNLOAD": "no"})
         services = Services(replace(settings, limits=limits or TimeLimits()), executor)
         opened.append(services)
-        return Session(MLTrainerEnvironment(services.book), executor)
+        return Session(GameEnvironment(services.registry), executor)
 
     yield new
     for services in opened:
@@ -152,17 +153,17 @@ def trainer() -> Iterator[InProcessExecutor]:
     asyncio.run(executor.close())
 
 
-NewEpisode = Callable[..., Episode]
+NewEpisode = Callable[..., TuningEpisode]
 
 
 @pytest.fixture
 def new_episode(trainer: InProcessExecutor) -> NewEpisode:
     """Makes an episode; it trains for real unless another executor is given."""
 
-    def new(task_id: str = "easy_mnist", **options: Any) -> Episode:
+    def new(task_id: str = "easy_mnist", **options: Any) -> TuningEpisode:
         task = TASKS[task_id]
         settings = {
-            "episode_id": "an episode",
+            "name": "an episode",
             "task": task,
             "images": load_images(task.images, BUNDLED),
             "seed": task.seed,
@@ -170,7 +171,7 @@ def new_episode(trainer: InProcessExecutor) -> NewEpisode:
             "trainer": LiveTrainer(options.pop("executor", trainer)),
             "limits": TimeLimits(),
         }
-        return Episode(**{**settings, **options})
+        return TuningEpisode(**{**settings, **options})
 
     return new
 

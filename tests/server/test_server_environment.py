@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from openenv.core.env_server.mcp_types import CallToolAction, ListToolsAction
 
-from ml_trainer_env.server.mcp.episode_tools import TOOL_NAMES
+from ml_trainer_env.server.tuning.tools import TOOLS
 
 
 def test_step_and_step_async_answer_alike(new_session: Any, run: Any) -> None:
@@ -120,7 +120,7 @@ def test_the_parts_of_the_reward_have_names_that_a_trainer_can_list(new_session:
 def test_a_session_lists_its_tools_before_it_has_an_episode(new_session: Any) -> None:
     observation = new_session().environment.step(ListToolsAction())
 
-    assert tuple(tool.name for tool in observation.tools) == TOOL_NAMES
+    assert tuple(tool.name for tool in observation.tools) == TOOLS.names
 
 
 def test_a_refused_call_leaves_no_traceback_in_the_log(

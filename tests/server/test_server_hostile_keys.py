@@ -14,7 +14,7 @@ from openenv.core.env_server.types import ResetRequest, StepRequest
 from openenv.core.env_server.web_interface import WebInterfaceManager
 from websockets.sync.client import ClientConnection, connect
 
-from ml_trainer_env.server.openenv.environment import MLTrainerEnvironment
+from ml_trainer_env.server.openenv.environment import GameEnvironment
 
 
 def _parameters(*owners: type) -> set[str]:
@@ -24,7 +24,7 @@ def _parameters(*owners: type) -> set[str]:
 
 
 KEYS = sorted(
-    _parameters(MLTrainerEnvironment, HTTPEnvServer, WebInterfaceManager, ResetRequest, StepRequest)
+    _parameters(GameEnvironment, HTTPEnvServer, WebInterfaceManager, ResetRequest, StepRequest)
     | {"self", "cls", "args", "kwargs", "request", "func", "f", "a", "kw", "ctx", "context", "arguments", "name"}
     | {"tool", "tool_name", "tool_call", "type", "model_dump", "model_config", "model_fields", "__init__", "__class__"}
     | {"__dict__", "__pydantic_extra__", "", " ", "None", "lambda", "\0", "é", "_env"}

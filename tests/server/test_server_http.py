@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from ml_trainer_env import MLTrainerEnv
-from ml_trainer_env.server.mcp.episode_tools import TOOL_NAMES
+from ml_trainer_env.server.tuning.tools import TOOLS
 
 TASK_IDS = ["easy_mnist", "medium_fashion", "hard_cifar", "permuted_mnist"]
 
@@ -36,7 +36,7 @@ def test_a_reset_by_http_describes_the_task_and_where_its_images_come_from(http:
     assert (reply["reward"], reply["done"]) == (0.0, False)
     task = reply["observation"]["task"]
     assert (task["id"], task["budget_epochs"], task["parameter_count"]) == ("easy_mnist", 100, 101_770)
-    assert task["tools"] == list(TOOL_NAMES)
+    assert task["tools"] == list(TOOLS.names)
     assert task["dataset"]["source"] == "bundled"
     sizes = [task["dataset"][f"{part}_size"] for part in ("train", "validation", "test")]
     assert sizes == [4000, 1000, 5000]
@@ -118,7 +118,7 @@ def test_a_task_may_be_chosen_by_its_place_in_the_split(http: httpx.Client) -> N
     assert reply["observation"]["task"]["id"] == "hard_cifar"
 
 
-@pytest.mark.parametrize("tool", TOOL_NAMES)
+@pytest.mark.parametrize("tool", TOOLS.names)
 def test_a_step_before_any_reset_says_so_and_pays_nothing(http: httpx.Client, tool: str) -> None:
     required = {
         "run_epochs": {"num_epochs": 1},

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from ml_trainer_env.server.mcp.episode_tools import TOOL_NAMES
+from ml_trainer_env.server.tuning.tools import TOOLS
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def session_id(rpc: Any) -> Any:
 def test_a_session_lists_the_nine_tools(rpc: Any, session_id: str) -> None:
     tools = rpc.result("tools/list", session_id=session_id)["tools"]
 
-    assert [tool["name"] for tool in tools] == list(TOOL_NAMES)
+    assert [tool["name"] for tool in tools] == list(TOOLS.names)
     assert all(tool["description"] and tool["inputSchema"]["type"] == "object" for tool in tools)
 
 

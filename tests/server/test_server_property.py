@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from websockets.sync.client import ClientConnection, connect
 
-from ml_trainer_env.server.mcp.episode_tools import TOOL_NAMES
 from ml_trainer_env.server.security import MAX_BODY_BYTES
+from ml_trainer_env.server.tuning.tools import TOOLS
 
 PARAMETERS = (
     "optimizer",
@@ -84,7 +84,7 @@ fitting = {
 @st.composite
 def tool_calls(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
     """A call of a tool, mostly one that there is, with arguments that mostly have the right names."""
-    name = draw(st.one_of(st.sampled_from(TOOL_NAMES), st.sampled_from(tuple(fitting)), st.text(max_size=30)))
+    name = draw(st.one_of(st.sampled_from(TOOLS.names), st.sampled_from(tuple(fitting)), st.text(max_size=30)))
     return name, draw(st.one_of(fitting.get(name, st.just({})), arguments))
 
 

@@ -16,7 +16,7 @@ def test_every_setting_has_a_default() -> None:
     assert settings.torch_threads == 2
     assert settings.max_sessions == 256
     assert settings.session_timeout_s == 3600.0
-    assert (settings.limits.epoch_s, settings.limits.call_s) == (120.0, 900.0)
+    assert (settings.limits.unit_s, settings.limits.call_s) == (120.0, 900.0)
     assert (settings.data.data_dir, settings.data.download) == (None, True)
     assert settings.data.download_timeout_s == 300.0
     assert settings.rubric is RubricVersion.V1
@@ -40,7 +40,7 @@ def test_every_setting_is_read_from_its_variable() -> None:
 
     assert (settings.workers, settings.torch_threads, settings.max_sessions) == (3, 4, 5)
     assert settings.session_timeout_s == 700.5
-    assert (settings.limits.epoch_s, settings.limits.call_s) == (60.0, 600.0)
+    assert (settings.limits.unit_s, settings.limits.call_s) == (60.0, 600.0)
     assert (settings.data.data_dir, settings.data.download) == (Path("/some/where"), False)
     assert settings.data.download_timeout_s == 30.0
     assert settings.rubric is RubricVersion.V2

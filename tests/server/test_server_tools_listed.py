@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from ml_trainer_env import MLTrainerEnv, ToolCallError
-from ml_trainer_env.server.mcp.episode_tools import TOOL_NAMES
+from ml_trainer_env.server.tuning.tools import TOOLS
 
 BOUNDED = [
     ("configure_training", "learning_rate", {"type": "number", "minimum": 1e-6, "maximum": 10}),
@@ -41,7 +41,7 @@ def schemas(env: MLTrainerEnv) -> dict[str, Any]:
 
 
 def test_the_tools_are_listed_before_any_reset(env: MLTrainerEnv) -> None:
-    assert [tool.name for tool in env.list_tools()] == list(TOOL_NAMES)
+    assert [tool.name for tool in env.list_tools()] == list(TOOLS.names)
 
 
 def test_every_tool_says_what_it_does(env: MLTrainerEnv) -> None:
@@ -58,14 +58,14 @@ def test_a_parameter_states_its_choices_or_bounds(
     assert schema["description"]
 
 
-@pytest.mark.parametrize("tool", TOOL_NAMES)
+@pytest.mark.parametrize("tool", TOOLS.names)
 def test_a_tool_refuses_a_parameter_that_it_does_not_list(env: MLTrainerEnv, tool: str) -> None:
     env.reset()
     with pytest.raises(ToolCallError, match="'made_up': Unexpected keyword argument"):
         env.call_tool(tool, made_up=1)
 
 
-@pytest.mark.parametrize("tool", TOOL_NAMES)
+@pytest.mark.parametrize("tool", TOOLS.names)
 def test_a_tool_says_which_parameters_it_needs_and_lists_no_others(schemas: dict[str, Any], tool: str) -> None:
     assert schemas[tool].get("required", []) == REQUIRED.get(tool, [])
     listed = {(name, parameter) for name, parameter, _ in BOUNDED if name == tool}

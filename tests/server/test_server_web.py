@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 import httpx
 import pytest
 
-from ml_trainer_env.server.mcp.episode_tools import TOOL_NAMES
+from ml_trainer_env.server.tuning.tools import TOOLS
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def test_the_page_loads(page: httpx.Client, path: str) -> None:
 def test_every_tool_is_offered_by_name(components: list[dict[str, Any]]) -> None:
     choices = [choice[1] for part in components if part["type"] == "radio" for choice in part["props"]["choices"]]
 
-    assert choices == list(TOOL_NAMES)
+    assert choices == list(TOOLS.names)
 
 
 @pytest.mark.parametrize(

@@ -1,38 +1,28 @@
-"""What there is to play, and what is being played, in the words of the wire."""
+"""Tuning tasks and episodes in the words of the wire."""
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ml_trainer_env.models import DatasetDescription, ResetObservation, TaskDescription
 from ml_trainer_env.server.datasets import TaskImages
-from ml_trainer_env.server.episodes.calls import TOOL_NAMES
-from ml_trainer_env.server.episodes.open_episode import OpenEpisode, shown_call
-from ml_trainer_env.server.tuning.episode import Episode
 from ml_trainer_env.server.tuning.observation import training_status
 from ml_trainer_env.server.tuning.tasks import TASKS, Task
+from ml_trainer_env.server.tuning.tools import TOOLS
 
-__all__ = ["episode_observation", "reset_observation", "task_rows"]
+if TYPE_CHECKING:
+    from ml_trainer_env.server.tuning.episode import TuningEpisode
 
-
-def reset_observation(opened: OpenEpisode) -> ResetObservation:
-    """What a reset answers: the task, where the run stands, and what led there."""
-    came_from = {
-        "resumed": opened.resumed,
-        "forked_from": opened.header.forked_from,
-        "last_call": shown_call(opened.last_call) if opened.last_call else None,
-        "metadata": {"step_count": opened.step_count},
-    }
-    return episode_observation(opened.episode).model_copy(update=came_from)
+__all__ = ["reset_observation", "task_rows"]
 
 
-def episode_observation(episode: Episode) -> ResetObservation:
-    """The task, and where the run stands."""
+def reset_observation(episode: "TuningEpisode") -> ResetObservation:
+    """The task of an episode, and where its run stands."""
     task, images = episode.task, episode.images
     return ResetObservation(
         reward=0.0,
         done=episode.done,
         configuration=asdict(episode.config),
-        episode_id=episode.episode_id,
+        episode_id=episode.name,
         seed=episode.seed,
         rubric=episode.rubric_version,
         rules=episode.rules.version,
@@ -48,7 +38,7 @@ def episode_observation(episode: Episode) -> ResetObservation:
             budget_seconds=task.budget.seconds,
             target_metric=task.target_metric,
             target_value=task.target_value,
-            tools=list(TOOL_NAMES),
+            tools=list(TOOLS.names),
         ),
         status=training_status(episode.history, task.budget, episode.learning_rate),
     )

@@ -1,0 +1,132 @@
+"""A session: what one client plays, on every surface. Nothing at first, then one episode at a time."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from openenv.core.env_server.types import Observation
+
+from ml_trainer_env.server.episodes.errors import ArgumentsError, EpisodeError, UnknownToolError
+from ml_trainer_env.server.episodes.open_episode import OpenEpisode, shown_call
+from ml_trainer_env.server.episodes.progress import OnProgress, ignore_progress
+from ml_trainer_env.server.episodes.registry import EpisodeRegistry, EpisodeRequest
+from ml_trainer_env.server.episodes.tools import Reply, Tool
+
+__all__ = ["Session"]
+
+
+class Session:
+    """Plays the episodes of one client.
+
+    Args:
+        registry: Opens episodes.
+        no_episode: The message to a client that calls a tool before it has an episode.
+
+    Attributes:
+        registry: Opens episodes.
+        opened: The episode, None before the first.
+        is_used: Whether it has asked for an episode.
+    """
+
+    def __init__(self, registry: EpisodeRegistry, no_episode: str) -> None:
+        self.registry = registry
+        self.opened: OpenEpisode | None = None
+        self.is_used = False
+        self._no_episode = no_episode
+        self._is_closed = False
+
+    async def start(self, request: EpisodeRequest) -> Observation:
+        """Begin, resume or fork an episode. The session leaves the episode that it played before.
+
+        Returns:
+            The task, where the episode stands, and what led there.
+
+        Raises:
+            ResetError: The request names something that does not exist.
+            DatasetError: The task's data is not available.
+            StoreError: The journal cannot be read or written.
+        """
+        self.is_used = True
+        opened = await self.registry.open(request)
+        if self._is_closed:  # the client is gone
+            opened.close()
+        else:
+            if self.opened is not None:
+                self.opened.close()
+            self.opened = opened
+        return _reset_observation(opened)
+
+    async def call(self, tool: str, given: Mapping[str, Any], on_progress: OnProgress = ignore_progress) -> Reply:
+        """Carry out a call of a tool.
+
+        Args:
+            tool: The tool's name, as it came.
+            given: The arguments, as they came.
+            on_progress: Called while the call runs.
+
+        Raises:
+            EpisodeError: The call was refused or failed, or there is no episode.
+            ConfigError: An argument is out of bounds.
+        """
+        try:
+            found = self.registry.game.tools.find(tool)
+        except UnknownToolError as error:
+            await self._refuse(tool, given, error)
+            raise
+        arguments = await self.read(found, given)
+        return await self.require_open().call(tool, arguments, on_progress)
+
+    async def read(self, tool: Tool[Any], given: Mapping[str, Any]) -> dict[str, Any]:
+        """Read the arguments of a call. A call with wrong parameters is recorded as refused.
+
+        Raises:
+            ArgumentsError: A parameter is missing or unknown.
+        """
+        try:
+            return tool.read(given)
+        except ArgumentsError as error:
+            await self._refuse(tool.name, given, error)
+            raise
+
+    async def _refuse(self, tool: str, given: Mapping[str, Any], error: EpisodeError) -> None:
+        if self.opened is not None:
+            await self.opened.refuse(tool, given, str(error))
+
+    def require_open(self) -> OpenEpisode:
+        """The episode.
+
+        Raises:
+            EpisodeError: There is none yet.
+        """
+        if self.opened is None:
+            raise EpisodeError(self._no_episode)
+        return self.opened
+
+    def interrupt(self, reason: str) -> None:
+        """Stop the work of the running call."""
+        if self.opened is not None:
+            self.opened.interrupt(reason)
+
+    def close(self) -> None:
+        """End the session. The running call stops soon, and the episode can be resumed."""
+        self._is_closed = True
+        if self.opened is not None:
+            self.opened.close()
+            self.opened = None  # libraries keep contexts, and these must not keep models and images
+
+    async def retire(self, reason: str) -> None:
+        """End the session. On return no call is running and everything is recorded."""
+        opened = self.opened
+        self.close()
+        if opened is not None:
+            await opened.retire(reason)
+
+
+def _reset_observation(opened: OpenEpisode) -> Observation:
+    return opened.episode.describe().model_copy(
+        update={
+            "resumed": opened.resumed,
+            "forked_from": opened.header.forked_from,
+            "last_call": shown_call(opened.last_call) if opened.last_call else None,
+            "metadata": {"step_count": opened.step_count},
+        }
+    )

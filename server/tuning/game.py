@@ -1,0 +1,132 @@
+"""The tuning game: an agent chooses how one model is trained, watches the curves, changes course and submits."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ml_trainer_env.models import MLTrainerState, ResetObservation
+from ml_trainer_env.server.datasets import DataSettings, TaskImages, load_images
+from ml_trainer_env.server.episodes.errors import ResetError
+from ml_trainer_env.server.episodes.game import About, BeginOptions, TimeLimits
+from ml_trainer_env.server.episodes.tools import Toolbox
+from ml_trainer_env.server.trainer.limits import Limit, check_choice
+from ml_trainer_env.server.tuning.descriptions import task_rows
+from ml_trainer_env.server.tuning.episode import TuningEpisode
+from ml_trainer_env.server.tuning.grading import RubricVersion
+from ml_trainer_env.server.tuning.replies import TASK_SCHEMA
+from ml_trainer_env.server.tuning.rules import CURRENT_RULES, RULES, Rules
+from ml_trainer_env.server.tuning.tasks import Task, UnknownTaskError, find_task
+from ml_trainer_env.server.tuning.tools import TOOLS
+
+__all__ = ["TuningGame"]
+
+INSTRUCTIONS = """\
+Train a real PyTorch model well on a budget of epochs, and with permuted_mnist of seconds of training too. What is spent
+never comes back.
+
+1. list_tasks shows the tasks; start_task begins one and tells its budget and target.
+2. configure_training sets optimizer, learning rate, schedule and regularisation; what you leave out stays.
+3. run_epochs trains, 1 to 20 epochs a call. Read val_accuracy, the gap to train_accuracy and convergence_signal,
+   or look at plot_training_curves, and change course: adjust_learning_rate, toggle_augmentation, configure_training,
+   save_checkpoint before something risky and restore_checkpoint after it went wrong. After a divergence only
+   reinitialize=true or a checkpoint helps.
+4. submit_model grades the run and ends the episode. Submit before you stop: a run that is not submitted has no score.
+
+A call that is refused says why and changes nothing. A long call sends progress; if it is cancelled, the epochs
+that it completed stay spent. Note the episode_id: after a lost connection, start_task with it and resume=true goes on.
+"""
+
+ABOUT = About(
+    name="ml_trainer_env",
+    version="0.3.0",
+    description=(
+        "Train a real PyTorch model well on a budget of epochs: choose optimizer, learning rate, schedule and "
+        "regularisation, watch the curves, change course, and submit."
+    ),
+    instructions=INSTRUCTIONS,
+    prompt=(
+        "You train a neural network on a budget of epochs by calling tools. Configure training, run epochs, read the "
+        "curves, change course where it pays, and submit the model."
+    ),
+)
+
+_SEED = Limit(0, 2**63 - 1, whole=True)
+_SPLIT = "train"
+
+
+class TuningGame:
+    """Begins tuning episodes; see `episodes.game.Game`.
+
+    Args:
+        data: Where images come from.
+        limits: How long a call may take.
+        rubric: The rubric of an episode that names none.
+    """
+
+    about = ABOUT
+    unit = "epoch"
+    tools: Toolbox[Any] = TOOLS
+    rubrics: Sequence[str] = tuple(RubricVersion)
+    default_task = "easy_mnist"
+    splits: Sequence[str] = (_SPLIT,)
+    reset_model = ResetObservation
+    state_model = MLTrainerState
+    task_schema: Mapping[str, Any] = TASK_SCHEMA
+
+    def __init__(self, data: DataSettings, limits: TimeLimits, rubric: RubricVersion = RubricVersion.V1) -> None:
+        self._data = data
+        self._limits = limits
+        self._rubric = rubric
+
+    def tasks(self, split: str) -> Sequence[dict[str, Any]]:
+        """The rows of the task table; none for a split that does not exist."""
+        return task_rows() if split == _SPLIT else []
+
+    async def begin(self, task: object, seed: object, options: BeginOptions) -> TuningEpisode:
+        """Begin an episode.
+
+        Raises:
+            ResetError: The task, the rubric, the seed, the data or the rules do not exist here.
+            DatasetError: The task's images are not available.
+        """
+        found = _task(self.default_task if task is None else task)
+        images = await self._images(found, options.data)
+        rubric = self._rubric if options.rubric is None else options.rubric
+        return TuningEpisode(
+            name=options.name,
+            task=found,
+            images=images,
+            seed=found.seed if seed is None else int(_SEED.check("seed", seed)),
+            rubric=RubricVersion(check_choice("rubric", rubric, tuple(RubricVersion))),
+            rules=_rules(options),
+            trainer=options.trainer,
+            limits=self._limits,
+        )
+
+    async def _images(self, task: Task, checksum: str | None) -> TaskImages:
+        # Reading or drawing images takes up to seconds: not on the event loop.
+        images = await asyncio.to_thread(load_images, task.images, self._data)
+        if checksum is not None and images.checksum != checksum:
+            raise ResetError(
+                f"the episode was played on other images ({checksum[:12]}) than this server has for {task.id} "
+                f"({images.checksum[:12]}, {images.source}): see ML_TRAINER_DATA_DIR"
+            )
+        return images
+
+
+def _task(task_id: object) -> Task:
+    try:
+        return find_task(task_id)
+    except UnknownTaskError as error:
+        raise ResetError(str(error)) from error
+
+
+def _rules(options: BeginOptions) -> Rules:
+    if options.rules is None:
+        return CURRENT_RULES
+    if options.rules not in RULES:
+        raise ResetError(
+            f"episode {options.name!r} was begun under rules {options.rules}, and this version knows "
+            f"{', '.join(map(str, RULES))}: a newer version of the program is needed"
+        )
+    return RULES[options.rules]

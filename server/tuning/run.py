@@ -1,0 +1,302 @@
+"""The training run of an episode: one model, its configuration, its history and its checkpoints.
+
+A run trains through a trainer. It knows nothing of calls, rewards and grades; see `episode`.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ml_trainer_env.server.datasets import Permutation, TaskImages
+from ml_trainer_env.server.episodes.errors import EpisodeError, TrainingStoppedError
+from ml_trainer_env.server.episodes.game import TimeLimits
+from ml_trainer_env.server.episodes.models import TrainedEpoch
+from ml_trainer_env.server.episodes.progress import OnProgress, Progress
+from ml_trainer_env.server.episodes.training import Recipe, Trainer
+from ml_trainer_env.server.executors.contract import ExecutorError
+from ml_trainer_env.server.trainer.config import TrainingConfig
+from ml_trainer_env.server.trainer.images import ImageArrays
+from ml_trainer_env.server.trainer.schedules import LearningRatePlan
+from ml_trainer_env.server.trainer.state import FreshState
+from ml_trainer_env.server.tuning.checkpoints import Checkpoint, Checkpoints
+from ml_trainer_env.server.tuning.history import History
+from ml_trainer_env.server.tuning.rules import Rules
+from ml_trainer_env.server.tuning.tasks import Task
+
+__all__ = ["Run"]
+
+_SCHEDULE_SETTINGS = frozenset({"learning_rate", "lr_schedule", "warmup_epochs"})
+
+Result = TypeVar("Result")
+
+
+class Run:
+    """A model in training.
+
+    Args:
+        task: The task.
+        images: The task's images.
+        seed: Fixes initial weights, shuffling, augmentation and dropout, and the permutation if the task has one.
+        rules: What a grade is made of.
+        trainer: Gives the run its epochs.
+        limits: How long training may take.
+
+    Attributes:
+        config: The settings of the next epoch.
+        history: The epochs so far.
+        trainer: Gives the run its epochs.
+    """
+
+    def __init__(
+        self, task: Task, images: TaskImages, seed: int, rules: Rules, trainer: Trainer, limits: TimeLimits
+    ) -> None:
+        self.config = TrainingConfig()
+        self.history = History()
+        self.trainer = trainer
+        self._task = task
+        self._seed = seed
+        self._rules = rules
+        self._limits = limits
+        self._data = _arrays(task, images)
+        self._permutation = _permutation(seed) if task.permuted else None
+        self.model = self._best = trainer.fresh(FreshState(task.network, seed))
+        self.plan = self._fresh_plan()
+        self._checkpoints = Checkpoints()
+        self._training: asyncio.Future[Any] | None = None
+        self._interruption: str | None = None
+
+    # What it is.
+
+    @property
+    def remaining_epochs(self) -> int:
+        """Epochs of the budget that are left: none once the seconds of a task with a time budget are spent."""
+        return self.history.left_of(self._task.budget).epochs
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the next epoch."""
+        return self.plan.rate_at(self.model.epoch)
+
+    @property
+    def needed_keys(self) -> list[str]:
+        """The keys of the models that it may go on from or submit."""
+        return [self.model.key, self._best.key, *self._checkpoints.keys()]
+
+    @property
+    def has_model(self) -> bool:
+        """Whether there is a model to submit. Under rules 1 a run had one once it had trained."""
+        return bool(self.history.ancestry if self._rules.grades_one_model else self.history.records)
+
+    @property
+    def graded_epoch(self) -> int | None:
+        """The epoch of the episode whose model is submitted, None if there is none, or no single one."""
+        if not self._rules.grades_one_model or not self.history.ancestry:
+            return None
+        record = self.history.best_ancestor if self._submits_best else self.history.ancestry[-1]
+        return record.number if record else None
+
+    @property
+    def _submits_best(self) -> bool:
+        """Whether the best ancestor is submitted, and not the model as it stands."""
+        return self._rules.grades_one_model and not self._task.graded_on_test
+
+    # What changes it.
+
+    def configure(self, changes: Mapping[str, object], reinitialize: bool) -> None:
+        """Change settings, and draw fresh weights if `reinitialize` says so.
+
+        Weights stay otherwise, and momentum too unless the optimizer's kind changes. The schedule is laid anew over the
+        budget left if a setting of it changes.
+
+        Raises:
+            ConfigError: A setting is unknown or out of bounds; nothing has changed.
+        """
+        before, self.config = self.config, self.config.with_changes(changes)
+        if reinitialize:
+            fresh = FreshState(self._task.network, self._seed, self.history.epochs)
+            self.model = self._best = self.trainer.fresh(fresh)
+            self.history = self.history.with_new_run()
+        if reinitialize or any(getattr(before, key) != getattr(self.config, key) for key in _SCHEDULE_SETTINGS):
+            self.plan = self._fresh_plan()
+
+    def set_learning_rate(self, rate: float) -> None:
+        """Set the rate of the next epoch; the schedule continues from it."""
+        self.config = self.config.with_changes({"learning_rate": rate})
+        self.plan = self.plan.with_rate(self.model.epoch, rate)
+
+    def save(self, name: str) -> None:
+        """Save the model as a checkpoint.
+
+        Raises:
+            EpisodeError: There is no room for another name.
+        """
+        saved = self.history.ancestry[-1] if self._rules.grades_one_model else self.history.records[-1]
+        accuracy = saved.metrics.val_accuracy
+        checkpoint = Checkpoint(self.model, self._best, self.history.ancestry, self.history.epochs, accuracy)
+        self._checkpoints.save(name, checkpoint)
+
+    def find(self, name: str) -> Checkpoint:
+        """A checkpoint.
+
+        Raises:
+            EpisodeError: There is none of that name.
+        """
+        return self._checkpoints.find(name)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Restore the weights, the optimizer and the place in the schedule. Budget stays spent."""
+        self.model, self._best = checkpoint.model, checkpoint.best
+        self.history = self.history.with_new_run(checkpoint.ancestry)
+
+    def checkpoints(self) -> list[dict[str, object]]:
+        """Name, epoch and validation accuracy of each checkpoint, oldest first."""
+        return self._checkpoints.listing()
+
+    # Training.
+
+    async def train(self, epochs: int, on_progress: OnProgress) -> None:
+        """Train for some epochs, or until training diverges or the time budget is spent.
+
+        Args:
+            epochs: How many epochs, at most those left.
+            on_progress: Called after each epoch, and while an epoch waits for a worker.
+
+        Raises:
+            TrainingStoppedError: Training was stopped. The epochs that it completed are in the history.
+        """
+        first = self.history.epochs
+        try:
+            async with asyncio.timeout(self._limits.call_s):
+                await self._train_epochs(epochs, on_progress)
+        except (ExecutorError, TimeoutError, _InterruptedError) as error:
+            reason = str(error) or f"the call took longer than {self._limits.call_s:g} s"
+            raise TrainingStoppedError(
+                f"training failed: {reason}. {self.history.epochs - first} of {epochs} epochs completed and are "
+                f"spent; the episode goes on from epoch {self.history.epochs}: call run_epochs again"
+            ) from error
+        finally:
+            self.forget_interruption()
+            self.model = await self.trainer.keep(self.model)
+            self._best = self.model if self._best.key == self.model.key else await self.trainer.keep(self._best)
+
+    async def test_accuracy(self) -> float | None:
+        """Measure the model that is submitted on the test images, rounded to 4 places. None for fresh weights.
+
+        Raises:
+            ExecutorError: It could not be measured.
+            TimeoutError: That took longer than a call may.
+        """
+        model = self._best if self._submits_best else self.model
+        if model.fresh is not None:
+            return None
+        try:
+            # A model whose arrays were deleted is trained again first. That may take as long as a call may.
+            async with asyncio.timeout(self._limits.call_s):
+                return round(await self.trainer.held_out_accuracy(model, self._recipe()), 4)
+        except TimeoutError:
+            raise TimeoutError(f"it took longer than {self._limits.call_s:g} s") from None
+
+    def interrupt(self, reason: str) -> None:
+        """Stop training at the next batch. If it has not begun, it stops before its first epoch."""
+        self._interruption = self._interruption or reason
+        if self._training is not None:
+            self._training.cancel()
+
+    def forget_interruption(self) -> None:
+        """Note that the interrupted call has ended."""
+        self._interruption = None
+
+    async def _train_epochs(self, epochs: int, on_progress: OnProgress) -> None:
+        """Take the epochs that are known, and train the others one by one."""
+        last = self.history.epochs + epochs
+
+        def report(message: str) -> None:
+            on_progress(Progress(epochs - (last - self.history.epochs), epochs, message))
+
+        def waiting(position: int) -> None:
+            report(f"waiting for a worker, {position} in the queue")
+
+        def is_complete() -> bool:
+            return self.history.epochs >= last or self.history.is_diverged or not self.remaining_epochs
+
+        for trained in await self._interruptible(self.trainer.known(self.model, self._recipe(), epochs)):
+            if is_complete():  # a time budget can be spent before the epochs are
+                break
+            self._add(trained, report)
+        while not is_complete():
+            if self._interruption is not None:
+                raise _InterruptedError(self._interruption)
+            self._add(await self._interruptible(self.trainer.epoch(self.model, self._recipe(), waiting)), report)
+
+    def _add(self, trained: TrainedEpoch, report: Callable[[str], None]) -> None:
+        self.model = trained.model
+        self.history = self.history.with_epoch(trained.without_state())
+        if self.history.best_ancestor is self.history.last:
+            self._best = self.model
+        accuracy = trained.metrics.val_accuracy
+        report(f"epoch {self.history.epochs} of {self._task.budget_epochs}: validation accuracy {accuracy:.4f}")
+
+    async def _interruptible(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Wait for work that `interrupt` may stop.
+
+        Raises:
+            _InterruptedError: It did.
+        """
+        task = asyncio.ensure_future(work)
+        self._training = task
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if self._interruption is None:
+                raise
+            raise _InterruptedError(self._interruption) from None
+        finally:
+            self._training = None
+
+    def _recipe(self) -> Recipe:
+        return Recipe(self.config, self.plan, self._data, self._task.id, self._permutation)
+
+    def _fresh_plan(self) -> LearningRatePlan:
+        return LearningRatePlan(
+            schedule=self.config.lr_schedule,
+            base_rate=self.config.learning_rate,
+            start_epoch=self.model.epoch,
+            span_epochs=max(1, self.remaining_epochs),
+            warmup_epochs=self.config.warmup_epochs,
+        )
+
+    def require_sound(self, call: str) -> None:
+        """See that the model has not diverged.
+
+        Raises:
+            EpisodeError: It has.
+        """
+        if self.history.is_diverged:
+            raise EpisodeError(
+                f"training has diverged, so {call} is refused; call configure_training with "
+                "reinitialize=true and a lower learning_rate, or restore_checkpoint"
+            )
+
+
+class _InterruptedError(Exception):
+    """Training was interrupted; the message says why."""
+
+
+def _permutation(seed: int) -> Permutation:
+    """The permutation of the challenge's first task of that seed."""
+    return Permutation.draw(np.random.default_rng([seed, 0]))
+
+
+def _arrays(task: Task, images: TaskImages) -> ImageArrays:
+    return ImageArrays(
+        key=f"{task.augmentation}:{images.checksum}",
+        augmentation=task.augmentation,
+        train_images=images.train_images,
+        train_labels=images.train_labels,
+        validation_images=images.validation_images,
+        validation_labels=images.validation_labels,
+        test_images=images.test_images,
+        test_labels=images.test_labels,
+    )
