@@ -12,9 +12,15 @@ CLOCK_FIELDS = frozenset({"epoch_time_s", "remaining_seconds"})
 """Fields that depend on how long training takes. Only whether they are null is compared. They are the only fields that
 no two runs have in common."""
 
-ROUNDING_FIELDS = frozenset({"weights_hash", "best_val_epoch", "graded_epoch", "convergence_signal"})
+ROUNDING_FIELDS = frozenset(
+    {
+        *("weights_hash", "best_val_epoch", "graded_epoch", "convergence_signal", "wasted_epochs", "loss_variance"),
+        *("score", "accuracy_score", "generalization_score", "efficiency_score", "stability_score"),
+        *("reward", "submission"),
+    }
+)
 """Fields that another rounding may change altogether. On another kind of machine only whether they are null is
-compared."""
+compared. The formulas behind them are compared on every machine when the recorded episodes are resumed."""
 
 _SHARE_TOLERANCE = 0.25
 """On another kind of machine figures may differ by this share of themselves, and by `_LEAST_TOLERANCE` at least."""
@@ -30,7 +36,8 @@ _EXACT_NUMBERS = frozenset(
 )
 """Numbers that follow from the calls alone, whatever the machine."""
 
-_NUMBER = re.compile(r"\d+\.\d+")
+_ROUNDED_WORDS = re.compile(r"\d+\.\d+|(?<=The run is )[a-z ]+")
+"""The parts of a message that another rounding may change: figures and the convergence signal."""
 
 
 def rounds_alike(recorded: Mapping[str, str], now: Mapping[str, str]) -> bool:
@@ -77,7 +84,7 @@ def _is_same(one: Any, other: Any) -> bool:
 def _is_close(one: Any, other: Any) -> bool:
     """Whether two values are the same but for another rounding."""
     if isinstance(one, str) and isinstance(other, str):
-        return _NUMBER.sub("#", one) == _NUMBER.sub("#", other)
+        return _ROUNDED_WORDS.sub("#", one) == _ROUNDED_WORDS.sub("#", other)
     if isinstance(one, float | int) and isinstance(other, float | int) and type(one) is not bool is not type(other):
         return _is_same(one, other) or math.isclose(one, other, rel_tol=_SHARE_TOLERANCE, abs_tol=_LEAST_TOLERANCE)
     return _is_same(one, other)

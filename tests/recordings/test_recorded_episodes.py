@@ -86,6 +86,20 @@ def old_server(start_server: Any, tmp_path_factory: pytest.TempPathFactory) -> I
         yield server.url
 
 
+@pytest.mark.parametrize("exact_mode", [True, False])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("current_epoch", 4), ("val_loss", 9.0), ("learning_rate", 0.0011), ("message", "Ran 9 epochs."), ("done", True)],
+)
+def test_a_reply_that_changed_is_noticed_on_every_machine(field: str, value: object, exact_mode: bool) -> None:
+    steps = RECORDED["episodes"][0]["steps"]
+    reply = next(step["reply"] for step in steps if step["tool"] == "run_epochs" and "reply" in step)
+
+    assert list(differences(reply, reply, exact_mode)) == []
+    assert len(list(differences(reply, {**reply, field: value}, exact_mode))) == 1
+    assert len(list(differences(reply, {**reply, "another": 1}, exact_mode))) == 1
+
+
 @pytest.mark.parametrize("name", long_ones_are_slow())
 def test_a_script_played_again_gets_the_recorded_replies(name: str, played: Played, exact: bool) -> None:
     assert list(differences(EPISODES[name], played(name), exact)) == []
