@@ -40,35 +40,35 @@ __all__ = [
 ]
 
 MESSAGE_TIMEOUT_S = 1020.0
-"""Longer than the server lets any call take, so that it is the server that says a call took too long."""
+"""Longer than the server's own limit for a call, so that the server reports the timeout."""
 
 TOKEN_VARIABLE = "ML_TRAINER_TOKEN"
 
 OnProgress = Callable[[int, int, str], None]
-"""Called while `run_epochs` runs, with the epochs it has run, the epochs it will run, and the state in words."""
+"""Called during `run_epochs` with the finished epochs, the total epochs, and a message."""
 
 
 class _RefusedError(MLTrainerError, RuntimeError):
-    """The server answered a message with an error. The text is the server's."""
+    """The server answered a message with an error. The message is the server's."""
 
 
 class MLTrainerEnv(MCPToolClient):
     """A session with an ML Training Optimizer server, over one WebSocket.
 
-    Every method answers at once in synchronous code and is to be awaited in asynchronous code.
+    In synchronous code, every method returns its result. In asynchronous code, await it.
 
     Args:
-        base_url: The server's address.
-        message_timeout_s: How long to wait for a word from the server, in seconds: the answer to a call, or progress.
-        on_progress: Called after each epoch of a `run_epochs` call, on the client's event loop, so it must return soon.
+        base_url: URL of the server.
+        message_timeout_s: Time limit for the next message from the server, a reply or progress, in seconds.
+        on_progress: Called on the client's event loop after each epoch of a `run_epochs` call. It must return quickly.
             Older servers send no progress.
-        options: As `openenv.core.mcp_client.MCPToolClient` takes them, `headers` for instance.
+        options: Options of `openenv.core.mcp_client.MCPToolClient`, for example `headers`.
 
     Attributes:
-        reward: Reward of the last call, 0.0 before the first.
-        done: Whether the episode is over.
-        step_count: Tool calls made in this episode.
-        episode_id: The episode of the last reset, None before the first.
+        reward: Reward of the last call; 0.0 before the first.
+        done: Whether the episode has ended.
+        step_count: Number of tool calls in this episode.
+        episode_id: Id of the episode of the last reset; None before the first.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class MLTrainerEnv(MCPToolClient):
         **options: Any,
     ) -> None:
         super().__init__(base_url, message_timeout_s=message_timeout_s, **options)
-        # The stock client posts calls to /mcp, past step(), where reward and done are lost.
+        # OpenEnv's client would send calls to /mcp and not to step(). Replies there have no reward and no done flag.
         self.use_production_mode = False
         self._on_progress = on_progress
         self.reward = 0.0
@@ -89,29 +89,29 @@ class MLTrainerEnv(MCPToolClient):
         self.episode_id: str | None = None
 
     def list_tools(self, use_cache: bool = True) -> Any:
-        """The tools with their schemas: a list of `openenv.core.env_server.mcp_types.Tool`."""
+        """List the tools with their schemas: `openenv.core.env_server.mcp_types.Tool`."""
         return self._dispatch(lambda: super(MLTrainerEnv, self).list_tools(use_cache))
 
     def get_tool(self, name: str) -> Any:
-        """One tool, None if there is none of that name."""
+        """Get a tool by name; None if it does not exist."""
         return self._dispatch(lambda: super(MLTrainerEnv, self).get_tool(name))
 
     def has_tool(self, name: str) -> Any:
-        """Whether there is a tool of that name."""
+        """Whether a tool with this name exists."""
         return self._dispatch(lambda: super(MLTrainerEnv, self).has_tool(name))
 
     def call_tool(self, name: str, /, **arguments: Any) -> Any:  # type: ignore[override]  # tools have a `name` too
         """Call a tool.
 
         Args:
-            name: Which tool.
-            arguments: Its arguments. A tool's own parameter may be called `name` too.
+            name: Name of the tool.
+            arguments: Arguments of the tool. One of them may be called `name`.
 
         Returns:
-            The reply, a dict: see README for its fields.
+            The reply, a dict. README describes its fields.
 
         Raises:
-            ToolCallError: The server refused the call or could not do it.
+            ToolCallError: The server refused the call, or the call failed.
             CallTimeoutError: The server did not answer in time.
             EnvConnectionError: The server cannot be reached.
         """
@@ -124,23 +124,23 @@ class MLTrainerEnv(MCPToolClient):
             options: `task_id`, `seed`, `episode_id`, `rubric`, `resume` and `fork_from`; see README.
 
         Returns:
-            A `StepResult`, whose observation is a `models.ResetObservation`.
+            A `StepResult` whose observation is a `models.ResetObservation`.
 
         Raises:
-            ResetRefusedError: The server knows no such task, option or episode, or has no room.
+            ResetRefusedError: The task, an option or the episode is unknown, or the server is full.
             EnvConnectionError: The server cannot be reached.
         """
         return super().reset(**options)
 
     def resume(self, episode_id: str | None = None) -> Any:
-        """Go on with an episode after a lost connection or a restart of the server; connects anew if need be.
+        """Continue an episode after a lost connection or a restart of the server. Reconnects if necessary.
 
         Args:
-            episode_id: Which episode; the one of this session's last reset if None.
+            episode_id: Id of the episode; None for the episode of this session's last reset.
 
         Returns:
-            As `reset`. The observation's `last_call` is the last call that counted, with its reply: whoever
-            lost a reply finds it there.
+            The same as `reset`. The observation's `last_call` is the last call that counted, with its reply. So it
+            contains a reply that was lost with the connection.
 
         Raises:
             ResetRefusedError: The server does not know the episode.
@@ -149,13 +149,13 @@ class MLTrainerEnv(MCPToolClient):
         return self._dispatch(lambda: self._reset_async(episode_id=episode_id or self.episode_id, resume=True))
 
     def sync(self) -> SyncEnvClient[Any, Any, Any]:
-        """The same client for synchronous code."""
+        """Get this client for synchronous code."""
         if self._sync_client is None:
             self._sync_client = _SyncClient(self)
         return self._sync_client
 
     def new_session(self) -> Any:
-        """Another session with the same server, closed with this one."""
+        """Open another session with the same server. It is closed with this one."""
         if self._execution_mode == "sync":
             client = self._create_session_client()
             client._run_sync(client._connect_async)
@@ -165,25 +165,25 @@ class MLTrainerEnv(MCPToolClient):
 
     @classmethod
     def _bootstrap_container(cls, image: str, provider: Any = None, **options: Any) -> Self:
-        """Start a container, with a token that this client sends; called by `from_docker_image`."""
+        """Start a container with a random token, which this client sends. Called by `from_docker_image`."""
         start = super()._bootstrap_container
         return cls._with_token(options, lambda: start(image, provider, **options))
 
     @classmethod
     def _bootstrap_env(cls, repo_id: str, **options: Any) -> Self:
-        """Start the image of a Space, with a token that this client sends; called by `from_env`."""
+        """Start the image of a Space with a random token, which this client sends. Called by `from_env`."""
         start = super()._bootstrap_env
         return cls._with_token(options, lambda: start(repo_id, **options))
 
     @classmethod
     def _with_token(cls, options: dict[str, Any], start: Callable[[], Self]) -> Self:
-        """Start a server of one's own that no one else may call. A container takes every caller for a stranger."""
+        """Start a server that only this client may call. A server in a container requires a token of every caller."""
         variables = dict(options.get("env_vars") or {})
         token = variables.setdefault(TOKEN_VARIABLE, secrets.token_urlsafe(24))
         options["env_vars"] = variables
         try:
             client = start()
-        except RuntimeError as error:  # the provider's message has the whole command in it
+        except RuntimeError as error:  # the provider's message contains the whole command
             raise EnvConnectionError(str(error).replace(token, "***")) from None
         if token.lower() != "off":
             client._headers = {**(client._headers or {}), "Authorization": f"Bearer {token}"}
@@ -221,7 +221,7 @@ class MLTrainerEnv(MCPToolClient):
         return answer
 
     async def _receive(self) -> dict[str, Any]:
-        """The answer to the message that was sent last; progress that comes before it is passed on."""
+        """Wait for the answer to the last message. Passes progress messages to `on_progress`."""
         while True:
             try:
                 answer: dict[str, Any] = await super()._receive()
@@ -230,13 +230,13 @@ class MLTrainerEnv(MCPToolClient):
                     f"the server at {self.base_url} has not answered for {self._message_timeout:g} s; "
                     "the call may still be running, and resume() shows what came of it"
                 ) from error
-            told = answer.get("data") or {}
+            data = answer.get("data") or {}
             if answer.get("type") == "error":
-                raise _RefusedError(str(told.get("message") or "the server gave no reason"))
+                raise _RefusedError(str(data.get("message") or "the server gave no reason"))
             if answer.get("type") != "progress":
                 return answer
             if self._on_progress is not None:
-                self._on_progress(int(told["epochs"]), int(told["total"]), str(told["message"]))
+                self._on_progress(int(data["epochs"]), int(data["total"]), str(data["message"]))
 
     async def _reset_async(self, **options: Any) -> StepResult[Observation]:
         try:
@@ -268,7 +268,7 @@ class MLTrainerEnv(MCPToolClient):
 
 
 class _SyncClient(SyncEnvClient[Any, Any, Any]):
-    """OpenEnv's synchronous wrapper, with new sessions that know that they are synchronous."""
+    """OpenEnv's synchronous wrapper. Its new sessions are synchronous, too."""
 
     def new_session(self) -> SyncEnvClient[Any, Any, Any]:
         client: SyncEnvClient[Any, Any, Any] = self._async._create_session_client().sync()
@@ -278,7 +278,7 @@ class _SyncClient(SyncEnvClient[Any, Any, Any]):
 
 
 def _why_not_connected(base_url: str | None, error: ConnectionError) -> str:
-    """Why there is no connection, for a person: most often the address or the token is wrong."""
+    """Explain a failed connection. The usual causes are a wrong address or a wrong token."""
     cause = error.__cause__
     if isinstance(cause, InvalidStatus):
         status = cause.response.status_code

@@ -1,6 +1,6 @@
-"""What the package's commands share: `--version`, types of options, and how a command ends.
+"""Shared parts of the package's commands: `--version`, option types, and exit statuses.
 
-Imports nothing that is slow: `--help` of a command must not wait for libraries that it does not use.
+Imports no slow modules, so that `--help` is fast.
 """
 
 import argparse
@@ -21,9 +21,9 @@ INTERRUPTED = 130
 
 
 class CommandParser(argparse.ArgumentParser):
-    """A parser with `--version`, that says what is wrong with the arguments in one line.
+    """A parser that supports `--version` and reports invalid arguments in one line.
 
-    Parsers of subcommands are of this class too, and have no `--version` of their own.
+    Parsers of subcommands have this class, too. Only the main parser calls `add_version`.
     """
 
     def add_version(self) -> None:
@@ -37,14 +37,14 @@ class CommandParser(argparse.ArgumentParser):
 
 class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from importlib.metadata import version  # late: it takes as long to import as argparse itself
+        from importlib.metadata import version  # late: slow to import
 
-        print(f"{parser.prog} {version(DISTRIBUTION)}")  # noqa: T201 - the answer
+        print(f"{parser.prog} {version(DISTRIBUTION)}")  # noqa: T201 - output of the command
         parser.exit()
 
 
 def port_number(text: str) -> int:
-    """An option's type: a TCP port, 0 for any that is free."""
+    """Parse a TCP port. 0 means any free port."""
     if not text.isascii() or not text.isdecimal() or not 0 <= int(text) <= 65_535:
         raise argparse.ArgumentTypeError(f"a port is a whole number from 0 to 65535, not {text!r}")
     return int(text)
@@ -54,7 +54,7 @@ def bound_socket(host: str, port: int) -> socket.socket:
     """Bind a TCP socket for a server. It does not listen yet.
 
     Raises:
-        OSError: The address cannot be bound. The message names it, and the reason.
+        OSError: The address cannot be bound. The message contains the address and the reason.
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
@@ -72,27 +72,27 @@ def bound_socket(host: str, port: int) -> socket.socket:
 
 
 def run_command(prog: str, work: Callable[[], int], expected: tuple[type[Exception], ...] = ()) -> int:
-    """Do a command's work.
+    """Run a command.
 
-    An error that a user can mend (of this package or of the operating system) is shown in one line on standard error.
-    Any other error is a bug, and keeps its traceback.
+    An error that the user can fix (of this package or of the operating system) is printed in one line to standard
+    error. Any other error is a bug and is raised.
 
     Args:
-        prog: The command's name, with which the line begins.
-        work: Returns the exit status.
-        expected: Further errors that a user can mend.
+        prog: Name of the command. The line begins with it.
+        work: Does the work and returns the exit status.
+        expected: Further error classes that the user can fix.
 
     Returns:
-        The exit status: that of `work`; 2 for an error that a user can mend; 130 after Ctrl-C.
+        The exit status: that of `work`; 2 for an error that the user can fix; 130 after Ctrl-C.
     """
-    mendable: tuple[type[Exception], ...] = (MLTrainerError, OSError, *expected)
+    fixable: tuple[type[Exception], ...] = (MLTrainerError, OSError, *expected)
     try:
         return work()
-    except BrokenPipeError:  # as in `... list | head`: the reader has what it wanted
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at the end
+    except BrokenPipeError:  # as in `... list | head`: the reader has closed the pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes standard output again at exit
         return 0
     except KeyboardInterrupt:
         return INTERRUPTED
-    except mendable as error:
+    except fixable as error:
         print(f"{prog}: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
         return BAD_USAGE

@@ -1,12 +1,12 @@
-"""The errors of this package that its users meet, and the base class of all its errors."""
+"""The public errors of this package, and their base class."""
 
 __all__ = ["CallTimeoutError", "EnvConnectionError", "MLTrainerError", "ResetRefusedError", "ToolCallError"]
 
 
 class MLTrainerError(Exception):
-    """Base class of the errors of `ml_trainer_env`. The message says what was expected, what came and what to do.
+    """Base class of the errors of `ml_trainer_env`. A message says what was expected, what came and what to do.
 
-    The arena has a base class of its own, `ml_trainer_env.arena.errors.ArenaError`.
+    The arena has its own base class, `ml_trainer_env.arena.errors.ArenaError`.
     """
 
 
@@ -14,7 +14,7 @@ class ToolCallError(MLTrainerError, RuntimeError):
     """A tool call was refused or failed. The message is the server's.
 
     Attributes:
-        tool_name: The tool that was called.
+        tool_name: Name of the tool.
     """
 
     def __init__(self, tool_name: str, message: str) -> None:
@@ -23,15 +23,15 @@ class ToolCallError(MLTrainerError, RuntimeError):
 
 
 class ResetRefusedError(MLTrainerError, RuntimeError):
-    """The server refused a `reset` or a `resume`: it knows no such task, option or episode, or has no room.
+    """The server refused a `reset` or a `resume`. The task, an option or the episode is unknown, or the server is full.
 
-    The message is the server's. The session keeps the episode that it had.
+    The message is the server's. The session keeps its previous episode.
     """
 
 
 class CallTimeoutError(MLTrainerError, TimeoutError):
-    """The server did not answer in time. The call may still be running: `resume()` shows what came of it."""
+    """The server did not answer in time. The call may still be running; `resume()` returns its reply."""
 
 
 class EnvConnectionError(MLTrainerError, ConnectionError):
-    """There is no server at the address, it is not one of this environment, it refused the token, or it went away."""
+    """No server answers, it serves another environment, it refused the token, or the connection was lost."""

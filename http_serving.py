@@ -1,4 +1,4 @@
-"""Serves an application on a socket that is bound already: what the commands that start servers share."""
+"""Serves an application on a bound socket. Shared by the commands that start servers."""
 
 import logging
 import socket
@@ -9,29 +9,29 @@ import uvicorn
 __all__ = ["STARTUP_FAILED", "serve"]
 
 STARTUP_FAILED = 3
-"""Exit status of a server whose application did not start; the log says why. uvicorn's own."""
+"""Exit status if the application did not start; the same as uvicorn's. The log contains the reason."""
 
 _LOG = logging.getLogger(__name__)
 
 
 def serve(config: uvicorn.Config, listener: socket.socket) -> int:
-    """Serve until told to stop.
+    """Serve until a signal arrives.
 
     Args:
-        config: The application, and how to serve it. Its address is only shown.
-        listener: A socket that is bound. It is closed at the end.
+        config: The application and its options. The address in it is only used for the log.
+        listener: A bound socket. It is closed at the end.
 
     Returns:
         The exit status: 0, or `STARTUP_FAILED`.
     """
     server = _Server(config)
-    with listener, suppress(KeyboardInterrupt):  # uvicorn raises it again after an orderly end
+    with listener, suppress(KeyboardInterrupt):  # uvicorn raises it again after a normal shutdown
         server.run(sockets=[listener])
     return 0 if server.started else STARTUP_FAILED
 
 
 class _Server(uvicorn.Server):
-    """A server that says where it listens. uvicorn does not, if it is given a socket."""
+    """A server that logs its address. uvicorn does not do this for a given socket."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

@@ -1,15 +1,14 @@
-"""One command that lets an agent play the tasks and leaves a report.
+"""A command that lets an agent play the tasks and writes a report.
 
     uv run inference.py --agent heuristic
     ml-trainer-play --agent heuristic           # the same, where the package is installed
 
-Without `ENV_URL` it starts an environment server of its own and ends it again. Settings come
-from the environment or a `.env` file; `.env.example` lists them. Needs no torch itself, and imports what is slow
-only when it is needed.
+Without `ENV_URL` it starts a local environment server and stops it at the end. Settings come from the environment or a
+`.env` file; `.env.example` lists them. The command needs no torch. Slow modules are imported only when they are needed.
 
-Exit codes: 0 done; 2 bad usage or setting, or a folder that cannot be written; 3 no key for `--agent llm`;
-4 the key was refused; 5 no environment server; 6 the language model gave no answer; 7 an episode did not
-begin or ended without a grade; 130 interrupted; 143 terminated.
+Exit codes: 0 done; 2 bad usage or setting, or a folder is not writable; 3 no key for `--agent llm`; 4 the key was
+refused; 5 no environment server; 6 the language model gave no answer; 7 an episode did not begin or ended without a
+grade; 130 interrupted; 143 terminated.
 """
 
 import argparse
@@ -43,25 +42,25 @@ if TYPE_CHECKING:
 __all__ = ["AgentKind", "ExitCode", "main"]
 
 TASKS = ("easy_mnist", "medium_fashion", "hard_cifar")
-"""Played unless others are named."""
+"""The default tasks."""
 
 KNOWN_TASKS = (*TASKS, "permuted_mnist")
-"""The tasks of a server that this program starts. A server at `ENV_URL` may have others."""
+"""The tasks of a local server. A server at `ENV_URL` may have others."""
 
 
 class AgentKind(StrEnum):
-    """The agents on offer."""
+    """The available agents."""
 
     LLM = "llm"
     """A language model with function calling."""
     HEURISTIC = "heuristic"
-    """A practitioner's rules."""
+    """Fixed rules."""
     RANDOM = "random"
     """Random valid calls."""
 
 
 class ExitCode(IntEnum):
-    """How a run ended, for a shell."""
+    """Exit codes of the command."""
 
     DONE = 0
     BAD_SETTING = 2
@@ -75,7 +74,7 @@ class ExitCode(IntEnum):
 
 
 class RunFailedError(Exception):
-    """The run cannot begin or go on. The text is the line to show."""
+    """The run cannot start or continue. The message is shown to the user."""
 
     def __init__(self, code: ExitCode, text: str) -> None:
         super().__init__(text)
@@ -84,13 +83,13 @@ class RunFailedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The command line.
+    """The parsed command line.
 
     Attributes:
-        agent: None for the default.
-        plan: Tasks, seed and episodes.
-        rubric: The grading.
-        output: Where logs and reports go.
+        agent: The agent; None for the default.
+        plan: Tasks, seed and number of episodes.
+        rubric: The grading rubric.
+        output: Folder for logs and reports.
     """
 
     agent: AgentKind | None
@@ -103,15 +102,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Args:
-        argv: The arguments, those of the process if None.
+        argv: The arguments; those of the process if None.
 
     Returns:
         An `ExitCode`.
     """
-    options = _options(argv)
+    options = _parse_options(argv)
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
-        return run_command(_name(), lambda: _main(options))
+        return run_command(_program_name(), lambda: _main(options))
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -121,37 +120,37 @@ def _main(options: Options) -> ExitCode:
         settings = read_settings(os.environ, Path(".env"))
         if not settings.env_url:
             _require_known(options.plan.tasks)
-        return _run(options, settings, _choose(options, settings))
+        return _run(options, settings, _select_agent(options, settings))
     except RunFailedError as error:
         return _fail(error.code, str(error))
 
 
 def _require_known(tasks: Sequence[str]) -> None:
-    """Refuse tasks that a server of our own would refuse, before it is started."""
+    """Refuse unknown tasks before a local server is started."""
     unknown = [task for task in tasks if task not in KNOWN_TASKS]
     if unknown:
         raise SettingsError(f"there is no task {', '.join(unknown)}; the tasks are {', '.join(KNOWN_TASKS)}")
 
 
-def _name() -> str:
-    """What the program was called by."""
+def _program_name() -> str:
+    """Get the name of the program as it was called."""
     return "ml-trainer-play" if Path(sys.argv[0]).stem == "ml-trainer-play" else "inference.py"
 
 
-def _options(argv: Sequence[str] | None) -> Options:
+def _parse_options(argv: Sequence[str] | None) -> Options:
     from ml_trainer_env.baselines.run import Plan
 
-    description = "Let an agent play the tasks of the environment and write a report."
-    parser = CommandParser(prog=_name(), description=description)
+    description = "Let an agent play tasks of the environment, and write a report."
+    parser = CommandParser(prog=_program_name(), description=description)
     parser.add_version()
     kinds = [kind.value for kind in AgentKind]
-    parser.add_argument("--agent", choices=kinds, help="llm where a key is set, else heuristic")
+    parser.add_argument("--agent", choices=kinds, help="the agent (default: llm if a key is set, otherwise heuristic)")
     known = ", ".join(KNOWN_TASKS)
-    parser.add_argument("--tasks", default=",".join(TASKS), help=f"ids, separated by commas, of {known}")
-    parser.add_argument("--seed", type=_seed, help="of the first episode of each task")
-    parser.add_argument("--episodes", type=_positive, default=1, help="a task")
-    parser.add_argument("--rubric", choices=("v1", "v2"), default="v1", help="the grading")
-    parser.add_argument("--output", type=Path, default=Path("outputs"), help="a folder")
+    parser.add_argument("--tasks", default=",".join(TASKS), help=f"comma-separated ids of tasks: {known}")
+    parser.add_argument("--seed", type=_seed, help="seed of the first episode of each task")
+    parser.add_argument("--episodes", type=_positive, default=1, help="episodes of each task")
+    parser.add_argument("--rubric", choices=("v1", "v2"), default="v1", help="the grading rubric")
+    parser.add_argument("--output", type=Path, default=Path("outputs"), help="folder for logs and reports")
     given = parser.parse_args(argv)
     tasks = tuple(name.strip() for name in given.tasks.split(",") if name.strip())
     if not tasks:
@@ -178,7 +177,7 @@ def _whole(text: str, least: int) -> int:
     return int(text)
 
 
-def _choose(options: Options, settings: Settings) -> AgentKind:
+def _select_agent(options: Options, settings: Settings) -> AgentKind:
     if options.agent is AgentKind.LLM and settings.llm is None:
         keys = f"{', '.join(KEY_NAMES[:-1])} or {KEY_NAMES[-1]}"
         raise RunFailedError(
@@ -191,13 +190,13 @@ def _choose(options: Options, settings: Settings) -> AgentKind:
 
 
 def _run(options: Options, settings: Settings, kind: AgentKind) -> ExitCode:
-    """Play, and leave the log and the report of whatever was played."""
+    """Play the plan. Writes the log, and a report of all finished episodes, also after an error."""
     from ml_trainer_env.baselines.progress import progress_for
     from ml_trainer_env.baselines.results import RunResult, write_run
     from ml_trainer_env.baselines.run_log import RunLog
 
     progress = progress_for(sys.stdout)
-    progress.note(_announcement(kind, settings, chosen=options.agent is not None))
+    progress.note(_describe_agent(kind, settings, chosen=options.agent is not None))
     started, clock = datetime.now(UTC), time.perf_counter()
     name = _free_name(options.output, f"{started:%Y%m%d-%H%M%S}-{kind}")
     results: list[EpisodeResult] = []
@@ -206,9 +205,9 @@ def _run(options: Options, settings: Settings, kind: AgentKind) -> ExitCode:
     with RunLog(log_path, settings.secrets) as log:
         log("run", {"run": name, "agent": str(kind), "tasks": options.plan.tasks})
         try:
-            with _failures_named(), _environment(options, settings, name) as url:
+            with _errors_with_exit_codes(), _environment_url(options, settings, name) as url:
                 progress.note(f"environment: {url}")
-                for result in _episodes(options, settings, kind, url, log, progress):
+                for result in _play_episodes(options, settings, kind, url, log, progress):
                     results.append(result)
             problem = ""
         except RunFailedError as error:
@@ -221,21 +220,21 @@ def _run(options: Options, settings: Settings, kind: AgentKind) -> ExitCode:
                 seconds = round(time.perf_counter() - clock, 1)
                 run = RunResult(name, results[0].agent, started.isoformat(), seconds, problem, results)
                 report = write_run(options.output / "evals" / name, run, settings.secrets)
-                progress.note(_outcome(run))
+                progress.note(_describe_outcome(run))
                 progress.note(f"report: {report}")
             progress.note(f"log: {log_path}")
-    return _verdict(results)
+    return _exit_code(results)
 
 
-def _outcome(run: "RunResult") -> str:
-    """The mean score, and how many episodes it rests on."""
+def _describe_outcome(run: "RunResult") -> str:
+    """Describe the mean score and the number of episodes."""
     closed = len(run.episodes) - run.played_to_end
     note = f"; {closed} closed by the program, counted 0" if closed else ""
     played = f"{run.played_to_end} of {len(run.episodes)} episodes played to the end"
     return f"mean score {run.mean_score:.4f}: {played}{note}"
 
 
-def _episodes(
+def _play_episodes(
     options: Options,
     settings: Settings,
     kind: AgentKind,
@@ -243,13 +242,13 @@ def _episodes(
     log: "RunLog",
     progress: "Progress",
 ) -> "Iterator[EpisodeResult]":
-    # Late: time that a wrong setting need not wait for.
+    # Late imports, so that errors in settings are reported at once.
     from ml_trainer_env.baselines.env_session import EnvSession
     from ml_trainer_env.baselines.run import play_all
     from ml_trainer_env.client import MLTrainerEnv
 
     with ExitStack() as stack:
-        agent, tokens_spent = _agent(kind, settings, options, log, progress, stack)
+        agent, tokens_spent = _create_agent(kind, settings, options, log, progress, stack)
         env = MLTrainerEnv(base_url=url, headers=settings.env_headers or None, on_progress=progress.training)
         stack.enter_context(env)
         yield from play_all(
@@ -262,7 +261,7 @@ def _episodes(
         )
 
 
-def _agent(
+def _create_agent(
     kind: AgentKind,
     settings: Settings,
     options: Options,
@@ -270,9 +269,9 @@ def _agent(
     progress: "Progress",
     stack: ExitStack,
 ) -> "tuple[Agent, Callable[[], int]]":
-    """The agent, and what it has spent on a language model so far."""
+    """Create the agent, and a function that returns the tokens it has used."""
     if kind is AgentKind.LLM and settings.llm is not None:
-        return _language_model(settings.llm, log, progress, stack)
+        return _create_llm_agent(settings.llm, log, progress, stack)
     from ml_trainer_env.baselines.heuristic import HeuristicAgent
     from ml_trainer_env.baselines.random_agent import RandomAgent
 
@@ -280,10 +279,10 @@ def _agent(
     return agent, lambda: 0
 
 
-def _language_model(
+def _create_llm_agent(
     settings: LlmSettings, log: "RunLog", progress: "Progress", stack: ExitStack
 ) -> "tuple[Agent, Callable[[], int]]":
-    # Late: the API's client takes a second to import.
+    # Late imports: the API's client takes a second to import.
     from ml_trainer_env.baselines.chat_model import ChatModel
     from ml_trainer_env.baselines.llm import LlmAgent
 
@@ -297,8 +296,8 @@ def _language_model(
 
 
 @contextmanager
-def _environment(options: Options, settings: Settings, name: str) -> Iterator[str]:
-    """The server's URL: the one given, or a server of our own while the block runs."""
+def _environment_url(options: Options, settings: Settings, name: str) -> Iterator[str]:
+    """Provide the URL of a server: the one in `ENV_URL`, or a local server that runs during the block."""
     from ml_trainer_env.baselines.local_server import local_server, wait_until_healthy
 
     if settings.env_url:
@@ -311,8 +310,8 @@ def _environment(options: Options, settings: Settings, name: str) -> Iterator[st
 
 
 @contextmanager
-def _failures_named() -> Iterator[None]:
-    """Turn what may go wrong outside of this program into its exit codes."""
+def _errors_with_exit_codes() -> Iterator[None]:
+    """Convert errors of the model, the environment and the user to errors with exit codes."""
     try:
         yield
     except KeyRefusedError as error:
@@ -327,7 +326,7 @@ def _failures_named() -> Iterator[None]:
         raise RunFailedError(ExitCode.INTERRUPTED, "interrupted") from error
 
 
-def _announcement(kind: AgentKind, settings: Settings, *, chosen: bool) -> str:
+def _describe_agent(kind: AgentKind, settings: Settings, *, chosen: bool) -> str:
     if kind is AgentKind.LLM and settings.llm is not None:
         why = f"{settings.llm.model}, key from {settings.llm.key_name}"
     elif chosen:
@@ -337,7 +336,7 @@ def _announcement(kind: AgentKind, settings: Settings, *, chosen: bool) -> str:
     return f"agent: {kind} ({why})"
 
 
-def _verdict(results: "Sequence[EpisodeResult]") -> ExitCode:
+def _exit_code(results: "Sequence[EpisodeResult]") -> ExitCode:
     ungraded = [result.task_id for result in results if result.score is None]
     if ungraded:
         return _fail(ExitCode.NO_GRADE, f"ended without a grade: {', '.join(ungraded)}")
@@ -345,19 +344,19 @@ def _verdict(results: "Sequence[EpisodeResult]") -> ExitCode:
 
 
 def _free_name(output: Path, name: str) -> str:
-    """The name, with a number behind it where another run has it."""
+    """Get an unused name. Appends a number if another run has the name."""
     taken = {path.name.split(".")[0] for path in (output / "logs").glob(f"{name}*")}
     numbered = (f"{name}-{number}" for number in range(2, len(taken) + 3))
     return next(one for one in (name, *numbered) if one not in taken)
 
 
 def _fail(code: ExitCode, text: str) -> ExitCode:
-    print(f"{_name()}: {text}", file=sys.stderr)
+    print(f"{_program_name()}: {text}", file=sys.stderr)
     return code
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:
-    """Leave through every `finally`, so that a server of our own is ended."""
+    """Exit with an exception, so that every `finally` runs and a local server is stopped."""
     raise SystemExit(int(ExitCode.TERMINATED))
 
 

@@ -1,6 +1,6 @@
-"""Wire values: what crosses HTTP, WebSocket and MCP. Needs no torch.
+"""Wire values of HTTP, WebSocket and MCP. Needs no torch.
 
-Losses that are not finite travel as null, because JSON has no NaN.
+A loss that is not finite is null, because JSON has no NaN.
 """
 
 from typing import Any

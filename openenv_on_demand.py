@@ -1,10 +1,10 @@
-"""Delays the heavy half of OpenEnv's package until it is used.
+"""Delays the slow imports of OpenEnv's packages until they are needed.
 
-The `__init__` modules of `openenv.core` and `openenv.core.env_server` import the server, FastMCP and the web page, and
-with the page gradio and pandas: 6 s of CPU that a client, a command or a server without the page does not need. After
+The `__init__` modules of `openenv.core` and `openenv.core.env_server` import the server, FastMCP and the web page with
+gradio and pandas. This takes 6 s of CPU. A client, a command or a server without the page does not need it. After
 `install`, importing these two packages does not run their `__init__`. Their submodules (`openenv.core.mcp_client`) are
-imported as usual. The `__init__` of a package runs the first time that the package is asked for a name that it does not
-have yet, as in `from openenv.core import MCPToolClient`. Every class stays the one class that OpenEnv defines.
+imported as usual. The `__init__` of a package runs on the first access to a name that the package does not have yet, as
+in `from openenv.core import MCPToolClient`. The classes are OpenEnv's own.
 """
 
 import sys
@@ -23,13 +23,13 @@ _initializing = threading.RLock()
 
 
 def install() -> None:
-    """Delay the packages of `DELAYED` that are not imported yet. Does nothing the second time."""
+    """Delay the packages in `DELAYED` that are not imported yet. A second call does nothing."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
 
 
 class _Finder(MetaPathFinder):
-    """Finds the packages where Python finds them, with a loader that waits."""
+    """Finds the packages as Python does, and gives them a delayed loader."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -43,7 +43,7 @@ class _Finder(MetaPathFinder):
 
 
 class _DelayedLoader(Loader):
-    """Makes a package whose `__init__` has not run."""
+    """Creates a package without running its `__init__`."""
 
     def __init__(self, loader: Loader) -> None:
         self.loader = loader
@@ -52,26 +52,26 @@ class _DelayedLoader(Loader):
         return _DelayedPackage(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Leave the work to the first name that is missing."""
+        """Do nothing. The first access to a missing name runs the `__init__`."""
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.loader, name)  # what tools ask a loader for: get_source, get_resource_reader and others
+        return getattr(self.loader, name)  # for tools that use a loader: get_source, get_resource_reader and others
 
 
 class _DelayedPackage(ModuleType):
-    """Runs its `__init__` when it is asked for a name that it does not have."""
+    """Runs its `__init__` on the first access to a missing name."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") and name != "__all__":
-            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")  # importing asks for these
-        with _initializing:  # another thread waits until the names are there
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")  # the import system reads these
+        with _initializing:  # another thread waits until the `__init__` has run
             if type(self) is _DelayedPackage:
                 self._initialize(name)
         return getattr(self, name)
 
     def _initialize(self, name: str) -> None:
         loader = self.__loader__
-        if not isinstance(loader, _DelayedLoader):  # its own `__init__` is running, and asks for a submodule
+        if not isinstance(loader, _DelayedLoader):  # its `__init__` is running and accesses a submodule
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r} yet")
         self.__loader__ = loader.loader
         try:
@@ -79,4 +79,4 @@ class _DelayedPackage(ModuleType):
         except BaseException:
             self.__loader__ = loader
             raise
-        self.__class__ = ModuleType  # type: ignore[assignment]  # from now on it is a module like any other
+        self.__class__ = ModuleType  # type: ignore[assignment]  # from now on it is a normal module

@@ -3,8 +3,7 @@
     from ml_trainer_env.arena import connect
     client = connect("mlk_user_...", base_url="http://127.0.0.1:5000")
 
-The client needs neither torch nor the service. It is loaded on first use, so that the command `ml-arena` need not wait
-for it.
+The client needs neither torch nor the service. It is imported on first use, so that `ml-arena` starts fast.
 """
 
 from importlib import import_module

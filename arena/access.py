@@ -1,4 +1,4 @@
-"""What endpoints ask for: the service's parts, and who calls."""
+"""FastAPI dependencies of the endpoints: the services, and the authenticated caller."""
 
 from typing import Annotated
 
@@ -9,11 +9,11 @@ from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.tables import Scope
 from ml_trainer_env.arena.tokens.service import Caller, authenticate, require
 
-__all__ = ["Creator", "Participant", "Parts", "Teacher"]
+__all__ = ["Creator", "InjectedServices", "Participant", "Teacher"]
 
 
 async def _services(request: Request) -> Services:
-    """Not a plain function: those are called in a thread each."""
+    """Get the services. A coroutine, because FastAPI calls a plain function in a thread."""
     services: Services = request.app.state.services
     return services
 
@@ -37,7 +37,7 @@ def _with_scope(scope: Scope) -> object:
     return Depends(check)
 
 
-Parts = Annotated[Services, Depends(_services)]
+InjectedServices = Annotated[Services, Depends(_services)]
 Participant = Annotated[Caller, _with_scope(Scope.USER)]
 Creator = Annotated[Caller, _with_scope(Scope.CREATOR)]
 Teacher = Annotated[Caller, _with_scope(Scope.TEACHER)]

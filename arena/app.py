@@ -1,4 +1,4 @@
-"""The composition root: the web application of the service."""
+"""Composition root of the service: builds its web application."""
 
 import logging
 from collections.abc import AsyncIterator, Mapping
@@ -19,24 +19,24 @@ from ml_trainer_env.arena.leaderboard import endpoints as leaderboard
 from ml_trainer_env.arena.leaderboard.cache import Boards
 from ml_trainer_env.arena.pages import endpoints as pages
 from ml_trainer_env.arena.pages.endpoints import error_page
-from ml_trainer_env.arena.rates import Rates, of_calls
+from ml_trainer_env.arena.rates import Rates, call_rates
 from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.submissions import endpoints as submissions
 
 __all__ = ["create_app"]
 
-PROGRAMS = ("/api/", "/health", "/logs/", "/openapi.json")
-"""Paths that are for programs; what goes wrong there is told as JSON."""
+API_PREFIXES = ("/api/", "/health", "/logs/", "/openapi.json")
+"""Prefixes of paths for programs. Their errors are JSON; all other errors are pages."""
 
 _LOG = logging.getLogger(__name__)
 
 
 def create_app(services: Services, rates: Rates | None = None) -> FastAPI:
-    """The application.
+    """Build the application.
 
     Args:
-        services: The parts of the service; closed with it.
-        rates: How often a token may call.
+        services: The components of the service. The application closes them when it stops.
+        rates: Rate limits of calls, by token.
     """
 
     @asynccontextmanager
@@ -44,12 +44,12 @@ def create_app(services: Services, rates: Rates | None = None) -> FastAPI:
         yield
         services.close()
 
-    # FastAPI's own pages of the schema run scripts from elsewhere, which could act for whoever is signed in.
+    # FastAPI's documentation pages load scripts from other hosts. Such a script could act for the signed-in user.
     app = FastAPI(
         title="ML Arena", version="0.3.0", lifespan=lifespan, redirect_slashes=False, docs_url=None, redoc_url=None
     )
     app.state.services = services
-    app.state.rates = rates or of_calls()
+    app.state.rates = rates or call_rates()
     app.state.boards = Boards()
     for router in (
         competitions.public,
@@ -63,11 +63,11 @@ def create_app(services: Services, rates: Rates | None = None) -> FastAPI:
     ):
         app.include_router(router)
     app.add_middleware(BodyLimit)
-    app.add_exception_handler(ArenaError, _refused)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(DataError, _unfit)
-    app.add_exception_handler(Exception, _bug)
+    app.add_exception_handler(ArenaError, _handle_refusal)
+    app.add_exception_handler(RequestValidationError, _handle_invalid_request)
+    app.add_exception_handler(HTTPException, _handle_http_error)
+    app.add_exception_handler(DataError, _handle_data_error)
+    app.add_exception_handler(Exception, _handle_bug)
 
     @app.get("/health", tags=["service"])
     def health() -> dict[str, str]:
@@ -77,30 +77,30 @@ def create_app(services: Services, rates: Rates | None = None) -> FastAPI:
     return app
 
 
-def _refused(request: Request, error: Any) -> Response:
-    return _answer(request, error.status, str(error))
+def _handle_refusal(request: Request, error: Any) -> Response:
+    return _error_response(request, error.status, str(error))
 
 
-def _invalid(request: Request, error: Any) -> Response:
+def _handle_invalid_request(request: Request, error: Any) -> Response:
     found = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-    return _answer(request, 422, found[:2000].encode(errors="replace").decode())
+    return _error_response(request, 422, found[:2000].encode(errors="replace").decode())
 
 
-def _http(request: Request, error: Any) -> Response:
-    return _answer(request, error.status_code, str(error.detail), error.headers)
+def _handle_http_error(request: Request, error: Any) -> Response:
+    return _error_response(request, error.status_code, str(error.detail), error.headers)
 
 
-def _unfit(request: Request, _: Any) -> Response:
-    return _answer(request, 400, "the request holds what no text or number of the database can be")
+def _handle_data_error(request: Request, _: Any) -> Response:
+    return _error_response(request, 400, "the request holds what no text or number of the database can be")
 
 
-def _bug(request: Request, error: Exception) -> Response:
+def _handle_bug(request: Request, error: Exception) -> Response:
     _LOG.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return _answer(request, 500, "the service has a bug; it has been noted")
+    return _error_response(request, 500, "the service has a bug; it has been noted")
 
 
-def _answer(request: Request, status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
-    """Programs are told by JSON, people by a page."""
-    if request.url.path.startswith(PROGRAMS):
+def _error_response(request: Request, status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    """Answer programs with JSON and people with a page."""
+    if request.url.path.startswith(API_PREFIXES):
         return JSONResponse({"error": message}, status, headers)
     return error_page(status, message)

@@ -1,4 +1,4 @@
-"""The audit log: who did what, when."""
+"""The audit log: which user changed what, and when."""
 
 import logging
 
@@ -12,6 +12,6 @@ _LOG = logging.getLogger(__name__)
 
 
 def record(session: Session, user_id: int | None, action: str, subject: str) -> None:
-    """Note a deed, in the transaction that does it. No secrets: the log is for reading."""
+    """Record an action in the transaction that performs it. The arguments must not contain secrets."""
     session.add(AuditEntry(user_id=user_id, action=action, subject=subject[:200]))
     _LOG.info("%s %s by user %s", action, subject, user_id)

@@ -1,6 +1,6 @@
-"""Bodies of requests: none is larger than the service wants to hold, or comes more slowly than it wants to wait.
+"""Limits for request bodies: size and time.
 
-Where files are taken, the endpoint reads the body itself, when it knows who sends it: see `files.uploads`.
+Upload endpoints are exempt. They authenticate the caller first, and then read the body with `files.uploads`.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from ml_trainer_env.server.security.bodies import BodyTooLargeError, read_body, 
 __all__ = ["MAX_BODY_BYTES", "BodyLimit"]
 
 MAX_BODY_BYTES = 2**20
-"""The largest is a competition's page: 50,000 characters, and what JSON makes of them."""
+"""The largest body is the page of a competition: 50,000 characters, escaped as JSON."""
 
 _WAIT_S = 60.0
 
@@ -25,13 +25,13 @@ _FILES = re.compile(
 
 
 class BodyLimit:
-    """Reads a body up to the limit and hands it on, except where files are taken."""
+    """Middleware that reads a body up to the limit and then passes the request on. Skips upload endpoints."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or refuse it."""
+        """Handle a request."""
         if scope["type"] != "http" or _FILES.fullmatch(scope["path"]):
             await self._app(scope, receive, send)
             return
@@ -39,8 +39,8 @@ class BodyLimit:
             async with asyncio.timeout(_WAIT_S):
                 body = await read_body(receive, MAX_BODY_BYTES)
         except (BodyTooLargeError, TimeoutError) as error:
-            status, words = (408, "the body did not come") if isinstance(error, TimeoutError) else (413, str(error))
-            await JSONResponse({"error": words}, status, {"Connection": "close"})(scope, receive, send)
+            status, message = (408, "the body did not come") if isinstance(error, TimeoutError) else (413, str(error))
+            await JSONResponse({"error": message}, status, {"Connection": "close"})(scope, receive, send)
             return
         if body is not None:
             await self._app(scope, replay_body(body, receive), send)

@@ -1,6 +1,6 @@
-"""The command `ml-arena`: serve, work, make tokens, back up.
+"""The command `ml-arena`: serves a competition, works on its queue, manages tokens, makes backups.
 
-Each command imports what it needs when it runs, so that `--help` does not wait for the service.
+Each subcommand imports the service when it runs, so that `--help` is fast.
 """
 
 import argparse
@@ -35,19 +35,19 @@ __all__ = ["main"]
 _LOG = logging.getLogger(__name__)
 
 KEEP_ALIVE_S = 75
-"""Longer than clients and proxies keep a connection for, so that they close it, and not this side under a request."""
+"""Longer than the timeouts of clients and proxies. So they close idle connections, never the server."""
 
 MAX_CONNECTIONS = 1000
 
 SCOPES = ("user", "creator")
-"""The values of `tables.Scope`, which brings SQLAlchemy."""
+"""Values of `tables.Scope`, repeated here because importing `tables` imports SQLAlchemy."""
 
 _STOP_S = 20.0
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line."""
-    parser = CommandParser(prog="ml-arena", description="Serve a competition, and look after it.")
+    parser = CommandParser(prog="ml-arena", description="Run and manage a competition service.")
     parser.add_version()
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -57,31 +57,33 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--workers", type=_count, help="worker processes (default: ARENA_WORKERS, 1)")
     command.set_defaults(run=_serve)
 
-    command = commands.add_parser("worker", help="work off the queue of a service")
-    command.add_argument("--parent", type=int, help="number of a process with which it ends (default: none)")
+    command = commands.add_parser("worker", help="start one worker for the queue of a service")
+    command.add_argument("--parent", type=int, help="process id; the worker stops when it ends (default: none)")
     command.set_defaults(run=_work)
 
-    token = commands.add_parser("token", help="make or revoke a token").add_subparsers(required=True, metavar="DEED")
-    command = token.add_parser("create", help="make a token, and print it this once")
+    token = commands.add_parser("token", help="create or revoke a token").add_subparsers(
+        required=True, metavar="ACTION"
+    )
+    command = token.add_parser("create", help="create a token and print it; it cannot be shown again")
     command.add_argument("--scope", choices=SCOPES, default="user")
-    command.add_argument("--user", required=True, help="whose it is; made if new")
-    command.add_argument("--days", type=float, help="how long it is good (default: for ever)")
+    command.add_argument("--user", required=True, help="owner of the token; created if new")
+    command.add_argument("--days", type=float, help="lifetime of the token (default: unlimited)")
     command.set_defaults(run=_create_token)
-    command = token.add_parser("revoke", help="make a token worthless")
-    command.add_argument("lookup", help="the third part of the token")
+    command = token.add_parser("revoke", help="revoke a token")
+    command.add_argument("lookup", help="third part of the token")
     command.set_defaults(run=_revoke_token)
 
-    command = commands.add_parser("backup", help="write database and files to an archive")
+    command = commands.add_parser("backup", help="write the database and the files to an archive")
     command.add_argument("file", type=Path, metavar="FILE.tar.gz")
     command.set_defaults(run=_back_up)
 
     chosen = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
-    logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)  # it names each of its parts
-    return run_command("ml-arena", functools.partial(_carried_out, chosen), (ArenaError,))
+    logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)  # it logs the name of each plugin
+    return run_command("ml-arena", functools.partial(_run_chosen, chosen), (ArenaError,))
 
 
-def _carried_out(chosen: argparse.Namespace) -> int:
+def _run_chosen(chosen: argparse.Namespace) -> int:
     return int(chosen.run(chosen, Settings.from_environment(os.environ)))
 
 
@@ -97,7 +99,7 @@ def _serve(chosen: argparse.Namespace, settings: Settings) -> int:
     count = settings.workers if chosen.workers is None else chosen.workers
     listener = bound_socket(chosen.host, chosen.port or urlsplit(settings.base_url).port or 5000)
     if count:
-        _layers()
+        _find_layers()
 
     import uvicorn
 
@@ -106,19 +108,19 @@ def _serve(chosen: argparse.Namespace, settings: Settings) -> int:
     from ml_trainer_env.arena.sweep import sweep
     from ml_trainer_env.http_serving import serve
 
-    services = _opened(settings)
+    services = _open_services(settings)
     set_up(services)
-    _LOG.info("%s files that nothing names were removed", sweep(services))
+    _LOG.info("removed %s unreferenced files", sweep(services))
     config = uvicorn.Config(
         create_app(services),
         host=chosen.host,
         log_config=None,
-        access_log=False,  # URLs of logs are signed: whoever reads one can read the log
+        access_log=False,  # it would contain signed URLs, which give access to run logs
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_S,
         limit_concurrency=MAX_CONNECTIONS,
     )
-    with _workers(count):
+    with _supervise_workers(count):
         return serve(config, listener)
 
 
@@ -130,8 +132,8 @@ def _work(chosen: argparse.Namespace, settings: Settings) -> int:
         signal.signal(number, lambda *_: stop.set())
     if chosen.parent is not None:
         threading.Thread(target=_stop_with_parent, args=(chosen.parent, stop), daemon=True).start()
-    layers = _layers()
-    with contextlib.closing(_opened(settings)) as services:
+    layers = _find_layers()
+    with contextlib.closing(_open_services(settings)) as services:
         Worker(services, layers).work(stop)
     return 0
 
@@ -140,7 +142,7 @@ def _create_token(chosen: argparse.Namespace, settings: Settings) -> int:
     from ml_trainer_env.arena.tables import Scope
     from ml_trainer_env.arena.tokens.service import create_token
 
-    with contextlib.closing(_opened(settings)) as services, services.database.transaction() as session:
+    with contextlib.closing(_open_services(settings)) as services, services.database.transaction() as session:
         token = create_token(session, chosen.user, Scope(chosen.scope), chosen.days)
     print(token)
     return 0
@@ -149,14 +151,14 @@ def _create_token(chosen: argparse.Namespace, settings: Settings) -> int:
 def _revoke_token(chosen: argparse.Namespace, settings: Settings) -> int:
     from ml_trainer_env.arena.tokens.service import revoke_token
 
-    with contextlib.closing(_opened(settings)) as services, services.database.transaction() as session:
+    with contextlib.closing(_open_services(settings)) as services, services.database.transaction() as session:
         revoke_token(session, chosen.lookup)
     return 0
 
 
 def _back_up(chosen: argparse.Namespace, settings: Settings) -> int:
-    """A snapshot while the service runs: first the database, then the files, which never change."""
-    with contextlib.closing(_opened(settings)) as services:
+    """Back up while the service runs. The database is copied first; its files are never modified afterwards."""
+    with contextlib.closing(_open_services(settings)) as services:
         if not services.database.is_sqlite:
             raise ArenaError("back PostgreSQL up with pg_dump, and this service's files as files")
         with tempfile.TemporaryDirectory() as folder, tarfile.open(chosen.file, "w:gz") as archive:
@@ -170,12 +172,12 @@ def _back_up(chosen: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def _opened(settings: Settings) -> "Services":
-    """The parts of the service.
+def _open_services(settings: Settings) -> "Services":
+    """Open the components of the service.
 
     Raises:
         ArenaError: The database cannot be opened.
-        OSError: The data folder cannot be written.
+        OSError: The data folder is not writable.
     """
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -183,7 +185,7 @@ def _opened(settings: Settings) -> "Services":
 
     try:
         return Services.open(settings)
-    except (SQLAlchemyError, ModuleNotFoundError) as error:  # a driver that is not installed is not found
+    except (SQLAlchemyError, ModuleNotFoundError) as error:  # the database driver may not be installed
         reason = getattr(error, "orig", None) or error
         raise ArenaError(
             f"the database {_without_password(settings.database_url)} cannot be opened: {reason}"
@@ -195,11 +197,11 @@ def _without_password(url: str) -> str:
     return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
-def _layers() -> "Layers":
-    """What holds submissions.
+def _find_layers() -> "Layers":
+    """Find the sandbox layers for submissions.
 
     Raises:
-        ArenaError: It would not hold them.
+        ArenaError: The sandbox would be too weak.
     """
     from ml_trainer_env.arena.workers.worker import layers_for_submissions
     from permuted_mnist.sandbox.errors import UnsupportedError
@@ -211,23 +213,23 @@ def _layers() -> "Layers":
 
 
 @contextlib.contextmanager
-def _workers(count: int) -> Iterator[None]:
-    """Worker processes, started again when they die, ended at the end."""
+def _supervise_workers(count: int) -> Iterator[None]:
+    """Supervise worker processes: restart each one that ends, and stop all at the end of the block."""
     stop = threading.Event()
     command = [sys.executable, "-m", "ml_trainer_env.arena", "worker", "--parent", str(os.getpid())]
 
-    def keep() -> None:
+    def supervise() -> None:
         while not stop.is_set():
             with subprocess.Popen(command) as process:
                 while process.poll() is None and not stop.is_set():
                     stop.wait(0.2)
                 if stop.is_set():
-                    _end(process)
+                    _stop_process(process)
                 else:
                     _LOG.warning("a worker ended with status %s, and is started again", process.returncode)
                     stop.wait(1.0)
 
-    threads = [threading.Thread(target=keep, name=f"keeper-{number}") for number in range(count)]
+    threads = [threading.Thread(target=supervise, name=f"supervisor-{number}") for number in range(count)]
     for thread in threads:
         thread.start()
     try:
@@ -238,7 +240,7 @@ def _workers(count: int) -> Iterator[None]:
             thread.join()
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _stop_process(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
         process.wait(_STOP_S)
@@ -247,7 +249,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _stop_with_parent(parent: int, stop: threading.Event) -> None:
-    """Whoever started this worker has died: what it holds is left to its successor."""
+    """Stop this worker when its parent process ends. Its evaluation is then claimed by another worker."""
     while os.getppid() == parent:
         time.sleep(1.0)
     stop.set()

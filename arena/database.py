@@ -1,4 +1,4 @@
-"""The database: SQLite in WAL mode or PostgreSQL, the same code for both."""
+"""The database: SQLite in WAL mode, or PostgreSQL. The same code serves both."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -18,14 +18,14 @@ __all__ = ["Database"]
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 _BUSY_S = 60.0
-"""How long a transaction waits for another's, SQLite."""
+"""How long an SQLite transaction waits for the write lock."""
 
 
 class Database:
-    """An engine, and transactions on it.
+    """An engine and its transactions.
 
     Args:
-        url: SQLAlchemy's. A file of SQLite is made if it is not there, with the folders above it.
+        url: SQLAlchemy URL. A missing SQLite file is created, with its parent folders.
     """
 
     def __init__(self, url: str) -> None:
@@ -36,35 +36,36 @@ class Database:
             if parsed.database:
                 Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
             self.engine = sa.create_engine(url, connect_args={"timeout": _BUSY_S}, pool_size=20, max_overflow=20)
-            event.listen(self.engine, "connect", _set_up_sqlite)
+            event.listen(self.engine, "connect", _configure_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
         else:
             self.engine = sa.create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=10)
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
 
     def migrate(self) -> None:
-        """Bring the tables to what this version of the program needs."""
+        """Upgrade the tables to the schema of this version."""
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
         with self.engine.connect() as connection:
             if not self.is_sqlite:
-                connection.execute(_one_at_a_time(_Lock.MIGRATION, 0))
+                connection.execute(_acquire_lock(_Lock.MIGRATION, 0))
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
     @contextmanager
     def transaction(self, read_only: bool = False, by: int | None = None) -> Iterator[Session]:
-        """A transaction: committed at the end, rolled back by an exception.
+        """Open a transaction. It is committed at the end of the block, and rolled back after an exception.
 
         Args:
-            read_only: It will write nothing, and so need not wait for those that do (SQLite).
-            by: A user. What one user changes happens one after the other, so that a limit that was checked holds.
+            read_only: The transaction writes nothing. In SQLite it then does not wait for writers.
+            by: Id of the user who makes the change. Changes of one user run one at a time, so that a limit that was
+                checked stays valid until the commit.
         """
         session = self._sessions()
         try:
             session.connection(execution_options={"arena_read_only": read_only})
             if by is not None and not self.is_sqlite:
-                session.execute(_one_at_a_time(_Lock.USER, by))
+                session.execute(_acquire_lock(_Lock.USER, by))
             yield session
             session.commit()
         except BaseException:
@@ -73,10 +74,10 @@ class Database:
         finally:
             session.close()
 
-    def try_turn(self, session: Session, user: int) -> bool:
-        """Whether nothing that the user changes is under way, and until this transaction's end nothing will be."""
+    def try_user_lock(self, session: Session, user: int) -> bool:
+        """Try to lock the changes of a user until the end of this transaction. Returns whether it succeeded."""
         if self.is_sqlite:
-            return True  # there is one writer
+            return True  # SQLite has one writer at a time
         return bool(session.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(int(_Lock.USER), user))))
 
     def close(self) -> None:
@@ -85,23 +86,23 @@ class Database:
 
 
 class _Lock(IntEnum):
-    """What PostgreSQL's advisory locks are for. SQLite has one writer at a time, and needs none."""
+    """Purposes of PostgreSQL's advisory locks. SQLite has one writer at a time and needs no such locks."""
 
     MIGRATION = 1
     USER = 2
 
 
-def _one_at_a_time(lock: _Lock, key: int) -> sa.Select[tuple[None]]:
+def _acquire_lock(lock: _Lock, key: int) -> sa.Select[tuple[None]]:
     return sa.select(sa.func.pg_advisory_xact_lock(int(lock), key))
 
 
-def _set_up_sqlite(connection: sqlite3.Connection, _: Any) -> None:
+def _configure_sqlite(connection: sqlite3.Connection, _: Any) -> None:
     connection.isolation_level = None  # transactions begin where `_begin_sqlite` says
     for setting in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {setting}")
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
-    """Whoever may write takes the lock at once: a transaction that read first could not get it later."""
+    """Take the write lock at the start of a transaction. A transaction that reads first may fail to get it later."""
     read_only = connection.get_execution_options().get("arena_read_only", False)
     connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")

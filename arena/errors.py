@@ -1,4 +1,4 @@
-"""What the service refuses, and why. Translated to HTTP once, in `app`."""
+"""Errors of the service. `app` translates them to HTTP."""
 
 __all__ = [
     "ArenaError",
@@ -13,33 +13,33 @@ __all__ = [
 
 
 class ArenaError(Exception):
-    """Base of all refusals. The message is for whoever called.
+    """Base class. The message is shown to the caller.
 
     Attributes:
-        status: Of the HTTP response.
+        status: Status of the HTTP response.
     """
 
     status = 400
 
 
 class RefusedError(ArenaError):
-    """The request makes no sense, or not now."""
+    """The request is invalid, or not allowed in the current state."""
 
 
 class UnauthorizedError(ArenaError):
-    """There is no token, or none that is known and valid."""
+    """The token is missing, unknown, expired or revoked."""
 
     status = 401
 
 
 class ForbiddenError(ArenaError):
-    """The token is of the wrong scope."""
+    """The token has the wrong scope."""
 
     status = 403
 
 
 class NotFoundError(ArenaError):
-    """It is not there; or it is someone else's, or hidden, which must look the same."""
+    """The object does not exist, is hidden, or belongs to another user. The three cases look the same to the caller."""
 
     status = 404
 
@@ -57,6 +57,6 @@ class NoRoomError(ArenaError):
 
 
 class TooManyError(ArenaError):
-    """A limit for a time is used up."""
+    """A rate limit or a daily limit is exhausted."""
 
     status = 429

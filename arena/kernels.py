@@ -1,4 +1,4 @@
-"""Kinds of competition: what an agent must have, and who plays it."""
+"""Kinds of competition, and the methods that each requires of an agent."""
 
 from enum import StrEnum
 
@@ -39,22 +39,22 @@ class Kernel(StrEnum):
     """A kind of competition."""
 
     PERMUTED_MNIST = "permuted_mnist"
-    """Train and predict within a minute, on permuted MNIST."""
+    """Train and predict on permuted MNIST within a minute."""
 
     GYMNASIUM = "gymnasium"
-    """Act in an environment that the creator brings; the reward is the sum of an episode's."""
+    """Act in an environment that the creator uploads. The reward of a run is the sum over its episode."""
 
     @property
     def needs_env(self) -> bool:
-        """Whether the creator brings the environment, `env.py`."""
+        """Whether the creator must upload the environment, `env.py`."""
         return self is Kernel.GYMNASIUM
 
     @property
     def methods(self) -> tuple[tuple[str, ...], ...]:
-        """What an agent must have: of each group one method."""
+        """Required methods of an agent: at least one of each group."""
         return (("act", "predict"),) if self is Kernel.GYMNASIUM else (("train",), ("predict",))
 
     @property
     def template(self) -> str:
-        """An agent to begin with."""
+        """Source of a minimal agent."""
         return _GYMNASIUM if self is Kernel.GYMNASIUM else _PERMUTED_MNIST

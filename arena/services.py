@@ -1,4 +1,4 @@
-"""What endpoints and workers share: database, files, settings, the key that signs URLs."""
+"""The components that endpoints and workers share: settings, database, files, and the key that signs URLs."""
 
 import contextlib
 import hashlib
@@ -13,61 +13,61 @@ from typing import BinaryIO, Self
 
 from ml_trainer_env.arena.database import Database
 from ml_trainer_env.arena.files.blobs import Blobs
+from ml_trainer_env.arena.files.locks import UserLocks
 from ml_trainer_env.arena.files.quota import Quota
 from ml_trainer_env.arena.files.sources import Sources
-from ml_trainer_env.arena.files.turns import Turns
 from ml_trainer_env.arena.settings import Settings
 
 __all__ = ["LOG_URL_S", "Services"]
 
 LOG_URL_S = 60 * 24 * 3600
-"""A signed URL is good for 60 days."""
+"""Lifetime of a signed URL: 60 days."""
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The parts of the service."""
+    """The components of the service."""
 
     settings: Settings
     database: Database
     blobs: Blobs
     sources: Sources
     quota: Quota
-    turns: Turns
+    upload_locks: UserLocks
     key: bytes
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
-        """Open database and files, bring the tables up to date, and make a key if there is none."""
+        """Open the database and the files. Migrates the tables, and creates the signing key if it is missing."""
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         database = Database(settings.database_url)
         database.migrate()
         blobs = Blobs(settings.data_dir / "files")
         quota = Quota(settings.data_dir, settings.daily_upload_bytes)
         key = _key(settings.data_dir / "signing.key")
-        return cls(settings, database, blobs, Sources(blobs), quota, Turns(), key)
+        return cls(settings, database, blobs, Sources(blobs), quota, UserLocks(), key)
 
     def close(self) -> None:
         """Close the database."""
         self.database.close()
 
-    def keep(self, user_id: int, stream: BinaryIO, size: int) -> tuple[str, int]:
-        """Keep a file that a user uploads; its SHA-256 and its size in bytes.
+    def store_upload(self, user_id: int, stream: BinaryIO, size: int) -> tuple[str, int]:
+        """Store a file that a user uploads. Returns its SHA-256 and its size in bytes.
 
         Raises:
             NoRoomError: The disk is nearly full.
-            TooManyError: The user has uploaded too much of late.
+            TooManyError: The user's daily upload limit is exhausted.
         """
         self.quota.take(user_id, size)
         return self.blobs.put_stream(stream)
 
     def signed_url(self, path: str) -> str:
-        """An absolute URL of a path, which needs no token and is good for 60 days."""
+        """Sign a path. Returns an absolute URL that needs no token and is valid for 60 days."""
         expires = int(time.time()) + LOG_URL_S
         return f"{self.settings.base_url}{path}?expires={expires}&signature={self._signature(path, expires)}"
 
     def is_signed(self, path: str, expires: int, signature: str) -> bool:
-        """Whether a URL of a path is one that this service signed, and still good."""
+        """Whether this service signed the URL of a path, and it has not expired."""
         proved = hmac.compare_digest(self._signature(path, expires).encode(), signature.encode(errors="replace"))
         return proved and time.time() < expires
 
@@ -76,7 +76,7 @@ class Services:
 
 
 def _key(file: Path) -> bytes:
-    """The key; the first of several processes that start at once makes it."""
+    """Read the key. Creates it if it is missing; of several processes that start together, the first one wins."""
     if not file.exists():
         with tempfile.NamedTemporaryFile(dir=file.parent) as made:
             made.write(secrets.token_bytes(32))

@@ -1,4 +1,4 @@
-"""The service's settings: environment variables, read once, at the entry point."""
+"""Settings of the service. They are read once from environment variables, at the entry point."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,24 +18,24 @@ MB = 2**20
 
 
 class SettingsError(ArenaError, ValueError):
-    """An environment variable does not hold what it should. The message names it."""
+    """An environment variable has an invalid value. The message names the variable."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How the service runs.
+    """Settings of the service. The variable and its default are in brackets.
 
     Attributes:
-        data_dir: Database (unless it is elsewhere), files and the key that signs URLs (ARENA_DATA_DIR; the user's state
-            folder).
-        database_url: SQLite by default, PostgreSQL by `postgresql+psycopg://...` (ARENA_DATABASE_URL).
-        base_url: Where clients reach the service, for signed URLs (ARENA_BASE_URL; http://127.0.0.1:5000).
+        data_dir: Folder for database, files and signing key (ARENA_DATA_DIR; the user's state folder).
+        database_url: SQLite or PostgreSQL, `postgresql+psycopg://...` (ARENA_DATABASE_URL; SQLite in `data_dir`).
+        base_url: Public address of the service, used in signed URLs (ARENA_BASE_URL; http://127.0.0.1:5000).
         workers: Worker processes that `serve` starts (ARENA_WORKERS; 1).
-        max_upload_bytes: The most that any competition may allow for a file (ARENA_MAX_UPLOAD_MB; 512).
-        daily_upload_bytes: Of a user, in 24 hours (ARENA_DAILY_UPLOAD_MB; 10240).
-        daily_deploys: Evaluations of a user's agents in a competition, in 24 hours (ARENA_DAILY_DEPLOYS; 20).
-        lease_s: A worker that has not been heard of for so long has died (ARENA_LEASE_S; 30).
-        train_images: Of each Permuted-MNIST task; the test has a sixth as many (ARENA_TRAIN_IMAGES; 60000).
+        max_upload_bytes: Upper bound for the file size limit of a competition (ARENA_MAX_UPLOAD_MB; 512).
+        daily_upload_bytes: Upload limit of a user in 24 hours (ARENA_DAILY_UPLOAD_MB; 10240).
+        daily_deploys: Evaluations of a user's agents in one competition in 24 hours (ARENA_DAILY_DEPLOYS; 20).
+        lease_s: A worker that has not renewed its lease for this long counts as dead (ARENA_LEASE_S; 30).
+        train_images: Training images of each Permuted-MNIST task; it has a sixth as many test images
+            (ARENA_TRAIN_IMAGES; 60000).
     """
 
     data_dir: Path
@@ -53,7 +53,7 @@ class Settings:
         """Read the settings.
 
         Raises:
-            SettingsError: A variable does not hold what it should.
+            SettingsError: A variable has an invalid value.
         """
         named = variables.get("ARENA_DATA_DIR")
         data_dir = Path(named) if named else user_state_path("ml-arena")
@@ -93,7 +93,7 @@ def _url(variables: Mapping[str, str], name: str, default: str) -> str:
     try:
         parts = urlsplit(text)
         good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is none, brackets that do not match
+    except ValueError:  # an invalid port, or unbalanced brackets
         good = False
     if not good:
         raise SettingsError(f"{name} should be an address like {default}, got {text!r}")

@@ -1,4 +1,4 @@
-"""What a service has from its first start: runtimes, tags, and the Permuted-MNIST competition with its benchmark."""
+"""Initial data of a service: runtimes, tags, and the Permuted-MNIST competition with its benchmark."""
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -18,7 +18,7 @@ from permuted_mnist.agent.linear import agent as linear
 __all__ = ["set_up"]
 
 HOUSE = "arena"
-"""The user to whom the first competition belongs."""
+"""Owner of the first competition."""
 
 FRAMEWORKS = ("numpy", "torch", "scipy", "gymnasium", "scikit-learn", "jax", "tensorflow")
 TAGS = ("classification", "image", "meta-learning", "reinforcement-learning", "research", "rl", "teaching")
@@ -31,7 +31,7 @@ DESCRIPTION = (
 
 
 def set_up(services: Services) -> None:
-    """Bring what a service has up to date; what is there is left as it is."""
+    """Add missing initial data. Existing data is not changed, except whether a runtime is available."""
     with services.database.transaction() as session:
         _runtimes(session)
         have = set(session.scalars(sa.select(Tag.name)))
@@ -42,7 +42,7 @@ def set_up(services: Services) -> None:
 
 
 def _runtimes(session: Session) -> None:
-    """The rows of this host; those of frameworks that are gone are kept, since agents name them, but not offered."""
+    """Update the runtimes of this host. The row of a removed framework stays, because agents refer to it."""
     python = platform.python_version()
     found = {(python, name): _version(name) for name in FRAMEWORKS}
     for runtime in session.scalars(sa.select(Runtime)):

@@ -1,4 +1,4 @@
-"""Removes files that nothing names: what was uploaded and replaced before it was ever evaluated."""
+"""Removes unreferenced files: uploads that were replaced before any evaluation used them."""
 
 import time
 from collections.abc import Iterator
@@ -12,18 +12,18 @@ from ml_trainer_env.arena.tables import AgentFile, Competition, CompetitionFile,
 __all__ = ["sweep"]
 
 YOUNG_S = 24 * 3600.0
-"""A file that is younger may be about to be named."""
+"""Younger files are kept, because a running upload may be about to refer to them."""
 
 
 def sweep(services: Services) -> int:
-    """Remove them; how many there were."""
+    """Remove unreferenced files. Returns their number."""
     before = time.time() - YOUNG_S
     with services.database.transaction(read_only=True) as session:
-        named = {digest for digest in _named(session) if digest is not None}
-    return services.blobs.keep_only(named, before)
+        referenced = {digest for digest in _referenced(session) if digest is not None}
+    return services.blobs.keep_only(referenced, before)
 
 
-def _named(session: Session) -> Iterator[str | None]:
+def _referenced(session: Session) -> Iterator[str | None]:
     for column in (AgentFile.sha256, CompetitionFile.sha256, Competition.image_sha256, Run.log_sha256):
         yield from session.scalars(sa.select(column).distinct())
     for files in session.scalars(sa.select(Deploy.files)):

@@ -1,7 +1,7 @@
 """The data model: all tables of the service.
 
-Times are seconds since 1970, as floats. Files are named by their SHA-256; what they hold is in `blobs`. A change here
-needs a migration in `migrations/versions`.
+Times are seconds since 1970, as floats. Files are referred to by their SHA-256; `files.blobs` stores their content. A
+change here needs a migration in `migrations/versions`.
 """
 
 import time
@@ -36,75 +36,75 @@ __all__ = [
 
 
 class Scope(StrEnum):
-    """What a token is for."""
+    """Permissions of a token."""
 
     USER = "user"
-    """Submitting agents and joining courses."""
+    """Submit agents and join courses."""
 
     CREATOR = "creator"
-    """Making competitions."""
+    """Create competitions."""
 
     TEACHER = "teacher"
-    """Making courses."""
+    """Create courses."""
 
 
 class AgentStatus(StrEnum):
-    """Where a submission stands."""
+    """Status of a submission."""
 
     CREATED = "created"
     """It has no files yet."""
 
     UPLOAD_VALIDATED = "upload_validated"
-    """Its files make an agent."""
+    """Its files are a valid agent."""
 
     UPLOAD_FAILED = "upload_failed"
-    """Its files do not; `last_status_message` says why."""
+    """Its files are not a valid agent. `last_status_message` gives the reason."""
 
     DEPLOY_QUEUE = "deploy_queue"
-    """It waits for a worker."""
+    """It is waiting for a worker."""
 
     DEPLOY_RUN = "deploy_run"
-    """A worker runs it."""
+    """A worker is running it."""
 
     ACTIVE = "active"
-    """It has a score, and is on the board."""
+    """It has a score and is on the leaderboard."""
 
     DEPLOY_FAILED = "deploy_failed"
-    """It failed; `last_status_message` says how."""
+    """Its evaluation failed. `last_status_message` gives the reason."""
 
     DELETED = "deleted"
-    """Its owner took it back."""
+    """Its owner deleted it."""
 
 
 class DeployStatus(StrEnum):
-    """Where one evaluation of a submission stands."""
+    """Status of one evaluation of a submission."""
 
     QUEUED = "queued"
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
-    """Deployed again, or deleted, before it was done."""
+    """The submission was deployed again, or deleted, before this evaluation finished."""
 
 
 class RunKind(StrEnum):
-    """What a run is for."""
+    """Purpose of a run."""
 
     CONSTRAINT = "constraint"
-    """Shows that the agent keeps the limits; its reward does not count."""
+    """Checks that the agent keeps the limits. Its reward does not count."""
 
     SCORE = "score"
-    """Counts."""
+    """Its reward counts."""
 
     EXTENDED = "extended"
-    """Counts, too: more runs for whoever reaches a threshold of the competition's."""
+    """An additional run for an agent that reached a reward threshold of the competition. Its reward counts."""
 
     FINAL = "final"
-    """Counts among the first of the board, who are ranked by all of their runs."""
+    """An additional run for a finalist. Finalists are ranked by all of their runs."""
 
 
 class RunStatus(StrEnum):
-    """Where one run stands. The names are the SDK's."""
+    """Status of one run, with the names that the SDK uses."""
 
     QUEUED = "queued"
     COMPLETED = "completed"
@@ -112,7 +112,7 @@ class RunStatus(StrEnum):
 
 
 class FilePurpose(StrEnum):
-    """What a competition's file is for."""
+    """Purpose of a competition's file."""
 
     ENV = "env"
     BENCHMARK = "benchmark"
@@ -125,7 +125,7 @@ class Base(DeclarativeBase):
 
 
 class User(Base):
-    """Someone with tokens. `served_at` is when a worker last took up an evaluation of theirs."""
+    """An owner of tokens. `served_at` is when a worker last claimed one of the user's evaluations."""
 
     __tablename__ = "user"
 
@@ -136,7 +136,7 @@ class User(Base):
 
 
 class Token(Base):
-    """A bearer token: found by `lookup`, proved by the hash of its secret."""
+    """A bearer token. It is found by `lookup` and verified by the hash of its secret."""
 
     __tablename__ = "api_token"
 
@@ -153,7 +153,7 @@ class Token(Base):
 
 
 class Runtime(Base):
-    """What agents run on: a Python and a framework that this host has."""
+    """A runtime for agents: a Python version and a framework that are installed on this host."""
 
     __tablename__ = "agent_runtime"
     __table_args__ = (sa.UniqueConstraint("language_version", "framework", "framework_version"),)
@@ -168,7 +168,7 @@ class Runtime(Base):
 
 
 class Tag(Base):
-    """A word by which competitions are found."""
+    """A keyword for competitions."""
 
     __tablename__ = "tag"
 
@@ -185,7 +185,7 @@ competition_tag = sa.Table(
 
 
 class Competition(Base):
-    """A competition. `settings` holds what `competitions.settings` names."""
+    """A competition. `settings` is a `competitions.schemas.CompetitionSettings` as JSON."""
 
     __tablename__ = "competition"
 
@@ -220,9 +220,9 @@ class CompetitionFile(Base):
 
 
 class Agent(Base):
-    """A submission: an agent attached to a competition.
+    """A submission: an agent in a competition.
 
-    `rewards` and what follows from them are of the runs before the finals, `final_rewards` of the finals alone.
+    `rewards`, `mean_reward` and `reward_ci95` cover the runs before the finals, `final_rewards` only the finals.
     """
 
     __tablename__ = "attached_agent"
@@ -257,7 +257,7 @@ class Agent(Base):
 
 
 class AgentFile(Base):
-    """A file of a submission, as it is now."""
+    """A current file of a submission."""
 
     __tablename__ = "agent_file"
     __table_args__ = (sa.UniqueConstraint("agent_id", "name"),)
@@ -272,9 +272,9 @@ class AgentFile(Base):
 class Deploy(Base):
     """One evaluation of a submission: a job.
 
-    `files` are the files as they were when it was deployed: name to SHA-256. A worker that runs it holds the lease
-    until `lease_until` and renews it; `attempt` counts those who have taken it, and is the fence: only the latest may
-    write. `deaths` counts those who have died since its last run was done. `is_final` once its agent is in the finals.
+    `files` maps file names to SHA-256 at the time of the deployment. The worker that runs it holds a lease until
+    `lease_until` and renews it. `attempt` counts claims and is the fencing token: only the latest claim may write.
+    `deaths` counts workers that died since the last finished run. `is_final` is set when its agent is in the finals.
     """
 
     __tablename__ = "deploy"
@@ -298,7 +298,7 @@ class Deploy(Base):
 
 
 class Run(Base):
-    """One task of an evaluation. Its seed is drawn when it is deployed, so that a retry comes to the same."""
+    """One task of an evaluation. Its seed is fixed at deployment, so that a retry gives the same result."""
 
     __tablename__ = "run"
     __table_args__ = (sa.UniqueConstraint("deploy_id", "number"),)
@@ -321,7 +321,7 @@ class Run(Base):
 
 
 class Course(Base):
-    """A course, with the link by which students join it."""
+    """A course, with the link that students use to join."""
 
     __tablename__ = "course"
 
@@ -352,7 +352,7 @@ class Enrollment(Base):
 
 
 class AuditEntry(Base):
-    """Who did what, when. Never holds a secret."""
+    """One action of a user. Never contains a secret."""
 
     __tablename__ = "audit"
 

@@ -1,5 +1,4 @@
-"""Agents that play the environment through its client, and what is needed to watch them.
+"""Agents that play the environment through its client, with logs, progress and reports.
 
-Nothing here imports torch or anything under `ml_trainer_env.server`: agents see what any
-client sees.
+Nothing here imports torch or `ml_trainer_env.server`. Agents see only what any client sees.
 """

@@ -1,7 +1,7 @@
-"""What an agent is: a generator of decisions that is sent the outcome of each.
+"""The interface of an agent: a generator that yields decisions and receives their outcomes.
 
-A strategy then reads as the plain sequence of steps that it is, and needs no server to be
-tested: `next(script)` gives the first decision, `script.send(outcome)` each further one.
+`next(script)` returns the first decision, `script.send(outcome)` each further one. So a strategy reads as a sequence of
+steps, and tests need no server.
 """
 
 from collections.abc import Generator, Mapping, Sequence
@@ -18,9 +18,9 @@ class Call:
     """A decision to call a tool.
 
     Attributes:
-        name: The tool.
-        arguments: Its arguments by name.
-        reason: Why, in a few words, for whoever reads the report.
+        name: Name of the tool.
+        arguments: Arguments by name.
+        reason: Short explanation, shown in the report.
     """
 
     name: str
@@ -30,11 +30,11 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class BadDecision:
-    """A decision that is no call, so that the environment never sees it.
+    """A decision that is not a valid call. It is not sent to the environment.
 
     Attributes:
-        attempted: What was said instead, or the tool that was meant.
-        problem: What is wrong with it.
+        attempted: The text that came instead of a call, or the intended tool.
+        problem: Why it is not a valid call.
     """
 
     attempted: str
@@ -46,7 +46,7 @@ Decision = Call | BadDecision
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a decision: a reply, or else the reason for a refusal."""
+    """The outcome of a decision: a reply, or the reason for a refusal."""
 
     reply: Reply | None = None
     refusal: str = ""
@@ -58,19 +58,18 @@ class Outcome:
 
 
 Script = Generator[Decision, Outcome, None]
-"""Decisions out, outcomes in; it ends when the agent has nothing more to do."""
+"""Yields decisions and receives outcomes. It returns when the agent has nothing more to do."""
 
 
 class Agent(Protocol):
-    """Something that plays episodes. It may play many, one after another."""
+    """Plays episodes, one after another."""
 
     @property
     def name(self) -> str:
-        """A short name for reports."""
+        """Short name, used in reports."""
 
     def script(self, brief: Brief, tools: Sequence[ToolSpec]) -> Script:
         """Play one episode.
 
-        The caller stops asking once the episode has ended, and submits for an agent whose
-        script ends before that.
+        The caller stops when the episode has ended. If the script returns earlier, the caller submits the model.
         """

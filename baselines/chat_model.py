@@ -1,6 +1,6 @@
-"""A language model behind an OpenAI-compatible API: one request, made until it is answered.
+"""A language model behind an OpenAI-compatible API. Sends a request and retries it until it is answered.
 
-Retries here and not in the `openai` client, so that each attempt passes the rate limiter.
+The `openai` client does not retry, so that each attempt passes the rate limiter.
 """
 
 import time
@@ -44,7 +44,7 @@ CONNECT_TIMEOUT_S = 20.0
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A call as the model wrote it; `arguments` should be JSON and may not be."""
+    """A call as the model wrote it. `arguments` should be JSON, but may be invalid."""
 
     id: str
     name: str
@@ -53,7 +53,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A model's answer: text, calls, either or both; and what it took."""
+    """A model's answer: text, calls or both, and the tokens used."""
 
     text: str
     calls: tuple[ToolCall, ...]
@@ -69,14 +69,14 @@ class _AttemptFailedError(Exception):
 
 
 class ChatModel:
-    """Asks a language model for its next message. A context, which closes its connections.
+    """Asks a language model for its next message. A context manager that closes the connections.
 
     Args:
-        settings: Where it is and how often it may be asked.
-        record: Keeps a `completion` or a `retry` an attempt, and each `wait` for the cap.
-        limiter: The cap on requests, one of its own if None.
-        sleep: Waits the seconds given.
-        clock: Seconds since 1970.
+        settings: Address, model and limits.
+        record: Records a `completion` or a `retry` for each attempt, and each `wait` for the rate limiter.
+        limiter: Rate limiter; a new one if None.
+        sleep: Waits a number of seconds.
+        clock: Returns seconds since 1970.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class ChatModel:
 
     @property
     def host(self) -> str:
-        """Who answers, for messages."""
+        """Host of the API, for messages."""
         return urlsplit(self._settings.base_url).netloc or self._settings.base_url
 
     def complete(self, messages: Sequence[Message], tools: Sequence[Message]) -> Completion:
@@ -127,9 +127,9 @@ class ChatModel:
             tools: Definitions of the functions that the model may call.
 
         Raises:
-            KeyRefusedError: HTTP 401 or 403.
-            RequestRejectedError: Another answer of 400 to 499 that asking again cannot mend.
-            ModelUnavailableError: The attempts are used up.
+            KeyRefusedError: The API refused the key (HTTP 401 or 403).
+            RequestRejectedError: The API refused the request, and a retry cannot succeed (other 4xx).
+            ModelUnavailableError: All attempts failed.
         """
         attempts = self._settings.max_retries + 1
         for attempt in range(1, attempts + 1):
@@ -154,7 +154,7 @@ class ChatModel:
             with self._limiter.request():
                 answer = self._request(messages, tools)
         except openai.APIStatusError as error:
-            raise self._judged(error) from error
+            raise self._classify_error(error) from error
         except openai.APITimeoutError as error:
             reason = f"it gave no answer in {self._settings.timeout_s:g} s (LLM_TIMEOUT_S)"
             raise _AttemptFailedError(reason, None, rate_limited=False) from error
@@ -164,7 +164,7 @@ class ChatModel:
         except (openai.APIError, ValueError) as error:
             reason = f"its answer could not be read ({type(error).__name__})"
             raise _AttemptFailedError(reason, None, rate_limited=False) from error
-        completion = _read(answer)
+        completion = _parse_completion(answer)
         self.tokens_spent += completion.prompt_tokens + completion.completion_tokens
         self._record(
             "completion",
@@ -193,10 +193,10 @@ class ChatModel:
         answer: object = self._client.chat.completions.create(**request)
         return answer
 
-    def _judged(self, error: openai.APIStatusError) -> Exception:
-        """Tell a failure that passes from one that stays."""
+    def _classify_error(self, error: openai.APIStatusError) -> Exception:
+        """Convert an error of the API: to an error to raise, or to a failed attempt that is retried."""
         status = error.status_code
-        said = self._said(error)
+        said = self._error_message(error)
         if status in (401, 403) or "api key not valid" in said.lower():
             return KeyRefusedError(f"{self.host} refused the key in {self._settings.key_name} (HTTP {status})")
         if status == 400 and self._effort is not None and "reasoning" in said.lower():
@@ -214,16 +214,16 @@ class ChatModel:
     def _note_wait(self, seconds: float) -> None:
         self._record("wait", {"reason": f"{self._settings.rpm_limit} requests a minute", "wait_s": seconds})
 
-    def _said(self, error: openai.APIStatusError) -> str:
-        """The API's own words, on one line and without the key."""
+    def _error_message(self, error: openai.APIStatusError) -> str:
+        """Get the API's error message, on one line and without the key."""
         body = error.body
         said = body.get("message") if isinstance(body, Mapping) else None
         line = " ".join(str(said or error.message).split())
         return line.replace(self._settings.api_key, "***")[:300]
 
 
-def _read(answer: object) -> Completion:
-    # Some providers report a failure of theirs as HTTP 200 without choices, or as text.
+def _parse_completion(answer: object) -> Completion:
+    # Some providers report a failure as HTTP 200 without choices, or as text.
     if not isinstance(answer, ChatCompletion) or not answer.choices:
         raise _AttemptFailedError("it answered without a message", None, rate_limited=False)
     message = answer.choices[0].message

@@ -1,4 +1,4 @@
-"""An episode's curves as a PNG. Draws on a canvas of its own: no display, no global state."""
+"""Draws an episode's learning curves as a PNG. Uses its own canvas: no display, no global state."""
 
 import io
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from ml_trainer_env.baselines.episode import EpisodeResult, EpochPoint
 __all__ = ["curves_png"]
 
 _INK = "#7d8590"
-"""Text and axes: grey that reads on white and on black, since the background is clear."""
+"""Colour of text and axes. The background is transparent, and this grey is readable on white and on black."""
 _TRAIN = "#d9822b"
 _VAL = "#3b82f6"
 _MARK = "#2e9e5b"
@@ -23,7 +23,7 @@ _CHANGES = frozenset(("configure_training", "adjust_learning_rate", "toggle_augm
 def curves_png(result: EpisodeResult) -> bytes:
     """Draw loss and accuracy by epoch.
 
-    Dotted lines mark the epochs after which a setting was changed, a dashed one the target.
+    Dotted lines mark epochs after which a setting was changed. A dashed line marks the target.
     """
     figure = Figure(figsize=(9.0, 3.4), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
@@ -37,7 +37,7 @@ def curves_png(result: EpisodeResult) -> bytes:
         accuracy.axhline(result.target_value, color=_MARK, linestyle="--", linewidth=1, label="target")
     for axes, title in ((loss, "Loss"), (accuracy, "Accuracy")):
         _mark_changes(axes, result)
-        _dress(axes, title)
+        _style_axes(axes, title)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
@@ -51,7 +51,7 @@ def _draw(axes: Axes, curve: Sequence[EpochPoint], what: str) -> None:
 
 
 def _number(value: float | None) -> float:
-    """A gap in the line where a figure was not finite."""
+    """Convert a missing value to NaN, which leaves a gap in the line."""
     return float("nan") if value is None else value
 
 
@@ -61,7 +61,7 @@ def _mark_changes(axes: Axes, result: EpisodeResult) -> None:
         axes.axvline(epoch + 0.5, color=_INK, linestyle=":", linewidth=1)
 
 
-def _dress(axes: Axes, title: str) -> None:
+def _style_axes(axes: Axes, title: str) -> None:
     axes.set_title(title, color=_INK, fontsize=11)
     axes.set_xlabel("epoch", color=_INK)
     axes.patch.set_alpha(0.0)

@@ -1,4 +1,4 @@
-"""A session over the environment's client: wire values in, the agents' own values out."""
+"""A session that uses the environment's client. Converts wire values to the agents' values."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,16 +18,16 @@ __all__ = ["EnvSession"]
 
 
 class EnvSession:
-    """An episode on a server, begun on construction.
+    """An episode on a server. The constructor begins it.
 
     Args:
         env: A connected client.
         task_id: The task to play.
-        seed: The episode's seed, the task's own if None.
-        rubric: The grading.
+        seed: Seed of the episode; None for the task's default.
+        rubric: The grading rubric.
 
     Raises:
-        EpisodeNotBegunError: The server knows no such task, or does not take the seed or rubric; or it serves another
+        EpisodeNotBegunError: The server does not know the task, refuses the seed or the rubric, or serves another
             environment.
         ConnectionError: The server cannot be reached.
     """
@@ -50,7 +50,7 @@ class EnvSession:
 
         Raises:
             CallRefusedError: The environment refused the call.
-            ConnectionError: The server is gone.
+            ConnectionError: The connection is lost.
         """
         try:
             reply: Reply = self._env.call_tool(name, **arguments)
@@ -60,7 +60,7 @@ class EnvSession:
 
 
 def brief_of(observation: ResetObservation) -> Brief:
-    """Make a brief of what a reset returned."""
+    """Convert the observation of a reset to a brief."""
     task = observation.task
     return Brief(
         episode_id=observation.episode_id,

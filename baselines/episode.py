@@ -1,4 +1,4 @@
-"""What an episode came to, as one value that a report is written from. Pure."""
+"""The result of an episode as one value. Reports are written from it. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -13,7 +13,7 @@ __all__ = ["CallRecord", "EpisodeResult", "EpochPoint", "summarise"]
 
 @dataclass(frozen=True, slots=True)
 class EpochPoint:
-    """One epoch's figures; `None` where one was not finite."""
+    """Metrics of one epoch. A metric that was not finite is None."""
 
     epoch: int
     train_loss: float | None
@@ -25,19 +25,19 @@ class EpochPoint:
 
 @dataclass(frozen=True, slots=True)
 class CallRecord:
-    """One decision, as a line of the report.
+    """One decision, as a row of the report.
 
     Attributes:
-        number: Counts from 1.
-        name: The tool, or what was said instead of a call.
-        arguments: What it was called with.
+        number: Number of the decision, from 1.
+        name: The tool, or the text that came instead of a call.
+        arguments: Arguments of the call.
         author: `agent` or `closing`.
-        reason: The agent's own.
-        answer: The environment's sentence, or the refusal's.
-        refused: Whether it was refused.
-        epoch: Epochs spent after it, `None` if it was refused.
-        reward: What it paid.
-        seconds: Deciding and answering together.
+        reason: The agent's explanation.
+        answer: The message of the reply, or the reason for the refusal.
+        refused: Whether the call was refused.
+        epoch: Epochs spent after the call; None if it was refused.
+        reward: Reward of the call.
+        seconds: Time to decide and to answer.
     """
 
     number: int
@@ -54,20 +54,20 @@ class CallRecord:
 
 @dataclass(frozen=True, slots=True)
 class EpisodeResult:
-    """An episode that was played to the end, or closed for its agent by the program.
+    """The result of an episode that the agent played to the end or that the program closed.
 
-    An agent has played an episode to the end if a call of its own ended it: `submit_model`, or the call after which the
-    environment submits by itself. Otherwise the program made the closing calls, for an agent that had stopped or was
-    out of decisions. The grade of such an episode is not the agent's, and counts 0 in a mean.
+    An agent plays an episode to the end if its own call ends it: `submit_model`, or the call after which the
+    environment submits automatically. If the agent stops earlier or has no decisions left, the program makes the
+    closing calls. Such a grade counts 0 in a mean.
 
     Attributes:
-        reward: Sum over all calls, the submission's score included.
-        score: The grade, `None` if it never came to one. See `counted_score` for comparisons.
-        details: The figures that the grade was made of.
-        tokens: Spent on a language model, 0 for other agents.
-        curve: One point an epoch.
-        calls: One record a decision.
-        data_source: `synthetic` where the images are a stand-in.
+        reward: Sum over all calls, including the score of the submission.
+        score: The grade; None if there is none. Use `counted_score` for comparisons.
+        details: Components of the grade.
+        tokens: Tokens used by a language model; 0 for other agents.
+        curve: One point for each epoch.
+        calls: One record for each decision.
+        data_source: Source of the images; `synthetic` means that they are not the real ones.
     """
 
     task_id: str
@@ -99,21 +99,21 @@ class EpisodeResult:
 
     @property
     def played_to_end(self) -> bool:
-        """Whether a call of the agent's own ended the episode."""
+        """Whether a call by the agent ended the episode."""
         return self.score is not None and bool(self.calls) and self.calls[-1].author == Author.AGENT
 
     @property
     def counted_score(self) -> float:
-        """The grade if the agent played to the end, else 0."""
+        """The grade if the agent played to the end, otherwise 0."""
         return self.score if self.score is not None and self.played_to_end else 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """A copy made of JSON's own types, with `played_to_end` and `counted_score`."""
+        """Convert to JSON types. Adds `played_to_end` and `counted_score`."""
         return asdict(self) | {"played_to_end": self.played_to_end, "counted_score": self.counted_score}
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Self:
-        """The inverse of `to_dict`, also after a trip through JSON."""
+        """Invert `to_dict`. Accepts parsed JSON."""
         own = {field.name: given[field.name] for field in fields(cls)}
         own["curve"] = tuple(EpochPoint(**point) for point in given["curve"])
         own["calls"] = tuple(CallRecord(**call) for call in given["calls"])
@@ -121,14 +121,14 @@ class EpisodeResult:
 
 
 def summarise(agent: str, brief: Brief, turns: Sequence[Turn], *, seconds: float, tokens: int = 0) -> EpisodeResult:
-    """Make the result of an episode.
+    """Create the result of an episode.
 
     Args:
-        agent: The agent's name.
-        brief: What the episode was about.
-        turns: What happened, in order.
-        seconds: How long it took, on a wall clock.
-        tokens: Spent on a language model.
+        agent: Name of the agent.
+        brief: The episode's brief.
+        turns: All turns, in order.
+        seconds: Wall-clock duration.
+        tokens: Tokens used by a language model.
     """
     replies = [turn.outcome.reply for turn in turns if turn.outcome.reply is not None]
     last: Reply = replies[-1] if replies else brief.status

@@ -1,11 +1,9 @@
-"""An agent that asks a language model what to do, with function calling.
+"""An agent that asks a language model for each decision, with function calling.
 
-Every decision counts, the bad ones too: a malformed call, an unknown tool, a refused call
-and prose without a call are told back to the model and cost one each. Several calls in one
-message are carried out in order, a decision each, up to the first that fails; those after
-it are answered as not carried out and cost nothing, since they were meant to follow it.
-The model is asked for every decision, the last one too. If that does not submit, the program closes
-the episode, and the episode counts 0.
+Invalid decisions count, too: a malformed call, an unknown tool, a refused call and text without a call cost one
+decision each, and the model receives an error message. Several calls in one message are executed in order, one decision
+each, up to the first failure. The calls after it are answered as skipped and cost nothing. If the last decision does
+not submit, the program closes the episode, and the episode counts 0.
 """
 
 import json
@@ -37,8 +35,8 @@ class LlmAgent:
 
     Args:
         chat: The model.
-        settings: How many decisions an episode has.
-        record: Keeps each message as it joins the conversation.
+        settings: Includes the number of decisions of an episode.
+        record: Records each message of the conversation.
     """
 
     def __init__(
@@ -53,7 +51,7 @@ class LlmAgent:
         self._record = record
 
     def script(self, brief: Brief, tools: Sequence[ToolSpec]) -> Script:
-        """Ask, carry out, tell; until no decision is left.
+        """Ask the model, execute its calls and report the outcomes, until no decision is left.
 
         Raises:
             LlmError: The model gave no answer.
@@ -62,38 +60,38 @@ class LlmAgent:
         left = decisions
         definitions = function_definitions(tools)
         names = [tool.name for tool in tools]
-        talk = _Conversation(self._record)
-        talk.say("system", instructions(decisions))
-        talk.say("user", task(brief, left))
+        conversation = _Conversation(self._record)
+        conversation.add_text("system", instructions(decisions))
+        conversation.add_text("user", task(brief, left))
         while left > 0:
-            completion = self._chat.complete(talk.messages, definitions)
-            talk.hear(completion)
+            completion = self._chat.complete(conversation.messages, definitions)
+            conversation.add_completion(completion)
             if not completion.calls:
                 left -= 1
                 yield BadDecision(completion.text or "(nothing)", _PROSE)
-                talk.say("user", f"Error: {_PROSE}.\n{countdown(left)}")
+                conversation.add_text("user", f"Error: {_PROSE}.\n{countdown(left)}")
             failed = False
             for call in completion.calls:
                 if failed or left == 0:
-                    talk.answer(call, _SKIPPED if failed else _TOO_MANY)
+                    conversation.answer(call, _SKIPPED if failed else _TOO_MANY)
                     continue
                 left -= 1
                 outcome = yield decision_of(call, names, completion.text)
-                talk.answer(call, answer(outcome, left))
+                conversation.answer(call, answer(outcome, left))
                 failed = _failed(outcome)
 
 
 class _Conversation:
-    """The messages so far, in the API's form."""
+    """The messages so far, in the format of the API."""
 
     def __init__(self, record: Record) -> None:
         self.messages: list[Message] = []
         self._record = record
 
-    def say(self, role: str, text: str) -> None:
+    def add_text(self, role: str, text: str) -> None:
         self._add({"role": role, "content": text})
 
-    def hear(self, completion: Completion) -> None:
+    def add_completion(self, completion: Completion) -> None:
         message: Message = {"role": "assistant", "content": completion.text or None}
         if completion.calls:
             message["tool_calls"] = [_as_message(call) for call in completion.calls]
@@ -110,7 +108,7 @@ class _Conversation:
 
 
 def decision_of(call: ToolCall, names: Sequence[str], reason: str = "") -> Decision:
-    """Read a call as the model wrote it."""
+    """Parse a call as the model wrote it."""
     if call.name not in names:
         known = ", ".join(names)
         return BadDecision(call.name, f"there is no tool {call.name!r}; the tools are {known}")
@@ -124,7 +122,7 @@ def decision_of(call: ToolCall, names: Sequence[str], reason: str = "") -> Decis
 
 
 def _arguments(text: str) -> dict[str, Any]:
-    # Models write nothing, or null, for a tool without parameters.
+    # For a tool without parameters, some models send an empty string or null.
     given = json.loads(text) if text.strip() else None
     if given is None:
         return {}
@@ -134,7 +132,7 @@ def _arguments(text: str) -> dict[str, Any]:
 
 
 def _as_message(call: ToolCall) -> Message:
-    """A call for the history. Some APIs refuse a history with arguments that are not JSON."""
+    """Convert a call to a message. Some APIs refuse messages whose arguments are not JSON."""
     try:
         arguments = json.dumps(_arguments(call.arguments))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Why a language model gave no answer. Apart from the model's client, which is slow to import."""
+"""Errors of language models. Separate from the model's client, which is slow to import."""
 
 from ml_trainer_env.errors import MLTrainerError
 
@@ -6,15 +6,15 @@ __all__ = ["KeyRefusedError", "LlmError", "ModelUnavailableError", "RequestRejec
 
 
 class LlmError(MLTrainerError, RuntimeError):
-    """The model gave no answer. The text is one line, fit to be shown, without the key."""
+    """The model gave no answer. The message is one line for users, without the key."""
 
 
 class KeyRefusedError(LlmError):
-    """The API does not accept the key."""
+    """The API refused the key."""
 
 
 class RequestRejectedError(LlmError):
-    """The API calls the request wrong, or wants money; asking again would not help."""
+    """The API refused the request, or the account has no credit. A retry would not help."""
 
 
 class ModelUnavailableError(LlmError):

@@ -1,4 +1,4 @@
-"""What a language model is told: the task, its tools, and the state in a few lines. Pure."""
+"""Prompts for a language model: the task, its tools, and the state in a few lines. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,10 +10,10 @@ __all__ = ["answer", "countdown", "function_definitions", "instructions", "summa
 
 
 def instructions(decisions: int) -> str:
-    """The system message.
+    """Write the system message.
 
     Args:
-        decisions: How many there are in all, the submission included.
+        decisions: Total number of decisions, including the submission.
     """
     return (
         "You are an experienced machine learning engineer. You train a real model on a "
@@ -31,7 +31,7 @@ def instructions(decisions: int) -> str:
 
 
 def task(brief: Brief, decisions_left: int) -> str:
-    """The first user message: what is to be trained, and the state."""
+    """Write the first user message: the task and the state."""
     data = brief.dataset
     stand_in = " (synthetic stand-in images)" if data.source == "synthetic" else ""
     data_line = (
@@ -43,7 +43,7 @@ def task(brief: Brief, decisions_left: int) -> str:
         (
             f"Task {brief.task_id} ({brief.difficulty}): {brief.name}. {brief.description}",
             data_line,
-            f"Budget: {_budget(brief)}. Target: {brief.target_metric} {brief.target_value}.",
+            f"Budget: {_format_budget(brief)}. Target: {brief.target_metric} {brief.target_value}.",
             summary(brief.status),
             countdown(decisions_left),
         )
@@ -51,47 +51,47 @@ def task(brief: Brief, decisions_left: int) -> str:
 
 
 def summary(reply: Reply) -> str:
-    """An observation in a few lines; what is not there yet is left out."""
+    """Summarise an observation in a few lines. Missing values are omitted."""
     gap = _difference(reply.get("train_accuracy"), reply.get("val_accuracy"))
     lines = [
-        _joined(
-            f"epoch {_shown(reply.get('current_epoch'))} of {_shown(reply.get('max_epochs'))}",
-            f"{_shown(reply.get('remaining_budget'))} left",
-            _named("seconds of training left", reply.get("remaining_seconds")),
+        _join(
+            f"epoch {_format(reply.get('current_epoch'))} of {_format(reply.get('max_epochs'))}",
+            f"{_format(reply.get('remaining_budget'))} left",
+            _format_named("seconds of training left", reply.get("remaining_seconds")),
             f"signal: {reply.get('convergence_signal', 'unknown')}",
-            _named("learning rate", reply.get("learning_rate")),
+            _format_named("learning rate", reply.get("learning_rate")),
             "DIVERGED" if reply.get("is_diverged") else "",
         ),
-        _joined(
-            _pair("loss", reply.get("train_loss"), reply.get("val_loss")),
-            _pair("accuracy", reply.get("train_accuracy"), reply.get("val_accuracy")),
-            _named("gap", gap),
+        _join(
+            _format_pair("loss", reply.get("train_loss"), reply.get("val_loss")),
+            _format_pair("accuracy", reply.get("train_accuracy"), reply.get("val_accuracy")),
+            _format_named("gap", gap),
         ),
-        _joined(
-            _named("best val accuracy", reply.get("best_val_accuracy")),
-            _named("at epoch", reply.get("best_val_epoch")),
+        _join(
+            _format_named("best val accuracy", reply.get("best_val_accuracy")),
+            _format_named("at epoch", reply.get("best_val_epoch")),
         ),
-        _history("val loss, last epochs", reply.get("val_loss_history_last_10")),
-        _settings(reply.get("configuration")),
+        _format_history("val loss, last epochs", reply.get("val_loss_history_last_10")),
+        _format_settings(reply.get("configuration")),
     ]
     return "\n".join(line for line in lines if line)
 
 
 def answer(outcome: Outcome, decisions_left: int) -> str:
-    """What a call is answered with."""
+    """Write the answer to a call."""
     if outcome.reply is None:
         return f"Error: {outcome.refusal}\n{countdown(decisions_left)}"
-    head = _joined(
+    head = _join(
         str(outcome.reply.get("message") or "Done."),
-        _named("reward", outcome.reply.get("reward")),
+        _format_named("reward", outcome.reply.get("reward")),
     )
-    extra = _checkpoints(outcome.reply.get("checkpoints"))
+    extra = _format_checkpoints(outcome.reply.get("checkpoints"))
     parts = (head, summary(outcome.reply), extra, countdown(decisions_left))
     return "\n".join(part for part in parts if part)
 
 
 def countdown(decisions_left: int) -> str:
-    """How many decisions are left to the model, the submission included."""
+    """Write how many decisions are left, including the submission."""
     if decisions_left == 0:
         return "No decisions left."
     if decisions_left == 1:
@@ -100,7 +100,7 @@ def countdown(decisions_left: int) -> str:
 
 
 def function_definitions(tools: Sequence[ToolSpec]) -> list[dict[str, Any]]:
-    """The tools as the chat completions API wants them."""
+    """Convert tools to the format of the chat completions API."""
     return [
         {
             "type": "function",
@@ -115,7 +115,7 @@ def function_definitions(tools: Sequence[ToolSpec]) -> list[dict[str, Any]]:
 
 
 def _without_titles(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """A schema without its generated titles, which cost tokens and say nothing."""
+    """Remove the generated titles from a schema. They cost tokens and add no information."""
     kept: dict[str, Any] = {}
     for key, value in schema.items():
         if key in ("properties", "$defs") and isinstance(value, Mapping):
@@ -129,25 +129,25 @@ def _without_titles(schema: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _budget(brief: Brief) -> str:
+def _format_budget(brief: Brief) -> str:
     epochs = f"{brief.budget_epochs} epochs"
     return epochs if brief.budget_seconds is None else f"{epochs} and {brief.budget_seconds:g} seconds of training"
 
 
-def _shown(value: object) -> str:
+def _format(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return "-" if value is None else str(value)
 
 
-def _named(name: str, value: object) -> str:
-    return "" if value is None else f"{name} {_shown(value)}"
+def _format_named(name: str, value: object) -> str:
+    return "" if value is None else f"{name} {_format(value)}"
 
 
-def _pair(name: str, train: object, val: object) -> str:
+def _format_pair(name: str, train: object, val: object) -> str:
     if train is None and val is None:
         return ""
-    return f"{name} train {_shown(train)} val {_shown(val)}"
+    return f"{name} train {_format(train)} val {_format(val)}"
 
 
 def _difference(train: object, val: object) -> float | None:
@@ -156,22 +156,22 @@ def _difference(train: object, val: object) -> float | None:
     return None
 
 
-def _joined(*parts: str) -> str:
+def _join(*parts: str) -> str:
     return " | ".join(part for part in parts if part)
 
 
-def _history(name: str, values: object) -> str:
+def _format_history(name: str, values: object) -> str:
     if not isinstance(values, Sequence) or isinstance(values, str) or not values:
         return ""
-    return f"{name}: {' '.join(_shown(value) for value in values)}"
+    return f"{name}: {' '.join(_format(value) for value in values)}"
 
 
-def _settings(configuration: object) -> str:
+def _format_settings(configuration: object) -> str:
     if not isinstance(configuration, Mapping) or not configuration:
         return ""
-    listed = ", ".join(f"{name} {_shown(value)}" for name, value in configuration.items())
+    listed = ", ".join(f"{name} {_format(value)}" for name, value in configuration.items())
     return f"settings: {listed}"
 
 
-def _checkpoints(checkpoints: object) -> str:
+def _format_checkpoints(checkpoints: object) -> str:
     return f"checkpoints: {checkpoints}" if checkpoints else ""

@@ -1,6 +1,6 @@
-"""An environment server of one's own: started on a free port, ended with the block.
+"""Starts a local environment server on a free port, and stops it at the end of a block.
 
-No training here: the server is another process, and its output goes to a file.
+The server is another process. Its output goes to a file.
 """
 
 import os
@@ -26,7 +26,7 @@ _SERVER = ("-m", "ml_trainer_env.server.app")
 
 
 class ServerUnreachableError(MLTrainerError, ConnectionError):
-    """No environment answers. The text is fit to be shown."""
+    """No environment server answers. The message is for users."""
 
 
 @contextmanager
@@ -39,16 +39,16 @@ def local_server(
     """Run a server while the block runs.
 
     Args:
-        log_path: Takes all that the server prints.
-        variables: For its environment, where that does not set them already.
-        command: What the interpreter is started with, before `--host` and `--port`.
-        limit_s: For its start, in seconds.
+        log_path: File for the output of the server.
+        variables: Environment variables for the server. Variables that are already set have priority.
+        command: Arguments of the interpreter before `--host` and `--port`.
+        limit_s: Time limit for the start, in seconds.
 
     Yields:
-        Its base URL.
+        The base URL of the server.
 
     Raises:
-        ServerUnreachableError: It ended or was not healthy in time; with its last lines.
+        ServerUnreachableError: The server ended, or was not healthy in time. The message contains its last lines.
     """
     port = _free_port()
     url = f"http://127.0.0.1:{port}"
@@ -60,7 +60,7 @@ def local_server(
             stdout=log,
             stderr=subprocess.STDOUT,
             env=_environment(variables or {}),
-            start_new_session=True,  # Ctrl-C is for us; the server is ended by us
+            start_new_session=True,  # Ctrl-C reaches only this process, which then stops the server
         )
     try:
         try:
@@ -81,17 +81,17 @@ def wait_until_healthy(
     headers: Mapping[str, str] | None = None,
     alive: Callable[[], bool] | None = None,
 ) -> None:
-    """Wait for an OpenEnv server to answer that it is healthy.
+    """Wait until an OpenEnv server is healthy.
 
     Args:
-        url: The server's base URL.
-        limit_s: How long, in seconds; a Space that sleeps answers 503 until it is awake.
-        headers: To send along.
-        alive: Whether it is still worth waiting where nothing answers at all; without it
-            a refused connection is final.
+        url: Base URL of the server.
+        limit_s: Time limit in seconds. A sleeping Space answers 503 until it is awake.
+        headers: Headers of the requests.
+        alive: Returns whether a server process that does not answer yet is still running. Without it, a refused
+            connection is an error at once.
 
     Raises:
-        ServerUnreachableError: It is not there, not healthy in time, or no OpenEnv server.
+        ServerUnreachableError: The server cannot be reached, is not healthy in time, or is not an OpenEnv server.
     """
     ends_at = time.monotonic() + limit_s
     own = alive is not None
@@ -99,7 +99,7 @@ def wait_until_healthy(
         headers=dict(headers or {}),
         timeout=10.0,
         follow_redirects=True,
-        trust_env=not own,  # no proxy stands between us and a server of our own
+        trust_env=not own,  # a local server needs no proxy
     ) as http:
         while True:
             problem, may_pass = _health_problem(http, url)
@@ -113,7 +113,7 @@ def wait_until_healthy(
 
 
 def _health_problem(http: httpx.Client, url: str) -> tuple[str, bool]:
-    """What is wrong, "" if nothing is; and whether waiting may mend it."""
+    """Check the health of a server. Returns the problem ("" if it is healthy), and whether waiting may help."""
     try:
         answer = http.get(f"{url}/health")
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
@@ -129,12 +129,12 @@ def _health_problem(http: httpx.Client, url: str) -> tuple[str, bool]:
 
 
 def _is_openenv(answer: httpx.Response) -> bool:
-    """Whether this is what OpenEnv's servers answer to `GET /health`: a JSON object with a status."""
+    """Whether this is an OpenEnv server's answer to `GET /health`: a JSON object with a status."""
     try:
-        told = answer.json()
+        body = answer.json()
     except ValueError:
         return False
-    return isinstance(told, dict) and "status" in told
+    return isinstance(body, dict) and "status" in body
 
 
 def _free_port() -> int:
@@ -145,7 +145,7 @@ def _free_port() -> int:
 
 
 def _environment(variables: Mapping[str, str]) -> dict[str, str]:
-    """Ours, without the keys: the server has no use for them. Nor for a token, since nobody else can reach it."""
+    """Get the environment for the server. Removes keys and tokens, which a local server does not need."""
     secret = {*KEY_NAMES, "HF_TOKEN", "ML_TRAINER_TOKEN"}
     return {name: value for name, value in {**variables, **os.environ}.items() if name not in secret}
 
@@ -156,7 +156,7 @@ def _tail(path: Path, lines: int = 15) -> str:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ask it to end, then make it; with whatever it has started."""
+    """Terminate the server, then kill its process group."""
     if process.poll() is None:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):

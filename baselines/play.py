@@ -1,4 +1,4 @@
-"""The loop between an agent and a session: every episode it begins ends graded."""
+"""The loop between an agent and a session. Every episode ends with a grade."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -14,25 +14,25 @@ RUN = "run_epochs"
 SUBMIT = "submit_model"
 
 CLOSING_EPOCHS = 20
-"""Epochs run for an agent that never trained: the most that one call may ask for."""
+"""Epochs that are run for an agent that never trained. This is the maximum of one call."""
 
 
 class Author(StrEnum):
-    """Whose decision a turn was."""
+    """Author of a decision."""
 
     AGENT = "agent"
-    """The agent's own."""
+    """The agent."""
     CLOSING = "closing"
-    """Made for an agent that had stopped, or was out of decisions, without submitting."""
+    """The program, because the agent stopped or had no decisions left, and had not submitted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One decision and what became of it.
+    """One decision and its outcome.
 
     Attributes:
-        number: Counts from 1 within the episode.
-        decision: The call, or what came instead of one.
+        number: Number within the episode, from 1.
+        decision: The call, or the invalid decision.
         author: Who decided.
         outcome: The reply or the refusal.
         decide_s: Seconds that the agent took to decide.
@@ -47,54 +47,53 @@ class Turn:
     reply_s: float
 
 
-Watch = Callable[[Turn], None]
+OnTurn = Callable[[Turn], None]
 
 
-def _look_away(_turn: Turn) -> None:
+def _ignore_turn(_turn: Turn) -> None:
     pass
 
 
 def play(
     agent: Agent,
     session: Session,
-    watch: Watch = _look_away,
+    watch: OnTurn = _ignore_turn,
     clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[Turn, ...]:
     """Let an agent play an episode to its end.
 
-    When the agent's script ends before the episode does, the model is submitted for it, in turns whose author is
-    `Author.CLOSING`: such a grade is not the agent's. A submission before any epoch is refused, so then some epochs
-    are run first.
+    If the agent's script ends before the episode, the program submits the model, in turns whose author is
+    `Author.CLOSING`. If no epoch has run, it first runs some, because such a submission would be refused.
 
     Args:
-        agent: Who plays.
-        session: The episode, fresh.
+        agent: The agent.
+        session: A new episode.
         watch: Called after each turn.
-        clock: Seconds, from any origin.
+        clock: Returns seconds, from any origin.
 
     Returns:
         The turns, in order.
 
     Raises:
-        ConnectionError: The environment is gone.
+        ConnectionError: The connection to the environment is lost.
     """
-    table = _Table(session, watch, clock)
+    recorder = _TurnRecorder(session, watch, clock)
     script = agent.script(session.brief, session.tools)
     try:
         decision = next(script)
-        while not table.take(decision, Author.AGENT).done:
-            decision = script.send(table.turns[-1].outcome)
+        while not recorder.take(decision, Author.AGENT).done:
+            decision = script.send(recorder.turns[-1].outcome)
     except StopIteration:
-        table.close()
+        recorder.close()
     finally:
         script.close()
-    return tuple(table.turns)
+    return tuple(recorder.turns)
 
 
-class _Table:
-    """Carries decisions to the session and keeps the turns."""
+class _TurnRecorder:
+    """Passes decisions to the session and records the turns."""
 
-    def __init__(self, session: Session, watch: Watch, clock: Callable[[], float]) -> None:
+    def __init__(self, session: Session, watch: OnTurn, clock: Callable[[], float]) -> None:
         self.turns: list[Turn] = []
         self._session = session
         self._watch = watch

@@ -1,4 +1,4 @@
-"""What a run shows while it goes on: bars on a terminal, plain lines elsewhere."""
+"""Progress of a run: bars on a terminal, plain lines elsewhere."""
 
 import sys
 from typing import Any, Protocol, TextIO
@@ -14,32 +14,32 @@ __all__ = ["BarProgress", "LineProgress", "Progress", "begin_line", "progress_fo
 
 
 class Progress(Protocol):
-    """Watches a run."""
+    """Shows the progress of a run."""
 
     def note(self, text: str) -> None:
-        """Something to know, outside an episode or within."""
+        """Show a message."""
 
     def begin(self, brief: Brief) -> None:
-        """An episode begins."""
+        """Show that an episode begins."""
 
     def training(self, epochs: int, total: int, message: str) -> None:
-        """The call under way has run some of its epochs. Called from another thread, while the run waits."""
+        """Show the epochs that the running call has finished. Called from another thread."""
 
     def turn(self, turn: Turn) -> None:
-        """A decision was answered."""
+        """Show a decision and its outcome."""
 
     def end(self, result: EpisodeResult) -> None:
-        """The episode is over."""
+        """Show the result of the episode."""
 
     def close(self) -> None:
-        """The run is over, or broke off."""
+        """Close the display. Called at the end of a run, also after an error."""
 
 
 class LineProgress:
-    """One plain line an event.
+    """Prints one line for each event.
 
     Args:
-        out: Where to.
+        out: Output stream; standard output if None.
     """
 
     def __init__(self, out: TextIO | None = None) -> None:
@@ -50,14 +50,14 @@ class LineProgress:
         print(text, file=self._out, flush=True)
 
     def begin(self, brief: Brief) -> None:
-        """Print what is to be trained."""
+        """Print the task."""
         self.note(begin_line(brief))
 
     def training(self, epochs: int, total: int, message: str) -> None:
-        """Print nothing: the line of the whole call follows."""
+        """Print nothing. A line follows when the call has finished."""
 
     def turn(self, turn: Turn) -> None:
-        """Print the decision and its figures."""
+        """Print the decision and its metrics."""
         self.note(f"  {turn_line(turn)}")
 
     def end(self, result: EpisodeResult) -> None:
@@ -65,14 +65,14 @@ class LineProgress:
         self.note(f"  {end_line(result)}")
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing."""
 
 
 class BarProgress(LineProgress):
-    """A bar over the epoch budget that moves with each epoch, and above it the lines of the decisions.
+    """Shows a bar for the epoch budget, and the lines of the decisions above it.
 
     Args:
-        out: A terminal.
+        out: A terminal; standard output if None.
     """
 
     def __init__(self, out: TextIO | None = None) -> None:
@@ -93,11 +93,11 @@ class BarProgress(LineProgress):
         )
 
     def training(self, epochs: int, total: int, message: str) -> None:
-        """Move the bar by the epochs of the call under way."""
+        """Move the bar by the epochs of the running call."""
         self._move_to(self._spent + epochs)
 
     def turn(self, turn: Turn) -> None:
-        """Print the decision, and move the bar to the epochs spent."""
+        """Print the decision and move the bar to the epochs spent."""
         super().turn(turn)
         reply = turn.outcome.reply
         if reply is not None:
@@ -105,7 +105,7 @@ class BarProgress(LineProgress):
             self._move_to(self._spent)
 
     def end(self, result: EpisodeResult) -> None:
-        """Close the bar, and print the result."""
+        """Close the bar and print the result."""
         self.close()
         super().end(result)
 
@@ -122,12 +122,12 @@ class BarProgress(LineProgress):
 
 
 def progress_for(out: TextIO) -> Progress:
-    """Bars if `out` is a terminal, lines otherwise."""
+    """Choose bars if `out` is a terminal, otherwise lines."""
     return BarProgress(out) if out.isatty() else LineProgress(out)
 
 
 def begin_line(brief: Brief) -> str:
-    """An episode's first line. Says so where the images are a stand-in."""
+    """Write the first line of an episode. It says if the images are synthetic."""
     data = brief.dataset
     source = "SYNTHETIC stand-in images" if data.source == "synthetic" else data.source
     seconds = "" if brief.budget_seconds is None else f" and {brief.budget_seconds:g} s"
@@ -139,7 +139,7 @@ def begin_line(brief: Brief) -> str:
 
 
 def turn_line(turn: Turn) -> str:
-    """A decision and what came of it."""
+    """Write a line with a decision and its outcome."""
     decision, reply = turn.decision, turn.outcome.reply
     if isinstance(decision, BadDecision):
         return f"[{turn.number}] not a call: {turn.outcome.refusal}"
@@ -149,7 +149,7 @@ def turn_line(turn: Turn) -> str:
 
 
 def end_line(result: EpisodeResult) -> str:
-    """An episode's last line."""
+    """Write the last line of an episode."""
     score = "no score" if result.score is None else f"score {result.score:.4f}"
     if not result.played_to_end:
         score = f"closed by the program: counts 0 ({score})"
@@ -161,7 +161,7 @@ def end_line(result: EpisodeResult) -> str:
 
 
 def figures(reply: Reply) -> str:
-    """Where training stands, in a few words."""
+    """Write the metrics of a reply in a few words."""
     return (
         f"epoch {reply.get('current_epoch')}/{reply.get('max_epochs')} "
         f"val {percent(reply.get('val_accuracy'))} "
@@ -171,5 +171,5 @@ def figures(reply: Reply) -> str:
 
 
 def percent(share: object) -> str:
-    """A share as a percentage, `-` where there is none."""
+    """Format a share as a percentage; `-` if it is missing."""
     return f"{100 * share:.2f}%" if isinstance(share, int | float) else "-"

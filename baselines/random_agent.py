@@ -1,4 +1,4 @@
-"""An agent without judgement: seeded random calls that the tools' own schemas allow."""
+"""An agent that makes seeded random calls. The calls are valid by the schemas of the tools."""
 
 from collections.abc import Mapping, Sequence
 from random import Random
@@ -12,15 +12,15 @@ from ml_trainer_env.baselines.session import Brief, ToolSpec
 __all__ = ["RandomAgent"]
 
 EPOCHS_TO_SUBMIT = 20
-"""Epochs run before the submission where none has run: the most that one call may ask for."""
+"""Epochs that are run before the submission if none has run. This is the maximum of one call."""
 
 
 class RandomAgent:
-    """Calls tools at random, whatever tools there are, and then submits; after some epochs if none has run.
+    """Calls random tools, then submits the model. Trains first if no epoch has run.
 
     Args:
-        seed: Fixes the calls, together with the episode's seed.
-        calls: How many to make.
+        seed: Determines the calls, together with the episode's seed.
+        calls: Number of random calls.
     """
 
     name = "random"
@@ -30,7 +30,7 @@ class RandomAgent:
         self._calls = calls
 
     def script(self, brief: Brief, tools: Sequence[ToolSpec]) -> Script:
-        """Draw a tool, then each of its arguments, and call it; again and again."""
+        """Play an episode with random calls."""
         source = Random(f"{self._seed}/{brief.task_id}/{brief.seed}")
         choices = [tool for tool in tools if tool.name != SUBMIT]
         for _ in range(self._calls if choices else 0):
@@ -43,7 +43,7 @@ class RandomAgent:
 
 
 def random_arguments(schema: Mapping[str, Any], source: Random) -> dict[str, object]:
-    """Draw every required argument, and each optional one with even odds."""
+    """Draw all required arguments, and each optional one with probability 0.5."""
     required = set(schema.get("required") or ())
     return {
         name: sample(parameter, source, schema.get("$defs") or {})

@@ -1,4 +1,4 @@
-"""A hard cap on requests over any window of time."""
+"""A hard limit on the number of requests in any time window."""
 
 import time
 from collections import deque
@@ -9,18 +9,17 @@ __all__ = ["RateLimiter"]
 
 
 class RateLimiter:
-    """Lets at most `limit` requests begin to arrive at their server in any window.
+    """Ensures that at most `limit` requests arrive at the server in any window.
 
-    A request may arrive at any moment between its start and its end, so a window is counted
-    from its end: then no choice of moments fits more than `limit` into one window. One
-    caller at a time.
+    A request arrives at some moment between its start and its end. The limiter therefore counts each window from the
+    end of a request. It supports one caller at a time.
 
     Args:
-        limit: Requests a window, at least 1.
+        limit: Requests in a window, at least 1.
         window_s: Length of the window in seconds.
-        clock: Seconds, monotonic.
-        sleep: Waits the seconds given.
-        on_wait: Told the seconds before each wait.
+        clock: Returns seconds, monotonic.
+        sleep: Waits a number of seconds.
+        on_wait: Called before each wait with the seconds to wait.
     """
 
     def __init__(
@@ -41,7 +40,7 @@ class RateLimiter:
 
     @contextmanager
     def request(self) -> Iterator[None]:
-        """Wait for room, then hold it while the request runs, whether it succeeds or not."""
+        """Wait until a request is allowed. The block is the request; failed requests count, too."""
         self._wait()
         try:
             yield

@@ -1,7 +1,6 @@
-"""Which models take `reasoning_effort`, by the family that a model's name tells. Pure.
+"""Finds the models that accept `reasoning_effort`, by the family in their name. Pure.
 
-A model outside these families is not sent the parameter: the ones that do not reason refuse
-a request that has it.
+Other models do not receive the parameter, because models without reasoning refuse it.
 """
 
 import re
@@ -9,7 +8,7 @@ import re
 __all__ = ["effort_for"]
 
 _EXCLUDED = re.compile(r"-chat\b|^o1-(mini|preview)")
-"""Names within a family that do not take it."""
+"""Models of a family that do not accept the parameter."""
 
 _FAMILIES: tuple[tuple[re.Pattern[str], bool], ...] = (
     (re.compile(r"^o[1-9]\b"), False),  # o1, o3, o3-mini, o4-mini: low to high
@@ -18,19 +17,18 @@ _FAMILIES: tuple[tuple[re.Pattern[str], bool], ...] = (
     (re.compile(r"^gpt-oss"), False),  # low to high
     (re.compile(r"^gemini-(2\.5|[3-9])"), True),  # minimal to high
 )
-"""A family, and whether it knows the value `minimal`."""
+"""Families, and whether they accept the value `minimal`."""
 
 
 def effort_for(model: str, wanted: str) -> str | None:
-    """The effort to send to a model.
+    """Get the reasoning effort to send to a model.
 
     Args:
-        model: Its name, with or without a provider in front (`openai/gpt-5-mini`).
+        model: Name of the model, with or without a provider prefix (`openai/gpt-5-mini`).
         wanted: The setting; "" for none.
 
     Returns:
-        The value, or None to leave the parameter out. A family that reasons and does not
-        know `minimal` gets `low`, the nearest that it knows.
+        The value, or None to omit the parameter. If a family does not accept `minimal`, the value is `low`.
     """
     name = model.lower().rsplit("/", 1)[-1]
     if not wanted or _EXCLUDED.search(name):

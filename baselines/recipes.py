@@ -1,4 +1,4 @@
-"""The settings that a practitioner would begin with, from what a brief says. Pure."""
+"""Initial training settings for a task, derived from its brief. Pure."""
 
 from dataclasses import dataclass, replace
 from typing import Self
@@ -15,8 +15,8 @@ _MAX_BATCH_SIZE = 256
 class Recipe:
     """Settings of a training run, as `configure_training` takes them.
 
-    AdamW with a short warm-up and a cosine down to zero over the whole budget needs little
-    tuning; what varies with the task is how hard the training is made.
+    All recipes use AdamW with a short warm-up and a cosine schedule to zero, which needs little tuning. They differ in
+    learning rate and regularisation.
     """
 
     learning_rate: float
@@ -41,11 +41,11 @@ class Recipe:
         }
 
     def calmer(self) -> Self:
-        """After a divergence: a third of the rate, reached more slowly."""
+        """Get a recipe for after divergence: a third of the learning rate, with a longer warm-up."""
         return replace(self, learning_rate=self.learning_rate / 3.0, warmup_epochs=5)
 
     def stronger(self) -> Self:
-        """Against overfitting: more dropout and more augmentation."""
+        """Get a recipe against overfitting: more dropout and more augmentation."""
         return replace(
             self,
             dropout=min(_MAX_DROPOUT, round(self.dropout + 0.1, 3)),
@@ -53,7 +53,7 @@ class Recipe:
         )
 
     def gentler(self) -> Self:
-        """Against underfitting: less of both."""
+        """Get a recipe against underfitting: less dropout and less augmentation."""
         return replace(
             self,
             dropout=max(0.0, round(self.dropout - 0.1, 3)),
@@ -61,7 +61,7 @@ class Recipe:
         )
 
     def faster(self) -> Self:
-        """Against the clock: the largest batches."""
+        """Get a recipe with the largest batch size, for a lack of time."""
         return replace(self, batch_size=_MAX_BATCH_SIZE)
 
     @property
@@ -76,11 +76,11 @@ class Recipe:
 
 
 def recipe_for(brief: Brief) -> Recipe:
-    """Choose a recipe by network and by what the task counts.
+    """Choose a recipe by the network and the grading of the task.
 
-    A perceptron of this size cannot learn augmented digits by heart, so it takes a high rate
-    and little dropout. A convolutional network can learn a few thousand images by heart; where
-    the gap between train and validation accuracy is part of the grade, it is made hardest.
+    A perceptron of this size cannot memorise augmented digits, so it gets a high learning rate and little dropout. A
+    convolutional network can memorise a few thousand images. It gets the strongest regularisation if the gap between
+    training and validation accuracy is graded.
     """
     if "mlp" in brief.network.lower():
         return Recipe(learning_rate=0.003, dropout=0.1, augmentation_strength=0.7)
@@ -90,10 +90,10 @@ def recipe_for(brief: Brief) -> Recipe:
 
 
 def counts_the_gap(brief: Brief) -> bool:
-    """Whether the task says that overfitting itself is graded."""
+    """Whether the task grades the gap between training and validation accuracy."""
     return "gap" in f"{brief.target_metric} {brief.description}".lower()
 
 
 def grades_what_is_submitted(brief: Brief) -> bool:
-    """Whether the score is that of the model as it stands, and not of the best epoch there was."""
+    """Whether the task grades the submitted model and not the best epoch."""
     return brief.target_metric == "test_accuracy"

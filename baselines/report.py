@@ -1,4 +1,4 @@
-"""A run as one HTML page that needs no other file: styles and pictures are in it."""
+"""Writes a run as one HTML page that contains its styles and pictures."""
 
 import base64
 from collections.abc import Iterable, Mapping, Sequence
@@ -54,10 +54,10 @@ def report_html(run: Mapping[str, Any], episodes: Sequence[tuple[EpisodeResult, 
 
     Args:
         run: `run`, `agent`, `started`, `seconds`, `problem`, `mean_score`, as in `results.json`.
-        episodes: Each with its curves as a PNG.
+        episodes: Episodes, each with its curves as a PNG.
 
     Returns:
-        HTML. Every text that came from outside is escaped.
+        HTML. All text is escaped.
     """
     rows = "".join(_row(episode) for episode, _ in episodes)
     head = "".join(f"<th>{name}</th>" for name in _COLUMNS)

@@ -1,4 +1,4 @@
-"""A run's outcome, and the folder it is kept in."""
+"""The result of a run, and the folder that stores it."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,15 +15,15 @@ __all__ = ["RunResult", "read_results", "write_run"]
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """What a run came to.
+    """The result of a run.
 
     Attributes:
-        name: Of the run, and of its folder.
-        agent: Who played.
-        started: ISO 8601, UTC.
-        seconds: Wall clock.
-        problem: Why it broke off, "" if it did not.
-        episodes: In the order played.
+        name: Name of the run and of its folder.
+        agent: Name of the agent.
+        started: Start time, ISO 8601, UTC.
+        seconds: Wall-clock duration.
+        problem: Why the run was aborted; "" if it was not.
+        episodes: Episodes in the order played.
     """
 
     name: str
@@ -35,17 +35,17 @@ class RunResult:
 
     @property
     def played_to_end(self) -> int:
-        """How many episodes the agent played to the end."""
+        """Number of episodes that the agent played to the end."""
         return sum(episode.played_to_end for episode in self.episodes)
 
     @property
     def mean_score(self) -> float | None:
-        """Mean of the episodes' `counted_score`: 0 for those that the program closed. None without episodes."""
+        """Mean of `counted_score` over the episodes. None if there are none."""
         scores = [episode.counted_score for episode in self.episodes]
         return round(sum(scores) / len(scores), 4) if scores else None
 
     def to_dict(self) -> dict[str, Any]:
-        """A copy made of JSON's own types."""
+        """Convert to JSON types."""
         return {
             "run": self.name,
             "agent": self.agent,
@@ -60,15 +60,15 @@ class RunResult:
 
 
 def write_run(folder: Path, run: RunResult, secrets: tuple[str, ...] = ()) -> Path:
-    """Write `results.json`, a PNG an episode and `report.html`.
+    """Write `results.json`, one PNG for each episode, and `report.html`.
 
     Args:
-        folder: Made if it is missing.
-        run: What to write.
+        folder: The folder. It is created if it does not exist.
+        run: The result to write.
         secrets: Texts that are replaced by `***`.
 
     Returns:
-        Where the report is.
+        Path of the report.
     """
     from ml_trainer_env.baselines.curves import curves_png  # late: matplotlib takes a second to import
 

@@ -1,4 +1,4 @@
-"""How long to wait before a request is made again. Pure."""
+"""Computes the waiting time before a retry. Pure."""
 
 import math
 from collections.abc import Mapping
@@ -8,20 +8,19 @@ from email.utils import parsedate_to_datetime
 __all__ = ["MAX_WAIT_S", "backoff_s", "retry_after_s"]
 
 MAX_WAIT_S = 120.0
-"""No wait is longer, whatever a server says."""
+"""Maximum waiting time, also if a server asks for more."""
 
 
 def retry_after_s(headers: Mapping[str, str], now_s: float) -> float | None:
-    """Read what a server says about when to come back.
+    """Read the waiting time that a server asks for.
 
     Args:
-        headers: Of its answer, by lower-case name or case-insensitive.
-        now_s: The time, in seconds since 1970.
+        headers: Headers of the response, with lower-case or case-insensitive names.
+        now_s: Current time, in seconds since 1970.
 
     Returns:
-        Seconds from 0 to `MAX_WAIT_S`, or None if there is nothing, or nothing legible.
-        `Retry-After` is in seconds or an HTTP date (RFC 9110, 10.2.3); `retry-after-ms` is
-        OpenAI's finer one.
+        Seconds from 0 to `MAX_WAIT_S`, or None if there is no valid header. `Retry-After` is in seconds or an HTTP date
+        (RFC 9110, 10.2.3). `retry-after-ms` is an extension by OpenAI.
     """
     milliseconds = _number(headers.get("retry-after-ms"))
     if milliseconds is not None:
@@ -35,9 +34,9 @@ def retry_after_s(headers: Mapping[str, str], now_s: float) -> float | None:
 
 
 def backoff_s(attempt: int, *, rate_limited: bool) -> float:
-    """The wait after failed attempt number `attempt`, where the server names none.
+    """Compute the waiting time after failed attempt number `attempt`, if the server gives none.
 
-    Doubles from 1 s; from 10 s after a rate limit, whose windows are a minute long.
+    It starts at 1 s, or at 10 s after a rate limit, and doubles with each attempt.
     """
     first = 10.0 if rate_limited else 1.0
     return _capped(first * 2.0 ** min(attempt - 1, 10))

@@ -1,4 +1,4 @@
-"""A run: episodes one after another, watched, recorded and summed up."""
+"""Plays a series of episodes. Shows progress, records events and returns results."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,12 +19,12 @@ OpenSession = Callable[[str, int | None], Session]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be played.
+    """The episodes of a run.
 
     Attributes:
-        tasks: Their ids, in order.
-        seed: Of each task's first episode, the task's own if None; later ones count up.
-        episodes: How many a task.
+        tasks: Ids of the tasks, in order.
+        seed: Seed of the first episode of each task; None for the task's default. It increases by 1 with each episode.
+        episodes: Episodes for each task.
     """
 
     tasks: Sequence[str]
@@ -40,18 +40,18 @@ def play_all(
     progress: Progress,
     tokens_spent: Callable[[], int] = lambda: 0,
 ) -> Iterator[EpisodeResult]:
-    """Play a plan, and yield each result as soon as its episode is over.
+    """Play a plan. Yields each result when its episode has ended.
 
     Args:
-        plan: What to play.
-        agent: Who plays.
+        plan: The episodes to play.
+        agent: The agent.
         open_session: Begins an episode.
-        record: Keeps every call, reply and result.
-        progress: Watches.
-        tokens_spent: So far, on a language model.
+        record: Records every call, reply and result.
+        progress: Shows the progress.
+        tokens_spent: Returns the number of tokens used by a language model so far.
 
     Raises:
-        ConnectionError: The environment is gone.
+        ConnectionError: The connection to the environment is lost.
     """
     for task in plan.tasks:
         seed = plan.seed
@@ -60,8 +60,8 @@ def play_all(
             session = open_session(task, seed)
             seed = session.brief.seed + 1
             progress.begin(session.brief)
-            record("episode", _described(session.brief))
-            turns = play(agent, session, watch=_watch(record, progress))
+            record("episode", _episode_fields(session.brief))
+            turns = play(agent, session, watch=_turn_recorder(record, progress))
             result = summarise(
                 agent.name,
                 session.brief,
@@ -70,20 +70,20 @@ def play_all(
                 tokens=tokens_spent() - before,
             )
             progress.end(result)
-            record("result", _outline(result))
+            record("result", _result_fields(result))
             yield result
 
 
-def _watch(record: Record, progress: Progress) -> Callable[[Turn], None]:
+def _turn_recorder(record: Record, progress: Progress) -> Callable[[Turn], None]:
     def watch(turn: Turn) -> None:
-        record("call", _asked(turn))
-        record("reply", _answered(turn))
+        record("call", _call_fields(turn))
+        record("reply", _reply_fields(turn))
         progress.turn(turn)
 
     return watch
 
 
-def _asked(turn: Turn) -> dict[str, object]:
+def _call_fields(turn: Turn) -> dict[str, object]:
     decision = turn.decision
     fields: dict[str, object] = {"number": turn.number, "author": str(turn.author)}
     match decision:
@@ -98,7 +98,7 @@ def _asked(turn: Turn) -> dict[str, object]:
     return fields | {"seconds": round(turn.decide_s, 3)}
 
 
-def _answered(turn: Turn) -> dict[str, object]:
+def _reply_fields(turn: Turn) -> dict[str, object]:
     reply = turn.outcome.reply
     fields: dict[str, object] = {"number": turn.number, "seconds": round(turn.reply_s, 3)}
     if reply is None:
@@ -106,7 +106,7 @@ def _answered(turn: Turn) -> dict[str, object]:
     return fields | {"reward": reply.get("reward"), "done": reply.get("done"), "reply": reply}
 
 
-def _described(brief: Brief) -> dict[str, object]:
+def _episode_fields(brief: Brief) -> dict[str, object]:
     return {
         "episode_id": brief.episode_id,
         "task": brief.task_id,
@@ -118,6 +118,6 @@ def _described(brief: Brief) -> dict[str, object]:
     }
 
 
-def _outline(result: EpisodeResult) -> dict[str, object]:
+def _result_fields(result: EpisodeResult) -> dict[str, object]:
     kept = ("task_id", "agent", "seed", "score", "played_to_end", "reward", "tokens", "seconds", "details")
     return {name: getattr(result, name) for name in kept}

@@ -1,4 +1,4 @@
-"""The record of a run: one JSON object a line, without secrets."""
+"""The event log of a run: one JSON object on each line, without secrets."""
 
 import json
 import math
@@ -11,22 +11,22 @@ from typing import Any, Self
 __all__ = ["Record", "RunLog", "record_nothing", "redacted"]
 
 Record = Callable[[str, Mapping[str, object]], None]
-"""Keeps an event: its kind, and what there is to say about it."""
+"""Records an event, given by its kind and its fields."""
 
 _HIDDEN = "***"
 
 
 def record_nothing(_kind: str, _fields: Mapping[str, object]) -> None:
-    """The `Record` that keeps nothing."""
+    """Record nothing."""
 
 
 class RunLog:
     """Writes events to a file as they happen. An instance is a `Record`.
 
     Args:
-        path: The file; its folder is made.
-        secrets: Texts that are replaced by `***` wherever they turn up.
-        clock: The time of an event.
+        path: The file. Its folder is created.
+        secrets: Texts that are replaced by `***`.
+        clock: Returns the current time.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class RunLog:
         self._file = path.open("a", encoding="utf-8")
 
     def __call__(self, kind: str, fields: Mapping[str, object]) -> None:
-        """Write an event and flush it, so that a run that breaks off leaves its log."""
+        """Write an event and flush the file, so that the log is complete if the run is aborted."""
         event = {"time": self._clock().isoformat(), "kind": kind, **fields}
         self._file.write(json.dumps(redacted(event, self._secrets), ensure_ascii=False) + "\n")
         self._file.flush()
@@ -59,7 +59,7 @@ class RunLog:
 
 
 def redacted(value: Any, secrets: tuple[str, ...]) -> Any:
-    """A copy that JSON can hold: no secrets, and `None` for numbers that are not finite."""
+    """Convert a value to JSON types. Replaces secrets by `***`, and numbers that are not finite by None."""
     if isinstance(value, str):
         for secret in secrets:
             value = value.replace(secret, _HIDDEN)

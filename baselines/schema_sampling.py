@@ -1,6 +1,6 @@
-"""Random values that a JSON schema allows: the part of JSON Schema that tool lists use.
+"""Draws random values that match a JSON schema.
 
-Not a validator and not complete: `pattern`, `format` and conditionals are not looked at.
+It supports only the part of JSON Schema that tool lists use. It ignores `pattern`, `format` and conditionals.
 """
 
 import math
@@ -11,22 +11,22 @@ from typing import Any
 __all__ = ["sample"]
 
 _SPREAD = 1e-5
-"""A range that begins at 0 and excludes it is drawn from this share of its top upwards."""
+"""A range with the exclusive minimum 0 is drawn from this share of its maximum upwards."""
 
 _NAMES = ("alpha", "beta", "gamma")
-"""Free text is nearly always a name; few names, so that they meet again."""
+"""Values for strings, which are usually names. There are few, so that names repeat."""
 
 
 def sample(schema: Mapping[str, Any], source: Random, shared: Mapping[str, Any]) -> object:
     """Draw a value.
 
-    Numbers are uniform over their bounds, except that a range of many orders of magnitude above 0, such as
-    a learning rate's, is drawn log-uniformly. `null` is never drawn where there is a choice.
+    Numbers are drawn uniformly, or log-uniformly if the range spans many orders of magnitude, as for a learning rate.
+    `null` is drawn only if nothing else is allowed.
 
     Args:
         schema: A JSON schema.
-        source: Where the randomness comes from.
-        shared: The schemas under `$defs` that `$ref` may point to.
+        source: Source of randomness.
+        shared: The schemas under `$defs`, for `$ref`.
     """
     if "$ref" in schema:
         return sample(shared[str(schema["$ref"]).rsplit("/", 1)[-1]], source, shared)

@@ -1,7 +1,6 @@
-"""What an agent plays against: one episode, described by values and driven by tool calls.
+"""The interface between an agent and an episode: a brief, tools, and tool calls.
 
-Agents know this Protocol and nothing of HTTP, so that they play a server, or a stand-in in
-a test, alike.
+Agents depend on this protocol and not on HTTP.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,23 +20,23 @@ __all__ = [
 ]
 
 Reply = Mapping[str, Any]
-"""A tool's answer: a flat mapping, `None` where a figure is not finite or not there yet."""
+"""Answer of a tool: a flat mapping. A metric is None if it is not finite or not known yet."""
 
 
 class EpisodeNotBegunError(MLTrainerError, RuntimeError):
-    """The environment refused to begin an episode. The text says why."""
+    """The environment refused to begin an episode. The message gives the reason."""
 
 
 class CallRefusedError(MLTrainerError, RuntimeError):
-    """The environment refused a call and changed nothing. The text says why."""
+    """The environment refused a call and changed nothing. The message gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
-    """A tool as the server lists it.
+    """A tool in the server's list.
 
     Attributes:
-        name: What to call it by.
+        name: Name of the tool.
         description: One or more sentences.
         input_schema: JSON schema of its parameters, with choices and bounds.
     """
@@ -52,11 +51,11 @@ class DatasetBrief:
     """The images of a task.
 
     Attributes:
-        name: The data set.
+        name: Name of the data set.
         source: `bundled`, `cache`, `download` or `synthetic`.
-        train_size: Images to train on.
-        validation_size: Images that the agent is shown the accuracy on.
-        test_size: Held-out images.
+        train_size: Number of training images.
+        validation_size: Number of validation images. The agent sees the accuracy on them.
+        test_size: Number of held-out images.
     """
 
     name: str
@@ -68,24 +67,24 @@ class DatasetBrief:
 
 @dataclass(frozen=True, slots=True)
 class Brief:
-    """What a reset says about the episode.
+    """Description of an episode, from the reply to a reset.
 
     Attributes:
-        episode_id: The server's name for the episode.
-        task_id: Such as `easy_mnist`.
-        name: The task in words.
-        description: What is asked, in a sentence or more.
+        episode_id: The server's id of the episode.
+        task_id: Id of the task, such as `easy_mnist`.
+        name: Title of the task.
+        description: Description of the task, one or more sentences.
         difficulty: `easy`, `medium` or `hard`.
         network: Name of the network to train.
-        parameter_count: Its trainable parameters.
+        parameter_count: Number of trainable parameters.
         dataset: The images.
-        budget_epochs: Epochs that may be spent.
-        target_metric: What the target is about, such as `val_accuracy`.
-        target_value: The figure aimed at.
-        seed: The episode's seed.
-        rubric: The grading, `v1` or `v2`.
+        budget_epochs: Budget of epochs.
+        target_metric: Metric of the target, such as `val_accuracy`.
+        target_value: Value of the target.
+        seed: Seed of the episode.
+        rubric: The grading rubric, `v1` or `v2`.
         status: The first observation.
-        budget_seconds: Seconds of training that may be spent, None where time is no matter.
+        budget_seconds: Budget of training seconds; None without a time limit.
     """
 
     episode_id: str
@@ -106,11 +105,11 @@ class Brief:
 
 
 class Session(Protocol):
-    """An episode under way."""
+    """A running episode."""
 
     @property
     def brief(self) -> Brief:
-        """What the episode is about."""
+        """Description of the episode."""
 
     @property
     def tools(self) -> Sequence[ToolSpec]:
@@ -121,5 +120,5 @@ class Session(Protocol):
 
         Raises:
             CallRefusedError: The environment refused the call.
-            ConnectionError: The environment is gone.
+            ConnectionError: The connection to the environment is lost.
         """

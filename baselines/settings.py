@@ -1,7 +1,7 @@
 """Settings of a run, read once from the environment and a `.env` file.
 
-An environment variable wins over the file's line of the same name, also when it is empty:
-`OPENAI_API_KEY= uv run inference.py` plays without the key that `.env` holds.
+An environment variable has priority over the line of the same name in the file, also if the variable is empty. So
+`OPENAI_API_KEY= uv run inference.py` ignores the key in `.env`.
 """
 
 from collections.abc import Mapping
@@ -32,34 +32,34 @@ _PROVIDERS = (
         "gemini-2.5-flash",
     ),
 )
-"""In the order in which their keys are looked for, each with the model that suits it."""
+"""Supported providers, in order of priority, each with its default model."""
 
 KEY_NAMES = tuple(provider.key_name for provider in _PROVIDERS)
-"""The variables that may hold a key, first choice first."""
+"""The variables that may contain a key, in order of priority."""
 
 _SERVER_PREFIX = "ML_TRAINER_"
 
 
 class SettingsError(MLTrainerError, ValueError):
-    """A variable holds what it cannot hold."""
+    """A variable has an invalid value. The message names the variable."""
 
 
 @dataclass(frozen=True, slots=True)
 class LlmSettings:
-    """How to reach a language model, and how much to ask of it.
+    """Address, model and limits of a language model.
 
     Attributes:
-        api_key: The key; kept out of `repr`.
-        key_name: The variable it came from.
-        base_url: Where the API is.
-        model: Which model.
-        rpm_limit: Requests in any 60 seconds, a hard cap.
-        max_retries: Further attempts at one request.
-        reasoning_effort: For models that take it, "" for none.
-        max_steps: Decisions an episode, by difficulty.
-        tool_choice: `auto` or `required`; "" to send none, which APIs take for `auto`.
-        max_tokens: Tokens of an answer at the most, None for the API's own limit.
-        timeout_s: Seconds for an answer. A model on a machine of one's own may take minutes.
+        api_key: The key. It is not part of `repr`.
+        key_name: The variable that contains the key.
+        base_url: Base URL of the API.
+        model: Name of the model.
+        rpm_limit: Maximum number of requests in any 60 seconds.
+        max_retries: Maximum number of retries of one request.
+        reasoning_effort: Reasoning effort for models that accept it; "" for none.
+        max_steps: Number of decisions in an episode, by difficulty.
+        tool_choice: `auto` or `required`; "" to omit the parameter, which APIs treat as `auto`.
+        max_tokens: Maximum number of tokens of an answer; None for the API's limit.
+        timeout_s: Time limit of a request in seconds. A model on a local machine may take minutes.
     """
 
     api_key: str = field(repr=False)
@@ -75,7 +75,7 @@ class LlmSettings:
     timeout_s: float = 600.0
 
     def steps_for(self, difficulty: str) -> int:
-        """Decisions for an episode of this difficulty; the most there are if unknown."""
+        """Number of decisions for a difficulty. An unknown difficulty gets the maximum."""
         return self.max_steps.get(difficulty, max(self.max_steps.values()))
 
 
@@ -84,11 +84,11 @@ class Settings:
     """All settings of a run.
 
     Attributes:
-        llm: None where no key is set.
-        env_url: The environment's server, "" to start one.
-        hf_token: For a private Space, "" for none; kept out of `repr`.
-        env_token: The secret of the server at `env_url`, "" for none; kept out of `repr`.
-        server_variables: Lines of `.env` that are for the environment's server.
+        llm: Settings of the language model; None if no key is set.
+        env_url: URL of the environment server; "" to start a local one.
+        hf_token: Token for a private Space; "" for none. It is not part of `repr`.
+        env_token: Token of the server at `env_url`; "" for none. It is not part of `repr`.
+        server_variables: Variables in `.env` for the environment server.
     """
 
     llm: LlmSettings | None = None
@@ -99,10 +99,10 @@ class Settings:
 
     @property
     def env_headers(self) -> dict[str, str]:
-        """Headers for the server at `env_url`, and for no other.
+        """Headers for the server at `env_url` only.
 
-        A Space over https gets the Hugging Face token if there is one, since Hugging Face's own gate asks for it. Every
-        other server gets its own token.
+        A Space over https gets the Hugging Face token if there is one, because Hugging Face checks it. Every other
+        server gets its own token.
         """
         parts = urlsplit(self.env_url)
         host = parts.hostname or ""
@@ -112,7 +112,7 @@ class Settings:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What no log may hold."""
+        """The secrets. Logs must not contain them."""
         key = self.llm.api_key if self.llm else ""
         return tuple(secret for secret in (key, self.hf_token, self.env_token) if secret)
 
@@ -121,11 +121,11 @@ def read_settings(environ: Mapping[str, str], dotenv: Path | None = None) -> Set
     """Read the settings.
 
     Args:
-        environ: The environment's variables.
-        dotenv: A `.env` file; it may be missing.
+        environ: Environment variables.
+        dotenv: Path of a `.env` file, which may not exist.
 
     Raises:
-        SettingsError: A variable holds what it cannot hold.
+        SettingsError: A variable has an invalid value, or the file cannot be read.
     """
     try:
         lines = dotenv_values(dotenv, interpolate=False) if dotenv and dotenv.exists() else {}
@@ -170,7 +170,7 @@ def _address(values: Mapping[str, str], name: str) -> str:
     try:
         parts = urlsplit(text)
         good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is none, brackets that do not match
+    except ValueError:  # an invalid port, or unbalanced brackets
         good = False
     if text and not good:
         raise SettingsError(f"{name} must be an address like http://localhost:8000, not {text!r}")

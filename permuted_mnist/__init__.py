@@ -1,6 +1,6 @@
-"""The Permuted-MNIST challenge: learn MNIST from scratch within a minute, its pixels and its labels permuted.
+"""The Permuted-MNIST challenge: learn MNIST with permuted pixels and labels, from scratch, within a minute.
 
-Importing it makes `gymnasium.make("PermutedMNIST-v0")` known.
+Importing this package registers `gymnasium.make("PermutedMNIST-v0")`.
 """
 
 import gymnasium

@@ -1,6 +1,6 @@
-"""Tries an agent's folder against every rule of the contract, in the sandbox and under the limits of an evaluation.
+"""Checks an agent's folder against every rule of the contract, in the sandbox, with the limits of an evaluation.
 
-Whatever the agent does is the finding of the rule that was tried, and the next rule is tried with a new process.
+Each rule is checked in new processes. A crash or an exception is reported as the finding of the rule.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from pathlib import Path
 from permuted_mnist.contract import ADVICE, ContractError, Rule, learned
 from permuted_mnist.delivery import NEAR_CHANCE, Delivery
 from permuted_mnist.evaluation.sandboxed_agent import AgentFailedError, SandboxedAgent
-from permuted_mnist.evaluation.series import copied
+from permuted_mnist.evaluation.series import copy_agent
 from permuted_mnist.sandbox.layers import Layers
 from permuted_mnist.sandbox.limits import Limits
 
@@ -20,28 +20,28 @@ __all__ = ["Finding", "Verdict", "check", "conclusion"]
 
 
 class Verdict(StrEnum):
-    """What came of a rule."""
+    """Result of checking a rule."""
 
     OK = "ok"
-    """The agent keeps it."""
+    """The agent follows the rule."""
 
     NOTE = "note"
-    """The agent does not keep it, and an evaluation does not depend on it."""
+    """The agent breaks the rule, but evaluations do not depend on it."""
 
     FAIL = "FAIL"
-    """The agent breaks it, or raised something, or ended."""
+    """The agent breaks the rule, raised an exception, or its process ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What came of one rule.
+    """Result of checking one rule.
 
     Attributes:
-        rule: In words.
-        verdict: Whether the agent keeps it.
+        rule: The rule in words.
+        verdict: Whether the agent follows it.
         detail: What was expected and what came, a traceback, or a remark.
-        delivery: The form that was tried, if the rule is about it.
-        accuracy: On the small task, if the rule is about a delivery and the agent answered.
+        delivery: The delivery that was checked, if the rule is about one.
+        accuracy: Accuracy on the small task, if the rule is about a delivery and the agent answered.
     """
 
     rule: str
@@ -52,27 +52,27 @@ class Finding:
 
 
 def check(folder: Path, delivery: Delivery, layers: Layers) -> Iterator[Finding]:
-    """Try every rule; each finding comes when it is made.
+    """Check every rule. Yields each finding at once.
 
     Args:
-        folder: Holds `agent.py`.
-        delivery: The form that the agent must take. The other is tried as well, and nothing depends on it.
-        layers: What holds the agent.
+        folder: Folder with `agent.py`.
+        delivery: The delivery that the agent must accept. The other one is checked, too, but cannot fail.
+        layers: Sandbox layers.
 
     Raises:
-        NoAgentError: There is no `agent.py`.
+        NoAgentError: `agent.py` does not exist.
         OSError: The sandbox cannot be started.
     """
-    with copied(folder) as copy:
-        yield _loads(copy, layers)
-        yield _takes(copy, delivery, Verdict.FAIL, layers)
-        yield _takes(copy, delivery.other, Verdict.NOTE, layers)
+    with copy_agent(folder) as copy:
+        yield _check_loading(copy, layers)
+        yield _check_delivery(copy, delivery, Verdict.FAIL, layers)
+        yield _check_delivery(copy, delivery.other, Verdict.NOTE, layers)
         for rule in ADVICE:
-            yield _keeps(copy, rule, delivery, layers)
+            yield _check_rule(copy, rule, delivery, layers)
 
 
 def conclusion(findings: list[Finding], delivery: Delivery) -> str:
-    """Which deliveries the agent takes, and what to do if it is not the one that was asked for."""
+    """Say which deliveries the agent accepts, and what to do if the requested one is not among them."""
     tried = {finding.delivery: finding for finding in findings if finding.delivery is not None}
     taken = [one for one in Delivery if (tried[one].accuracy or 0.0) >= NEAR_CHANCE]
     if not taken:
@@ -83,47 +83,47 @@ def conclusion(findings: list[Finding], delivery: Delivery) -> str:
     return f"{words} Run it with --delivery {delivery.other}, or have it take {delivery.form}."
 
 
-def _loads(copy: Path, layers: Layers) -> Finding:
+def _check_loading(copy: Path, layers: Layers) -> Finding:
     name = "is imported and made, and can be reset"
     try:
-        with _maker(copy, layers) as make:
+        with _agent_factory(copy, layers) as make:
             make(1).reset()
     except AgentFailedError as error:
-        return Finding(name, Verdict.FAIL, _told(error))
+        return Finding(name, Verdict.FAIL, _error_text(error))
     return Finding(name, Verdict.OK)
 
 
-def _takes(copy: Path, delivery: Delivery, otherwise: Verdict, layers: Layers) -> Finding:
+def _check_delivery(copy: Path, delivery: Delivery, otherwise: Verdict, layers: Layers) -> Finding:
     name = f"takes --delivery {delivery}: {delivery.form}"
     try:
-        with _maker(copy, layers) as make:
+        with _agent_factory(copy, layers) as make:
             accuracy = learned(make, delivery)
     except (AgentFailedError, ContractError) as error:
-        return Finding(name, otherwise, _told(error), delivery)
+        return Finding(name, otherwise, _error_text(error), delivery)
     remark = f"accuracy {accuracy:.2f} on a small task"
     hint = delivery.hint(accuracy)
     return Finding(name, Verdict.OK, f"{remark}; {hint}" if hint else remark, delivery, accuracy)
 
 
-def _keeps(copy: Path, rule: Rule, delivery: Delivery, layers: Layers) -> Finding:
+def _check_rule(copy: Path, rule: Rule, delivery: Delivery, layers: Layers) -> Finding:
     name = rule.__name__.replace("_", " ")
     try:
-        with _maker(copy, layers) as make:
+        with _agent_factory(copy, layers) as make:
             rule(make, delivery)
     except ContractError as error:
         return Finding(name, Verdict.NOTE, str(error))
     except AgentFailedError as error:
-        return Finding(name, Verdict.FAIL, _told(error))
+        return Finding(name, Verdict.FAIL, _error_text(error))
     return Finding(name, Verdict.OK)
 
 
-def _told(error: AgentFailedError | ContractError) -> str:
+def _error_text(error: AgentFailedError | ContractError) -> str:
     return f"{error.failure}: {error}" if isinstance(error, AgentFailedError) else str(error)
 
 
 @contextmanager
-def _maker(folder: Path, layers: Layers) -> Iterator[Callable[[int], SandboxedAgent]]:
-    """Makes agents in sandboxes, which all end with the block."""
+def _agent_factory(folder: Path, layers: Layers) -> Iterator[Callable[[int], SandboxedAgent]]:
+    """Provide a function that starts sandboxed agents. All of them are closed at the end of the block."""
     with ExitStack() as running:
 
         def make(seed: int) -> SandboxedAgent:

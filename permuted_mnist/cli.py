@@ -1,4 +1,4 @@
-"""The command `permuted-mnist`: evaluate an agent under the competition's limits, or check that it is one."""
+"""The command `permuted-mnist`: evaluate an agent under the competition's limits, or check it against the contract."""
 
 import argparse
 import json
@@ -15,7 +15,7 @@ OWN_AGENTS = Path(__file__).parent / "agent"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; the exit status is 0 if the agent passed, 1 if it did not, 2 if it could not be tried."""
+    """Run the command line. The exit status is 0 if the agent passed, 1 if it failed, 2 if it could not be run."""
     chosen = _parser().parse_args(arguments)
     # Here, so that --help does not wait for them.
     from ml_trainer_env.server.datasets import DatasetError
@@ -43,20 +43,28 @@ def _parser() -> argparse.ArgumentParser:
         "and (N,) (default: %(default)s)",
     )
 
-    command = commands.add_parser("evaluate", parents=[common], help="train and grade it on tasks that nobody has seen")
+    command = commands.add_parser("evaluate", parents=[common], help="train and grade an agent on new tasks")
     command.add_argument(
-        "--episodes", type=_count, default=10, metavar="N", help="how many tasks (default: %(default)s)"
+        "--episodes", type=_count, default=10, metavar="N", help="number of tasks (default: %(default)s)"
     )
     command.add_argument(
-        "--variant", type=Variant, default=Variant.STANDARD, choices=list(Variant), help="of the images"
+        "--variant", type=Variant, default=Variant.STANDARD, choices=list(Variant), help="variant of the images"
     )
-    command.add_argument("--seed", type=_seed, help="the same tasks again; whoever knows it knows the answers")
-    command.add_argument("--data-dir", type=Path, metavar="DIR", help="holds mnist.npz (default: ML_TRAINER_DATA_DIR)")
-    command.add_argument("--out", type=Path, default=Path("outputs"), metavar="DIR", help="for the JSON and the figure")
+    command.add_argument(
+        "--seed", type=_seed, help="seed of the tasks; it also determines the answers (default: secret)"
+    )
+    command.add_argument(
+        "--data-dir", type=Path, metavar="DIR", help="folder with mnist.npz (default: ML_TRAINER_DATA_DIR)"
+    )
+    command.add_argument(
+        "--out", type=Path, default=Path("outputs"), metavar="DIR", help="folder for the JSON and the figure"
+    )
     command.set_defaults(run=_evaluate)
 
     command = commands.add_parser(
-        "check", parents=[common], help="try it against each rule of the contract, on small tasks in the sandbox"
+        "check",
+        parents=[common],
+        help="check an agent against each rule of the contract, on small tasks in the sandbox",
     )
     command.set_defaults(run=_check)
     return parser
@@ -72,7 +80,7 @@ def _evaluate(chosen: argparse.Namespace) -> int:
     from permuted_mnist.sandbox.layers import find_layers
     from permuted_mnist.tasks import load_digits
 
-    chosen.out.mkdir(parents=True, exist_ok=True)  # before the work, which would be lost if this failed after it
+    chosen.out.mkdir(parents=True, exist_ok=True)  # fail before the evaluation, not after it
     layers, mnist = find_layers(), load_digits(chosen.variant, chosen.data_dir)
     print(HEADER)
     in_terminal = sys.stderr.isatty()
@@ -114,7 +122,7 @@ def _check(chosen: argparse.Namespace) -> int:
 
 
 def _folder(words: str) -> Path:
-    """A folder by its path; one of our own agents by its name."""
+    """Parse a path, or the name of a bundled agent."""
     own = OWN_AGENTS / words
     return own if not Path(words).exists() and (own / "agent.py").is_file() else Path(words)
 

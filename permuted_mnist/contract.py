@@ -1,10 +1,10 @@
-"""What every agent of the challenge must do, checked on a small task: for agents of your own, too.
+"""The contract of agents, checked on a small task. Use it to test your own agent.
 
     from permuted_mnist.contract import check_agent
     check_agent(Agent)
 
-Each rule is a function that raises `ContractError`. A rule knows an agent by what it answers alone, so the same rules
-hold for one in this process and, as `permuted-mnist check` has it, for one in a sandbox.
+Each rule is a function that raises `ContractError`. A rule only uses the methods of an agent. So the same rules apply
+to an agent in this process and to one in the sandbox (`permuted-mnist check`).
 """
 
 from collections.abc import Callable
@@ -28,35 +28,35 @@ Array = npt.NDArray[Any]
 
 
 class ContractError(AssertionError):
-    """An agent breaks a rule. The message says which, what was expected and what came."""
+    """An agent breaks a rule. The message contains the rule, what was expected and what came."""
 
 
 class AgentLike(Protocol):
-    """What an agent must have. It may have `reset()` besides, which makes it forget everything."""
+    """The methods of an agent. It may also have `reset()`, which deletes everything it has learned."""
 
     def train(self, X_train: Array, y_train: Array) -> Any:
-        """Learn from images (N, 28, 28) and labels, in either form of `Delivery`."""
+        """Learn from images (N, 28, 28) and labels, in either `Delivery`."""
 
     def predict(self, X_test: Array) -> Any:
-        """A label for each image, (M,) or (M, 1)."""
+        """Predict a label for each image. The result is (M,) or (M, 1)."""
         ...
 
 
 MakeAgent = Callable[[int], AgentLike]
-"""Makes an agent with this seed."""
+"""Creates an agent with this seed."""
 
 Rule = Callable[[MakeAgent, Delivery], None]
-"""Raises `ContractError` if agents, given images and labels in this form, break it."""
+"""Raises `ContractError` if agents break the rule with this delivery."""
 
 
 def check_agent(agent: Callable[..., AgentLike]) -> None:
-    """Check every rule, with both forms of delivery.
+    """Check every rule with both deliveries.
 
     Args:
-        agent: The class `Agent`: called with `output_dim` and `seed`, if it takes them.
+        agent: The class `Agent`. It is called with `output_dim` and `seed` if it accepts them.
 
     Raises:
-        ContractError: A rule is broken, or the agent raised something, which is the error's cause.
+        ContractError: The agent breaks a rule or raised an exception. The exception is the cause of the error.
     """
 
     def make(seed: int) -> AgentLike:
@@ -68,13 +68,13 @@ def check_agent(agent: Callable[..., AgentLike]) -> None:
                 rule(make, delivery)
             except (ContractError, KeyboardInterrupt):
                 raise
-            except BaseException as error:  # an agent that exits is no agent
+            except BaseException as error:  # SystemExit breaks the contract, too
                 words = f"{_name(rule)}, with the {delivery}'s delivery: {type(error).__name__}: {error}"
                 raise ContractError(words) from error
 
 
 def learned(make: MakeAgent, delivery: Delivery) -> float:
-    """Predictions are labels for 200 images, and for other numbers of images; the share of the 200 that is right."""
+    """Check that predictions are labels, for 200, 1 and 7 images. Returns the accuracy on the 200 images."""
     task = _task(1)
     agent = _trained(make, task, delivery)
     right = accuracy(_labels(agent, task, delivery), task.test_labels)
@@ -84,7 +84,7 @@ def learned(make: MakeAgent, delivery: Delivery) -> float:
 
 
 def repeats_itself_with_a_seed(make: MakeAgent, delivery: Delivery) -> None:
-    """Two agents with the same seed predict the same."""
+    """Check that two agents with the same seed give the same predictions."""
     task = _task(2)
     _require(
         np.array_equal(_predictions(make, task, delivery), _predictions(make, task, delivery)),
@@ -93,7 +93,7 @@ def repeats_itself_with_a_seed(make: MakeAgent, delivery: Delivery) -> None:
 
 
 def forgets_when_it_is_reset(make: MakeAgent, delivery: Delivery) -> None:
-    """After a reset nothing of the task before it is left: an agent that had one predicts as a new one does."""
+    """Check that an agent that is reset after a task predicts the same as a new agent."""
     first, second = _task(3), _task(4)
     used = _trained(make, first, delivery)
     _labels(used, first, delivery)
@@ -105,7 +105,7 @@ def forgets_when_it_is_reset(make: MakeAgent, delivery: Delivery) -> None:
 
 
 def leaves_what_it_is_given_as_it_is(make: MakeAgent, delivery: Delivery) -> None:
-    """Images and labels are not changed: they are handed over read-only."""
+    """Check that the agent does not modify its inputs. They are read-only arrays."""
     task = _task(5)
     images, labels = delivery.images(task.train_images).copy(), delivery.labels(task.train_labels).copy()
     tested = delivery.images(task.test_images).copy()
@@ -116,8 +116,8 @@ def leaves_what_it_is_given_as_it_is(make: MakeAgent, delivery: Delivery) -> Non
     try:
         agent.train(images, labels)
         agent.predict(tested)
-    except Exception as error:  # NumPy's ValueError, or what the agent makes of it
-        _predictions(make, task, delivery)  # an agent that fails with arrays of its own breaks another rule
+    except Exception as error:  # NumPy's ValueError, or an error that the agent raises from it
+        _predictions(make, task, delivery)  # if the agent also fails with writable arrays, it breaks another rule
         raise ContractError(f"an agent should leave the arrays that it is given as they are: {error}") from error
 
 
@@ -126,7 +126,7 @@ ADVICE: tuple[Rule, ...] = (
     forgets_when_it_is_reset,
     leaves_what_it_is_given_as_it_is,
 )
-"""Rules that make an agent easier to trust. An evaluation does not depend on them: each task has a new process."""
+"""Recommended rules. Evaluations do not depend on them, because each task has a new process."""
 
 
 def _task(number: int) -> PermutedTask:

@@ -1,8 +1,8 @@
-"""How a task's images and labels are handed to an agent: as the competition does it, or as its guide says.
+"""The two forms of a task's images and labels: as the competition delivers them, and as its guide describes them.
 
-The competition's environment (github.com/ml-arena/permuted_mnist, `permuted_mnist/env/permuted_mnist.py`) hands over
-bytes and labels as a column. Its guide promises numbers in [0, 1] and flat labels. An agent that divides by 255 learns
-nothing from the second form, and one that does not may learn little from the first.
+The competition's environment (github.com/ml-arena/permuted_mnist, `permuted_mnist/env/permuted_mnist.py`) delivers
+uint8 images and a column of labels. Its guide describes float images in [0, 1] and flat labels. An agent that divides
+by 255 learns nothing from the second form, and an agent that does not may learn little from the first.
 """
 
 from enum import StrEnum
@@ -16,7 +16,7 @@ from permuted_mnist.tasks import Labels, Pixels
 __all__ = ["NEAR_CHANCE", "Delivery"]
 
 NEAR_CHANCE = 0.2
-"""Ten labels give 0.1 by chance. A mean accuracy below this counts as chance."""
+"""A mean accuracy below this counts as chance. With ten labels, chance is 0.1."""
 
 
 class Delivery(StrEnum):
@@ -29,7 +29,7 @@ class Delivery(StrEnum):
     """Images float32 (N, 28, 28) in [0, 1]; labels int64 (N,)."""
 
     def images(self, images: Pixels) -> npt.NDArray[Any]:
-        """Images in this form.
+        """Convert images to this form.
 
         Args:
             images: float32 (N, 28, 28) in [0, 1].
@@ -40,7 +40,7 @@ class Delivery(StrEnum):
         return levels
 
     def labels(self, labels: Labels) -> Labels:
-        """Training labels in this form.
+        """Convert training labels to this form.
 
         Args:
             labels: int64 (N,).
@@ -56,14 +56,14 @@ class Delivery(StrEnum):
 
     @property
     def other(self) -> "Delivery":
-        """The form that this is not."""
+        """The other form."""
         return Delivery.GUIDE if self is Delivery.COMPETITION else Delivery.COMPETITION
 
     def hint(self, accuracy: float) -> str | None:
-        """What to try when an agent learned nothing from this form; None if it learned something.
+        """Get a hint for an agent that learned nothing from this form; None if it learned something.
 
         Args:
-            accuracy: Mean over the test images, 0 to 1.
+            accuracy: Mean accuracy on the test images, 0 to 1.
         """
         if accuracy >= NEAR_CHANCE:
             return None

@@ -1,10 +1,9 @@
-"""The digits of the hardened variant: drawn from fonts, new ones for each task, so that nobody can bring them along.
+"""The digits of the hardened variant. Each task has new digits, drawn from fonts, so that an agent cannot know them.
 
-MNIST is public, and what is known of it undoes the permutation as well: its images, whatever is done to them, can be
-looked up. Here each task has images of its own. Test images come from other fonts than training images. Within a task
-all images of a digit share a warp (`SHAPES`): the digit is turned by any angle, perhaps mirrored, bent, and drawn with
-a thin or thick stroke. So what a network learned about digits elsewhere tells little; what it learns in the task from
-the labels tells all. Besides that each image is warped by its own draw (`STYLE`), and noise is added.
+MNIST is public. An agent can look its images up and so undo the permutation. Here each task has its own images. Test
+images use other fonts than training images. Within a task, all images of a digit share a warp (`SHAPES`): a rotation by
+any angle, perhaps a reflection, a bend and a stroke width. So knowledge about digits from elsewhere helps little. In
+addition, each image has its own warp (`STYLE`) and noise.
 """
 
 import hashlib
@@ -21,7 +20,7 @@ __all__ = ["DIGITS", "SHAPES", "STYLE", "DrawnDigits", "draw_digits"]
 DIGITS = "0123456789"
 
 SHAPES = Warp(turn=1.0, any_way_up=True, shear=0.3, stretch=0.2, bend=1.0, stroke=(-0.6, 1.2))
-"""What all images of a digit have in common within a task."""
+"""The warp that all images of a digit share within a task."""
 
 STYLE = Style(
     side=28,
@@ -29,16 +28,16 @@ STYLE = Style(
     warp=Warp(turn=0.3, shear=0.3, stretch=0.25, shift=0.2, bend=0.4, stroke=(-0.4, 0.4)),
     noise=0.4,
 )
-"""How each image strays from the shape of its digit."""
+"""The variation of each image around the shape of its digit."""
 
 
 @dataclass(frozen=True, slots=True)
 class DrawnDigits:
-    """How many digits are drawn for a task; as many as MNIST has unless told otherwise.
+    """Numbers of digits to draw for a task. The defaults are MNIST's sizes.
 
     Attributes:
-        train_size: Images to train on.
-        test_size: Images to test with.
+        train_size: Number of training images.
+        test_size: Number of test images.
     """
 
     train_size: int = 60_000
@@ -46,7 +45,7 @@ class DrawnDigits:
 
     @property
     def source(self) -> Source:
-        """Where the images come from."""
+        """Source of the images."""
         return Source.SYNTHETIC
 
 
@@ -54,12 +53,12 @@ def draw_digits(seed: int, number: int, sizes: DrawnDigits) -> tuple[Images, Lab
     """Draw the digits of a task, before its pixels and labels are permuted.
 
     Args:
-        seed: Of a series of tasks.
-        number: The task's place in it.
-        sizes: How many.
+        seed: Seed of a series of tasks.
+        number: Number of the task in the series.
+        sizes: Numbers of images.
 
     Returns:
-        Training images uint8 (N, 28, 28), the digits int64 (N,) on them, and test images and digits likewise.
+        Training images uint8 (N, 28, 28), training digits int64 (N,), test images and test digits.
     """
     fonts = load_fonts()
     shapes = draw_shapes(len(DIGITS), STYLE.side, SHAPES, _words(seed, number, "shapes"))
@@ -74,6 +73,6 @@ def draw_digits(seed: int, number: int, sizes: DrawnDigits) -> tuple[Images, Lab
 
 
 def _words(seed: int, number: int, part: str) -> Words:
-    """A stream of its own for each part: what can be told about one from its images tells nothing about another."""
+    """Create an independent random stream for each part."""
     digest = hashlib.sha256(f"digits {seed} {number} {part}".encode()).digest()
     return Words(int.from_bytes(digest))

@@ -1,4 +1,4 @@
-"""The images of the challenge: all of MNIST where it is to be had, else the 10,000 images that the package carries."""
+"""The images of the challenge: all of MNIST if it is available, otherwise the 10,000 bundled images."""
 
 import functools
 import logging
@@ -13,14 +13,14 @@ from ml_trainer_env.server.datasets.values import Images, Labels
 __all__ = ["BUNDLED_TRAIN_SIZE", "Mnist", "load_mnist"]
 
 BUNDLED_TRAIN_SIZE = 8_000
-"""Of the bundled images so many are for training, and the other 2,000 for the test."""
+"""Number of bundled training images. The other 2,000 images are for the test."""
 
 _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mnist:
-    """The digits as they were drawn.
+    """The images of MNIST before any permutation.
 
     Attributes:
         train_images: uint8 (N, 28, 28); N is 60,000, or 8,000 of the bundled set.
@@ -38,23 +38,23 @@ class Mnist:
 
     @property
     def train_size(self) -> int:
-        """How many training images there are."""
+        """Number of training images."""
         return len(self.train_labels)
 
     @property
     def test_size(self) -> int:
-        """How many test images there are."""
+        """Number of test images."""
         return len(self.test_labels)
 
 
 def load_mnist(data_dir: Path | None = None) -> Mnist:
-    """The images of the challenge, kept in memory from the first call on.
+    """Load the images of the challenge. They stay in memory.
 
     Args:
-        data_dir: Where `mnist.npz` may lie; the folder that `ML_TRAINER_DATA_DIR` names if None.
+        data_dir: Folder that may contain `mnist.npz`. The default is the folder in `ML_TRAINER_DATA_DIR`.
 
     Raises:
-        DatasetError: The file there is damaged.
+        DatasetError: The file is damaged.
     """
     named = os.environ.get("ML_TRAINER_DATA_DIR")
     folder = data_dir if data_dir is not None else Path(named) if named else None

@@ -1,4 +1,4 @@
-"""What an agent's predictions must be: checked in one place."""
+"""Validates and grades the predictions of an agent."""
 
 from typing import Any
 
@@ -12,27 +12,27 @@ __all__ = ["PredictionError", "accuracy", "as_labels"]
 
 
 class PredictionError(ValueError):
-    """Predictions, or labels, are not what they should be. The message says what was expected and what came."""
+    """Predictions or labels are invalid. The message says what was expected and what came."""
 
 
 def as_labels(values: Any, count: int, name: str = "predictions") -> npt.NDArray[np.int64]:
-    """Labels as an array, whichever way they come.
+    """Validate labels and convert them to an array.
 
     Args:
         values: `count` whole numbers from 0 to 9: an array or a list, (N,) or (N, 1).
-        count: How many there must be.
-        name: What to call them in the error.
+        count: Expected number of labels.
+        name: Name of the values in error messages.
 
     Returns:
         int64 (count,).
 
     Raises:
-        PredictionError: They are something else.
+        PredictionError: The values are invalid.
     """
     expected = f"{name} should have the shape ({count},) or ({count}, 1)"
     try:
         array = np.asarray(values)
-    except Exception as error:  # ragged lists, and whatever else NumPy cannot read
+    except Exception as error:  # ragged lists, and other values that NumPy cannot convert
         raise PredictionError(f"{expected}, got {described(values)}") from error
     if array.shape not in {(count,), (count, 1)}:
         raise PredictionError(f"{expected}, got {described(values)}")
@@ -47,14 +47,14 @@ def as_labels(values: Any, count: int, name: str = "predictions") -> npt.NDArray
 
 
 def accuracy(predictions: Any, labels: Any) -> float:
-    """Share of predictions that are right.
+    """Compute the share of correct predictions.
 
     Args:
         predictions: Labels, an array or a list, (N,) or (N, 1).
-        labels: The right ones, likewise.
+        labels: The correct labels, in the same form.
 
     Raises:
-        PredictionError: One of them is something else, or there are none.
+        PredictionError: Predictions or labels are invalid, or there are none.
     """
     count = len(labels)
     if not count:

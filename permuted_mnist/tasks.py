@@ -1,7 +1,7 @@
-"""A task of the challenge as a value: the same images, seed and number give the same task.
+"""A task of the challenge as a value. The same images, seed and number give the same task.
 
-Within a task one permutation of the pixels holds for all images and one of the labels for all labels; the samples of
-either part are in random order. The images are MNIST's, or drawn for the task if it is `hardened`.
+Within a task, one permutation of the pixels applies to all images, and one permutation of the labels to all labels.
+Training and test samples are shuffled. The images are MNIST's, or drawn for the task in the variant `hardened`.
 """
 
 from dataclasses import dataclass
@@ -28,26 +28,26 @@ Labels: TypeAlias = npt.NDArray[np.int64]
 
 
 class Variant(StrEnum):
-    """Which images are permuted."""
+    """The images of a task."""
 
     STANDARD = "standard"
-    """MNIST, as in the competition. The test images are public: an agent could recognise them."""
+    """MNIST, as in the competition. The test images are public, so an agent could recognise them."""
 
     HARDENED = "hardened"
-    """Digits drawn from fonts, new ones for each task: nobody can bring them along. See `hardening`."""
+    """Digits drawn from fonts, new ones for each task, so that no agent can know them. See `hardening`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PermutedTask:
-    """What an agent is to learn.
+    """The data of a task.
 
     Attributes:
         train_images: float32 (N, 28, 28) in [0, 1], with their pixels permuted.
         train_labels: int64 (N,), 0 to 9, permuted.
         test_images: float32 (M, 28, 28).
-        test_labels: int64 (M,): what the agent must not see.
-        pixel_permutation: int64 (784,): permuted pixel `i` is the digit's pixel `pixel_permutation[i]`. Not for agents.
-        label_permutation: int64 (10,): digit `d` has the label `label_permutation[d]`. Not for agents.
+        test_labels: int64 (M,). Secret.
+        pixel_permutation: int64 (784,): permuted pixel `i` is the digit's pixel `pixel_permutation[i]`. Secret.
+        label_permutation: int64 (10,): digit `d` has the label `label_permutation[d]`. Secret.
     """
 
     train_images: Pixels
@@ -59,15 +59,15 @@ class PermutedTask:
 
 
 def load_digits(variant: Variant, data_dir: Path | None = None) -> Mnist | DrawnDigits:
-    """What tasks of a variant are drawn from: the images of MNIST, or how many digits to draw.
+    """Load the source of a variant's tasks: the images of MNIST, or the numbers of digits to draw.
 
     Args:
-        variant: Of the tasks.
-        data_dir: Where `mnist.npz` may lie; the folder that `ML_TRAINER_DATA_DIR` names if None. The hardened variant
-            needs none.
+        variant: Variant of the tasks.
+        data_dir: Folder that may contain `mnist.npz`. The default is the folder in `ML_TRAINER_DATA_DIR`. The hardened
+            variant does not use it.
 
     Raises:
-        DatasetError: The file there is damaged.
+        DatasetError: The file is damaged.
     """
     return DrawnDigits() if variant is Variant.HARDENED else load_mnist(data_dir)
 
@@ -76,13 +76,13 @@ def draw_task(mnist: Mnist | DrawnDigits, seed: int, number: int, variant: Varia
     """Draw a task.
 
     Args:
-        mnist: The images of the standard variant. Of the hardened variant it tells only how many to draw.
-        seed: Of a series of tasks, at least 0.
-        number: The task's place in the series, from 0. Any task can be drawn without those before it.
-        variant: Which images.
+        mnist: Images of the standard variant. The hardened variant uses only their numbers.
+        seed: Seed of a series of tasks, at least 0.
+        number: Number of the task in the series, from 0. Each task can be drawn on its own.
+        variant: Variant of the images.
 
     Raises:
-        TypeError: The standard variant was asked for, and no images were given.
+        TypeError: The standard variant needs images, and none were given.
     """
     generator = np.random.default_rng([seed, number])
     permutation = Permutation.draw(generator)

@@ -1,7 +1,7 @@
-"""The client of a competition service: the official SDK's methods, on httpx."""
+"""The client of a competition service. It has the methods of the official SDK and uses httpx."""
 
 from ml_trainer_env.arena.client.api import Client
-from ml_trainer_env.arena.client.connection import Connection, checked
+from ml_trainer_env.arena.client.connection import Connection, check_token
 from ml_trainer_env.arena.client.errors import (
     AuthenticationError,
     CompetitionNotFoundError,
@@ -13,15 +13,15 @@ __all__ = ["AuthenticationError", "Client", "CompetitionNotFoundError", "MLArena
 
 
 def connect(api_key: str, base_url: str = "http://127.0.0.1:5000", *, allow_insecure: bool = False) -> Client:
-    """A client of a service. Nothing is sent yet.
+    """Create a client of a service. Sends no request.
 
     Args:
         api_key: The token, `mlk_<scope>_<lookup>_<secret>`.
-        base_url: Of the service.
-        allow_insecure: Send the token over plain HTTP to another machine, too.
+        base_url: URL of the service.
+        allow_insecure: Allow sending the token over plain HTTP to another machine.
 
     Raises:
-        AuthenticationError: The token is malformed, or would travel unprotected.
+        AuthenticationError: The token is malformed, or plain HTTP is not allowed for this URL.
     """
-    checked(api_key, base_url, allow_insecure)
+    check_token(api_key, base_url, allow_insecure)
     return Client(Connection(api_key, base_url))

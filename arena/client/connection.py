@@ -1,4 +1,4 @@
-"""A connection to a service: the token, the URL, and which answer is which error."""
+"""A connection to a service. Holds the token and the URL, and maps HTTP statuses to errors."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -8,18 +8,18 @@ import httpx
 
 from ml_trainer_env.arena.client.errors import AuthenticationError, CompetitionNotFoundError, MLArenaError
 
-__all__ = ["Connection", "checked"]
+__all__ = ["Connection", "check_token"]
 
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 _TIMEOUT = httpx.Timeout(120.0, connect=10.0)
 
 
 class Connection:
-    """Sends requests.
+    """Sends requests to a service.
 
     Args:
         token: `mlk_<scope>_<lookup>_<secret>`.
-        base_url: Of the service.
+        base_url: URL of the service.
     """
 
     def __init__(self, token: str, base_url: str) -> None:
@@ -41,23 +41,23 @@ class Connection:
         """Send a request.
 
         Args:
-            name: Of the client's method, for errors.
-            method: Of HTTP.
-            path: Below `/api`.
-            error: What another status becomes; None for `httpx.HTTPStatusError`.
+            name: Name of the client's method, used in error messages.
+            method: HTTP method.
+            path: Path below `/api`.
+            error: Error class for a status that is not in `ok`. None means `httpx.HTTPStatusError`.
             ok: Statuses that mean success.
-            token: Whether the token is sent.
-            known: Whether 401, 403 and 404 have errors of their own.
-            content: `json`, `params`, `data`, `files` or `content`, as httpx has them.
+            token: Whether to send the token.
+            known: Whether 401, 403 and 404 raise their own error classes.
+            content: Arguments for httpx: `json`, `params`, `data`, `files` or `content`.
 
         Returns:
-            The answer's JSON.
+            The JSON of the response.
 
         Raises:
-            AuthenticationError: 401 or 403.
-            CompetitionNotFoundError: 404.
-            MLArenaError: As `error` says, for another status.
-            httpx.HTTPError: The service was not reached; or see `error`.
+            AuthenticationError: The status is 401 or 403.
+            CompetitionNotFoundError: The status is 404.
+            MLArenaError: Another status is not in `ok`. The class is `error`.
+            httpx.HTTPError: The service cannot be reached, or `error` is None and the status is an error.
         """
         headers = {"Authorization": f"Bearer {self.token}", **content.pop("headers", {})} if token else {}
         answer = self._http.request(method, f"{self.base_url}/api{path}", headers=headers, **content)
@@ -66,19 +66,19 @@ class Connection:
         if error is None:
             answer.raise_for_status()
         elif answer.status_code not in ok:
-            raise error(f"{name} failed: {_told(answer)}")
+            raise error(f"{name} failed: {_error_message(answer)}")
         return answer.json()
 
     def close(self) -> None:
-        """Close it."""
+        """Close the connection."""
         self._http.close()
 
 
-def checked(token: str, base_url: str, allow_insecure: bool) -> None:
-    """Check a token's shape, and that it does not travel unprotected.
+def check_token(token: str, base_url: str, allow_insecure: bool) -> None:
+    """Check the form of a token, and that it is not sent over plain HTTP to another machine.
 
     Raises:
-        AuthenticationError: One of the two is not so.
+        AuthenticationError: A check failed.
     """
     parts = token.split("_", 3)
     if len(parts) != 4 or parts[0] != "mlk" or not all(parts):
@@ -95,12 +95,12 @@ def _raise_known(answer: httpx.Response) -> None:
         case 401:
             raise AuthenticationError("Invalid or missing API credentials.")
         case 403:
-            raise AuthenticationError(_told(answer))
+            raise AuthenticationError(_error_message(answer))
         case 404:
-            raise CompetitionNotFoundError(_told(answer))
+            raise CompetitionNotFoundError(_error_message(answer))
 
 
-def _told(answer: httpx.Response) -> str:
+def _error_message(answer: httpx.Response) -> str:
     try:
         return str(answer.json()["error"])
     except (ValueError, KeyError, TypeError):

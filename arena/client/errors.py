@@ -1,19 +1,19 @@
-"""What the client raises, by the official SDK's names."""
+"""Errors of the client. Their names are those of the official SDK."""
 
 __all__ = ["AuthenticationError", "CompetitionNotFoundError", "MLArenaError", "SubmissionError"]
 
 
 class MLArenaError(Exception):
-    """Base of all errors of the client."""
+    """Base class of all errors of the client."""
 
 
 class AuthenticationError(MLArenaError):
-    """The token is malformed, unknown, or of the wrong scope; or it would travel unprotected."""
+    """The token is malformed, unknown or of the wrong scope, or it would be sent over plain HTTP."""
 
 
 class SubmissionError(MLArenaError):
-    """A submission was refused. The message says why."""
+    """The service refused a submission. The message gives the reason."""
 
 
 class CompetitionNotFoundError(MLArenaError):
-    """A competition, agent, file or course is not there, hidden, or someone else's."""
+    """A competition, agent, file or course does not exist, is hidden, or belongs to another user."""

@@ -1,4 +1,4 @@
-"""Rows as a DataFrame where pandas is installed, else as they are."""
+"""Converts rows to a DataFrame if pandas is installed."""
 
 from typing import Any
 
@@ -6,7 +6,10 @@ __all__ = ["as_table", "rows_of"]
 
 
 def as_table(data: Any) -> Any:
-    """A list of rows, or `{"columns", "data"}`, as a DataFrame or a list of dictionaries; anything else as it is."""
+    """Convert a list of rows, or `{"columns", "data"}`, to a DataFrame; to a list of dictionaries without pandas.
+
+    Other values are returned unchanged.
+    """
     if isinstance(data, dict) and "columns" in data and "data" in data:
         data = [dict(zip(data["columns"], row, strict=True)) for row in data["data"]]
     if not isinstance(data, list):
@@ -19,5 +22,5 @@ def as_table(data: Any) -> Any:
 
 
 def rows_of(table: Any) -> list[dict[str, Any]]:
-    """A table as a list of dictionaries."""
+    """Convert a table to a list of dictionaries."""
     return list(table.to_dict("records") if hasattr(table, "to_dict") else table)

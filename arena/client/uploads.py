@@ -1,4 +1,4 @@
-"""Files on their way to a service: read piece by piece, with a progress bar, never whole in memory."""
+"""Uploads of files. A file is read in chunks and never held in memory as a whole."""
 
 import inspect
 import secrets
@@ -14,16 +14,16 @@ from ml_trainer_env.arena.client.errors import MLArenaError, SubmissionError
 
 __all__ = ["existing", "multipart", "source_of"]
 
-_PIECE = 1 << 16
-_SHOWN_BYTES = 1 << 20
-"""Smaller files are gone before a bar could be read."""
+_CHUNK_BYTES = 1 << 16
+_MIN_PROGRESS_BYTES = 1 << 20
+"""Smaller files upload too fast for a progress bar."""
 
 
 def existing(path: str | Path, error: type[MLArenaError]) -> Path:
-    """A file's path.
+    """Check that a file exists. Returns its path.
 
     Raises:
-        MLArenaError: As `error` says: there is no such file.
+        MLArenaError: The file does not exist. The class is `error`.
     """
     if not Path(path).is_file():
         raise error(f"File not found: {path}")
@@ -31,10 +31,10 @@ def existing(path: str | Path, error: type[MLArenaError]) -> Path:
 
 
 def source_of(agent: type[Any]) -> str:
-    """A class's source, as far to the left as it goes, so that it stands alone in a file.
+    """Get the source of a class, dedented so that it can be a file of its own.
 
     Raises:
-        SubmissionError: It is no class, or its source is not to be had.
+        SubmissionError: The value is not a class, or its source is not available.
     """
     if not inspect.isclass(agent):
         raise SubmissionError(f"agent should be a class, got {agent!r}")
@@ -45,23 +45,23 @@ def source_of(agent: type[Any]) -> str:
 
 
 def multipart(name: str, file: BinaryIO, size: int) -> dict[str, Any]:
-    """A form with one file, as arguments for httpx: its length is known, its content is read while it is sent."""
+    """Build a form with one file, as arguments for httpx. The file is read while it is sent."""
     boundary = secrets.token_hex(16)
     quoted = name.replace("\\", "\\\\").replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
     head = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{quoted}"\r\n\r\n'.encode()
     tail = f"\r\n--{boundary}--\r\n".encode()
 
-    def pieces() -> Iterator[bytes]:
+    def chunks() -> Iterator[bytes]:
         yield head
-        hidden = size < _SHOWN_BYTES or not sys.stderr.isatty()
+        hidden = size < _MIN_PROGRESS_BYTES or not sys.stderr.isatty()
         with tqdm(total=size, unit="B", unit_scale=True, desc=name, disable=hidden, leave=False) as bar:
-            while piece := file.read(_PIECE):
-                yield piece
-                bar.update(len(piece))
+            while chunk := file.read(_CHUNK_BYTES):
+                yield chunk
+                bar.update(len(chunk))
         yield tail
 
     return {
-        "content": pieces(),
+        "content": chunks(),
         "headers": {
             "Content-Type": f"multipart/form-data; boundary={boundary}",
             "Content-Length": str(len(head) + size + len(tail)),

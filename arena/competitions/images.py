@@ -1,11 +1,11 @@
-"""Which bytes are a picture: kinds that every browser shows and none runs, by how they begin."""
+"""Detects image types by their first bytes. Accepts only types that every browser shows and that contain no scripts."""
 
 from ml_trainer_env.arena.errors import RefusedError
 
 __all__ = ["IMAGE_START", "image_type"]
 
 IMAGE_START = 12
-"""Bytes that tell the kind."""
+"""Number of bytes that identify the type."""
 
 _SIGNATURES = {
     b"\x89PNG\r\n\x1a\n": "image/png",
@@ -16,13 +16,13 @@ _SIGNATURES = {
 
 
 def image_type(start: bytes) -> str:
-    """The media type of a picture.
+    """Detect the media type of a picture.
 
     Args:
-        start: Its first `IMAGE_START` bytes, or more.
+        start: The first `IMAGE_START` bytes, or more.
 
     Raises:
-        RefusedError: It is none, or one of another kind.
+        RefusedError: The bytes are not of an accepted type.
     """
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
         return "image/webp"

@@ -12,10 +12,10 @@ _MISSING = "there is no such competition"
 
 
 def find_competition(session: Session, competition_id: int) -> Competition:
-    """A competition, hidden or not.
+    """Get a competition, hidden or not.
 
     Raises:
-        NotFoundError: There is none.
+        NotFoundError: It does not exist.
     """
     competition = session.get(Competition, competition_id, options=[selectinload(Competition.tags)])
     if competition is None:
@@ -24,10 +24,10 @@ def find_competition(session: Session, competition_id: int) -> Competition:
 
 
 def visible_competition(session: Session, competition_id: int, user_id: int | None = None) -> Competition:
-    """A competition that this user, or anybody, may see.
+    """Get a competition that this user may see. Without a user, it must be public.
 
     Raises:
-        NotFoundError: There is none, or it is hidden.
+        NotFoundError: It does not exist or is hidden.
     """
     competition = find_competition(session, competition_id)
     if not competition.is_public and competition.creator_id != user_id:
@@ -36,10 +36,10 @@ def visible_competition(session: Session, competition_id: int, user_id: int | No
 
 
 def own_competition(session: Session, competition_id: int, user_id: int) -> Competition:
-    """A competition of this creator's.
+    """Get a competition of this creator.
 
     Raises:
-        NotFoundError: There is none, or it is someone else's.
+        NotFoundError: It does not exist or belongs to another user.
     """
     competition = find_competition(session, competition_id)
     if competition.creator_id != user_id:
@@ -50,15 +50,15 @@ def own_competition(session: Session, competition_id: int, user_id: int) -> Comp
 def list_competitions(
     session: Session, words: str, started: bool | None, tags: list[str], page: int, per_page: int
 ) -> tuple[list[Competition], bool]:
-    """A page of the public competitions, the newest first, and whether there are more.
+    """List one page of the public competitions, newest first. Also returns whether another page follows.
 
     Args:
         session: A transaction.
-        words: What name or description contain; anything if empty.
-        started: Whether they have begun; either if None.
-        tags: Names of tags that all of them have.
-        page: From 1.
-        per_page: How many a page.
+        words: Text that the name or the description contains; empty for all.
+        started: Whether they have started; None for both.
+        tags: Names of tags. A competition must have all of them.
+        page: Page number, from 1.
+        per_page: Competitions a page.
     """
     query = sa.select(Competition).where(Competition.is_public).options(selectinload(Competition.tags))
     if words:
@@ -76,7 +76,7 @@ def list_competitions(
 
 
 def competition_files(session: Session, competition_id: int, purpose: FilePurpose) -> list[CompetitionFile]:
-    """Files of a competition, by name."""
+    """List the files of a competition, sorted by name."""
     query = sa.select(CompetitionFile).where(
         CompetitionFile.competition_id == competition_id, CompetitionFile.purpose == purpose
     )

@@ -1,4 +1,4 @@
-"""What creators send."""
+"""Request bodies of creators, and the settings of a competition."""
 
 from typing import Annotated
 
@@ -10,17 +10,17 @@ MB = 2**20
 _Id = Annotated[int, Field(ge=1, le=2**31 - 1)]
 _Bracket = tuple[Annotated[float, Field(allow_inf_nan=False)], Annotated[int, Field(ge=0, le=100)]]
 MAX_EVALUATION_S = 12 * 3600
-"""Of a submission, if each of its runs takes as long as it may."""
+"""Upper bound for an evaluation whose runs all use their full time limit."""
 
 
 class Body(BaseModel):
-    """A body whose unknown fields are ignored, as the SDK of another day may send more."""
+    """Base class. Unknown fields are ignored, because a newer SDK may send more fields."""
 
     model_config = ConfigDict(extra="ignore")
 
 
 class NewCompetition(Body):
-    """A competition to be made."""
+    """A new competition."""
 
     name: str = Field(min_length=1, max_length=200)
     kernel_version: str = Field(max_length=64)
@@ -31,7 +31,7 @@ class NewCompetition(Body):
 
 
 class Update(Body):
-    """What may be changed of it."""
+    """Changes to a competition."""
 
     name: str | None = Field(default=None, min_length=1, max_length=200)
     description: str | None = Field(default=None, max_length=20_000)
@@ -39,7 +39,7 @@ class Update(Body):
 
 
 class TagIds(Body):
-    """The tags that it shall have, maybe none."""
+    """New tags of a competition. May be empty."""
 
     tag_ids: list[_Id] = Field(max_length=50)
 
@@ -52,7 +52,7 @@ class FileContent(Body):
 
 
 class Markdown(Body):
-    """Its page."""
+    """The page of a competition."""
 
     content: str = Field(max_length=50_000)
 
@@ -61,16 +61,17 @@ class CompetitionSettings(BaseModel):
     """All settings of a competition.
 
     Attributes:
-        simulation_timeout_sec: Seconds for a run, loading and delivery of the data included.
-        max_upload_size_bytes: Of a file.
-        max_upload_files: Of a submission.
-        max_active_agents_per_participant: On the board at a time.
-        evaluation_metric: What a reward is called.
-        evaluation_metric2: A second one; empty if there is none.
+        simulation_timeout_sec: Seconds for a run, including loading and delivery of the data.
+        max_upload_size_bytes: Size limit of a file.
+        max_upload_files: Number of files of a submission.
+        max_active_agents_per_participant: Agents of one user on the leaderboard at a time.
+        evaluation_metric: Name of the reward.
+        evaluation_metric2: Name of a second metric; may be empty.
         evaluation_is_elo_score: Whether agents play each other. Only False is supported.
-        evaluation_deployment_nb_constraint_run: Runs that show that the limits are kept, and do not count.
+        evaluation_deployment_nb_constraint_run: Runs that only check the limits and do not count.
         evaluation_deployment_nb_initial_score_run: Runs that count.
-        evaluation_episode_budget_brackets: `[threshold, n]`: who reaches a mean reward gets n runs in all.
+        evaluation_episode_budget_brackets: Pairs `[threshold, n]`. An agent whose mean reward reaches the threshold
+            gets n runs in total.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -104,6 +105,6 @@ class CompetitionSettings(BaseModel):
 
 
 class SettingsUpdate(BaseModel):
-    """Settings to be changed; checked together with those that stay."""
+    """Changed settings. They are validated together with the unchanged ones."""
 
     model_config = ConfigDict(extra="allow")

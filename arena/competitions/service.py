@@ -1,4 +1,4 @@
-"""Rules of competitions: who may change what, and when one may start."""
+"""Rules of competitions: what may be changed, and when a competition may start."""
 
 import time
 from typing import Any
@@ -17,7 +17,7 @@ from ml_trainer_env.arena.tables import Agent, AgentStatus, Competition, Competi
 __all__ = [
     "benchmark_agent",
     "create",
-    "described",
+    "describe",
     "keep_file",
     "set_tags",
     "settings_of",
@@ -32,12 +32,12 @@ MAX_DAILY_COMPETITIONS = 50
 
 
 def settings_of(competition: Competition) -> CompetitionSettings:
-    """Its settings as a value."""
+    """Get the settings of a competition as a value."""
     return CompetitionSettings.model_validate(competition.settings)
 
 
-def described(competition: Competition) -> dict[str, Any]:
-    """What anybody may know of it."""
+def describe(competition: Competition) -> dict[str, Any]:
+    """Get the public data of a competition."""
     return {
         "id": competition.id,
         "name": competition.name,
@@ -56,12 +56,12 @@ def described(competition: Competition) -> dict[str, Any]:
 
 
 def create(session: Session, user_id: int, wanted: NewCompetition) -> Competition:
-    """Make a competition.
+    """Create a competition.
 
     Raises:
-        RefusedError: There is no such kernel or tag.
-        TooManyError: The creator has made too many in the last 24 hours.
-        NotFoundError: There is no such competition to copy from.
+        RefusedError: The kernel or a tag does not exist.
+        TooManyError: The creator has created too many competitions in the last 24 hours.
+        NotFoundError: The competition to copy from does not exist.
     """
     if wanted.kernel_version not in {*Kernel}:
         raise RefusedError(f"kernel_version should be one of {', '.join(Kernel)}, got {wanted.kernel_version!r}")
@@ -95,13 +95,13 @@ def create(session: Session, user_id: int, wanted: NewCompetition) -> Competitio
 
 
 def update(competition: Competition, wanted: Update) -> None:
-    """Change name, description or visibility.
+    """Change the name, the description or the visibility.
 
     Raises:
-        RefusedError: It has started, and more than its visibility is to change.
+        RefusedError: The competition has started, and the change is not only its visibility.
     """
     if wanted.name is not None or wanted.description is not None:
-        _not_started(competition)
+        _require_not_started(competition)
     for field in wanted.model_fields_set:
         if (value := getattr(wanted, field)) is not None:
             setattr(competition, field, value)
@@ -110,30 +110,30 @@ def update(competition: Competition, wanted: Update) -> None:
 def update_settings(
     session: Session, competition: Competition, changes: dict[str, Any], max_upload_bytes: int
 ) -> CompetitionSettings:
-    """Change settings; all of them as they are then. A benchmark that was run before has to be run again.
+    """Change settings. Returns all settings. The benchmark must then be run again.
 
     Raises:
-        RefusedError: It has started; or a setting is unknown or out of its bounds.
+        RefusedError: The competition has started, or a setting is unknown or out of bounds.
     """
-    _not_started(competition)
+    _require_not_started(competition)
     if unknown := sorted(set(changes) - set(CompetitionSettings.model_fields)):
         raise RefusedError(f"there are no settings {', '.join(unknown)[:200]}")
     try:
         settings = CompetitionSettings.model_validate({**competition.settings, **changes})
     except ValidationError as error:
-        raise RefusedError("; ".join(_readable(one) for one in error.errors())) from error
+        raise RefusedError("; ".join(_format_error(one) for one in error.errors())) from error
     if settings.max_upload_size_bytes > max_upload_bytes:
         raise RefusedError(f"max_upload_size_bytes should be {max_upload_bytes} at the most on this service")
-    _outdate_benchmark(session, competition)
+    _invalidate_benchmark(session, competition)
     competition.settings = settings.model_dump(mode="json")
     return settings
 
 
 def set_tags(session: Session, competition: Competition, tag_ids: list[int]) -> None:
-    """Give it these tags, and no others.
+    """Replace the tags of a competition.
 
     Raises:
-        RefusedError: There is no such tag.
+        RefusedError: A tag does not exist.
     """
     competition.tags = _tags(session, tag_ids)
 
@@ -141,13 +141,13 @@ def set_tags(session: Session, competition: Competition, tag_ids: list[int]) -> 
 def keep_file(
     session: Session, competition: Competition, purpose: FilePurpose, name: str, sha256: str, size: int
 ) -> None:
-    """Add or replace a file. A benchmark that was run before has to be run again.
+    """Add or replace a file. The benchmark must then be run again.
 
     Raises:
-        RefusedError: It has started, or would have too many files.
+        RefusedError: The competition has started, or it has too many files.
     """
-    _not_started(competition)
-    _outdate_benchmark(session, competition)
+    _require_not_started(competition)
+    _invalidate_benchmark(session, competition)
     files = {file.name: file for file in competition_files(session, competition.id, purpose)}
     if name in files:
         files[name].sha256, files[name].size = sha256, size
@@ -159,14 +159,14 @@ def keep_file(
 
 
 def start(session: Session, competition_id: int, user_id: int) -> Competition:
-    """Open it for good: settings, name and files are locked from now on.
+    """Start a competition. Its settings, name and files can no longer be changed.
 
     Raises:
-        NotFoundError: It is not there, or someone else's.
+        NotFoundError: It does not exist or belongs to another user.
         RefusedError: Its environment is missing, or its benchmark agent has no score.
     """
     competition = own_competition(session, competition_id, user_id)
-    _not_started(competition)
+    _require_not_started(competition)
     if Kernel(competition.kernel).needs_env and not any(
         file.name == "env.py" for file in competition_files(session, competition.id, FilePurpose.ENV)
     ):
@@ -180,15 +180,15 @@ def start(session: Session, competition_id: int, user_id: int) -> Competition:
 
 
 def benchmark_agent(session: Session, competition_id: int) -> Agent | None:
-    """The agent by which a creator shows that the competition works."""
+    """Get the benchmark agent. Its score shows that the competition works."""
     query = sa.select(Agent).where(
         Agent.competition_id == competition_id, Agent.is_benchmark, Agent.status != AgentStatus.DELETED
     )
     return session.scalar(query)
 
 
-def _outdate_benchmark(session: Session, competition: Competition) -> None:
-    """Its score is of another competition than the one that there will be."""
+def _invalidate_benchmark(session: Session, competition: Competition) -> None:
+    """Take the benchmark off the leaderboard, because its score is from before the change."""
     benchmark = benchmark_agent(session, competition.id)
     if benchmark is not None and benchmark.status == AgentStatus.ACTIVE:
         benchmark.status, benchmark.last_status_message = AgentStatus.UPLOAD_VALIDATED, "run the benchmark again"
@@ -201,11 +201,11 @@ def _tags(session: Session, tag_ids: list[int]) -> list[Tag]:
     return found
 
 
-def _not_started(competition: Competition) -> None:
+def _require_not_started(competition: Competition) -> None:
     if competition.is_started:
         raise RefusedError("the competition has started: only its visibility can still be changed")
 
 
-def _readable(error: Any) -> str:
+def _format_error(error: Any) -> str:
     where = ".".join(str(part) for part in error["loc"])
     return f"{where}: {error['msg']}" if where else str(error["msg"])

@@ -1,4 +1,4 @@
-"""HTTP for courses."""
+"""HTTP endpoints for courses."""
 
 import datetime as dt
 import secrets
@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict, Field
 
-from ml_trainer_env.arena.access import Participant, Parts, Teacher
+from ml_trainer_env.arena.access import InjectedServices, Participant, Teacher
 from ml_trainer_env.arena.audit import record
 from ml_trainer_env.arena.competitions.repository import visible_competition
 from ml_trainer_env.arena.errors import NotFoundError, RefusedError
@@ -20,7 +20,7 @@ router = APIRouter(prefix="/api/academic_courses", tags=["courses"])
 
 
 class NewCourse(BaseModel):
-    """A course to be made."""
+    """A new course."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -33,7 +33,7 @@ class NewCourse(BaseModel):
 
 
 class NewEnrollment(BaseModel):
-    """What a student says of themself."""
+    """A student's own data."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -43,11 +43,11 @@ class NewEnrollment(BaseModel):
 
 
 @router.post("/", status_code=201)
-def create_course(wanted: NewCourse, caller: Teacher, parts: Parts) -> dict[str, Any]:
-    """Make a course."""
+def create_course(wanted: NewCourse, caller: Teacher, services: InjectedServices) -> dict[str, Any]:
+    """Create a course."""
     if wanted.end_date < wanted.start_date:
         raise RefusedError("end_date should not be before start_date")
-    with parts.database.transaction(by=caller.user_id) as session:
+    with services.database.transaction(by=caller.user_id) as session:
         if wanted.competition_id is not None:
             visible_competition(session, wanted.competition_id, caller.user_id)
         fields = {**wanted.model_dump(), "start_date": str(wanted.start_date), "end_date": str(wanted.end_date)}
@@ -60,10 +60,10 @@ def create_course(wanted: NewCourse, caller: Teacher, parts: Parts) -> dict[str,
 
 @router.post("/enroll/{link}", status_code=201)
 def enroll(
-    link: Annotated[str, Path(max_length=64)], wanted: NewEnrollment, caller: Participant, parts: Parts
+    link: Annotated[str, Path(max_length=64)], wanted: NewEnrollment, caller: Participant, services: InjectedServices
 ) -> dict[str, Any]:
-    """Join a course; again is no error, and changes what was said."""
-    with parts.database.transaction(by=caller.user_id) as session:
+    """Join a course. Joining again updates the student's data."""
+    with services.database.transaction(by=caller.user_id) as session:
         course = session.scalar(sa.select(Course).where(Course.link == link))
         if course is None:
             raise NotFoundError("there is no such course")

@@ -1,4 +1,4 @@
-"""Files by the SHA-256 of what they hold: written once, never changed, shared by all who have the same."""
+"""Content-addressed files: stored by SHA-256, never modified, and shared by all users with the same content."""
 
 import hashlib
 import io
@@ -18,7 +18,7 @@ class Blobs:
     """A folder of files.
 
     Args:
-        folder: Made if it is not there.
+        folder: The folder. It is created if it does not exist.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -26,11 +26,11 @@ class Blobs:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def put(self, content: bytes) -> str:
-        """Keep some bytes; their SHA-256."""
+        """Store bytes. Returns their SHA-256."""
         return self.put_stream(io.BytesIO(content))[0]
 
     def put_stream(self, stream: BinaryIO) -> tuple[str, int]:
-        """Keep what a stream holds; its SHA-256 and size in bytes."""
+        """Store the content of a stream. Returns its SHA-256 and its size in bytes."""
         digest, size = hashlib.sha256(), 0
         with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as file:
             try:
@@ -43,17 +43,17 @@ class Blobs:
             except BaseException:
                 Path(file.name).unlink()
                 raise
-        name = digest.hexdigest()  # a file that is there already becomes young again: see `keep_only`
+        name = digest.hexdigest()  # replacing an existing file renews its time: see `keep_only`
         target = self.path(name)
         target.parent.mkdir(exist_ok=True)
         os.replace(file.name, target)
         return name, size
 
     def get(self, digest: str) -> bytes:
-        """What a file holds.
+        """Read a file.
 
         Raises:
-            FileNotFoundError: It is not there.
+            FileNotFoundError: The file does not exist.
         """
         return self.path(digest).read_bytes()
 
@@ -61,15 +61,19 @@ class Blobs:
         """Copy a file.
 
         Raises:
-            FileNotFoundError: It is not there.
+            FileNotFoundError: The file does not exist.
         """
         shutil.copyfile(self.path(digest), target)
 
     def keep_only(self, digests: Set[str], before: float) -> int:
-        """Remove all other files last kept before a time, in seconds since 1970, and what writers that died have left.
+        """Remove all other files that were last stored before a time, and leftovers of interrupted writes.
+
+        Args:
+            digests: SHA-256 of the files to keep.
+            before: Time in seconds since 1970.
 
         Returns:
-            How many were removed.
+            Number of removed files.
         """
         count = 0
         for file in self._folder.rglob("*"):
@@ -79,5 +83,5 @@ class Blobs:
         return count
 
     def path(self, digest: str) -> Path:
-        """Where a file lies."""
+        """Get the path of a file."""
         return self._folder / digest[:2] / digest

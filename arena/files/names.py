@@ -1,4 +1,4 @@
-"""Names of files: plain ones, or none."""
+"""Validation of file names."""
 
 import re
 import unicodedata
@@ -13,10 +13,10 @@ _PLAIN = re.compile(r"\w[\w .+@=-]*")
 
 
 def file_name(text: str) -> str:
-    """A file's name, in Unicode's composed form.
+    """Validate a file name. Returns it in Unicode's composed form (NFC).
 
     Raises:
-        RefusedError: It holds a slash or another sign that a plain name has not, begins with a dot, or is too long.
+        RefusedError: It contains a slash or another forbidden character, begins with a dot, or is too long.
     """
     name = unicodedata.normalize("NFC", text)
     if not _PLAIN.fullmatch(name) or name.endswith((" ", ".")) or len(name.encode()) > MAX_BYTES:

@@ -1,7 +1,7 @@
-"""Parses a Python source, in a process of its own: `sources` runs this file, which imports nothing of ours.
+"""Parses Python source in a separate process. `sources` runs this file as a script. It needs only the standard library.
 
-Reads the source from standard input; writes JSON: `error`, and of each class its name, its methods, and whether it has
-bases.
+Reads the source from standard input. Writes JSON: `error`, and for each class its name, its methods, and whether it has
+base classes.
 """
 
 import ast
@@ -14,8 +14,8 @@ MEMORY_BYTES = 2**30
 
 
 def main() -> None:
-    """Parse."""
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S + 1))  # at the first of the two by SIGXCPU
+    """Parse standard input."""
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S + 1))  # the soft limit sends SIGXCPU
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     error, body = None, []
     try:
@@ -24,11 +24,11 @@ def main() -> None:
         error = f"SyntaxError: {found.msg} (line {found.lineno})"
     except (ValueError, RecursionError, MemoryError) as found:
         error = f"{type(found).__name__}: {found}"
-    classes = [_described(node) for node in body if isinstance(node, ast.ClassDef)]
+    classes = [_class_row(node) for node in body if isinstance(node, ast.ClassDef)]
     json.dump({"error": error, "classes": classes}, sys.stdout)
 
 
-def _described(node: ast.ClassDef) -> dict[str, object]:
+def _class_row(node: ast.ClassDef) -> dict[str, object]:
     methods = [part.name for part in node.body if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef)]
     return {"name": node.name, "methods": methods, "has_bases": bool(node.bases)}
 

@@ -1,4 +1,4 @@
-"""Looks at Python sources without running them, and without letting a hard one hold the service up."""
+"""Inspects Python sources without running them. A source that is expensive to parse cannot block the service."""
 
 import functools
 import json
@@ -14,21 +14,21 @@ from ml_trainer_env.arena.files.blobs import Blobs
 __all__ = ["MAX_SOURCE_BYTES", "Class", "Source", "Sources"]
 
 MAX_SOURCE_BYTES = 256 * 1024
-"""A larger file is no source; a model has another ending."""
+"""Larger Python files are refused."""
 
 _PARSER = Path(__file__).with_name("parse.py")
 _LIMIT_S = 30.0
-"""The parser ends itself long before, unless it gets no processor."""
+"""Safety limit. The parser has a shorter limit of CPU time of its own."""
 
-_BY_THE_SOURCE = frozenset({-signal.SIGXCPU, -signal.SIGSEGV})
-"""How the parser dies of a source; in another way it is killed by somebody."""
+_CAUSED_BY_SOURCE = frozenset({-signal.SIGXCPU, -signal.SIGSEGV})
+"""Exit statuses of the parser that the source causes. Any other failure has an external cause."""
 
-_REMEMBERED = 1000
+_CACHE_SIZE = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Class:
-    """A class of a source, not of another class or function."""
+    """A top-level class of a source."""
 
     name: str
     methods: frozenset[str]
@@ -37,11 +37,11 @@ class Class:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a source holds.
+    """The result of parsing a source.
 
     Attributes:
-        error: Why it is no Python; None if it is.
-        classes: Its classes, in order.
+        error: Why it is not valid Python; None if it is.
+        classes: Its top-level classes, in order.
     """
 
     error: str | None
@@ -52,30 +52,30 @@ class Sources:
     """Parses files, each once.
 
     Args:
-        blobs: Where they are kept.
+        blobs: Storage of the files.
     """
 
     def __init__(self, blobs: Blobs) -> None:
         self._blobs = blobs
-        self._parsed = functools.lru_cache(_REMEMBERED)(self._parse)
+        self._parsed = functools.lru_cache(_CACHE_SIZE)(self._parse)
 
-    def look(self, sha256: str, size: int) -> Source:
-        """What a file holds."""
+    def inspect(self, sha256: str, size: int) -> Source:
+        """Parse a file, or return the cached result."""
         if size > MAX_SOURCE_BYTES:
             return Source(f"a Python source may have {MAX_SOURCE_BYTES} bytes at the most")
         try:
             return self._parsed(sha256)
-        except (subprocess.CalledProcessError, subprocess.TimeoutExpired):  # which says nothing of the source
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired):  # the cause is not the source
             return Source("it could not be parsed just now: upload it again")
 
-    def look_ahead(self, files: Iterable[tuple[str, str, int]]) -> None:
-        """Look at files by name, SHA-256 and size, so that a transaction that asks for them need not wait."""
+    def parse_ahead(self, files: Iterable[tuple[str, str, int]]) -> None:
+        """Parse files, given by name, SHA-256 and size, so that a later transaction finds them in the cache."""
         for name, sha256, size in files:
-            self.complaint(name, sha256, size)
+            self.find_problem(name, sha256, size)
 
-    def complaint(self, name: str, sha256: str, size: int) -> str | None:
-        """Why a Python file is none; None if it is one, or no Python file by its name."""
-        error = self.look(sha256, size).error if name.endswith(".py") else None
+    def find_problem(self, name: str, sha256: str, size: int) -> str | None:
+        """Get the reason why a `.py` file is not valid Python. None for a valid file and for other file types."""
+        error = self.inspect(sha256, size).error if name.endswith(".py") else None
         return error and f"{name}: {error}"
 
     def _parse(self, sha256: str) -> Source:
@@ -85,7 +85,7 @@ class Sources:
                 command, input=self._blobs.get(sha256), capture_output=True, check=True, timeout=_LIMIT_S
             )
         except subprocess.CalledProcessError as error:
-            if error.returncode not in _BY_THE_SOURCE:
+            if error.returncode not in _CAUSED_BY_SOURCE:
                 raise
             return Source("it takes too much time or memory to parse")
         found = json.loads(done.stdout)

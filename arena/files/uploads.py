@@ -1,4 +1,4 @@
-"""Forms with a file: bounded in bytes and in number while they come, not after."""
+"""Reads forms with a file. Limits are enforced while the body arrives."""
 
 from collections.abc import Awaitable, Callable
 
@@ -10,29 +10,29 @@ from starlette.types import Message
 from ml_trainer_env.arena.errors import RefusedError, TooLargeError
 from ml_trainer_env.arena.files.names import file_name
 
-__all__ = ["read_form", "the_file", "too_large"]
+__all__ = ["read_form", "too_large_error", "uploaded_file"]
 
-_AROUND = 16 * 1024
-"""Bytes that a form may have around its file."""
+_FORM_OVERHEAD_BYTES = 16 * 1024
+"""Bytes allowed for the rest of a form, besides its file."""
 
-_DRAINED = 2**31
-"""Of a body that is too large so much is read before the connection is closed on it."""
+_MAX_DRAIN_BYTES = 2**31
+"""Bytes of a too large body that are read before the connection is closed."""
 
 
 async def read_form(request: Request, max_file_bytes: int) -> FormData:
-    """Read a form, multipart or urlencoded, with one file at the most.
+    """Read a multipart or urlencoded form with at most one file.
 
     Raises:
-        TooLargeError: It has more bytes than that.
-        RefusedError: It is no form.
+        TooLargeError: The file is larger than `max_file_bytes`.
+        RefusedError: The body is not a valid form.
     """
     announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > max_file_bytes + _AROUND:
+    if announced.isdigit() and int(announced) > max_file_bytes + _FORM_OVERHEAD_BYTES:
         await _drain(request.receive)
-        raise too_large(max_file_bytes)
-    bounded = Request(request.scope, _bounded(request.receive, max_file_bytes + _AROUND, max_file_bytes))
+        raise too_large_error(max_file_bytes)
+    bounded = Request(request.scope, _bounded(request.receive, max_file_bytes + _FORM_OVERHEAD_BYTES, max_file_bytes))
     try:
-        form = await bounded.form(max_files=1, max_fields=8, max_part_size=_AROUND)
+        form = await bounded.form(max_files=1, max_fields=8, max_part_size=_FORM_OVERHEAD_BYTES)
     except TooLargeError:
         await _drain(request.receive)
         raise
@@ -43,15 +43,15 @@ async def read_form(request: Request, max_file_bytes: int) -> FormData:
     for value in form.values():
         if isinstance(value, UploadFile) and (value.size or 0) > max_file_bytes:
             await form.close()
-            raise too_large(max_file_bytes)
+            raise too_large_error(max_file_bytes)
     return form
 
 
-def the_file(form: FormData) -> tuple[str, UploadFile]:
-    """The field `file`, and its name.
+def uploaded_file(form: FormData) -> tuple[str, UploadFile]:
+    """Get the field `file` with its validated name.
 
     Raises:
-        RefusedError: There is none, or its name is no plain one.
+        RefusedError: The field is missing, or the file name is not allowed.
     """
     file = form.get("file")
     if not isinstance(file, UploadFile):
@@ -59,21 +59,23 @@ def the_file(form: FormData) -> tuple[str, UploadFile]:
     return file_name(file.filename or ""), file
 
 
-def too_large(limit: int) -> TooLargeError:
-    """What is said of a file that is too large, in bytes."""
+def too_large_error(limit: int) -> TooLargeError:
+    """Create the error for a file that is larger than a limit in bytes."""
     return TooLargeError(f"a file may have {limit} bytes at the most")
 
 
 async def _drain(receive: Callable[[], Awaitable[Message]]) -> None:
-    """Take what still comes, and forget it: a client that is sending would not see an answer before it is done."""
+    """Read and discard the rest of a body. A client reads the response only after it has sent its body."""
     taken, more = 0, True
-    while more and taken < _DRAINED:
+    while more and taken < _MAX_DRAIN_BYTES:
         message = await receive()
         taken += len(message.get("body", b""))
         more = message["type"] == "http.request" and message.get("more_body", False)
 
 
-def _bounded(receive: Callable[[], Awaitable[Message]], limit: int, told: int) -> Callable[[], Awaitable[Message]]:
+def _bounded(
+    receive: Callable[[], Awaitable[Message]], limit: int, shown_limit: int
+) -> Callable[[], Awaitable[Message]]:
     taken = 0
 
     async def bounded() -> Message:
@@ -81,7 +83,7 @@ def _bounded(receive: Callable[[], Awaitable[Message]], limit: int, told: int) -
         message = await receive()
         taken += len(message.get("body", b""))
         if taken > limit:
-            raise too_large(told)
+            raise too_large_error(shown_limit)
         return message
 
     return bounded

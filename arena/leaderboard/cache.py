@@ -1,4 +1,4 @@
-"""Boards as they were last sent: a large one takes long to make, and is asked for far more often than it changes."""
+"""Cache of rendered leaderboards. A large one is slow to compute, and is requested far more often than it changes."""
 
 import json
 import threading
@@ -13,39 +13,39 @@ from ml_trainer_env.arena.tables import Agent, AgentStatus, Competition
 
 __all__ = ["Boards"]
 
-KEPT = 20
+MAX_BOARDS = 20
 
-_Stamp = tuple[Any, ...]
+_Version = tuple[Any, ...]
 
 
 class Boards:
-    """Boards as JSON, made anew when they have changed."""
+    """Leaderboards as JSON, by competition. An entry is replaced when its leaderboard has changed."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[int, tuple[_Stamp, bytes]] = OrderedDict()
-        self._making = threading.Lock()
+        self._boards: OrderedDict[int, tuple[_Version, bytes]] = OrderedDict()
+        self._rendering = threading.Lock()
 
     def as_json(self, session: Session, competition: Competition) -> bytes:
-        """The board of a competition: a list of rows.
+        """Get the leaderboard of a competition: a JSON list of rows.
 
         Args:
             session: A transaction.
-            competition: Whose board.
+            competition: The competition.
         """
-        stamp = _stamp(session, competition)
-        if (found := self._kept.get(competition.id)) is None or found[0] != stamp:
-            with self._making:  # whoever waited finds it made
-                if (found := self._kept.get(competition.id)) is None or found[0] != stamp:
-                    found = stamp, json.dumps(board(session, competition)).encode()
-                    self._kept[competition.id] = found
-                    self._kept.move_to_end(competition.id)
-                    while len(self._kept) > KEPT:
-                        self._kept.popitem(last=False)
+        version = _version(session, competition)
+        if (found := self._boards.get(competition.id)) is None or found[0] != version:
+            with self._rendering:  # another thread may have rendered it meanwhile
+                if (found := self._boards.get(competition.id)) is None or found[0] != version:
+                    found = version, json.dumps(board(session, competition)).encode()
+                    self._boards[competition.id] = found
+                    self._boards.move_to_end(competition.id)
+                    while len(self._boards) > MAX_BOARDS:
+                        self._boards.popitem(last=False)
         return found[1]
 
 
-def _stamp(session: Session, competition: Competition) -> _Stamp:
-    """What differs when a board does: whoever is graded, then or in the finals, is the last who was, for a while."""
+def _version(session: Session, competition: Competition) -> _Version:
+    """Get a key that changes with every new grade and every removed agent."""
     query = sa.select(sa.func.count(), sa.func.sum(Agent.scored_deploy_id), sa.func.max(Agent.scored_at)).where(
         Agent.competition_id == competition.id, Agent.status == AgentStatus.ACTIVE
     )

@@ -1,8 +1,9 @@
-"""The finals: the first of a board play more runs, and are ranked by all that they have played.
+"""The finals: the top agents of a leaderboard play more runs and are ranked by all of their runs.
 
-Who they are follows from the rewards alone, whoever was graded first: the first of the board as it is without finals
-are seated; if with their finals another comes to be among the first, it is seated, too, and so on until all of the
-first have played. Who was seated once and is no longer among them is ranked without its finals, like the rest.
+The set of finalists depends on the rewards only, not on the order of grading. It starts with the top agents by their
+rewards without finals. If the finals of these agents move another agent into the top places, that agent is added. This
+repeats until all agents in the top places have played the finals. A former finalist that is no longer in the set is
+ranked without its final runs.
 """
 
 from collections.abc import Sequence
@@ -15,18 +16,18 @@ PLACES = 3
 def finalists(
     before: Sequence[float], after: Sequence[float | None], submitted: Sequence[int], places: int = PLACES
 ) -> set[int]:
-    """Indices of the agents that are in the finals.
+    """Find the agents that are in the finals. Returns their indices.
 
     Args:
-        before: Mean reward of each without finals, the best first, of equals the one submitted earlier.
-        after: With finals; None for who has not played them.
-        submitted: When each was submitted, as numbers that rise: of equals the earlier one is ahead with finals, too.
-        places: How many of the first must have played.
+        before: Mean rewards without finals, best first. Of equals, the earlier submission is first.
+        after: Mean rewards with finals; None for an agent that has not played them.
+        submitted: Increasing numbers in the order of submission. Of equals, the earlier submission ranks higher.
+        places: Number of top places.
     """
-    seated: set[int] = set()
+    found: set[int] = set()
     while True:
-        shown = [final if index in seated and final is not None else before[index] for index, final in enumerate(after)]
-        first = sorted(range(len(shown)), key=lambda index: (-shown[index], submitted[index]))[:places]
-        if seated.issuperset(first):
-            return seated
-        seated.update(first)
+        means = [final if index in found and final is not None else before[index] for index, final in enumerate(after)]
+        first = sorted(range(len(means)), key=lambda index: (-means[index], submitted[index]))[:places]
+        if found.issuperset(first):
+            return found
+        found.update(first)

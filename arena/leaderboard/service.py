@@ -1,4 +1,4 @@
-"""The rows of the board."""
+"""Computes the rows of a leaderboard."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -12,48 +12,50 @@ from ml_trainer_env.arena.leaderboard.finals import finalists
 from ml_trainer_env.arena.leaderboard.statistics import ci95, differs
 from ml_trainer_env.arena.tables import Agent, AgentStatus, Competition, User
 
-__all__ = ["board", "board_query", "finals_of"]
+__all__ = ["board", "board_query", "find_finalists"]
 
-_LOOKED_AT = 20
-"""Of a board so many at first: mostly more than those whom the finals can move up."""
+_INITIAL_LIMIT = 20
+"""Agents that are read first. Usually enough to find all finalists."""
 
 
 def board(session: Session, competition: Competition, most: int | None = None) -> list[dict[str, Any]]:
-    """Active agents, the best first; of equals the one submitted earlier. Finals count for those who are in them.
+    """Rank the active agents, best first. Of equals, the earlier submission ranks higher.
+
+    Final runs count for finalists.
 
     Args:
         session: A transaction.
-        competition: Whose board.
-        most: How many rows; all if None.
+        competition: The competition.
+        most: Maximum number of rows; None for all.
     """
     found = session.execute(board_query(competition.id).limit(most)).all()
-    seated = {agent.id for agent in finals_of(session, competition.id)}
-    lines = [_Line(agent, name, agent.id in seated) for agent, name in found]
-    lines.sort(key=lambda line: (-line.mean, line.agent.scored_deploy_id))
+    seated = {agent.id for agent in find_finalists(session, competition.id)}
+    entries = [_Entry(agent, name, agent.id in seated) for agent, name in found]
+    entries.sort(key=lambda entry: (-entry.mean, entry.agent.scored_deploy_id))
     rows: list[dict[str, Any]] = []
-    above: _Line | None = None
-    for rank, line in enumerate(lines, 1):
-        rows.append(_row(rank, line, competition, None if above is None else differs(above.rewards, line.rewards)))
-        above = line
+    above: _Entry | None = None
+    for rank, entry in enumerate(entries, 1):
+        rows.append(_row(rank, entry, competition, None if above is None else differs(above.rewards, entry.rewards)))
+        above = entry
     return rows
 
 
-def finals_of(session: Session, competition_id: int) -> list[Agent]:
-    """Those who have played the finals, or should: benchmark agents are no players."""
-    looked_at = _LOOKED_AT
+def find_finalists(session: Session, competition_id: int) -> list[Agent]:
+    """Find the agents that have played the finals, or must play them. Excludes benchmark agents."""
+    limit = _INITIAL_LIMIT
     while True:
-        ranked = [agent for agent, _ in session.execute(board_query(competition_id).limit(looked_at))]
+        ranked = [agent for agent, _ in session.execute(board_query(competition_id).limit(limit))]
         players = [agent for agent in ranked if not agent.is_benchmark]
         before = [float(agent.mean_reward or 0.0) for agent in players]
         after = [_mean(agent.rewards + agent.final_rewards) if agent.final_rewards else None for agent in players]
         seated = finalists(before, after, [agent.scored_deploy_id or 0 for agent in players])
-        if len(seated) < len(players) or len(ranked) < looked_at:
+        if len(seated) < len(players) or len(ranked) < limit:
             return [players[index] for index in sorted(seated)]
-        looked_at *= 4
+        limit *= 4
 
 
 def board_query(competition_id: int) -> sa.Select[Agent, str]:
-    """Agents on the board with the names of their users, in the order that they have without finals."""
+    """Query the agents of a leaderboard with the names of their users, in the order without finals."""
     return (
         sa.select(Agent, User.name)
         .join(User, User.id == Agent.user_id)
@@ -64,8 +66,8 @@ def board_query(competition_id: int) -> sa.Select[Agent, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Line:
-    """An agent with the name of its user, and whether its finals count."""
+class _Entry:
+    """An agent with the name of its user, and whether its final runs count."""
 
     agent: Agent
     name: str
@@ -84,18 +86,18 @@ class _Line:
         return ci95(self.rewards) if self.with_finals else self.agent.reward_ci95
 
 
-def _row(rank: int, line: _Line, competition: Competition, differs_from_above: bool | None) -> dict[str, Any]:
-    settings, agent = competition.settings, line.agent
+def _row(rank: int, entry: _Entry, competition: Competition, differs_from_above: bool | None) -> dict[str, Any]:
+    settings, agent = competition.settings, entry.agent
     return {
         "Rank": rank,
-        "Username": line.name,
+        "Username": entry.name,
         "AgentName": agent.name,
         "agentAttachId": agent.id,
-        "MeanReward": line.mean,
+        "MeanReward": entry.mean,
         "MeanReward2": None,
-        "RewardCi95": line.ci95,
-        "NEpisodes": len(line.rewards),
-        "NumberOfRuns": len(line.rewards),
+        "RewardCi95": entry.ci95,
+        "NEpisodes": len(entry.rewards),
+        "NumberOfRuns": len(entry.rewards),
         "EloScore": None,
         "Metric": settings["evaluation_metric"],
         "Metric2": settings["evaluation_metric2"] or None,

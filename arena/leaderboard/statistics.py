@@ -1,4 +1,4 @@
-"""Figures of rewards: mean, confidence interval, and whether a difference is more than chance."""
+"""Statistics of rewards: confidence interval and paired t-test."""
 
 import math
 from collections.abc import Sequence
@@ -12,21 +12,21 @@ LEVEL = 0.05
 
 
 def ci95(rewards: Sequence[float]) -> float | None:
-    """Half the width of the 95 % confidence interval of the mean, by Student's t; None for fewer than two rewards."""
+    """Half the width of the 95 % confidence interval of the mean (Student's t). None for fewer than two rewards."""
     if len(rewards) < 2:
         return None
     return float(special.stdtrit(len(rewards) - 1, 0.975) * np.std(rewards, ddof=1) / math.sqrt(len(rewards)))
 
 
 def differs(one: Sequence[float], other: Sequence[float]) -> bool | None:
-    """Whether two agents differ on the tasks that both have played, by a paired t-test at 5 %.
+    """Whether two agents differ on their common tasks, by a paired t-test at 5 %.
 
     Args:
-        one: Rewards, in the order of the tasks, which are the same for all agents of a competition.
-        other: Likewise; what one has more is left out.
+        one: Rewards in the order of the tasks. The tasks are the same for all agents of a competition.
+        other: Rewards of the other agent. Surplus rewards of either agent are ignored.
 
     Returns:
-        None if there are fewer than two tasks.
+        None for fewer than two common tasks.
     """
     count = min(len(one), len(other))
     if count < 2:

@@ -1,4 +1,4 @@
-"""The pages."""
+"""The pages for people."""
 
 import hashlib
 import time
@@ -11,17 +11,17 @@ from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Resp
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from sqlalchemy.orm import Session
 
-from ml_trainer_env.arena.access import Parts
+from ml_trainer_env.arena.access import InjectedServices
 from ml_trainer_env.arena.competitions.images import IMAGE_START, image_type
 from ml_trainer_env.arena.competitions.repository import list_competitions, visible_competition
-from ml_trainer_env.arena.competitions.service import described
+from ml_trainer_env.arena.competitions.service import describe
 from ml_trainer_env.arena.errors import ForbiddenError, NotFoundError, UnauthorizedError
 from ml_trainer_env.arena.leaderboard.service import board
 from ml_trainer_env.arena.pages import markdown
 from ml_trainer_env.arena.pages.signin import forget, remember, signed_in
 from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.submissions.repository import finished_runs, own_agent
-from ml_trainer_env.arena.submissions.service import figure_told, status
+from ml_trainer_env.arena.submissions.service import status, visible_figure
 from ml_trainer_env.arena.tables import Agent, AgentStatus, Run
 from ml_trainer_env.arena.tokens.service import Caller, authenticate
 
@@ -43,104 +43,104 @@ STATIC = FilePath(__file__).parent / "static"
 STATIC_TYPES = {"style.css": "text/css", "live.js": "text/javascript", "icon.svg": "image/svg+xml"}
 
 
-def _age(at: float | None) -> str:
+def _format_time(at: float | None) -> str:
     return "" if at is None else time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at))
 
 
 _TEMPLATES = Environment(
     loader=PackageLoader("ml_trainer_env.arena.pages"), autoescape=select_autoescape(), undefined=StrictUndefined
 )
-_TEMPLATES.filters["moment"] = _age
+_TEMPLATES.filters["moment"] = _format_time
 _TEMPLATES.filters["markdown"] = markdown.render
 
 
 @router.get("/", response_class=HTMLResponse)
 def home(
     request: Request,
-    parts: Parts,
+    services: InjectedServices,
     q: Annotated[str, Query(max_length=200)] = "",
     page: Annotated[int, Query(ge=1, le=10_000)] = 1,
 ) -> HTMLResponse:
-    """Competitions."""
-    with parts.database.transaction(read_only=True) as session:
+    """Show the list of competitions."""
+    with services.database.transaction(read_only=True) as session:
         found, more = list_competitions(session, q, None, [], page, PER_PAGE)
-        shown = [described(competition) for competition in found]
-        return _page("home.html", signed_in(request, parts, session), competitions=shown, q=q, page=page, more=more)
+        shown = [describe(competition) for competition in found]
+        return _page("home.html", signed_in(request, services, session), competitions=shown, q=q, page=page, more=more)
 
 
 @router.get("/competitions/{cid}", response_class=HTMLResponse)
-def competition(cid: Id, request: Request, parts: Parts) -> HTMLResponse:
-    """One competition: its rules, its board, and the submissions of whoever is signed in."""
-    with parts.database.transaction(read_only=True) as session:
-        caller = signed_in(request, parts, session)
+def competition(cid: Id, request: Request, services: InjectedServices) -> HTMLResponse:
+    """Show a competition: its rules, its leaderboard, and the submissions of the signed-in user."""
+    with services.database.transaction(read_only=True) as session:
+        caller = signed_in(request, services, session)
         found = visible_competition(session, cid, caller.user_id if caller else None)
         rows = board(session, found, SHOWN_ROWS)
         mine = _own_agents(session, cid, caller)
-        shown, has_image = described(found), found.image_sha256 is not None
+        shown, has_image = describe(found), found.image_sha256 is not None
         return _page("competition.html", caller, competition=shown, has_image=has_image, rows=rows, mine=mine)
 
 
 @router.get("/competitions/{cid}/image")
-def image(cid: Id, request: Request, parts: Parts) -> Response:
-    """The picture of a competition."""
-    with parts.database.transaction(read_only=True) as session:
-        caller = signed_in(request, parts, session)
+def image(cid: Id, request: Request, services: InjectedServices) -> Response:
+    """Get the picture of a competition."""
+    with services.database.transaction(read_only=True) as session:
+        caller = signed_in(request, services, session)
         sha256 = visible_competition(session, cid, caller.user_id if caller else None).image_sha256
     if sha256 is None:
         raise NotFoundError("it has no picture")
-    path = parts.blobs.path(sha256)
+    path = services.blobs.path(sha256)
     with path.open("rb") as file:
         media_type = image_type(file.read(IMAGE_START))
-    return _unless_known(request, FileResponse(path, media_type=media_type, headers=HEADERS), sha256)
+    return _not_modified_or(request, FileResponse(path, media_type=media_type, headers=HEADERS), sha256)
 
 
 @router.get("/competitions/{cid}/board", response_class=HTMLResponse)
-def live_board(cid: Id, request: Request, parts: Parts) -> Response:
-    """The board alone, for the page that shows it live."""
-    with parts.database.transaction(read_only=True) as session:
-        caller = signed_in(request, parts, session)
+def live_board(cid: Id, request: Request, services: InjectedServices) -> Response:
+    """Get the leaderboard as a fragment, for live updates of the page."""
+    with services.database.transaction(read_only=True) as session:
+        caller = signed_in(request, services, session)
         found = visible_competition(session, cid, caller.user_id if caller else None)
-        return _part(request, _page("board.html", caller, rows=board(session, found, SHOWN_ROWS)))
+        return _cacheable_part(request, _page("board.html", caller, rows=board(session, found, SHOWN_ROWS)))
 
 
 @router.get("/submissions/{aid}", response_class=HTMLResponse)
-def submission(aid: Id, request: Request, parts: Parts) -> HTMLResponse:
-    """A submission: where it stands, its runs and their logs, for its owner."""
-    return _submission("submission.html", aid, request, parts)
+def submission(aid: Id, request: Request, services: InjectedServices) -> HTMLResponse:
+    """Show a submission to its owner: its status, its runs and their logs."""
+    return _submission("submission.html", aid, request, services)
 
 
 @router.get("/submissions/{aid}/progress", response_class=HTMLResponse)
-def live_progress(aid: Id, request: Request, parts: Parts) -> Response:
-    """Where it stands and its runs alone, for the page that shows them live."""
-    return _part(request, _submission("progress.html", aid, request, parts))
+def live_progress(aid: Id, request: Request, services: InjectedServices) -> Response:
+    """Get the status and the runs of a submission as a fragment, for live updates of the page."""
+    return _cacheable_part(request, _submission("progress.html", aid, request, services))
 
 
 @router.get("/signin", response_class=HTMLResponse)
-def signin_form(request: Request, parts: Parts) -> HTMLResponse:
-    """Asks for a token."""
-    with parts.database.transaction(read_only=True) as session:
-        return _page("signin.html", signed_in(request, parts, session), error="")
+def signin_form(request: Request, services: InjectedServices) -> HTMLResponse:
+    """Show the sign-in form."""
+    with services.database.transaction(read_only=True) as session:
+        return _page("signin.html", signed_in(request, services, session), error="")
 
 
 @router.post("/signin")
-def signin(request: Request, parts: Parts, token: Annotated[str, Form(max_length=200)] = "") -> Response:
+def signin(request: Request, services: InjectedServices, token: Annotated[str, Form(max_length=200)] = "") -> Response:
     """Sign in."""
-    _same_site(request, parts)
+    _same_site(request, services)
     request.app.state.rates.take(f"signin {request.client.host if request.client else ''}")
-    with parts.database.transaction(read_only=True) as session:
+    with services.database.transaction(read_only=True) as session:
         try:
             caller = authenticate(session, token.strip())
         except UnauthorizedError as error:
             return _page("signin.html", None, error=str(error), status_code=401)
     response = RedirectResponse("/", 303, HEADERS)
-    remember(response, parts, caller)
+    remember(response, services, caller)
     return response
 
 
 @router.post("/signout")
-def signout(request: Request, parts: Parts) -> Response:
+def signout(request: Request, services: InjectedServices) -> Response:
     """Sign out."""
-    _same_site(request, parts)
+    _same_site(request, services)
     response = RedirectResponse("/", 303, HEADERS)
     forget(response)
     return response
@@ -148,37 +148,37 @@ def signout(request: Request, parts: Parts) -> Response:
 
 @router.get("/static/{name}")
 def static(name: str) -> FileResponse:
-    """The style sheet and the script."""
+    """Get a style sheet, script or icon."""
     if name not in STATIC_TYPES:
         raise NotFoundError("there is no such file")
     return FileResponse(STATIC / name, media_type=STATIC_TYPES[name], headers={"Cache-Control": "max-age=3600"})
 
 
 def error_page(status_code: int, message: str) -> HTMLResponse:
-    """A page that says what went wrong."""
+    """Render an error page."""
     return _page("error.html", None, status_code, status=status_code, message=message)
 
 
-def _submission(template: str, aid: int, request: Request, parts: Services) -> HTMLResponse:
-    with parts.database.transaction(read_only=True) as session:
-        caller = signed_in(request, parts, session)
+def _submission(template: str, aid: int, request: Request, services: Services) -> HTMLResponse:
+    with services.database.transaction(read_only=True) as session:
+        caller = signed_in(request, services, session)
         if caller is None:
             raise NotFoundError("sign in to see a submission of yours")
         agent = own_agent(session, aid, caller.user_id)
-        runs = [_run(run, parts) for run in finished_runs(session, agent.id, 50)]
-        shown = described(agent.competition)
+        runs = [_run(run, services) for run in finished_runs(session, agent.id, 50)]
+        shown = describe(agent.competition)
         return _page(template, caller, agent=status(session, agent), competition=shown, runs=runs)
 
 
-def _run(run: Run, parts: Services) -> dict[str, Any]:
-    log = parts.blobs.get(run.log_sha256).decode(errors="replace")[-LOG_SHOWN:] if run.log_sha256 else ""
+def _run(run: Run, services: Services) -> dict[str, Any]:
+    log = services.blobs.get(run.log_sha256).decode(errors="replace")[-LOG_SHOWN:] if run.log_sha256 else ""
     return {
         "id": run.id,
         "number": run.number + 1,
         "kind": run.kind,
-        "reward": figure_told(run.kind, run.reward),
-        "wall_s": figure_told(run.kind, run.wall_s),
-        "ram_mb": (figure_told(run.kind, run.peak_ram_bytes) or 0) / 2**20,
+        "reward": visible_figure(run.kind, run.reward),
+        "wall_s": visible_figure(run.kind, run.wall_s),
+        "ram_mb": (visible_figure(run.kind, run.peak_ram_bytes) or 0) / 2**20,
         "error_type": run.error_type,
         "error_message": run.error_message,
         "finished_at": run.finished_at,
@@ -194,9 +194,9 @@ def _own_agents(session: Session, cid: int, caller: Caller | None) -> list[Agent
     return list(session.scalars(query.order_by(Agent.id.desc()).limit(50)))
 
 
-def _same_site(request: Request, parts: Services) -> None:
-    """Refuse a form that another site sends: browsers name where it came from. Behind a proxy that is `base_url`."""
-    own = {f"{request.url.scheme}://{request.headers.get('host')}", parts.settings.base_url}
+def _same_site(request: Request, services: Services) -> None:
+    """Refuse a form that was sent from another site. Behind a proxy, this site's origin is `base_url`."""
+    own = {f"{request.url.scheme}://{request.headers.get('host')}", services.settings.base_url}
     if request.headers.get("origin") not in {None, *own} or (
         request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}
     ):
@@ -208,13 +208,13 @@ def _page(template: str, caller: Caller | None, status_code: int = 200, **values
     return HTMLResponse(text, status_code, HEADERS)
 
 
-def _part(request: Request, response: HTMLResponse) -> Response:
-    """A part that is asked for again and again: mostly it is what it was."""
-    return _unless_known(request, response, hashlib.sha256(response.body).hexdigest())
+def _cacheable_part(request: Request, response: HTMLResponse) -> Response:
+    """Add an ETag to a fragment that the page polls, since it rarely changes."""
+    return _not_modified_or(request, response, hashlib.sha256(response.body).hexdigest())
 
 
-def _unless_known(request: Request, response: Response, tag: str) -> Response:
-    """The response, or that the browser has it already: it asks each time."""
+def _not_modified_or(request: Request, response: Response, tag: str) -> Response:
+    """Return the response, or 304 if the browser already has it."""
     headers = {"Cache-Control": "private, no-cache", "ETag": f'"{tag}"'}
     if tag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers={**HEADERS, **headers})

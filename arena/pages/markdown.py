@@ -1,4 +1,4 @@
-"""Markdown of creators as a part of a page: nothing in it is markup, script, style, or a picture from elsewhere."""
+"""Renders creators' Markdown as part of a page. Raw HTML, scripts, styles and images are disabled."""
 
 from functools import lru_cache
 
@@ -8,23 +8,23 @@ from markdown_it.token import Token
 __all__ = ["render"]
 
 _PARSER = MarkdownIt("js-default").disable("image")
-"""CommonMark and tables, without HTML; links lead to nothing that runs."""
+"""CommonMark with tables, without raw HTML. Script links are disabled."""
 
 _REGION: dict[str, str | int | float] = {"class": "wide", "tabindex": "0", "role": "region", "aria-label": "Table"}
 
 
 @lru_cache(maxsize=64)
 def render(text: str) -> str:
-    """Markdown as HTML, for a page that has a heading of its own.
+    """Render Markdown as HTML, for a page that has its own top-level heading.
 
-    Headings are one level lower. Tables scroll within a region of their own, and are aligned by classes, as the pages'
-    Content-Security-Policy allows no inline style.
+    Headings are moved down one level. Tables scroll in their own region. They are aligned with classes, because the
+    Content-Security-Policy of the pages forbids inline styles.
     """
-    tokens = [fitted for token in _PARSER.parse(text) for fitted in _fitted(token)]
+    tokens = [fitted for token in _PARSER.parse(text) for fitted in _adapt_token(token)]
     return str(_PARSER.renderer.render(tokens, _PARSER.options, {}))
 
 
-def _fitted(token: Token) -> list[Token]:
+def _adapt_token(token: Token) -> list[Token]:
     match token.type:
         case "heading_open" | "heading_close":
             token.tag = f"h{min(int(token.tag[1:]) + 1, 6)}"

@@ -1,7 +1,7 @@
-"""Signing in by token: a cookie that names the token, and proves that its secret was known.
+"""Sign-in with a token. A signed cookie identifies the token.
 
-The cookie holds no secret: the token's lookup, when it ends, and a signature. It is sent to this site's own pages only
-(SameSite=Strict), so no other site can act for whoever is signed in; and the token's revocation ends it.
+The cookie contains the token's lookup, an expiry time and a signature, but no secret. It is sent only from pages of
+this site (SameSite=Strict), so that other sites cannot act for the user. Revoking the token ends the session.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ SIGNED_IN_S = 7 * 24 * 3600
 
 
 def remember(response: Response, services: Services, caller: Caller) -> None:
-    """Set the cookie."""
+    """Set the cookie of a caller."""
     expires = int(time.time()) + SIGNED_IN_S
     value = f"{caller.lookup}.{expires}.{_signature(services, caller.lookup, expires)}"
     secure = services.settings.base_url.startswith("https://")
@@ -37,7 +37,7 @@ def forget(response: Response) -> None:
 
 
 def signed_in(request: Request, services: Services, session: Session) -> Caller | None:
-    """Who is signed in; None if nobody is."""
+    """Get the signed-in caller, or None."""
     lookup, _, rest = request.cookies.get(COOKIE, "").partition(".")
     expires, _, signature = rest.partition(".")
     if not expires.isdecimal() or len(expires) > 12 or int(expires) < time.time():

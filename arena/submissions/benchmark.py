@@ -1,4 +1,4 @@
-"""The benchmark agent of a competition: its creator's submission, made from the files uploaded for it."""
+"""The benchmark agent of a competition: a submission that is built from the creator's benchmark files."""
 
 from typing import Any
 
@@ -15,20 +15,20 @@ from ml_trainer_env.arena.tables import Agent, AgentFile, AgentStatus, Competiti
 __all__ = ["benchmark_state", "run_benchmark"]
 
 
-_TOLD = {
+_STATUS_NAMES = {
     AgentStatus.DEPLOY_QUEUE: "running",
     AgentStatus.DEPLOY_RUN: "running",
     AgentStatus.ACTIVE: "completed",
     AgentStatus.DEPLOY_FAILED: "failed",
 }
-"""Otherwise it has to be run, for the first time or again."""
+"""Any other status means that the benchmark must be run."""
 
 
 def run_benchmark(session: Session, competition: Competition, services: Services) -> Deploy:
     """Queue an evaluation of the benchmark agent.
 
     Raises:
-        RefusedError: Its files are missing, or make no agent; or the competition has started.
+        RefusedError: Its files are missing or invalid, or the competition has started.
         TooManyError: It was evaluated too often in the last 24 hours.
     """
     if competition.is_started:
@@ -59,12 +59,12 @@ def run_benchmark(session: Session, competition: Competition, services: Services
 
 
 def benchmark_state(session: Session, competition: Competition) -> dict[str, Any]:
-    """How the evaluation of the benchmark agent goes."""
+    """Get the state of the benchmark's evaluation."""
     agent = benchmark_agent(session, competition.id)
     last = latest_deploy(session, agent.id) if agent else None
     if agent is None or last is None:
         return {"status": "none", "success": None, "agent_results": []}
-    status = _TOLD.get(AgentStatus(agent.status), "none")
+    status = _STATUS_NAMES.get(AgentStatus(agent.status), "none")
     failed = status == "failed"
     result = {
         "score": agent.mean_reward if status == "completed" else None,

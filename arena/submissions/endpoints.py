@@ -1,4 +1,4 @@
-"""HTTP for submissions: the SDK's routes under `/api/direct_attache_agents`, and the signed logs."""
+"""HTTP endpoints for submissions: the SDK's routes under `/api/direct_attache_agents`, and the signed logs."""
 
 from typing import Annotated, Any
 
@@ -6,13 +6,13 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse
 
-from ml_trainer_env.arena.access import Creator, Participant, Parts
+from ml_trainer_env.arena.access import Creator, InjectedServices, Participant
 from ml_trainer_env.arena.audit import record
 from ml_trainer_env.arena.competitions.repository import competition_files, own_competition, visible_competition
 from ml_trainer_env.arena.competitions.service import settings_of
 from ml_trainer_env.arena.errors import NotFoundError, RefusedError
 from ml_trainer_env.arena.files.names import file_name
-from ml_trainer_env.arena.files.uploads import read_form, the_file
+from ml_trainer_env.arena.files.uploads import read_form, uploaded_file
 from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.submissions import service
 from ml_trainer_env.arena.submissions.benchmark import benchmark_state, run_benchmark
@@ -34,58 +34,60 @@ _SHOWN_IN_ALL_BYTES = 4_000_000
 
 
 @router.post("/competition/{cid}", status_code=201)
-def create_agent(cid: Id, wanted: NewAgent, caller: Participant, parts: Parts) -> dict[str, Any]:
-    """Attach an agent to a competition."""
+def create_agent(cid: Id, wanted: NewAgent, caller: Participant, services: InjectedServices) -> dict[str, Any]:
+    """Create an agent in a competition."""
     if wanted.copy_from_agent_id is not None:
-        _look_ahead(parts, caller.user_id, wanted.copy_from_agent_id)
-    with parts.database.transaction(by=caller.user_id) as session:
+        _parse_ahead(services, caller.user_id, wanted.copy_from_agent_id)
+    with services.database.transaction(by=caller.user_id) as session:
         agent = service.attach(
-            session, caller.user_id, cid, wanted.agent_name, wanted.copy_from_agent_id, parts.sources
+            session, caller.user_id, cid, wanted.agent_name, wanted.copy_from_agent_id, services.sources
         )
         return {"attache_agent_id": agent.id, "status": agent.status, "message": f"agent {agent.name} was created"}
 
 
 @router.put("/competition/{cid}/{aid}/file")
-async def put_file(cid: Id, aid: Id, caller: Participant, parts: Parts, request: Request) -> dict[str, Any]:
-    """Add or replace a file; or delete one, named by the field `delete_file`."""
-    limit = await run_in_threadpool(_upload_limit, parts, caller.user_id, cid, aid)
-    async with parts.turns.of(caller.user_id):
+async def put_file(
+    cid: Id, aid: Id, caller: Participant, services: InjectedServices, request: Request
+) -> dict[str, Any]:
+    """Add or replace a file, or delete the file that the field `delete_file` names."""
+    limit = await run_in_threadpool(_upload_limit, services, caller.user_id, cid, aid)
+    async with services.upload_locks.of(caller.user_id):
         form = await read_form(request, limit)
         try:
-            return await run_in_threadpool(_put_file, parts, caller.user_id, cid, aid, form)
+            return await run_in_threadpool(_put_file, services, caller.user_id, cid, aid, form)
         finally:
             await form.close()
 
 
-def _upload_limit(parts: Services, user_id: int, cid: int, aid: int) -> int:
-    with parts.database.transaction(read_only=True) as session:
+def _upload_limit(services: Services, user_id: int, cid: int, aid: int) -> int:
+    with services.database.transaction(read_only=True) as session:
         return settings_of(own_agent(session, aid, user_id, cid).competition).max_upload_size_bytes
 
 
-def _look_ahead(parts: Services, user_id: int, aid: int, *more: tuple[str, str, int]) -> None:
-    """Parse sources before the transaction that asks for them: others would have to wait for it."""
-    with parts.database.transaction(read_only=True) as session:
+def _parse_ahead(services: Services, user_id: int, aid: int, *more: tuple[str, str, int]) -> None:
+    """Parse sources before the transaction that needs them, so that the transaction stays short."""
+    with services.database.transaction(read_only=True) as session:
         files = [
             (file.name, file.sha256, file.size) for file in agent_files(session, own_agent(session, aid, user_id).id)
         ]
-    parts.sources.look_ahead([*files, *more])
+    services.sources.parse_ahead([*files, *more])
 
 
-def _put_file(parts: Services, user_id: int, cid: int, aid: int, form: Any) -> dict[str, Any]:
-    doomed = form.get("delete_file")
-    if isinstance(doomed, str):
-        _look_ahead(parts, user_id, aid)
-        with parts.database.transaction(by=user_id) as session:
+def _put_file(services: Services, user_id: int, cid: int, aid: int, form: Any) -> dict[str, Any]:
+    deleted_name = form.get("delete_file")
+    if isinstance(deleted_name, str):
+        _parse_ahead(services, user_id, aid)
+        with services.database.transaction(by=user_id) as session:
             agent = own_agent(session, aid, user_id, cid)
-            service.delete_file(session, agent, doomed, parts.sources)
-            record(session, user_id, "agent.file.delete", f"{aid} {doomed}")
-            return _uploaded(agent, f"{doomed} was deleted")
-    name, file = the_file(form)
-    sha256, size = parts.keep(user_id, file.file, file.size or 0)
-    _look_ahead(parts, user_id, aid, (name, sha256, size))
-    with parts.database.transaction(by=user_id) as session:
+            service.delete_file(session, agent, deleted_name, services.sources)
+            record(session, user_id, "agent.file.delete", f"{aid} {deleted_name}")
+            return _uploaded(agent, f"{deleted_name} was deleted")
+    name, file = uploaded_file(form)
+    sha256, size = services.store_upload(user_id, file.file, file.size or 0)
+    _parse_ahead(services, user_id, aid, (name, sha256, size))
+    with services.database.transaction(by=user_id) as session:
         agent = own_agent(session, aid, user_id, cid)
-        service.keep_file(session, agent, name, sha256, size, parts.sources)
+        service.keep_file(session, agent, name, sha256, size, services.sources)
         record(session, user_id, "agent.file", f"{aid} {name} {sha256}")
         return _uploaded(agent, f"{name} was uploaded")
 
@@ -96,84 +98,84 @@ def _uploaded(agent: Agent, message: str) -> dict[str, Any]:
 
 
 @router.get("/competition/{cid}/{aid}/file")
-def list_files(cid: Id, aid: Id, caller: Participant, parts: Parts) -> dict[str, Any]:
-    """All files, with what they hold if they are text, until that comes to a few megabytes."""
-    with parts.database.transaction(read_only=True) as session:
+def list_files(cid: Id, aid: Id, caller: Participant, services: InjectedServices) -> dict[str, Any]:
+    """List all files. Text files include their content, up to a total of 4 MB."""
+    with services.database.transaction(read_only=True) as session:
         files = agent_files(session, own_agent(session, aid, caller.user_id, cid).id)
     shown, left = {}, _SHOWN_IN_ALL_BYTES
     for file in files:
-        shown[file.name] = _shown(file.name, file.sha256, file.size, parts, left)
+        shown[file.name] = _file_row(file.name, file.sha256, file.size, services, left)
         left -= file.size if shown[file.name]["content"] is not None else 0
     return {"files": shown}
 
 
 @router.get("/competition/{cid}/{aid}/file/{filename}/content")
-def file_content(cid: Id, aid: Id, filename: str, caller: Participant, parts: Parts) -> dict[str, Any]:
-    """What a text file holds."""
+def file_content(cid: Id, aid: Id, filename: str, caller: Participant, services: InjectedServices) -> dict[str, Any]:
+    """Get the content of a text file."""
     name = file_name(filename)
-    with parts.database.transaction(read_only=True) as session:
+    with services.database.transaction(read_only=True) as session:
         files = agent_files(session, own_agent(session, aid, caller.user_id, cid).id)
     found = next((file for file in files if file.name == name), None)
     if found is None:
         raise NotFoundError("there is no such file")
-    shown = _shown(found.name, found.sha256, found.size, parts)
+    shown = _file_row(found.name, found.sha256, found.size, services)
     if shown["is_binary"]:
         raise RefusedError(f"{name} is no text of up to {_SHOWN_BYTES} bytes")
     return {"filename": name, "content": shown["content"]}
 
 
 @router.put("/competition/{cid}/{aid}/deploy", status_code=202)
-def deploy(cid: Id, aid: Id, caller: Participant, parts: Parts) -> dict[str, Any]:
+def deploy(cid: Id, aid: Id, caller: Participant, services: InjectedServices) -> dict[str, Any]:
     """Queue an evaluation."""
-    with parts.database.transaction(by=caller.user_id) as session:
+    with services.database.transaction(by=caller.user_id) as session:
         agent = own_agent(session, aid, caller.user_id, cid)
-        queued = service.deploy(session, agent, parts)
+        queued = service.deploy(session, agent, services)
         return {"deployment_id": queued.id, "status": agent.status, "message": agent.last_status_message}
 
 
 @router.get("/competition/{cid}/{aid}/deploy")
-def deploy_state(cid: Id, aid: Id, caller: Participant, parts: Parts) -> dict[str, Any]:
-    """Limits of deploying, and the last evaluation."""
-    with parts.database.transaction(read_only=True) as session:
+def deploy_state(cid: Id, aid: Id, caller: Participant, services: InjectedServices) -> dict[str, Any]:
+    """Get the deployment limits and the last evaluation."""
+    with services.database.transaction(read_only=True) as session:
         agent = own_agent(session, aid, caller.user_id, cid)
-        return service.deploy_state(session, agent, parts.settings.daily_deploys)
+        return service.deploy_state(session, agent, services.settings.daily_deploys)
 
 
 @router.delete("/competition/{cid}/{aid}")
-def delete_agent(cid: Id, aid: Id, caller: Participant, parts: Parts) -> dict[str, Any]:
-    """Take a submission back."""
-    with parts.database.transaction(by=caller.user_id) as session:
+def delete_agent(cid: Id, aid: Id, caller: Participant, services: InjectedServices) -> dict[str, Any]:
+    """Delete a submission."""
+    with services.database.transaction(by=caller.user_id) as session:
         service.delete(session, own_agent(session, aid, caller.user_id, cid))
     return {"message": "the agent was deleted"}
 
 
 @router.get("/competition/{cid}/{aid}/status")
-def agent_status(cid: Id, aid: Id, caller: Participant, parts: Parts) -> dict[str, Any]:
-    """Where a submission stands."""
-    with parts.database.transaction(read_only=True) as session:
+def agent_status(cid: Id, aid: Id, caller: Participant, services: InjectedServices) -> dict[str, Any]:
+    """Get the status of a submission."""
+    with services.database.transaction(read_only=True) as session:
         return service.status(session, own_agent(session, aid, caller.user_id, cid))
 
 
 @router.get("/agent/{aid}/games")
-def games(aid: Id, caller: Participant, parts: Parts) -> dict[str, Any]:
-    """Its runs, with signed URLs of their logs."""
-    with parts.database.transaction(read_only=True) as session:
+def games(aid: Id, caller: Participant, services: InjectedServices) -> dict[str, Any]:
+    """List the runs of an agent, with signed URLs of their logs."""
+    with services.database.transaction(read_only=True) as session:
         runs = finished_runs(session, own_agent(session, aid, caller.user_id).id)
-    return {"games": [_game(run, parts) for run in runs]}
+    return {"games": [_game(run, services) for run in runs]}
 
 
 @router.get("/runtime_options/{cid}")
-def runtime_options(cid: Id, caller: Participant, parts: Parts) -> list[dict[str, Any]]:
-    """What agents can run on here."""
-    with parts.database.transaction(read_only=True) as session:
+def runtime_options(cid: Id, caller: Participant, services: InjectedServices) -> list[dict[str, Any]]:
+    """List the available runtimes."""
+    with services.database.transaction(read_only=True) as session:
         visible_competition(session, cid, caller.user_id)
         return [service.runtime_row(runtime) for runtime in runtimes(session)]
 
 
 @router.get("/agent_runtime/{aid}")
-def agent_runtime(aid: Id, caller: Participant, parts: Parts) -> dict[str, Any]:
-    """What an agent runs on."""
-    with parts.database.transaction(read_only=True) as session:
+def agent_runtime(aid: Id, caller: Participant, services: InjectedServices) -> dict[str, Any]:
+    """Get the runtime of an agent."""
+    with services.database.transaction(read_only=True) as session:
         agent = own_agent(session, aid, caller.user_id)
         runtime = session.get(Runtime, agent.runtime_id) if agent.runtime_id is not None else None
         if runtime is None:
@@ -182,9 +184,11 @@ def agent_runtime(aid: Id, caller: Participant, parts: Parts) -> dict[str, Any]:
 
 
 @router.put("/agent_runtime/{aid}")
-def set_agent_runtime(aid: Id, choice: RuntimeChoice, caller: Participant, parts: Parts) -> dict[str, Any]:
-    """Choose what an agent runs on."""
-    with parts.database.transaction(by=caller.user_id) as session:
+def set_agent_runtime(
+    aid: Id, choice: RuntimeChoice, caller: Participant, services: InjectedServices
+) -> dict[str, Any]:
+    """Set the runtime of an agent."""
+    with services.database.transaction(by=caller.user_id) as session:
         agent = own_agent(session, aid, caller.user_id)
         chosen = service.set_runtime(session, agent, choice.docker_image_agent_runtime_id)
         record(session, caller.user_id, "agent.runtime", f"{aid} {chosen.id}")
@@ -192,60 +196,63 @@ def set_agent_runtime(aid: Id, choice: RuntimeChoice, caller: Participant, parts
 
 
 @creator.post("/{cid}/benchmark/run")
-def benchmark_run(cid: Id, caller: Creator, parts: Parts) -> dict[str, Any]:
-    """Evaluate the benchmark agent."""
-    with parts.database.transaction(read_only=True) as session:
+def benchmark_run(cid: Id, caller: Creator, services: InjectedServices) -> dict[str, Any]:
+    """Queue an evaluation of the benchmark agent."""
+    with services.database.transaction(read_only=True) as session:
         own = own_competition(session, cid, caller.user_id)
         files = competition_files(session, own.id, FilePurpose.BENCHMARK)
-    parts.sources.look_ahead((file.name, file.sha256, file.size) for file in files)
-    with parts.database.transaction(by=caller.user_id) as session:
+    services.sources.parse_ahead((file.name, file.sha256, file.size) for file in files)
+    with services.database.transaction(by=caller.user_id) as session:
         own = own_competition(session, cid, caller.user_id)
-        return {"simulation_id": run_benchmark(session, own, parts).id, "status": "running"}
+        return {"simulation_id": run_benchmark(session, own, services).id, "status": "running"}
 
 
 @creator.get("/{cid}/benchmark/status")
-def benchmark_status(cid: Id, caller: Creator, parts: Parts) -> dict[str, Any]:
-    """How that goes."""
-    with parts.database.transaction(read_only=True) as session:
+def benchmark_status(cid: Id, caller: Creator, services: InjectedServices) -> dict[str, Any]:
+    """Get the state of the benchmark's evaluation."""
+    with services.database.transaction(read_only=True) as session:
         return benchmark_state(session, own_competition(session, cid, caller.user_id))
 
 
 @logs.get("/logs/{run_id}", response_class=PlainTextResponse)
 def log(
-    run_id: Id, parts: Parts, expires: Annotated[int, Query()] = 0, signature: Annotated[str, Query()] = ""
+    run_id: Id,
+    services: InjectedServices,
+    expires: Annotated[int, Query()] = 0,
+    signature: Annotated[str, Query()] = "",
 ) -> PlainTextResponse:
-    """What an agent printed in a run, for whoever has the signed URL."""
-    if not parts.is_signed(f"/logs/{run_id}", expires, signature):
+    """Get the log of a run. Needs a signed URL and no token."""
+    if not services.is_signed(f"/logs/{run_id}", expires, signature):
         raise NotFoundError("the URL is not signed, or no longer good")
-    with parts.database.transaction(read_only=True) as session:
+    with services.database.transaction(read_only=True) as session:
         run = session.get(Run, run_id)
     if run is None or run.log_sha256 is None:
         raise NotFoundError("there is no log")
-    text = parts.blobs.get(run.log_sha256).decode(errors="replace")
+    text = services.blobs.get(run.log_sha256).decode(errors="replace")
     return PlainTextResponse(text, headers={"X-Content-Type-Options": "nosniff"})
 
 
-def _game(run: Run, parts: Services) -> dict[str, Any]:
+def _game(run: Run, services: Services) -> dict[str, Any]:
     return {
         "id": run.id,
         "kind": run.kind,
         "status": run.status,
-        "reward": service.figure_told(run.kind, run.reward),
+        "reward": service.visible_figure(run.kind, run.reward),
         "game_outcome": "completed" if run.reward is not None else "error",
         "error_type": run.error_type,
         "error_message": run.error_message,
-        "wall_s": service.figure_told(run.kind, run.wall_s),
-        "peak_ram_bytes": service.figure_told(run.kind, run.peak_ram_bytes),
+        "wall_s": service.visible_figure(run.kind, run.wall_s),
+        "peak_ram_bytes": service.visible_figure(run.kind, run.peak_ram_bytes),
         "finished_at_ts": run.finished_at,
-        "signed_url": parts.signed_url(f"/logs/{run.id}") if run.log_sha256 else None,
+        "signed_url": services.signed_url(f"/logs/{run.id}") if run.log_sha256 else None,
     }
 
 
-def _shown(name: str, sha256: str, size: int, parts: Services, most: int = _SHOWN_BYTES) -> dict[str, Any]:
+def _file_row(name: str, sha256: str, size: int, services: Services, most: int = _SHOWN_BYTES) -> dict[str, Any]:
     text: str | None = None
     if size <= min(_SHOWN_BYTES, most):
         try:
-            text = parts.blobs.get(sha256).decode()
+            text = services.blobs.get(sha256).decode()
         except UnicodeDecodeError:
             text = None
     suffix = f".{name.rpartition('.')[2]}"

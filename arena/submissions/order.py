@@ -1,7 +1,7 @@
-"""The order of the queue: users take turns.
+"""Order of the queue: users take turns.
 
-Of those who wait, the user whose evaluation was taken up longest ago is next; what a user deployed first comes first.
-So nobody's many or long evaluations keep those of others waiting. Finals come when nothing else waits.
+The next evaluation belongs to the waiting user who was served longest ago. The evaluations of one user are served in
+the order of deployment. So a user with many or long evaluations does not delay other users. Finals are served last.
 """
 
 from typing import Any
@@ -14,13 +14,15 @@ __all__ = ["in_order"]
 
 
 def in_order(waiting: sa.ColumnElement[bool]) -> sa.Subquery:
-    """Evaluations with their `position`, 1 for the next, if none is added and each is done in one turn.
+    """Number the waiting evaluations in the order of the queue.
+
+    The numbers assume that no evaluation is added and that each takes one turn.
 
     Args:
-        waiting: Which evaluations wait.
+        waiting: Condition for waiting evaluations.
 
     Returns:
-        Columns `id` and `position`.
+        Columns `id` and `position`; position 1 is next.
     """
     own: dict[str, Any] = {"partition_by": (Agent.user_id, Deploy.is_final), "order_by": Deploy.id}
     turns = (

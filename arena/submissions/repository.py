@@ -23,10 +23,11 @@ OPEN = (DeployStatus.QUEUED, DeployStatus.RUNNING)
 
 
 def own_agent(session: Session, agent_id: int, user_id: int, competition_id: int | None = None) -> Agent:
-    """A submission of this user's; benchmark agents are none.
+    """Get a submission of this user.
 
     Raises:
-        NotFoundError: There is none, it is someone else's, deleted, of another competition, or of one that is hidden.
+        NotFoundError: It does not exist, is deleted, is a benchmark agent, belongs to another user or another
+            competition, or its competition is hidden.
     """
     agent = session.get(Agent, agent_id, options=[joinedload(Agent.competition)])
     if (
@@ -42,36 +43,36 @@ def own_agent(session: Session, agent_id: int, user_id: int, competition_id: int
 
 
 def agent_files(session: Session, agent_id: int) -> list[AgentFile]:
-    """Files of a submission, by name."""
+    """List the files of a submission, sorted by name."""
     return list(session.scalars(sa.select(AgentFile).where(AgentFile.agent_id == agent_id).order_by(AgentFile.name)))
 
 
 def latest_deploy(session: Session, agent_id: int) -> Deploy | None:
-    """The last evaluation, done or not."""
+    """Get the last evaluation, finished or not."""
     return session.scalar(sa.select(Deploy).where(Deploy.agent_id == agent_id).order_by(Deploy.id.desc()).limit(1))
 
 
 def open_deploys(session: Session, agent_id: int) -> list[Deploy]:
-    """Evaluations that are not done, for this transaction alone to change: one at the most, but for a moment."""
+    """List and lock the unfinished evaluations of an agent. Normally there is at most one."""
     query = sa.select(Deploy).where(Deploy.agent_id == agent_id, Deploy.status.in_(OPEN))
     return list(session.scalars(query.with_for_update()))
 
 
 def count_agents_since(session: Session, user_id: int, since: float) -> int:
-    """How many agents a user has made, those since deleted too."""
+    """Count the agents that a user has created, including deleted ones."""
     query = sa.select(sa.func.count()).where(Agent.user_id == user_id, Agent.created_at >= since)
     return session.scalar(query.select_from(Agent)) or 0
 
 
 def deploys_since(session: Session, user_id: int, competition_id: int, is_benchmark: bool, since: float) -> list[float]:
-    """When a user has deployed agents to a competition, those since deleted too; the earliest first."""
+    """List the times of a user's deployments to a competition, earliest first. Includes deleted agents."""
     query = sa.select(Deploy.created_at).join(Agent).order_by(Deploy.created_at)
     of_user = Agent.user_id == user_id, Agent.competition_id == competition_id, Agent.is_benchmark == is_benchmark
     return list(session.scalars(query.where(*of_user, Deploy.created_at >= since)))
 
 
 def count_on_board(session: Session, agent: Agent) -> int:
-    """Other submissions of the same user to the same competition that are on the board, or on their way."""
+    """Count the other submissions of the same user and competition that are active or being evaluated."""
     on_the_way = (AgentStatus.ACTIVE, AgentStatus.DEPLOY_QUEUE, AgentStatus.DEPLOY_RUN)
     query = sa.select(sa.func.count()).where(
         Agent.competition_id == agent.competition_id,
@@ -84,13 +85,13 @@ def count_on_board(session: Session, agent: Agent) -> int:
 
 
 def position_in_queue(session: Session, deploy: Deploy) -> int:
-    """How many are waiting before it, and it: 1 is next."""
+    """Get the position of an evaluation in the queue; 1 is next."""
     queue = in_order(Deploy.status == DeployStatus.QUEUED)
     return session.scalar(sa.select(queue.c.position).where(queue.c.id == deploy.id)) or 1
 
 
 def finished_runs(session: Session, agent_id: int, most: int = 200) -> list[Run]:
-    """Runs that count or failed, the latest first."""
+    """List the finished runs of an agent, latest first."""
     query = (
         sa.select(Run)
         .join(Deploy)
@@ -102,10 +103,10 @@ def finished_runs(session: Session, agent_id: int, most: int = 200) -> list[Run]
 
 
 def runtimes(session: Session) -> list[Runtime]:
-    """What this host can run, in the order of their ids."""
+    """List the available runtimes, sorted by id."""
     return list(session.scalars(sa.select(Runtime).where(Runtime.available).order_by(Runtime.id)))
 
 
 def runs_of_kind(deploy: Deploy, *kinds: RunKind) -> list[Run]:
-    """Runs of some kinds, in order."""
+    """List the runs of some kinds, in order."""
     return [run for run in deploy.runs if run.kind in kinds]

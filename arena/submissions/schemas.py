@@ -1,4 +1,4 @@
-"""What participants send."""
+"""Request bodies of participants."""
 
 from typing import Annotated
 
@@ -10,7 +10,7 @@ _Id = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 
 class NewAgent(BaseModel):
-    """An agent to be attached to a competition."""
+    """A new agent."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -19,6 +19,6 @@ class NewAgent(BaseModel):
 
 
 class RuntimeChoice(BaseModel):
-    """What it shall run on."""
+    """The runtime of an agent."""
 
     docker_image_agent_runtime_id: _Id

@@ -1,8 +1,8 @@
-"""Rules of submissions: what makes an agent, when it may be deployed, what its owner is told.
+"""Rules of submissions: which files are a valid agent, when it may be deployed, and what its owner may see.
 
 States: created -> upload_validated <-> upload_failed -> deploy_queue -> deploy_run -> active or deploy_failed.
-Files may be changed at any time; what is deployed is what they were then. While an evaluation is open, and on the
-board, changed files leave the status as it is.
+Files may be changed at any time. An evaluation uses the files as they were at deployment. Changing files does not
+change the status of an agent that is being evaluated or is active.
 """
 
 import hashlib
@@ -49,30 +49,30 @@ __all__ = [
     "delete_file",
     "deploy",
     "deploy_state",
-    "figure_told",
+    "derive_seed",
     "keep_file",
-    "run_seed",
     "runtime_row",
     "set_runtime",
     "status",
     "validate",
+    "visible_figure",
 ]
 
 DAY_S = 24 * 3600.0
 MAX_DAILY_AGENTS = 200
 
-_LOOSE = (AgentStatus.CREATED, AgentStatus.UPLOAD_VALIDATED, AgentStatus.UPLOAD_FAILED, AgentStatus.DEPLOY_FAILED)
+_EDITABLE = (AgentStatus.CREATED, AgentStatus.UPLOAD_VALIDATED, AgentStatus.UPLOAD_FAILED, AgentStatus.DEPLOY_FAILED)
 
 
 def attach(
     session: Session, user_id: int, competition_id: int, name: str, copy_from: int | None, sources: Sources
 ) -> Agent:
-    """Make a submission.
+    """Create a submission.
 
     Raises:
-        NotFoundError: There is no such competition, or no such agent to copy.
-        RefusedError: The agent's files are more, or larger, than this competition allows.
-        TooManyError: The user has made too many in the last 24 hours.
+        NotFoundError: The competition, or the agent to copy, does not exist.
+        RefusedError: The copied agent has more or larger files than this competition allows.
+        TooManyError: The user has created too many agents in the last 24 hours.
     """
     competition = visible_competition(session, competition_id, user_id)
     if count_agents_since(session, user_id, time.time() - DAY_S) >= MAX_DAILY_AGENTS:
@@ -98,10 +98,10 @@ def attach(
 
 
 def keep_file(session: Session, agent: Agent, name: str, sha256: str, size: int, sources: Sources) -> None:
-    """Add or replace a file, and look at them all.
+    """Add or replace a file, then validate all files.
 
     Raises:
-        RefusedError: It would have too many files.
+        RefusedError: The agent would have too many files.
     """
     files = {file.name: file for file in agent_files(session, agent.id)}
     allowed = settings_of(agent.competition).max_upload_files
@@ -116,10 +116,10 @@ def keep_file(session: Session, agent: Agent, name: str, sha256: str, size: int,
 
 
 def delete_file(session: Session, agent: Agent, name: str, sources: Sources) -> None:
-    """Remove a file, and look at the rest.
+    """Remove a file, then validate the others.
 
     Raises:
-        NotFoundError: There is none of this name.
+        NotFoundError: The file does not exist.
     """
     file = next((file for file in agent_files(session, agent.id) if file.name == name), None)
     if file is None:
@@ -130,11 +130,12 @@ def delete_file(session: Session, agent: Agent, name: str, sources: Sources) -> 
 
 
 def deploy(session: Session, agent: Agent, services: Services) -> Deploy:
-    """Queue an evaluation of the files as they are; one that is open is cancelled.
+    """Queue an evaluation of the current files. An unfinished evaluation of the same agent is cancelled.
 
     Raises:
-        RefusedError: The files make no agent; the competition has not started; too many agents are on the board.
-        TooManyError: Its user has deployed too often in the last 24 hours. Deleting agents gives none back.
+        RefusedError: The files are not a valid agent, the competition has not started, or the user has too many active
+            agents.
+        TooManyError: The user has deployed too often in the last 24 hours. Deleted agents count, too.
     """
     competition = agent.competition
     settings = settings_of(competition)
@@ -142,18 +143,18 @@ def deploy(session: Session, agent: Agent, services: Services) -> Deploy:
         raise RefusedError(f"the files make no agent: {agent.files_message}")
     if not competition.is_started and not agent.is_benchmark:
         raise RefusedError("the competition has not started")
-    if not agent.is_benchmark and _crowded(session, agent):
+    if not agent.is_benchmark and _reached_active_limit(session, agent):
         raise RefusedError(f"{settings.max_active_agents_per_participant} agents of yours may be active at a time")
     daily = services.settings.daily_deploys
     if len(_deploys_of_the_day(session, agent)) >= daily:
         raise TooManyError(f"you may deploy {daily} times in 24 hours to a competition")
     cancel_open(session, agent)
-    session.refresh(agent)  # a worker may have written to it before it let go of what was open
+    session.refresh(agent)  # a worker may have written to it before the cancellation
     deploy = Deploy(agent_id=agent.id, files={file.name: file.sha256 for file in agent_files(session, agent.id)})
     kinds = [RunKind.CONSTRAINT] * settings.evaluation_deployment_nb_constraint_run
     kinds += [RunKind.SCORE] * settings.evaluation_deployment_nb_initial_score_run
     deploy.runs = [
-        Run(number=number, kind=kind, seed=run_seed(services.key, competition, number))
+        Run(number=number, kind=kind, seed=derive_seed(services.key, competition, number))
         for number, kind in enumerate(kinds)
     ]
     session.add(deploy)
@@ -163,8 +164,8 @@ def deploy(session: Session, agent: Agent, services: Services) -> Deploy:
     return deploy
 
 
-def _crowded(session: Session, agent: Agent) -> bool:
-    """Whether its user has as many other agents on the board, or on the way there, as may be."""
+def _reached_active_limit(session: Session, agent: Agent) -> bool:
+    """Whether the user's other agents already reach the limit of active agents."""
     return count_on_board(session, agent) >= settings_of(agent.competition).max_active_agents_per_participant
 
 
@@ -173,31 +174,31 @@ def _deploys_of_the_day(session: Session, agent: Agent) -> list[float]:
     return deploys_since(session, agent.user_id, agent.competition_id, agent.is_benchmark, since)
 
 
-def run_seed(key: bytes, competition: Competition, number: int) -> int:
-    """The secret seed of a competition's run: the same for all its agents, so that they can be compared in pairs."""
+def derive_seed(key: bytes, competition: Competition, number: int) -> int:
+    """Derive the secret seed of a run. All agents of a competition get the same seeds, for paired comparisons."""
     digest = hmac.new(key, f"seed {competition.id} {number}".encode(), hashlib.sha256).digest()
     return int.from_bytes(digest[:8]) >> 1
 
 
 def cancel_open(session: Session, agent: Agent) -> None:
-    """Cancel an evaluation that is not done; one that is in the finals ends as it was before. Its worker notices."""
+    """Cancel unfinished evaluations. One in the finals counts as succeeded, as before. The worker then stops."""
     for one in open_deploys(session, agent.id):
         one.status = DeployStatus.SUCCEEDED if one.is_final else DeployStatus.CANCELLED
         one.finished_at = one.finished_at or time.time()
 
 
 def delete(session: Session, agent: Agent) -> None:
-    """Take it off the board, for good. What it was stays in the records."""
+    """Delete a submission. It leaves the leaderboard; its rows stay in the database."""
     cancel_open(session, agent)
     agent.status, agent.last_status_message = AgentStatus.DELETED, ""
     record(session, agent.user_id, "agent.delete", str(agent.id))
 
 
 def set_runtime(session: Session, agent: Agent, runtime_id: int) -> Runtime:
-    """Choose what it runs on.
+    """Set the runtime of an agent.
 
     Raises:
-        RefusedError: This host has no such runtime.
+        RefusedError: This host does not have the runtime.
     """
     chosen = session.get(Runtime, runtime_id)
     if chosen is None or not chosen.available:
@@ -207,13 +208,13 @@ def set_runtime(session: Session, agent: Agent, runtime_id: int) -> Runtime:
 
 
 def runtime_row(runtime: Runtime) -> dict[str, Any]:
-    """A runtime as the SDK knows it."""
+    """Get a runtime in the SDK's format."""
     names = ("id", "language", "language_version", "framework", "framework_version", "requirement")
     return {name: getattr(runtime, name) for name in names}
 
 
 def status(session: Session, agent: Agent) -> dict[str, Any]:
-    """All that its owner may know of where it stands."""
+    """Get the status of an agent for its owner."""
     last = latest_deploy(session, agent.id)
     queued = last is not None and last.status == DeployStatus.QUEUED and not last.is_final
     return {
@@ -234,7 +235,7 @@ def status(session: Session, agent: Agent) -> dict[str, Any]:
 
 
 def deploy_state(session: Session, agent: Agent, daily: int) -> dict[str, Any]:
-    """Limits of deploying, and the last evaluation."""
+    """Get the deployment limits and the last evaluation."""
     times = _deploys_of_the_day(session, agent)
     used, last = len(times), latest_deploy(session, agent.id)
     return {
@@ -246,12 +247,12 @@ def deploy_state(session: Session, agent: Agent, daily: int) -> dict[str, Any]:
             "can_deploy": used < daily
             and agent.files_ok
             and agent.competition.is_started
-            and not _crowded(session, agent),
+            and not _reached_active_limit(session, agent),
         },
         "latestDeploy": {
             "id": last.id,
             "created_at_ts": last.created_at,
-            "status": _told(last),
+            "status": _visible_status(last),
             "finished_at_ts": last.finished_at,
             "failure_message": last.failure_message,
         }
@@ -260,14 +261,17 @@ def deploy_state(session: Session, agent: Agent, daily: int) -> dict[str, Any]:
     }
 
 
-def _told(deploy: Deploy) -> DeployStatus:
-    """Who is in the finals has succeeded, unless it fails there."""
+def _visible_status(deploy: Deploy) -> DeployStatus:
+    """Get the status that the owner sees. An evaluation in the finals is shown as succeeded unless it fails."""
     over = deploy.status == DeployStatus.FAILED or not deploy.is_final
     return DeployStatus(deploy.status) if over else DeployStatus.SUCCEEDED
 
 
-def figure_told(kind: RunKind, figure: float | None) -> float | None:
-    """A figure of a run; none of the finals, whose mean alone is told: an agent could talk to its owner by figures."""
+def visible_figure(kind: RunKind, figure: float | None) -> float | None:
+    """Get a figure of a run for its owner, or None for a final run.
+
+    Only the mean of the finals is visible. Otherwise an agent could pass information to its owner through the figures.
+    """
     return None if kind == RunKind.FINAL else figure
 
 
@@ -276,7 +280,7 @@ def _run_row(run: Run) -> dict[str, Any]:
         "status": run.status,
         "kind": run.kind,
         "steps_completed": 1 if run.reward is not None else 0,
-        "current_reward": figure_told(run.kind, run.reward),
+        "current_reward": visible_figure(run.kind, run.reward),
         "game_outcome": "completed" if run.reward is not None else "error",
         "error_type": run.error_type,
         "error_message": run.error_message,
@@ -284,28 +288,28 @@ def _run_row(run: Run) -> dict[str, Any]:
 
 
 def validate(session: Session, agent: Agent, sources: Sources) -> None:
-    """Look at the files, and note what they are."""
-    complaint = _complaint(session, agent, sources)
-    agent.files_ok, agent.files_message = complaint is None, complaint or "the files make an agent"
-    if agent.status in _LOOSE:
+    """Check the files of an agent and store the result."""
+    problem = _find_problem(session, agent, sources)
+    agent.files_ok, agent.files_message = problem is None, problem or "the files make an agent"
+    if agent.status in _EDITABLE:
         agent.status = AgentStatus.UPLOAD_VALIDATED if agent.files_ok else AgentStatus.UPLOAD_FAILED
         agent.last_status_message = agent.files_message
 
 
-def _complaint(session: Session, agent: Agent, sources: Sources) -> str | None:
-    """Why files make no agent; None if they do. Nothing is run."""
+def _find_problem(session: Session, agent: Agent, sources: Sources) -> str | None:
+    """Find the reason why the files are not a valid agent; None if they are. Does not run them."""
     files = {file.name: file for file in agent_files(session, agent.id)}
     if "agent.py" not in files:
         return "there is no agent.py"
     for name, file in files.items():
-        if complaint := sources.complaint(name, file.sha256, file.size):
-            return complaint
-    classes = sources.look(files["agent.py"].sha256, files["agent.py"].size).classes
-    named = [one for one in classes if one.name == "Agent"] or (classes if len(classes) == 1 else [])
-    if not named:
+        if problem := sources.find_problem(name, file.sha256, file.size):
+            return problem
+    classes = sources.inspect(files["agent.py"].sha256, files["agent.py"].size).classes
+    candidates = [one for one in classes if one.name == "Agent"] or (classes if len(classes) == 1 else [])
+    if not candidates:
         return "agent.py should define a class Agent, or one class only"
     methods = Kernel(agent.competition.kernel).methods
-    missing = [" or ".join(group) for group in methods if not named[0].methods.intersection(group)]
-    if missing and not named[0].has_bases:
-        return f"the class {named[0].name} should have a method {' and a method '.join(missing)}"
+    missing = [" or ".join(group) for group in methods if not candidates[0].methods.intersection(group)]
+    if missing and not candidates[0].has_bases:
+        return f"the class {candidates[0].name} should have a method {' and a method '.join(missing)}"
     return None

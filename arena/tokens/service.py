@@ -1,7 +1,7 @@
-"""Makes tokens, revokes them, and finds out whose one is.
+"""Creates, revokes and verifies tokens.
 
-A token is `mlk_<scope>_<lookup>_<secret>`. It is found by `lookup`; of the secret only a hash is kept. 128 random bits
-need no slow hash: there is nothing to guess.
+A token is `mlk_<scope>_<lookup>_<secret>`. The database stores `lookup` and a hash of the secret. A fast hash is
+enough, because the secret has 128 random bits.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ USER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls, by which token."""
+    """An authenticated user and the token that was used."""
 
     user_id: int
     user_name: str
@@ -35,10 +35,10 @@ class Caller:
 
 
 def find_or_create_user(session: Session, name: str) -> User:
-    """The user of this name.
+    """Get the user with this name. Creates the user if the name is new.
 
     Raises:
-        RefusedError: It is no name: letters, digits, dots, hyphens and underscores, 64 at the most.
+        RefusedError: The name is not 1 to 64 letters, digits, dots, hyphens and underscores.
     """
     if not USER_NAME.fullmatch(name):
         raise RefusedError("a user's name should have 1 to 64 letters, digits, dots, hyphens or underscores")
@@ -51,19 +51,19 @@ def find_or_create_user(session: Session, name: str) -> User:
 
 
 def create_token(session: Session, user_name: str, scope: Scope, days: float | None = None) -> str:
-    """Make a token for a user, who is made, too, if new.
+    """Create a token. Creates the user if the name is new.
 
     Args:
         session: A transaction.
-        user_name: Whose it is.
-        scope: What it is for.
-        days: How long it is good; for ever if None.
+        user_name: Owner of the token.
+        scope: Permissions of the token.
+        days: Lifetime; None for unlimited.
 
     Returns:
-        The token, which can be had only now.
+        The token. It cannot be recovered later.
 
     Raises:
-        RefusedError: It is no name.
+        RefusedError: The user name is invalid.
     """
     user = find_or_create_user(session, user_name)
     lookup, secret = secrets.token_hex(4), secrets.token_hex(16)
@@ -74,10 +74,10 @@ def create_token(session: Session, user_name: str, scope: Scope, days: float | N
 
 
 def revoke_token(session: Session, lookup: str) -> None:
-    """Make a token worthless.
+    """Revoke a token.
 
     Raises:
-        NotFoundError: There is none of this lookup.
+        NotFoundError: No token has this lookup.
     """
     token = session.scalar(sa.select(Token).where(Token.lookup == lookup))
     if token is None:
@@ -87,14 +87,14 @@ def revoke_token(session: Session, lookup: str) -> None:
 
 
 def authenticate(session: Session, text: str) -> Caller:
-    """Find out who calls.
+    """Verify a token. Returns its owner.
 
     Args:
         session: A transaction.
         text: The token.
 
     Raises:
-        UnauthorizedError: It is malformed, unknown, expired or revoked, or its scope is not the one it was made for.
+        UnauthorizedError: The token is malformed, unknown, expired or revoked, or its scope was altered.
     """
     parts = text.split("_", 3)
     token = None
@@ -113,7 +113,7 @@ def require(caller: Caller, scope: Scope) -> None:
     """Check the scope of a token.
 
     Raises:
-        ForbiddenError: It is another one.
+        ForbiddenError: The token has another scope.
     """
     if caller.scope is not scope:
         raise ForbiddenError(f"this needs a token of the scope {scope}, and yours is of the scope {caller.scope}")

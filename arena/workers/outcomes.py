@@ -1,28 +1,28 @@
-"""What comes of a run."""
+"""Outcomes of runs."""
 
 from dataclasses import dataclass, replace
 
 from permuted_mnist.evaluation.results import Failure
 
-__all__ = ["RunOutcome", "failed", "withheld"]
+__all__ = ["RunOutcome", "failed", "without_details"]
 
-WITHHELD = "What comes of single runs in the finals is not shown: their tasks stay unknown to those who submit again."
+WITHHELD = "Results of single runs in the finals are not shown, so that their tasks stay unknown."
 
 _SDK_NAMES = {Failure.BAD_OUTPUT: Failure.CODE_ERROR}
-"""What the SDK has no name for."""
+"""Replacements for failures that the SDK does not know."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunOutcome:
-    """What came of a run.
+    """The outcome of a run.
 
     Attributes:
-        reward: None if it failed.
-        wall_s: Seconds that it took.
-        peak_ram_bytes: Memory that it took.
-        error_type: Why there is no reward: `code_error`, `timeout`, `oom_killed`, `crash`.
-        error_message: What its owner is told.
-        log: What the agent printed.
+        reward: The reward; None if the run failed.
+        wall_s: Duration in seconds.
+        peak_ram_bytes: Peak memory.
+        error_type: Kind of failure: `code_error`, `timeout`, `oom_killed` or `crash`.
+        error_message: Message for the owner.
+        log: Output of the agent.
     """
 
     reward: float | None
@@ -34,12 +34,12 @@ class RunOutcome:
 
 
 def failed(failure: Failure, detail: str, wall_s: float, peak_ram_bytes: int, log: str) -> RunOutcome:
-    """The outcome of a run that failed, by the names that the SDK knows; the message tells ours where they differ."""
+    """Create the outcome of a failed run. If the SDK does not know the kind of failure, the message contains it."""
     kind = _SDK_NAMES.get(failure, failure)
     message = detail if kind is failure else f"{failure}: {detail}"
     return RunOutcome(None, wall_s, peak_ram_bytes, str(kind), message, log)
 
 
-def withheld(outcome: RunOutcome) -> RunOutcome:
-    """An outcome without what the agent said itself."""
+def without_details(outcome: RunOutcome) -> RunOutcome:
+    """Remove the agent's own output and error message from an outcome."""
     return replace(outcome, log=WITHHELD, error_message=None if outcome.error_type is None else WITHHELD)

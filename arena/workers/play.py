@@ -1,4 +1,4 @@
-"""Plays one run of a submission, in the sandbox."""
+"""Plays one run of a submission in the sandbox."""
 
 import time
 from dataclasses import replace
@@ -30,13 +30,13 @@ def play(
     """Play a run.
 
     Args:
-        kernel: Of the competition.
-        folder: The submission's files; every user must be able to read it.
-        env_folder: The competition's environment, likewise, if its kernel needs one.
-        seed: Of the run.
-        timeout_s: For the run.
-        layers: What holds the submission.
-        train_images: Of a Permuted-MNIST task; the test has a sixth as many.
+        kernel: Kind of the competition.
+        folder: The submission's files, readable by every user.
+        env_folder: The environment's files, readable by every user; used if the kernel needs an environment.
+        seed: Seed of the run.
+        timeout_s: Time limit of the run.
+        layers: Sandbox layers.
+        train_images: Training images of a Permuted-MNIST task; it has a sixth as many test images.
 
     Raises:
         OSError: The sandbox cannot be started.

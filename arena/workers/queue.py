@@ -1,8 +1,8 @@
-"""The queue: evaluations in the database, each held by one worker at a time.
+"""The queue of evaluations in the database. Each evaluation is held by one worker at a time.
 
-A worker claims an evaluation by a lease, which it renews while it runs. If it dies, the lease runs out and another goes
-on with the runs that are left. Each claim raises `attempt`, and whoever writes must hold the latest: a worker that was
-only slow, or whose evaluation was cancelled, writes nothing. `submissions/order.py` says whose turn it is.
+A worker claims an evaluation with a lease and renews the lease while it works. If the worker dies, the lease expires,
+and another worker continues with the remaining runs. Each claim increments `attempt`, and only the latest claim may
+write. So a slow worker, or the worker of a cancelled evaluation, cannot write. `submissions.order` defines the order.
 """
 
 import time
@@ -16,7 +16,7 @@ from ml_trainer_env.arena.competitions.service import settings_of
 from ml_trainer_env.arena.leaderboard.statistics import ci95
 from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.submissions.order import in_order
-from ml_trainer_env.arena.submissions.service import run_seed
+from ml_trainer_env.arena.submissions.service import derive_seed
 from ml_trainer_env.arena.tables import (
     Agent,
     AgentStatus,
@@ -33,10 +33,10 @@ from ml_trainer_env.arena.workers.outcomes import RunOutcome
 __all__ = [
     "MAX_DEATHS",
     "Claim",
-    "LostError",
+    "ClaimLostError",
     "claim",
     "finish",
-    "has_to_wait",
+    "must_yield",
     "next_run",
     "record_run",
     "release",
@@ -44,11 +44,11 @@ __all__ = [
 ]
 
 MAX_DEATHS = 5
-"""Workers that may die over one run before its evaluation is given up."""
+"""An evaluation fails after this many workers died during one run."""
 
 
-class LostError(Exception):
-    """The evaluation is no longer this worker's: cancelled, or taken by another."""
+class ClaimLostError(Exception):
+    """The worker no longer holds the evaluation: it was cancelled, or another worker claimed it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +61,12 @@ class Claim:
 
 
 def claim(session: Session, worker: str, lease_s: float) -> Claim | None:
-    """Take the evaluation whose turn it is: one that is queued, or whose worker has died.
+    """Claim the next evaluation that is queued or whose worker has died. Returns None if there is none.
 
     Args:
         session: A transaction.
-        worker: Who takes it.
-        lease_s: How long it is taken for, unless renewed.
+        worker: Name of the worker.
+        lease_s: Duration of the lease in seconds.
     """
     now = time.time()
     waiting = sa.or_(
@@ -75,7 +75,7 @@ def claim(session: Session, worker: str, lease_s: float) -> Claim | None:
     )
     queue = in_order(waiting)
     for deploy_id in session.scalars(sa.select(queue.c.id).order_by(queue.c.position)):
-        # Another worker may have it by now.
+        # Another worker may have claimed it meanwhile.
         query = sa.select(Deploy).where(Deploy.id == deploy_id, waiting).with_for_update(skip_locked=True)
         if (deploy := session.scalar(query)) is None:
             continue
@@ -95,21 +95,21 @@ def claim(session: Session, worker: str, lease_s: float) -> Claim | None:
 
 
 def renew(session: Session, held: Claim, lease_s: float) -> None:
-    """Hold it for longer.
+    """Renew the lease.
 
     Raises:
-        LostError: It is no longer this worker's.
+        ClaimLostError: The worker no longer holds the evaluation.
     """
-    _held(session, held).lease_until = time.time() + lease_s
+    _lock_claimed(session, held).lease_until = time.time() + lease_s
 
 
 def release(session: Session, held: Claim) -> None:
-    """Let go of it before its end: it waits again, for another to go on with the runs that are left.
+    """Put an unfinished evaluation back into the queue. Another worker continues with the remaining runs.
 
     Raises:
-        LostError: It is no longer this worker's.
+        ClaimLostError: The worker no longer holds the evaluation.
     """
-    deploy = _held(session, held)
+    deploy = _lock_claimed(session, held)
     agent = session.get_one(Agent, deploy.agent_id)
     deploy.status, deploy.lease_until = DeployStatus.QUEUED, 0.0
     if not deploy.is_final:
@@ -118,13 +118,15 @@ def release(session: Session, held: Claim) -> None:
         agent.status, agent.last_status_message = AgentStatus.DEPLOY_QUEUE, message
 
 
-def has_to_wait(session: Session, held: Claim, *, turn_is_over: bool) -> bool:
-    """Whether others go first: before finals all that are none, and after its turn those of other users.
+def must_yield(session: Session, held: Claim, *, turn_is_over: bool) -> bool:
+    """Whether another evaluation has priority.
+
+    Any regular evaluation has priority over finals. After a turn, evaluations of other users have priority.
 
     Raises:
-        LostError: It is no longer this worker's.
+        ClaimLostError: The worker no longer holds the evaluation.
     """
-    deploy = _held(session, held)
+    deploy = _lock_claimed(session, held)
     if not deploy.is_final and not turn_is_over:
         return False
     query = sa.select(Deploy.id).join(Agent).where(Deploy.status == DeployStatus.QUEUED, Deploy.is_final.is_(False))
@@ -134,25 +136,25 @@ def has_to_wait(session: Session, held: Claim, *, turn_is_over: bool) -> bool:
 
 
 def next_run(session: Session, held: Claim) -> Run | None:
-    """The first run that is not done; None if all are.
+    """Get the first unfinished run, or None.
 
     Raises:
-        LostError: It is no longer this worker's.
+        ClaimLostError: The worker no longer holds the evaluation.
     """
-    deploy = _held(session, held)
+    deploy = _lock_claimed(session, held)
     return next((run for run in deploy.runs if run.status == RunStatus.QUEUED), None)
 
 
 def record_run(session: Session, held: Claim, run_id: int, outcome: RunOutcome, log_sha256: str) -> None:
-    """Write down what came of a run, once.
+    """Store the outcome of a run, once.
 
     Raises:
-        LostError: It is no longer this worker's.
+        ClaimLostError: The worker no longer holds the evaluation, or the run is already finished.
     """
-    deploy = _held(session, held)
+    deploy = _lock_claimed(session, held)
     run = session.get_one(Run, run_id)
     if run.deploy_id != deploy.id or run.status != RunStatus.QUEUED:
-        raise LostError(f"run {run_id} is done already")
+        raise ClaimLostError(f"run {run_id} is done already")
     run.status = RunStatus.COMPLETED if outcome.error_type is None else RunStatus.ERROR
     run.reward, run.wall_s, run.peak_ram_bytes = outcome.reward, outcome.wall_s, outcome.peak_ram_bytes
     run.error_type, run.error_message = outcome.error_type, outcome.error_message
@@ -161,15 +163,15 @@ def record_run(session: Session, held: Claim, run_id: int, outcome: RunOutcome, 
 
 
 def finish(session: Session, held: Claim, services: Services) -> bool:
-    """Grade an evaluation whose runs are done, or one of whose runs failed.
+    """Grade an evaluation after its last run or after a failed run.
 
     Returns:
-        Whether it is over: not if its rewards have earned it more runs.
+        Whether the evaluation is finished. It is not if its mean reward has earned more runs.
 
     Raises:
-        LostError: It is no longer this worker's.
+        ClaimLostError: The worker no longer holds the evaluation.
     """
-    deploy = _held(session, held)
+    deploy = _lock_claimed(session, held)
     agent = session.get_one(Agent, deploy.agent_id)
     failed = next((run for run in deploy.runs if run.status == RunStatus.ERROR), None)
     if failed is not None:
@@ -182,10 +184,10 @@ def finish(session: Session, held: Claim, services: Services) -> bool:
     counted = [run for run in deploy.runs if run.kind != RunKind.CONSTRAINT]
     rewards = [float(run.reward or 0.0) for run in counted]
     competition = session.get_one(Competition, agent.competition_id)
-    if (more := _earned(competition, rewards) - len(rewards)) > 0:
+    if (more := _earned_runs(competition, rewards) - len(rewards)) > 0:
         start = len(deploy.runs)
         for number in range(start, start + more):
-            seed = run_seed(services.key, competition, number)
+            seed = derive_seed(services.key, competition, number)
             deploy.runs.append(Run(number=number, kind=RunKind.EXTENDED, seed=seed))
         return False
     _succeed(deploy, agent, counted, rewards)
@@ -197,7 +199,7 @@ def _succeed(deploy: Deploy, agent: Agent, counted: list[Run], rewards: list[flo
     deploy.status, deploy.finished_at = DeployStatus.SUCCEEDED, now
     agent.rewards, agent.mean_reward, agent.reward_ci95 = rewards, sum(rewards) / len(rewards), ci95(rewards)
     agent.final_rewards = []
-    _note_extremes(agent, counted)
+    _record_maxima(agent, counted)
     agent.scored_at, agent.scored_deploy_id = now, deploy.id
     agent.status = AgentStatus.ACTIVE
     agent.last_status_message = f"mean reward {agent.mean_reward:.4f} over {len(rewards)} runs"
@@ -207,16 +209,16 @@ def _succeed_in_finals(deploy: Deploy, agent: Agent) -> None:
     deploy.status, deploy.finished_at = DeployStatus.SUCCEEDED, time.time()
     agent.final_rewards = [float(run.reward or 0.0) for run in deploy.runs if run.kind == RunKind.FINAL]
     agent.scored_at = deploy.finished_at
-    _note_extremes(agent, [run for run in deploy.runs if run.kind != RunKind.CONSTRAINT])
+    _record_maxima(agent, [run for run in deploy.runs if run.kind != RunKind.CONSTRAINT])
 
 
-def _note_extremes(agent: Agent, counted: list[Run]) -> None:
+def _record_maxima(agent: Agent, counted: list[Run]) -> None:
     agent.max_run_s = max(run.wall_s or 0.0 for run in counted)
     agent.max_ram_bytes = max(run.peak_ram_bytes or 0 for run in counted)
 
 
-def _earned(competition: Competition, rewards: list[float]) -> int:
-    """How many runs an agent gets in all: by the highest threshold that its mean reaches."""
+def _earned_runs(competition: Competition, rewards: list[float]) -> int:
+    """Get the total number of runs of an agent, by the highest threshold that its mean reward reaches."""
     mean = sum(rewards) / len(rewards)
     reached = [n for least, n in settings_of(competition).evaluation_episode_budget_brackets if mean >= least]
     return max([len(rewards), *reached])
@@ -227,9 +229,9 @@ def _fail(deploy: Deploy, agent: Agent, message: str) -> None:
     agent.status, agent.last_status_message = AgentStatus.DEPLOY_FAILED, message
 
 
-def _held(session: Session, held: Claim) -> Deploy:
+def _lock_claimed(session: Session, held: Claim) -> Deploy:
     deploy: Any = session.scalar(sa.select(Deploy).where(Deploy.id == held.deploy_id).with_for_update())
     if deploy is None or deploy.status != DeployStatus.RUNNING or deploy.attempt != held.attempt:
-        raise LostError(f"evaluation {held.deploy_id} is no longer {held.worker}'s")
+        raise ClaimLostError(f"evaluation {held.deploy_id} is no longer {held.worker}'s")
     found: Deploy = deploy
     return found

@@ -1,7 +1,7 @@
-"""Plays one episode of a competition's own Gymnasium environment with a submission.
+"""Plays one episode of a competition's Gymnasium environment with a submission.
 
-The environment (`env.py`, its creator's) and the agent run in a sandbox each. This side carries observations and
-actions between them and counts the rewards, so neither can touch the other, the clock or the score.
+The creator's environment (`env.py`) and the agent run in separate sandboxes. This process passes observations and
+actions between them and sums the rewards. So neither can influence the other, the clock or the score.
 """
 
 import math
@@ -23,52 +23,52 @@ from permuted_mnist.sandbox.process import SandboxedProcess
 __all__ = ["MAX_STEPS", "roll_out"]
 
 MAX_STEPS = 100_000
-"""An episode that has not ended by then is ended."""
+"""An episode is truncated after this many steps."""
 
 
-class _PartyError(Exception):
-    """One of the two failed."""
+class _PlayerError(Exception):
+    """The environment or the agent failed."""
 
-    def __init__(self, party: str, failure: Failure, words: str) -> None:
-        super().__init__(words)
-        self.party, self.failure = party, failure
+    def __init__(self, player: str, failure: Failure, message: str) -> None:
+        super().__init__(message)
+        self.player, self.failure = player, failure
 
 
-class _Party:
-    """The environment or the agent: a process that answers value with value."""
+class _Player:
+    """The sandboxed process of the environment or of the agent. It answers each value with a value."""
 
     def __init__(self, name: str, process: SandboxedProcess, started_by: float) -> None:
         self.name = name
         self.process = process
-        self._expect(Kind.READY, started_by)
+        self._receive(Kind.READY, started_by)
 
     def ask(self, value: Any, deadline: float) -> Any:
-        """Its answer to a value.
+        """Send a value and wait for the answer.
 
         Raises:
-            _PartyError: It failed.
+            _PlayerError: The process failed.
         """
         try:
             self.process.send(pack(Kind.VALUE, dump(value)))
-            return load(self._expect(Kind.VALUE, deadline))
+            return load(self._receive(Kind.VALUE, deadline))
         except ValueFormError as error:
-            raise _PartyError(self.name, Failure.BAD_OUTPUT, str(error)) from error
+            raise _PlayerError(self.name, Failure.BAD_OUTPUT, str(error)) from error
         except SandboxError as error:
             raise self._failed(error) from error
 
-    def _expect(self, kind: Kind, deadline: float) -> bytes:
+    def _receive(self, kind: Kind, deadline: float) -> bytes:
         try:
-            came, body = self.process.receive(deadline)
+            received, body = self.process.receive(deadline)
         except SandboxError as error:
             raise self._failed(error) from error
-        if came is Kind.RAISED:
-            raise _PartyError(self.name, Failure.CODE_ERROR, body.decode(errors="replace"))
-        if came is not kind:
-            raise _PartyError(self.name, Failure.BAD_OUTPUT, f"it should have sent {kind.name}, got {came.name}")
+        if received is Kind.RAISED:
+            raise _PlayerError(self.name, Failure.CODE_ERROR, body.decode(errors="replace"))
+        if received is not kind:
+            raise _PlayerError(self.name, Failure.BAD_OUTPUT, f"it should have sent {kind.name}, got {received.name}")
         return body
 
-    def _failed(self, error: SandboxError) -> _PartyError:
-        return _PartyError(self.name, failure_of(error), str(error))
+    def _failed(self, error: SandboxError) -> _PlayerError:
+        return _PlayerError(self.name, failure_of(error), str(error))
 
 
 def roll_out(folder: Path, env_folder: Path, seed: int, agent_seed: int, limits: Limits, layers: Layers) -> RunOutcome:
@@ -76,11 +76,11 @@ def roll_out(folder: Path, env_folder: Path, seed: int, agent_seed: int, limits:
 
     Args:
         folder: The submission's files.
-        env_folder: The environment's files, `env.py` among them.
-        seed: For the environment's `reset`.
-        agent_seed: For the agent's constructor.
-        limits: For each of the two; `wall_s` is for the episode.
-        layers: What holds them.
+        env_folder: The environment's files, including `env.py`.
+        seed: Seed for the environment's `reset`.
+        agent_seed: Seed for the agent's constructor.
+        limits: Limits of each sandbox; `wall_s` limits the episode.
+        layers: Sandbox layers.
 
     Raises:
         OSError: The sandbox cannot be started.
@@ -93,21 +93,21 @@ def roll_out(folder: Path, env_folder: Path, seed: int, agent_seed: int, limits:
         reward, error = None, None
         try:
             started_by = began + limits.start_s
-            players = _Party("environment", env, started_by), _Party("agent", agent, started_by)
+            players = _Player("environment", env, started_by), _Player("agent", agent, started_by)
             began = time.monotonic()
             reward = _episode(*players, seed, began + limits.wall_s)
-        except _PartyError as failure:
+        except _PlayerError as failure:
             error = failure
     wall_s = time.monotonic() - began
     log = printable(agent.log)
     if error is None:
         return RunOutcome(reward, wall_s, agent.peak_memory_bytes, None, None, log)
-    words = f"the competition's environment failed: {error}" if error.party == "environment" else str(error)
-    return failed(error.failure, printable(words), wall_s, agent.peak_memory_bytes, log)
+    message = f"the competition's environment failed: {error}" if error.player == "environment" else str(error)
+    return failed(error.failure, printable(message), wall_s, agent.peak_memory_bytes, log)
 
 
-def _episode(env: _Party, agent: _Party, seed: int, deadline: float) -> float:
-    """Sum of the rewards."""
+def _episode(env: _Player, agent: _Player, seed: int, deadline: float) -> float:
+    """Play the steps of an episode. Returns the sum of the rewards."""
     total = 0.0
     observation, _, _, _ = _step(env, ("reset", seed), deadline)
     for _ in range(MAX_STEPS):
@@ -115,16 +115,16 @@ def _episode(env: _Party, agent: _Party, seed: int, deadline: float) -> float:
         observation, reward, terminated, truncated = _step(env, ("step", action), deadline)
         total += reward
         if not math.isfinite(total):
-            raise _PartyError("environment", Failure.BAD_OUTPUT, "the sum of an episode's rewards should be finite")
+            raise _PlayerError("environment", Failure.BAD_OUTPUT, "the sum of an episode's rewards should be finite")
         if terminated or truncated:
             break
     return total
 
 
-def _step(env: _Party, deed: tuple[str, Any], deadline: float) -> tuple[Any, float, bool, bool]:
-    answer = env.ask(deed, deadline)
+def _step(env: _Player, command: tuple[str, Any], deadline: float) -> tuple[Any, float, bool, bool]:
+    answer = env.ask(command, deadline)
     match answer:
         case (observation, float() as reward, bool() as terminated, bool() as truncated) if math.isfinite(reward):
             return observation, reward, terminated, truncated
-    words = "a step should give an observation, a finite reward and two flags"
-    raise _PartyError("environment", Failure.BAD_OUTPUT, words)
+    message = "a step should give an observation, a finite reward and two flags"
+    raise _PlayerError("environment", Failure.BAD_OUTPUT, message)

@@ -1,7 +1,7 @@
-"""A worker: takes evaluations one after the other, for as long as it lives.
+"""A worker: claims evaluations and plays them, one at a time.
 
-While it plays, a thread renews the lease. What is cancelled, or taken by another after this worker was thought dead, is
-noticed at the next renewal or write, and left alone.
+A thread renews the lease while the worker plays. If the evaluation is cancelled or claimed by another worker, the next
+renewal or write fails, and this worker drops the evaluation.
 """
 
 import logging
@@ -20,15 +20,15 @@ from ml_trainer_env.arena.competitions.service import settings_of
 from ml_trainer_env.arena.kernels import Kernel
 from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.tables import Agent, Competition, Deploy, FilePurpose, RunKind, RunStatus
-from ml_trainer_env.arena.workers.finals import seat_a_finalist
-from ml_trainer_env.arena.workers.outcomes import withheld
+from ml_trainer_env.arena.workers.finals import queue_finalist
+from ml_trainer_env.arena.workers.outcomes import without_details
 from ml_trainer_env.arena.workers.play import play
 from ml_trainer_env.arena.workers.queue import (
     Claim,
-    LostError,
+    ClaimLostError,
     claim,
     finish,
-    has_to_wait,
+    must_yield,
     next_run,
     record_run,
     release,
@@ -42,17 +42,17 @@ __all__ = ["Worker", "layers_for_submissions"]
 _LOG = logging.getLogger(__name__)
 
 POLL_S = 0.5
-"""An idle worker looks into the queue so often."""
+"""Interval at which an idle worker polls the queue."""
 
 TURN_S = 60.0
-"""An evaluation is played for so long, and for a run at least, before it stands back for those of other users."""
+"""Length of a turn. After a turn of at least one run, waiting evaluations of other users have priority."""
 
 
 def layers_for_submissions() -> Layers:
-    """What holds submissions here; what is weaker than it could be is logged.
+    """Find the sandbox layers for submissions. Logs each missing protection.
 
     Raises:
-        UnsupportedError: They could reach the network, or what the service keeps.
+        UnsupportedError: Submissions could access the network or the service's files.
     """
     layers = find_layers()
     if layers.bubblewrap is None:
@@ -63,12 +63,12 @@ def layers_for_submissions() -> Layers:
 
 
 class Worker:
-    """Works off the queue.
+    """Processes the queue.
 
     Args:
-        services: The parts of the service.
-        layers: What holds submissions.
-        turn_s: How long an evaluation is played while those of other users wait.
+        services: The components of the service.
+        layers: Sandbox layers for submissions.
+        turn_s: Length of a turn while other users wait.
     """
 
     def __init__(self, services: Services, layers: Layers, turn_s: float = TURN_S) -> None:
@@ -78,47 +78,47 @@ class Worker:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"[:64]
 
     def work(self, stop: threading.Event) -> None:
-        """Work until told to stop; the evaluation in hand is left to others then, after the run being played."""
+        """Work until `stop` is set. The current run is finished; other workers continue with the evaluation."""
         while not stop.is_set():
             try:
                 if not self.work_once(stop):
                     stop.wait(POLL_S)
-            except Exception:  # a worker goes on: what it held is claimed again when its lease runs out
+            except Exception:  # the evaluation is claimed again when its lease expires
                 _LOG.exception("an evaluation was dropped")
                 stop.wait(POLL_S)
 
     def work_once(self, stop: threading.Event | None = None) -> bool:
-        """Take one evaluation and play it to its end, or until others go first; False if there is none."""
+        """Claim one evaluation and play it until it ends or must yield. Returns False if the queue is empty."""
         stop = stop or threading.Event()
         lease_s = self._services.settings.lease_s
         with self._services.database.transaction() as session:
             held = claim(session, self.name, lease_s)
-            if held is None and seat_a_finalist(session, self._services):
+            if held is None and queue_finalist(session, self._services):
                 held = claim(session, self.name, lease_s)
         if held is None:
             return False
         _LOG.info("evaluation %s, attempt %s", held.deploy_id, held.attempt)
         turn_ends_at, turn_is_over = time.monotonic() + self._turn_s, False
         try:
-            with self._renewed(held), self._files(held) as (folder, env_folder):
+            with self._lease_renewed(held), self._files(held) as (folder, env_folder):
                 while not stop.is_set():
                     if not self._run_next(held, folder, env_folder, turn_is_over):
                         return True
                     turn_is_over = time.monotonic() >= turn_ends_at
             with self._services.database.transaction() as session:
                 release(session, held)
-        except LostError as error:
+        except ClaimLostError as error:
             _LOG.info("%s", error)
         return True
 
     def _run_next(self, held: Claim, folder: Path, env_folder: Path, turn_is_over: bool) -> bool:
-        """Play the next run and write it down; False if the evaluation is over, or stands back for another."""
+        """Play the next run and store its outcome. Returns False if the evaluation has ended or must yield."""
         with self._services.database.transaction() as session:
             run = next_run(session, held)
             deploy = session.get_one(Deploy, held.deploy_id)
             if run is None or any(done.status == RunStatus.ERROR for done in deploy.runs):
                 return not finish(session, held, self._services)
-            if has_to_wait(session, held, turn_is_over=turn_is_over):
+            if must_yield(session, held, turn_is_over=turn_is_over):
                 release(session, held)
                 return False
             agent = session.get_one(Agent, deploy.agent_id)
@@ -127,7 +127,7 @@ class Worker:
         train_images = self._services.settings.train_images
         outcome = play(kernel, folder, env_folder, run.seed, timeout_s, self._layers, train_images)
         if run.kind == RunKind.FINAL:
-            outcome = withheld(outcome)
+            outcome = without_details(outcome)
         log = self._services.blobs.put(outcome.log.encode())
         with self._services.database.transaction() as session:
             record_run(session, held, run.id, outcome, log)
@@ -135,7 +135,7 @@ class Worker:
 
     @contextmanager
     def _files(self, held: Claim) -> Iterator[tuple[Path, Path]]:
-        """The submission's files as they were when it was deployed, and the environment's."""
+        """Write the deployed files of the submission, and the files of the environment, to a temporary folder."""
         with self._services.database.transaction(read_only=True) as session:
             deploy = session.get_one(Deploy, held.deploy_id)
             competition_id = session.get_one(Agent, deploy.agent_id).competition_id
@@ -143,9 +143,9 @@ class Worker:
             own = dict(deploy.files)
         with tempfile.TemporaryDirectory(prefix="arena-") as name:
             Path(name).chmod(0o711)
-            yield self._laid_out(Path(name) / "agent", own), self._laid_out(Path(name) / "env", env)
+            yield self._write_files(Path(name) / "agent", own), self._write_files(Path(name) / "env", env)
 
-    def _laid_out(self, folder: Path, files: Mapping[str, str]) -> Path:
+    def _write_files(self, folder: Path, files: Mapping[str, str]) -> Path:
         folder.mkdir()
         folder.chmod(0o755)
         for file, sha256 in files.items():
@@ -154,22 +154,22 @@ class Worker:
         return folder
 
     @contextmanager
-    def _renewed(self, held: Claim) -> Iterator[None]:
-        """Keeps the lease while it lasts."""
+    def _lease_renewed(self, held: Claim) -> Iterator[None]:
+        """Renew the lease in a thread while the block runs."""
         done = threading.Event()
         lease_s = self._services.settings.lease_s
 
-        def keep() -> None:
+        def renew_until_done() -> None:
             while not done.wait(lease_s / 3):
                 try:
                     with self._services.database.transaction() as session:
                         renew(session, held, lease_s)
-                except LostError:
+                except ClaimLostError:
                     return
-                except Exception:  # the database was away: it is tried again, and the lease may outlast that
+                except Exception:  # the database may be unavailable: try again before the lease expires
                     _LOG.exception("a lease was not renewed")
 
-        thread = threading.Thread(target=keep, name="lease", daemon=True)
+        thread = threading.Thread(target=renew_until_done, name="lease", daemon=True)
         thread.start()
         try:
             yield

@@ -1,4 +1,4 @@
-"""The confusion matrix: which labels were taken for which."""
+"""The confusion matrix of predictions."""
 
 import io
 
@@ -11,14 +11,14 @@ __all__ = ["confusion_image", "confusion_matrix"]
 
 
 def confusion_matrix(labels: Labels, predictions: Labels) -> npt.NDArray[np.int64]:
-    """How often each label (row) was taken for each (column): int64 (10, 10)."""
+    """Count how often each label (row) was predicted as each label (column). Returns int64 (10, 10)."""
     counts = np.bincount(labels * CLASSES + predictions, minlength=CLASSES * CLASSES)
     return counts.reshape(CLASSES, CLASSES).astype(np.int64)
 
 
 def confusion_image(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-    """The matrix drawn: uint8 (480, 480, 3)."""
-    from matplotlib.figure import Figure  # half a second, which only those who look should wait
+    """Draw the matrix. Returns an RGB image, uint8 (480, 480, 3)."""
+    from matplotlib.figure import Figure  # late: it takes half a second to import
 
     figure = Figure(figsize=(4.8, 4.8), dpi=100, layout="constrained")
     axes = figure.add_subplot(xlabel="predicted", ylabel="label", xticks=range(CLASSES), yticks=range(CLASSES))

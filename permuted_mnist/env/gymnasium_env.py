@@ -22,15 +22,15 @@ class PermutedMNIST(gymnasium.Env[Observation, npt.NDArray[np.int64]]):
     """Learn permuted digits and label the test images.
 
     Observation: `train_images` float32 (60000, 28, 28) in [0, 1], `train_labels` int64 (60000,), `test_images` float32
-    (10000, 28, 28). With the bundled images 8,000 and 2,000; `info["source"]` says which. With the competition's
-    delivery images are uint8 from 0 to 255, and labels int64 (60000, 1).
+    (10000, 28, 28). The bundled images are 8,000 and 2,000; `info["source"]` is then `bundled`. With the competition's
+    delivery, images are uint8 from 0 to 255, and labels int64 (60000, 1).
 
     Action: 10,000 labels, whole numbers from 0 to 9.
 
-    Reward: the share of them that is right.
+    Reward: the share of correct labels.
 
-    Start: each `reset` draws a new task. Within a task one permutation of pixels holds for all images and one of labels
-    for all labels. The same seed gives the same series of tasks.
+    Start: each `reset` draws a new task. Within a task, one permutation of the pixels applies to all images, and one
+    permutation of the labels to all labels. The same seed gives the same series of tasks.
 
     End: an episode is one step long.
 
@@ -39,7 +39,7 @@ class PermutedMNIST(gymnasium.Env[Observation, npt.NDArray[np.int64]]):
     Args:
         render_mode: `rgb_array` draws the confusion matrix of the last action.
         variant: `standard` or `hardened`; see `tasks.Variant`.
-        data_dir: Where `mnist.npz` may lie; the folder that `ML_TRAINER_DATA_DIR` names if None.
+        data_dir: Folder that may contain `mnist.npz`. The default is the folder in `ML_TRAINER_DATA_DIR`.
         delivery: The form of the observation: `guide` or `competition`; see `delivery.Delivery`.
 
     Raises:
@@ -77,7 +77,7 @@ class PermutedMNIST(gymnasium.Env[Observation, npt.NDArray[np.int64]]):
         """Draw the next task.
 
         Args:
-            seed: Begins a series of tasks.
+            seed: Starts a new series of tasks.
             options: Not used.
         """
         super().reset(seed=seed)
@@ -92,8 +92,8 @@ class PermutedMNIST(gymnasium.Env[Observation, npt.NDArray[np.int64]]):
             action: A label for each test image: an array or a list, (N,) or (N, 1).
 
         Raises:
-            PredictionError: The action is something else.
-            gymnasium.error.ResetNeeded: There is no task, or it has been graded.
+            PredictionError: The action is invalid.
+            gymnasium.error.ResetNeeded: There is no task, or it has already been graded.
         """
         if self._task is None:
             raise gymnasium.error.ResetNeeded("call reset before step: a task is graded once")
@@ -104,11 +104,11 @@ class PermutedMNIST(gymnasium.Env[Observation, npt.NDArray[np.int64]]):
         return self._observation(task), reward, True, False, {**self._info(), "accuracy": reward}
 
     def render(self) -> npt.NDArray[np.uint8] | None:
-        """The confusion matrix of the last action as an RGB array, None unless `render_mode` asks for it."""
+        """Draw the confusion matrix of the last action as an RGB array. None unless `render_mode` is `rgb_array`."""
         return confusion_image(self._confusion) if self.render_mode == "rgb_array" else None
 
     def _observation(self, task: PermutedTask) -> Observation:
-        """Copies, as Gymnasium has it: whoever keeps or changes one changes no other."""
+        """Build an observation. Its arrays are copies, so that a caller may change them."""
         return {
             "train_images": self._delivery.images(task.train_images).copy(),
             "train_labels": self._delivery.labels(task.train_labels).copy(),

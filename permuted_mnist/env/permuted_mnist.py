@@ -1,4 +1,4 @@
-"""The challenge as the competition's guide plays it: ask for tasks until there are no more."""
+"""The challenge with the interface of the competition's guide: request tasks until there are no more."""
 
 import secrets
 from pathlib import Path
@@ -12,19 +12,19 @@ __all__ = ["PermutedMNISTEnv"]
 
 
 class PermutedMNISTEnv:
-    """A series of tasks, each with permutations of its own.
+    """A series of tasks, each with its own permutations.
 
     Args:
-        number_episodes: How many tasks there are.
-        variant: `standard`, or `hardened`: see `tasks.Variant`.
-        data_dir: Where `mnist.npz` may lie; the folder that `ML_TRAINER_DATA_DIR` names if None.
-        delivery: `guide` for images in [0, 1] and flat labels, as the guide says; `competition` for bytes and labels as
-            a column, as the competition does it. See `delivery.Delivery`.
+        number_episodes: Number of tasks.
+        variant: `standard` or `hardened`; see `tasks.Variant`.
+        data_dir: Folder that may contain `mnist.npz`. The default is the folder in `ML_TRAINER_DATA_DIR`.
+        delivery: `guide` for images in [0, 1] and flat labels, `competition` for uint8 images and a column of labels.
+            See `delivery.Delivery`.
 
     Attributes:
-        number_episodes: How many tasks there are.
-        source: Where the images came from: `cache` is all of MNIST, `bundled` 10,000 images of it, `synthetic` the
-            hardened variant's own.
+        number_episodes: Number of tasks.
+        source: Source of the images: `cache` for all of MNIST, `bundled` for 10,000 images of it, `synthetic` for the
+            hardened variant.
 
     Raises:
         DatasetError: The file in the data directory is damaged.
@@ -45,24 +45,24 @@ class PermutedMNISTEnv:
         self.set_seed(None)
 
     def set_seed(self, seed: int | None = None) -> None:
-        """Begin the series again.
+        """Start a new series.
 
         Args:
-            seed: The same seed gives the same tasks; a secret one if None.
+            seed: The same seed gives the same tasks. None draws a secret seed.
         """
         self._seed = secrets.randbits(64) if seed is None else seed
         self._number = 0
 
     def reset(self) -> None:
-        """Begin the series again, with the same tasks."""
+        """Restart the series with the same tasks."""
         self._number = 0
 
     def get_next_task(self) -> dict[str, Any] | None:
-        """The next task, None when there are no more.
+        """Get the next task; None when there are no more.
 
         Returns:
-            `X_train` float32 (N, 28, 28) in [0, 1], `y_train` int64 (N,), `X_test` float32 (M, 28, 28); with the
-            competition's delivery uint8 (N, 28, 28) from 0 to 255, int64 (N, 1) and uint8 (M, 28, 28). `y_test` int64
+            `X_train` float32 (N, 28, 28) in [0, 1], `y_train` int64 (N,), `X_test` float32 (M, 28, 28). With the
+            competition's delivery: uint8 (N, 28, 28) from 0 to 255, int64 (N, 1) and uint8 (M, 28, 28). `y_test` int64
             (M,) is for `evaluate` and not for the agent.
         """
         if self._number >= self.number_episodes:
@@ -77,13 +77,13 @@ class PermutedMNISTEnv:
         }
 
     def evaluate(self, predictions: Any, y_true: Any) -> float:
-        """Share of predictions that are right.
+        """Compute the share of correct predictions.
 
         Args:
             predictions: Labels, an array or a list, (M,) or (M, 1).
-            y_true: The right ones, likewise.
+            y_true: The correct labels, in the same form.
 
         Raises:
-            PredictionError: One of them is something else.
+            PredictionError: Predictions or labels are invalid.
         """
         return accuracy(predictions, y_true)

@@ -1,4 +1,4 @@
-"""One task with one agent, in a sandbox. The labels of the test never leave this process."""
+"""Runs one task with one agent in a sandbox. The test labels never leave this process."""
 
 import time
 from pathlib import Path
@@ -23,16 +23,16 @@ def run_episode(
     agent_seed: int,
     delivery: Delivery = Delivery.COMPETITION,
 ) -> EpisodeResult:
-    """Train and grade.
+    """Train and grade an agent.
 
     Args:
-        number: Of the episode, from 1.
-        folder: The agent's; every user must be able to read it.
-        task: What to learn.
-        limits: What the agent may use.
-        layers: What holds it.
-        agent_seed: For its constructor. It must not tell the task's seed.
-        delivery: The form in which it receives images and labels.
+        number: Number of the episode, from 1.
+        folder: The agent's folder, readable by every user.
+        task: The task.
+        limits: Resource limits.
+        layers: Sandbox layers.
+        agent_seed: Seed for the agent's constructor. The task's seed must not be computable from it.
+        delivery: The form of images and labels.
 
     Raises:
         OSError: The sandbox cannot be started.

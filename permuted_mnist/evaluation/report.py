@@ -1,4 +1,4 @@
-"""An evaluation as people read it: a table, and a figure."""
+"""Reports of an evaluation for people: a table and a figure."""
 
 from pathlib import Path
 
@@ -15,14 +15,14 @@ _RIGHT, _FAILED = "#2a6f97", "#c1121f"
 
 
 def episode_line(episode: EpisodeResult) -> str:
-    """One line of the table."""
+    """Format one line of the table."""
     right = f"{episode.accuracy:.4f}" if episode.accuracy is not None else "-"
     line = f"{episode.number:>7}  {right:>8}  {episode.time_s:>7.2f}  {episode.peak_memory_bytes / _MB:>10.0f}"
     return line if episode.failure is None else f"{line}  {episode.failure}"
 
 
 def summary(evaluation: Evaluation) -> str:
-    """What stands below the table: failures, score, time, verdict, and what held the agent."""
+    """Format the text below the table: failures, score, time, verdict and sandbox layers."""
     lines = [
         f"\nEpisode {episode.number}: {episode.failure}\n{episode.detail.rstrip()}"
         for episode in evaluation.episodes
@@ -44,7 +44,7 @@ def summary(evaluation: Evaluation) -> str:
 
 
 def save_figure(evaluation: Evaluation, file: Path) -> None:
-    """Draw accuracy over time, an episode a point, those that failed at the bottom.
+    """Draw accuracy over time, with one point for each episode. Failed episodes are at the bottom.
 
     Raises:
         OSError: The file cannot be written.

@@ -1,4 +1,4 @@
-"""What comes out of an evaluation."""
+"""Results of an evaluation."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,23 +18,23 @@ class Failure(StrEnum):
     """Why an episode has no accuracy."""
 
     TIMEOUT = "timeout"
-    """Train and predict, or the imports and the constructor before them, took longer than they may."""
+    """`train` and `predict`, or the imports and the constructor, exceeded their time limit."""
 
     OOM_KILLED = "oom_killed"
-    """All its processes together took more memory than they may."""
+    """The agent's processes together exceeded the memory limit."""
 
     CODE_ERROR = "code_error"
-    """It raised an exception, or is no agent."""
+    """The agent raised an exception, or the folder contains no valid agent."""
 
     CRASH = "crash"
-    """Its process ended without an answer."""
+    """The agent's process ended without an answer."""
 
     BAD_OUTPUT = "bad_output"
-    """Predictions of another shape or with other values than they should have, or more output than is allowed."""
+    """The predictions have a wrong shape or wrong values, or the output limit was exceeded."""
 
 
 def failure_of(error: SandboxError) -> Failure:
-    """What to call the end of a sandboxed program; all that floods or garbles is bad output."""
+    """Map an error of the sandbox to a failure. Invalid or excessive output is `BAD_OUTPUT`."""
     match error:
         case TimedOutError():
             return Failure.TIMEOUT
@@ -47,18 +47,18 @@ def failure_of(error: SandboxError) -> Failure:
 
 @dataclass(frozen=True, slots=True)
 class EpisodeResult:
-    """One task with one agent.
+    """The result of one task with one agent.
 
     Attributes:
-        number: From 1.
-        accuracy: Share of the test labels that are right; None if it failed.
-        time_s: Seconds from the delivery of the training data to the predictions, or to the failure.
-        train_s: Seconds of it until `train` returned; None if it did not.
-        start_s: Seconds before that, for imports and the constructor.
-        peak_memory_bytes: The most that all processes of the agent held, measured every 50 ms.
-        failure: Why there is no accuracy; None if there is one.
-        detail: What the failure was: a traceback, or what was expected and what came.
-        log: The end of what the agent printed.
+        number: Number of the episode, from 1.
+        accuracy: Share of correct test labels; None after a failure.
+        time_s: Seconds from the delivery of the training data to the predictions or the failure.
+        train_s: Seconds from the delivery until `train` returned; None if it did not return.
+        start_s: Seconds for imports and the constructor, before the delivery.
+        peak_memory_bytes: Peak memory of all processes of the agent, measured every 50 ms.
+        failure: Kind of failure; None if there is an accuracy.
+        detail: A traceback, or what was expected and what came.
+        log: The end of the agent's output.
     """
 
     number: int
@@ -74,17 +74,17 @@ class EpisodeResult:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """An agent's episodes.
+    """The result of an evaluation.
 
     Attributes:
-        agent: Name of its folder.
+        agent: Name of the agent's folder.
         variant: `standard` or `hardened`.
         source: `cache` for all of MNIST, `bundled` for the package's 10,000 images, `synthetic` for drawn digits.
-        seed: The one that was given; None if it was a secret one.
-        limits: What was enforced.
-        layers: How.
-        episodes: In order.
-        delivery: The form in which images and labels were handed over.
+        seed: The given seed; None for a secret one.
+        limits: The enforced limits.
+        layers: The sandbox layers.
+        episodes: Results in order.
+        delivery: The form of images and labels.
     """
 
     agent: str
@@ -98,30 +98,30 @@ class Evaluation:
 
     @property
     def score(self) -> float:
-        """Mean accuracy; an episode that failed counts as 0."""
+        """Mean accuracy. A failed episode counts as 0."""
         return float(np.mean([episode.accuracy or 0.0 for episode in self.episodes]))
 
     @property
     def hint(self) -> str | None:
-        """What to try when the agent answered and learned nothing; None otherwise."""
+        """A hint if the agent answered but learned nothing; otherwise None."""
         right = [episode.accuracy for episode in self.episodes if episode.accuracy is not None]
         return self.delivery.hint(float(np.mean(right))) if right else None
 
     @property
     def total_s(self) -> float:
-        """Seconds for train and predict, all episodes."""
+        """Total seconds for `train` and `predict`."""
         return sum(episode.time_s for episode in self.episodes)
 
     @property
     def passed(self) -> bool:
-        """Whether every episode has an accuracy, and all together kept to the time for so many."""
+        """Whether every episode has an accuracy, and the total time is within the sum of their limits."""
         return (
             all(episode.failure is None for episode in self.episodes)
             and self.total_s < len(self.episodes) * self.limits.wall_s
         )
 
     def as_json(self) -> dict[str, Any]:
-        """As values that JSON has."""
+        """Convert to JSON types."""
         limits, layers = self.limits, self.layers
         return {
             "agent": self.agent,

@@ -1,4 +1,4 @@
-"""An agent in a sandbox, used like one that is not: `reset`, `train` and `predict`."""
+"""An agent in a sandbox, with the usual methods `reset`, `train` and `predict`."""
 
 import io
 import math
@@ -24,16 +24,16 @@ from permuted_mnist.tasks import CLASSES
 __all__ = ["AgentFailedError", "SandboxedAgent", "printable"]
 
 MAX_TEXT = 65_536
-"""Characters of an agent's own that a result holds, of what went wrong as of what it printed."""
+"""Maximum number of characters of an agent's error message, and of its log, in a result."""
 
 Array = npt.NDArray[Any]
 
 
 class AgentFailedError(Exception):
-    """The agent failed. The message is its own traceback, or what was expected and what came.
+    """The agent failed. The message is a traceback, or what was expected and what came.
 
     Attributes:
-        failure: How.
+        failure: Kind of failure.
     """
 
     def __init__(self, failure: Failure, detail: str) -> None:
@@ -42,25 +42,24 @@ class AgentFailedError(Exception):
 
 
 class SandboxedAgent:
-    """One process of an agent. A context manager: nothing of it is left when it is closed.
+    """One process of an agent. A context manager that ends the process and all its children.
 
-    The order of things is what makes the clock fair: the agent is loaded first and has its own limit for that; then
-    the training data are handed over as a file in memory, in no time, and the clock of `Limits.wall_s` runs until the
-    predictions are here.
+    Loading the agent has its own time limit. The training data are then delivered as a file in memory, without copying.
+    The clock of `Limits.wall_s` runs from the delivery until the predictions arrive.
 
     Args:
-        folder: The agent's; every user must be able to read it.
-        limits: What it may use. `wall_s` is for `train` and the `predict` after it together.
-        layers: What holds it.
-        seed: For its constructor.
+        folder: The agent's folder, readable by every user.
+        limits: Resource limits. `wall_s` is for `train` and the following `predict` together.
+        layers: Sandbox layers.
+        seed: Seed for the agent's constructor.
 
     Raises:
         OSError: The sandbox cannot be started.
 
     Attributes:
-        began: When the process was started, by `time.monotonic`.
-        delivered: When it was given training data; None before that.
-        trained: When `train` returned; None before that.
+        began: Time of the start of the process, by `time.monotonic`.
+        delivered: Time of the delivery of the training data; None before it.
+        trained: Time when `train` returned; None before it.
     """
 
     def __init__(self, folder: Path, limits: Limits, layers: Layers, seed: int) -> None:
@@ -80,36 +79,36 @@ class SandboxedAgent:
 
     @property
     def log(self) -> str:
-        """The end of what it printed."""
+        """The end of the agent's output."""
         return printable(self._process.log)
 
     @property
     def peak_memory_bytes(self) -> int:
-        """The most that all its processes held, measured every 50 ms."""
+        """Peak memory of all its processes, measured every 50 ms."""
         return self._process.peak_memory_bytes
 
     def load(self) -> None:
-        """Wait until it is imported and made.
+        """Wait until the agent is imported and constructed.
 
         Raises:
-            AgentFailedError: It failed at that.
+            AgentFailedError: The agent failed.
         """
         self._expect(Kind.READY, "while it was loaded", self.began, self._limits.start_s)
 
     def reset(self) -> None:
-        """Have it forget everything.
+        """Reset the agent.
 
         Raises:
-            AgentFailedError: It failed at that.
+            AgentFailedError: The agent failed.
         """
         self._send(pack(Kind.DATA), None, "in reset")
         self._expect(Kind.READY, "in reset", time.monotonic(), self._limits.wall_s)
 
     def train(self, X_train: Array, y_train: Array) -> None:
-        """Have it learn from images and labels, in any form. They are read-only to it if they are here.
+        """Train the agent on images and labels. Arrays that are read-only here are read-only in the sandbox.
 
         Raises:
-            AgentFailedError: It failed at that.
+            AgentFailedError: The agent failed.
         """
         self.trained = None
         with _Packed({"X_train": X_train, "y_train": y_train}) as (frame, file):
@@ -119,17 +118,17 @@ class SandboxedAgent:
         self.trained = time.monotonic()
 
     def predict(self, X_test: Array) -> Array:
-        """What it predicts for images: an array of any shape, for `as_labels` to judge.
+        """Get the agent's predictions: an unchecked array of any shape. Use `as_labels` to validate it.
 
         Raises:
-            AgentFailedError: It failed at that.
+            AgentFailedError: The agent failed.
         """
         since = self.delivered or time.monotonic()
         with _Packed({"X_test": X_test}) as (frame, file):
             self._send(frame, file, "in predict")
         body = self._expect(Kind.PREDICTIONS, "in predict", since, self._limits.wall_s)
         try:
-            return _unpacked(body)
+            return _parse_npy(body)
         except GarbledError as error:
             raise AgentFailedError(Failure.BAD_OUTPUT, str(error)) from error
 
@@ -140,23 +139,23 @@ class SandboxedAgent:
             raise AgentFailedError(failure_of(error), f"{during}: {error}") from error
 
     def _expect(self, kind: Kind, during: str, since: float, seconds: float) -> bytes:
-        """The body of the answer, which should be of this kind and come in time."""
+        """Wait for an answer of this kind. Returns its body."""
         try:
-            came, body = self._process.receive(since + seconds)
+            received, body = self._process.receive(since + seconds)
         except SandboxError as error:
-            raise AgentFailedError(failure_of(error), _said(error, during, seconds)) from error
-        match came:
+            raise AgentFailedError(failure_of(error), _describe_error(error, during, seconds)) from error
+        match received:
             case Kind.RAISED:
                 raise AgentFailedError(Failure.CODE_ERROR, body.decode(errors="replace"))
             case Kind.BAD_OUTPUT:
                 raise AgentFailedError(Failure.BAD_OUTPUT, body.decode(errors="replace"))
-        if came is not kind:
-            raise AgentFailedError(Failure.BAD_OUTPUT, f"the agent should have sent {kind.name}, got {came.name}")
+        if received is not kind:
+            raise AgentFailedError(Failure.BAD_OUTPUT, f"the agent should have sent {kind.name}, got {received.name}")
         return body
 
 
 class _Packed:
-    """Arrays as a frame and the file in memory beside it, which is closed at the end."""
+    """Arrays as a frame and a file in memory. A context manager that closes the file."""
 
     def __init__(self, arrays: Mapping[str, Array]) -> None:
         self._frame, self._file = packed_arrays(arrays)
@@ -169,16 +168,16 @@ class _Packed:
 
 
 def printable(text: str) -> str:
-    """The end of an agent's text, without what could steer a terminal."""
+    """Get the end of an agent's text. Control characters are replaced."""
     kept = text[-MAX_TEXT:]
     return "".join(sign if sign.isprintable() or sign in "\n\t" else "\N{REPLACEMENT CHARACTER}" for sign in kept)
 
 
-def _unpacked(body: bytes) -> Array:
-    """The array of an npy file that a stranger wrote: its size is compared before any memory is taken.
+def _parse_npy(body: bytes) -> Array:
+    """Parse an untrusted npy file. Its size is checked before memory is allocated.
 
     Raises:
-        GarbledError: It is no such file.
+        GarbledError: The file is invalid.
     """
     file = io.BytesIO(body)
     try:
@@ -189,12 +188,12 @@ def _unpacked(body: bytes) -> Array:
         if kind.hasobject or math.prod(shape) * kind.itemsize != held:
             raise ValueError(f"{held} bytes are no array of {shape} {kind}")
         return np.frombuffer(body, kind, offset=file.tell()).reshape(shape)
-    except Exception as error:  # whatever NumPy makes of a stranger's header
+    except Exception as error:  # NumPy raises many kinds of errors for invalid headers
         raise GarbledError(f"predictions should be an npy file: {error}") from error
 
 
-def _said(error: SandboxError, during: str, seconds: float) -> str:
-    """What the failure was, and during what."""
+def _describe_error(error: SandboxError, during: str, seconds: float) -> str:
+    """Describe an error and the method in which it occurred."""
     match error:
         case FloodedError() | GarbledError():
             return str(error)

@@ -1,4 +1,4 @@
-"""Several tasks, one after another, each in a process of its own."""
+"""Evaluates an agent on a series of tasks, each in a new process."""
 
 import hashlib
 import secrets
@@ -17,11 +17,11 @@ from permuted_mnist.sandbox.layers import Layers
 from permuted_mnist.sandbox.limits import Limits
 from permuted_mnist.tasks import Variant, draw_task
 
-__all__ = ["NoAgentError", "agent_seed", "copied", "evaluate"]
+__all__ = ["NoAgentError", "agent_seed", "copy_agent", "evaluate"]
 
 
 class NoAgentError(Exception):
-    """There is no agent at the path. The message says what was looked for."""
+    """The path contains no agent. The message says what was expected."""
 
 
 def evaluate(
@@ -38,25 +38,24 @@ def evaluate(
     """Evaluate an agent.
 
     Args:
-        folder: Holds `agent.py` and whatever it needs. What is there now is run, also if it changes meanwhile.
-        mnist: The digits, as `load_digits` returns them for the variant.
-        layers: What holds the agent; see `find_layers`.
-        episodes: How many tasks, at least 1.
-        variant: Which images are permuted.
-        seed: Gives the same tasks again, and the agent the same seeds. A secret one if None: whoever can guess it can
-            draw the tasks, answers included.
-        limits: What the agent may use; the competition's if None.
-        on_episode: Called with each result as it comes.
-        delivery: The form in which the agent receives images and labels.
+        folder: Folder with `agent.py` and its files. It is copy_agent first, so later changes have no effect.
+        mnist: The result of `load_digits` for the variant.
+        layers: Sandbox layers; see `find_layers`.
+        episodes: Number of tasks, at least 1.
+        variant: Variant of the images.
+        seed: Determines the tasks and the agent's seeds. None draws a secret seed. The seed reveals the answers.
+        limits: Resource limits; None for the competition's.
+        on_episode: Called with each result at once.
+        delivery: The form of images and labels.
 
     Raises:
-        NoAgentError: There is no `agent.py`.
+        NoAgentError: `agent.py` does not exist.
         OSError: The sandbox cannot be started.
     """
     limits = limits or Limits()
     drawn = secrets.randbits(64) if seed is None else seed
     results: list[EpisodeResult] = []
-    with copied(folder) as copy:
+    with copy_agent(folder) as copy:
         for number in range(episodes):
             task = draw_task(mnist, drawn, number, variant)
             results.append(run_episode(number + 1, copy, task, limits, layers, agent_seed(drawn, number), delivery))
@@ -65,13 +64,13 @@ def evaluate(
 
 
 @contextmanager
-def copied(folder: Path) -> Iterator[Path]:
-    """A copy of an agent's folder that every user can read.
+def copy_agent(folder: Path) -> Iterator[Path]:
+    """Copy an agent's folder so that every user can read it. The copy is deleted at the end of the block.
 
-    Links stay links: what they lead to outside is not taken along.
+    Links are copy_agent as links. Files outside the folder are not copy_agent.
 
     Raises:
-        NoAgentError: There is no `agent.py`.
+        NoAgentError: `agent.py` does not exist.
     """
     if not (folder / "agent.py").is_file():
         raise NoAgentError(f"there should be a file agent.py in {folder}")
@@ -86,6 +85,6 @@ def copied(folder: Path) -> Iterator[Path]:
 
 
 def agent_seed(seed: int, number: int) -> int:
-    """A seed for the agent from which the task's cannot be computed."""
+    """Derive a seed for the agent. The seed of the tasks cannot be computed from it."""
     digest = hashlib.sha256(f"agent {seed} {number}".encode()).digest()
     return int.from_bytes(digest[:4])

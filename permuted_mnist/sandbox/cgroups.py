@@ -1,7 +1,7 @@
-"""Control groups of Linux, versions 1 and 2: memory, number of processes and processor time, enforced by the kernel.
+"""Linux control groups, versions 1 and 2. The kernel enforces limits of memory, processes and processor time.
 
-Nothing is mounted and no controller is taken from anyone: where the machine gives no group below this process's own,
-there is none (see `layers`).
+This module mounts nothing and does not change the controllers of other groups. If the machine does not allow a group
+below this process's own, there is none (see `layers`).
 """
 
 import contextlib
@@ -17,40 +17,40 @@ from permuted_mnist.sandbox.limits import Limits
 __all__ = ["Cgroup", "CgroupV1", "CgroupV2", "open_cgroup"]
 
 PERIOD_US = 100_000
-"""Processor time is dealt out in periods of this length."""
+"""Period of the limit of processor time."""
 
 REMOVAL_S = 5.0
-"""The kernel may take a moment to let go of a group whose processes have just died."""
+"""Time limit for removing a group. Its processes may take a moment to exit."""
 
 
 class Cgroup(Protocol):
-    """A group of processes with limits, made for one run."""
+    """A group of processes with limits, created for one run."""
 
     @property
     def version(self) -> int:
-        """Of control groups: 1 or 2."""
+        """Version of control groups: 1 or 2."""
         ...
 
     @property
     def bounds_processes(self) -> bool:
-        """Whether their number is limited."""
+        """Whether the number of processes is limited."""
         ...
 
     @property
     def entrances(self) -> list[Path]:
-        """Files that a process writes its number, or 0, into in order to join."""
+        """Files through which a process joins the group, by writing its id or 0."""
         ...
 
     def memory_bytes(self) -> int:
-        """Memory that its processes hold now, without files that the kernel merely caches."""
+        """Get the current memory of its processes, without the kernel's file cache."""
         ...
 
     def killed_for_memory(self) -> bool:
-        """Whether the kernel has killed one of them because the memory was used up."""
+        """Whether the kernel has killed one of its processes for lack of memory."""
         ...
 
     def remove(self) -> None:
-        """Kill what is left in it, and remove it."""
+        """Kill the remaining processes and remove the group."""
         ...
 
 
@@ -68,12 +68,12 @@ class CgroupV1:
 
     @property
     def bounds_processes(self) -> bool:
-        """Whether there is the controller `pids`."""
+        """Whether the controller `pids` is available."""
         return any((folder / "pids.max").exists() for folder in self.others)
 
     @property
     def entrances(self) -> list[Path]:
-        """One for each controller."""
+        """One file for each controller."""
         return [folder / "cgroup.procs" for folder in (self.memory, *self.others)]
 
     def memory_bytes(self) -> int:
@@ -86,7 +86,7 @@ class CgroupV1:
         return _figures(self.memory / "memory.oom_control").get("oom_kill", 0) > 0
 
     def remove(self) -> None:
-        """Kill by number, until there is none."""
+        """Kill the processes by id, until none is left."""
         for folder in (self.memory, *self.others):
             _remove(folder)
 
@@ -104,12 +104,12 @@ class CgroupV2:
 
     @property
     def bounds_processes(self) -> bool:
-        """Whether there is the controller `pids`."""
+        """Whether the controller `pids` is available."""
         return (self.folder / "pids.max").exists()
 
     @property
     def entrances(self) -> list[Path]:
-        """Just one."""
+        """The file of the group."""
         return [self.folder / "cgroup.procs"]
 
     def memory_bytes(self) -> int:
@@ -122,21 +122,21 @@ class CgroupV2:
         return _figures(self.folder / "memory.events").get("oom_kill", 0) > 0
 
     def remove(self) -> None:
-        """Kill all at once where the kernel can (5.14), else by number."""
+        """Kill all processes at once (Linux 5.14 and later), otherwise by id."""
         with contextlib.suppress(OSError):
             (self.folder / "cgroup.kill").write_text("1")
         _remove(self.folder)
 
 
 def open_cgroup(name: str, limits: Limits) -> Cgroup:
-    """Make a group beside or below this process's own.
+    """Create a group beside or below this process's own.
 
     Args:
-        name: Of its folder; there is none of this name.
-        limits: What its processes may use together.
+        name: New name of its folder.
+        limits: Limits for all its processes together.
 
     Raises:
-        OSError: The machine gives none: it has no control groups, or they belong to someone else.
+        OSError: Control groups are not available or not writable.
     """
     mounts, own = _mounts(), _own_groups()
     if "memory" in own and "memory" in mounts:
@@ -166,7 +166,7 @@ def _open_v1(name: str, limits: Limits, places: dict[str, Path]) -> Cgroup:
 
 
 def _open_v2(name: str, limits: Limits, own: Path) -> Cgroup:
-    """Beside this process's group, since a group that holds processes can give its children no memory controller."""
+    """Create a group beside this process's own. A group with processes cannot give children a memory controller."""
     above = own.parent if (own / "cgroup.type").exists() else own
     with contextlib.suppress(OSError):
         (above / "cgroup.subtree_control").write_text("+memory +pids +cpu")
@@ -183,7 +183,7 @@ def _open_v2(name: str, limits: Limits, own: Path) -> Cgroup:
 
 
 def _made(folder: Path, settings: dict[str, object]) -> Path:
-    """A new group with these settings; those that the kernel does not have are left out."""
+    """Create a group with these settings. Settings that the kernel does not know are skipped."""
     folder.mkdir()
     try:
         for file, value in settings.items():
@@ -212,7 +212,7 @@ def _remove(folder: Path) -> None:
 
 
 def _own_groups() -> dict[str, str]:
-    """Which groups this process is in: by controller (version 1), and under the empty name (version 2)."""
+    """Get the groups of this process by controller (version 1). Version 2 has the empty name."""
     own: dict[str, str] = {}
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, kinds, path = line.split(":", 2)
@@ -221,7 +221,7 @@ def _own_groups() -> dict[str, str]:
 
 
 def _mounts() -> dict[str, tuple[Path, str]]:
-    """Where each controller (version 1) or `cgroup2` is mounted, and which group is at the top there."""
+    """Get the mount point and the root group of each controller (version 1) and of `cgroup2`."""
     mounts: dict[str, tuple[Path, str]] = {}
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         before, _, after = line.partition(" - ")
@@ -239,7 +239,7 @@ def _place(mount: tuple[Path, str], group: str) -> Path:
 
 
 def _figures(file: Path) -> dict[str, int]:
-    """Lines of a name and a number; nothing if the group has gone."""
+    """Read lines of a name and a number. Returns nothing if the group no longer exists."""
     try:
         lines = file.read_text().splitlines()
     except OSError:

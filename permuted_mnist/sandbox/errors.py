@@ -1,4 +1,4 @@
-"""What ends a sandboxed program before it has answered."""
+"""Errors of the sandbox."""
 
 __all__ = [
     "EndedError",
@@ -16,24 +16,24 @@ class SandboxError(Exception):
 
 
 class UnsupportedError(SandboxError):
-    """There is no sandbox for such a machine."""
+    """The machine does not support the sandbox."""
 
 
 class TimedOutError(SandboxError):
-    """It took longer than it may."""
+    """The program exceeded its time limit."""
 
 
 class OutOfMemoryError(SandboxError):
-    """It took more memory than it may, and was killed for it."""
+    """The program exceeded its memory limit and was killed."""
 
 
 class EndedError(SandboxError):
-    """It ended, or closed its channel, before it had answered. The message tells its exit status or the signal."""
+    """The program ended, or closed its channel, before it answered. The message contains its exit status or signal."""
 
 
 class FloodedError(SandboxError):
-    """It wrote more than it may: to its channel, or to standard output."""
+    """The program wrote more than is allowed to its channel or to standard output."""
 
 
 class GarbledError(SandboxError):
-    """What it sent is not what the conversation allows at this point."""
+    """The program sent an invalid or unexpected message."""

@@ -1,10 +1,10 @@
-"""Confines itself, then becomes the program that it was given; or stays, and watches over it.
+"""Applies limits to its own process, then executes a program, or supervises the program as a child.
 
     python -I -S launch.py PLAN     (JSON; see `plan.Plan`)
 
-A script that stands alone and imports little, since it is started for each run. It is not to be imported. Without a
-namespace of processes somebody must end what a program leaves behind: then this process adopts all orphans below it
-and kills them when the program ends, when it is told to (SIGTERM), or when its own parent dies.
+This is a script, not a module. It imports little, because it is started for each run. Without a PID namespace, this
+process supervises the program: it adopts all orphans below it, and kills them when the program ends, on SIGTERM, or
+when its parent dies.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def main() -> None:
-    """Confine, then run."""
+    """Apply the plan, then run the program."""
     plan = json.loads(sys.argv[1])
     for file in plan["cgroup_files"]:
         with open(file, "w") as stream:
@@ -44,16 +44,16 @@ def main() -> None:
     if plan["mapped_user"] is not None:
         enter_user_namespace(plan["mapped_user"])
     enter_session_keyring()
-    prctl(PR_SET_PDEATHSIG, signal.SIGTERM if plan["watch_over"] else signal.SIGKILL)
+    prctl(PR_SET_PDEATHSIG, signal.SIGTERM if plan["supervise"] else signal.SIGKILL)
     if os.getppid() != plan["parent"]:
         sys.exit("the parent died")
-    if plan["watch_over"]:
-        watch_over(plan)
+    if plan["supervise"]:
+        supervise(plan)
     become(plan)
 
 
 def become(plan: dict[str, Any]) -> None:
-    """Turn into the program."""
+    """Replace this process by the program."""
     prctl(PR_SET_NO_NEW_PRIVS, 1)
     os.chdir(plan["folder"])
     if plan["filter"] >= 0:
@@ -62,14 +62,13 @@ def become(plan: dict[str, Any]) -> None:
 
 
 def enter_user_namespace(user: int) -> None:
-    """Enter a new user namespace in which there are root and one other user, both by their own numbers, and no others.
+    """Enter a new user namespace that contains only root and one other user, both with their own ids.
 
-    This process keeps root's rights over the files of these two and loses all others that it has outside. Keyrings of
-    users belong to the namespace: those of the host, and of other runs, are out of reach. If the kernel makes none for
-    this process, it ends with the reason.
+    This process keeps root's rights only over files of these two users. User keyrings belong to the namespace, so that
+    keyrings of the host and of other runs are not accessible. If the kernel refuses, this process exits with a reason.
     """
     this, (wait_end, go_end) = os.getpid(), os.pipe()
-    helper = os.fork()  # a namespace's map is written from outside of it
+    helper = os.fork()  # the id map must be written from outside the namespace
     if helper == 0:
         os.close(go_end)
         go = os.read(wait_end, 1)
@@ -80,36 +79,36 @@ def enter_user_namespace(user: int) -> None:
         os._exit(0)
     os.close(wait_end)
     try:
-        called("unshare", CLONE_NEWUSER | CLONE_NEWNS)
+        call_libc("unshare", CLONE_NEWUSER | CLONE_NEWNS)
     except OSError as error:
         sys.exit(f"namespaces: {os.strerror(error.errno or 0)}")
     os.write(go_end, b"x")
     os.close(go_end)
     if os.waitpid(helper, 0)[1] != 0:
         sys.exit("the users of a new user namespace cannot be mapped")
-    # No namespaces below this one; the filter of system calls refuses them besides.
+    # Forbid nested namespaces. The system call filter forbids them, too.
     with contextlib.suppress(OSError), open("/proc/sys/user/max_user_namespaces", "w") as stream:
         stream.write("0")
-    # Devices are shared with the host: they are written to all the same, but their times of change stay as they are.
-    kept = os.statvfs("/dev").f_flag & 0b1111  # no setuid, devices or programs: by the same numbers as for `mount`
+    # Devices are shared with the host. They stay writable, but their modification times do not change.
+    kept = os.statvfs("/dev").f_flag & 0b1111  # nosuid, nodev, noexec: the same values as for `mount`
     flags = kept | MS_REMOUNT | MS_BIND | MS_RDONLY | MS_RELATIME
     with contextlib.suppress(OSError):
-        called("mount", b"none", b"/dev", None, flags, None)
+        call_libc("mount", b"none", b"/dev", None, flags, None)
 
 
 def enter_session_keyring() -> None:
-    """Leave the session keyring of whoever started this for a new, empty one."""
+    """Replace the inherited session keyring by a new, empty one."""
     number = KEYCTL_NUMBERS.get(platform.machine(), KEYCTL_NUMBER_ELSEWHERE)
     try:
-        called("syscall", number, KEYCTL_JOIN_SESSION_KEYRING, None)
+        call_libc("syscall", number, KEYCTL_JOIN_SESSION_KEYRING, None)
     except OSError as error:
-        # A kernel without keyrings, or a container that closes them to all its processes.
+        # The kernel has no keyrings, or the container forbids them.
         if error.errno not in (errno.ENOSYS, errno.EPERM):
             raise
 
 
 def load_filter(file: int) -> None:
-    """Load a filter of system calls, an array of `struct sock_filter`, for this process and all below it."""
+    """Load a system call filter, an array of `struct sock_filter`, for this process and its descendants."""
 
     class Program(ctypes.Structure):
         _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
@@ -117,11 +116,11 @@ def load_filter(file: int) -> None:
     with open(file, "rb") as stream:
         instructions = stream.read()
     program = Program(len(instructions) // 8, instructions)
-    called("prctl", PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0)
+    call_libc("prctl", PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0)
 
 
-def watch_over(plan: dict[str, Any]) -> None:
-    """Run the program as a child, and leave nothing of it behind."""
+def supervise(plan: dict[str, Any]) -> None:
+    """Run the program as a child, and kill all its descendants when it ends."""
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     child = os.fork()
@@ -148,18 +147,18 @@ def watch_over(plan: dict[str, Any]) -> None:
 
 
 def kill_descendants(group: int) -> None:
-    """Kill all that is below this process, until nothing is.
+    """Kill all descendants of this process, until none is left.
 
-    The program's process group goes first, at one blow: no fork gets between. What has left the group is stopped
-    before it is killed, so that less is born meanwhile.
+    The program's process group is killed first, in one call, so that no fork can escape. Other descendants are stopped
+    before they are killed, so that they create fewer new processes meanwhile.
     """
     with contextlib.suppress(ProcessLookupError):
         os.killpg(group, signal.SIGKILL)
     while below := descendants():
-        for deed in (signal.SIGSTOP, signal.SIGKILL):
+        for number in (signal.SIGSTOP, signal.SIGKILL):
             for process in below:
                 try:
-                    os.kill(process, deed)
+                    os.kill(process, number)
                 except ProcessLookupError:
                     continue
         try:
@@ -170,7 +169,7 @@ def kill_descendants(group: int) -> None:
 
 
 def descendants() -> list[int]:
-    """Processes below this one, by number."""
+    """List the ids of this process's descendants."""
     parents: dict[int, int] = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -191,14 +190,14 @@ def prctl(option: int, value: int) -> None:
     Raises:
         OSError: The kernel refuses.
     """
-    called("prctl", option, value, 0, 0, 0)
+    call_libc("prctl", option, value, 0, 0, 0)
 
 
-def called(name: str, *arguments: Any) -> None:
+def call_libc(name: str, *arguments: Any) -> None:
     """Call a function of the C library that returns -1 for an error.
 
     Raises:
-        OSError: It does.
+        OSError: The function returned -1.
     """
     if getattr(LIBC, name)(*arguments) == -1:
         error = ctypes.get_errno()

@@ -1,4 +1,4 @@
-"""What this machine offers to hold a program in, and what is missing."""
+"""Finds the sandbox layers that this machine supports, and those that are missing."""
 
 import contextlib
 import functools
@@ -22,10 +22,10 @@ from permuted_mnist.sandbox.plan import Plan, filter_file, launch_command
 __all__ = ["NOBODY", "PROGRAM", "Layers", "find_layers"]
 
 NOBODY = 65534
-"""The user that root's programs become."""
+"""Id of the user that programs run as if this process is root."""
 
 PROGRAM = Path(inside.__file__).parent
-"""What runs inside, beside a submission."""
+"""Our code that runs inside the sandbox, together with a submission."""
 
 _PROBE = "import sys; sys.path.insert(0, sys.argv[1]); from inside.entry import become; become({user}); import numpy"
 _PROBE_S = 60.0
@@ -33,14 +33,14 @@ _PROBE_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Layers:
-    """What holds a program.
+    """The layers of the sandbox.
 
     Attributes:
-        bubblewrap: The executable that gives namespaces; None if there is none that works.
-        cgroup: Version of control groups, 1 or 2; None if there are none for us, and a watchdog measures memory.
-        user: The user that programs become, by number; None if they run as whoever started them.
-        missing: What is weaker here than it could be, and why, in sentences.
-        system_calls: The filter that lets through the system calls of `syscalls.ALLOWED`; None if there is none.
+        bubblewrap: The bubblewrap executable, which provides namespaces; None if it does not work.
+        cgroup: Version of control groups, 1 or 2; None if they are not available and a watchdog measures memory.
+        user: Id of the user that programs run as; None for the current user.
+        missing: Sentences about missing protections and their reasons.
+        system_calls: Filter that allows the system calls in `syscalls.ALLOWED`; None if it is not available.
     """
 
     bubblewrap: str | None
@@ -51,7 +51,7 @@ class Layers:
 
     @property
     def names(self) -> list[str]:
-        """What is there, in words."""
+        """The available layers in words."""
         return [
             *(["namespaces (bubblewrap)"] if self.bubblewrap else []),
             *(["system call allowlist (seccomp)"] if self.system_calls else []),
@@ -65,10 +65,10 @@ class Layers:
 
 @functools.cache
 def find_layers() -> Layers:
-    """Try what there is.
+    """Test which layers work on this machine.
 
     Raises:
-        UnsupportedError: This is not Linux; or programs would run as root, with nothing to hold them.
+        UnsupportedError: This is not Linux, or programs would run as root without protection.
     """
     if sys.platform != "linux":
         raise UnsupportedError(f"submissions are run on Linux only, and this is {sys.platform}")
@@ -76,18 +76,18 @@ def find_layers() -> Layers:
     user = NOBODY if os.geteuid() == 0 else None
     system_calls = None
     try:
-        system_calls = _filter()
+        system_calls = _compile_tested_filter()
     except UnsupportedError as error:
         missing.append(
             f"no allowlist of system calls, since {error}: a submission can make every system call of the kernel, and "
             "can lock files of the host that it can read"
         )
     bubblewrap = shutil.which("bwrap")
-    reason = _failure(_probe_inside(bubblewrap, user)) if bubblewrap else "it is not installed"
+    reason = _failure_reason(_probe_inside(bubblewrap, user)) if bubblewrap else "it is not installed"
     if reason is not None:
         bubblewrap = None
         denied = is_denied(reason)
-        if user is not None and (refused := _failure(_probe(str(PROGRAM.parent), user))) is not None:
+        if user is not None and (refused := _failure_reason(_probe(str(PROGRAM.parent), user))) is not None:
             if denied:
                 raise UnsupportedError(f"{reason}. {REMEDY}")
             raise UnsupportedError(
@@ -109,19 +109,19 @@ def find_layers() -> Layers:
     return Layers(bubblewrap, version, user, tuple(missing), system_calls)
 
 
-def _filter() -> bytes:
-    """The filter, tried once.
+def _compile_tested_filter() -> bytes:
+    """Compile the system call filter and test it.
 
     Raises:
-        UnsupportedError: It cannot be compiled, or the kernel does not take it.
+        UnsupportedError: The filter cannot be compiled, or the kernel refuses it.
     """
-    from permuted_mnist.sandbox.seccomp import compile_filter  # late: its constants exist on Linux alone
+    from permuted_mnist.sandbox.seccomp import compile_filter  # late: its constants exist only on Linux
 
     compiled = compile_filter()
     file = filter_file(compiled)
     try:
         plan = Plan([sys.executable, "-I", "-S", "-c", ""], {}, "/", filter=file)
-        if (refused := _failure(launch_command(plan), file)) is not None:
+        if (refused := _failure_reason(launch_command(plan), file)) is not None:
             raise UnsupportedError(f"the kernel does not take the filter ({refused})")
     finally:
         os.close(file)
@@ -138,15 +138,15 @@ def _probe_inside(bubblewrap: str, user: int | None) -> list[str]:
     return launch_command(Plan(command, {}, "/", mapped_user=user))
 
 
-def _failure(command: Sequence[str], *files: int) -> str | None:
-    """Why a command fails; None if it does not."""
+def _failure_reason(command: Sequence[str], *files: int) -> str | None:
+    """Run a command. Returns the reason if it fails, otherwise None."""
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=_PROBE_S, cwd="/", check=False, pass_fds=files
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
-    said = done.stderr.strip().splitlines()  # of a traceback the last line alone
+    said = done.stderr.strip().splitlines()  # only the last line of a traceback is used
     return None if done.returncode == 0 else (said[-1].strip()[-200:] if said else f"status {done.returncode}")
 
 

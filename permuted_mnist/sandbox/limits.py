@@ -1,4 +1,4 @@
-"""What a sandboxed program may use."""
+"""Resource limits of a sandboxed program."""
 
 from dataclasses import dataclass
 
@@ -9,17 +9,17 @@ MB = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds, the competition's where it names them.
+    """Resource limits. The defaults are the competition's if it defines them.
 
     Attributes:
-        wall_s: Seconds for the work itself, from the moment that its data are delivered.
-        start_s: Seconds before that, for imports and the constructor.
-        memory_bytes: Memory of all its processes together, files in its scratch folder included.
-        cpus: Processors.
-        processes: Processes and threads together.
-        scratch_bytes: Files in its scratch folder together, and the size of any one file.
-        log_bytes: What it may write to standard output and standard error together.
-        answer_bytes: The largest answer.
+        wall_s: Seconds for the work, from the delivery of the data.
+        start_s: Seconds for imports and the constructor, before the delivery.
+        memory_bytes: Memory of all its processes together, including files in its scratch folder.
+        cpus: Number of processors.
+        processes: Number of processes and threads together.
+        scratch_bytes: Total size of the files in its scratch folder, and size of any one file.
+        log_bytes: Bytes written to standard output and standard error together.
+        answer_bytes: Size of an answer.
     """
 
     wall_s: float = 60.0

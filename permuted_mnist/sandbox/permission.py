@@ -1,4 +1,4 @@
-"""What to say where bubblewrap is installed and may not make namespaces, as in a container with default options."""
+"""Detects that bubblewrap may not create namespaces, as in a container with default options, and gives the remedy."""
 
 __all__ = ["REMEDY", "is_denied"]
 
@@ -9,9 +9,9 @@ REMEDY = (
 )
 
 _DENIALS = ("operation not permitted", "permission denied", "no permissions", "no space left on device")
-"""EPERM, EACCES, bubblewrap's own words, and ENOSPC: `user.max_user_namespaces` is used up, or 0."""
+"""EPERM, EACCES, bubblewrap's own message, and ENOSPC: the limit `user.max_user_namespaces` is reached or 0."""
 
 
 def is_denied(reason: str) -> bool:
-    """Whether the kernel did not permit namespaces, by what bubblewrap or the launcher before it wrote."""
+    """Whether the kernel refused namespaces, by the error message of bubblewrap or `launch`."""
     return reason.startswith(("bwrap: ", "namespaces: ")) and any(words in reason.lower() for words in _DENIALS)

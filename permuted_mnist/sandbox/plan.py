@@ -1,4 +1,4 @@
-"""What `launch.py` is told: how a program is to be confined, and how it is then started."""
+"""The plan for `launch.py`: how to limit a program and how to start it."""
 
 import json
 import os
@@ -11,27 +11,27 @@ __all__ = ["Plan", "filter_file", "launch_command"]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The steps of a start.
+    """How to start a program.
 
     Attributes:
         command: The program and its arguments.
-        environment: All its variables.
+        environment: All its environment variables.
         folder: Its working folder.
-        parent: The process that starts it, by number. When that dies, so does the program.
-        watch_over: Whether a process stays that ends what the program leaves behind.
-        mapped_user: Enter a new user namespace in which there are root and this user alone; none is entered if None.
-        cgroup_files: Files that a process writes 0 into to join a control group.
-        cpus: Processors, by number.
-        rlimits: Bounds, by their names in `resource`.
-        filter: Descriptor that the filter of system calls is read from; -1 for none, or if bubblewrap loads it.
-        passed: Descriptors that the program inherits and the watching process closes.
+        parent: Id of the process that starts it. When the parent dies, the program is killed.
+        supervise: Whether `launch.py` stays as a supervisor that kills the program's descendants at the end.
+        mapped_user: Id of the only user besides root in a new user namespace; None for no new namespace.
+        cgroup_files: Files of control groups. A process joins by writing 0.
+        cpus: Ids of the allowed processors.
+        rlimits: Resource limits, by their names in `resource`.
+        filter: File descriptor of the system call filter; -1 for none, or if bubblewrap loads it.
+        passed: File descriptors that the program inherits and the supervisor closes.
     """
 
     command: list[str]
     environment: dict[str, str]
     folder: str
     parent: int = field(default_factory=os.getpid)
-    watch_over: bool = False
+    supervise: bool = False
     mapped_user: int | None = None
     cgroup_files: list[str] = field(default_factory=list)
     cpus: list[int] = field(default_factory=lambda: sorted(os.sched_getaffinity(0)))
@@ -41,12 +41,12 @@ class Plan:
 
 
 def launch_command(plan: Plan) -> list[str]:
-    """The command line that carries out a plan."""
+    """Build the command line that executes a plan."""
     return [sys.executable, "-I", "-S", str(Path(__file__).with_name("launch.py")), json.dumps(asdict(plan))]
 
 
 def filter_file(program: bytes) -> int:
-    """A file in memory that holds a filter, ready to be read; the caller closes its descriptor."""
+    """Write a filter to a file in memory. Returns its descriptor, which the caller closes."""
     file = os.memfd_create("filter")
     os.write(file, program)
     os.lseek(file, 0, os.SEEK_SET)

@@ -1,7 +1,7 @@
-"""A submission's process, from outside: starts it, talks with it, measures it, and ends it with all that it began.
+"""A submission's process as seen from outside: starts it, exchanges messages, measures it, and ends it.
 
-The clock, the limits and the judgement are here. Whatever comes from inside is a claim by someone who shares a process
-with the submission.
+Time, limits and results are decided here. Messages from inside the sandbox are not trusted, because the submission runs
+in the same process as their sender.
 """
 
 import contextlib
@@ -33,30 +33,30 @@ from permuted_mnist.sandbox.processes import measure_tree, task_count
 __all__ = ["SandboxedProcess"]
 
 TICK_S = 0.05
-"""Memory is measured so often."""
+"""Interval of the memory measurement."""
 
 LOG_KEPT = 64 * 1024
-"""Bytes of what it wrote last."""
+"""Bytes of the log that are kept, from its end."""
 
 _END_S = 5.0
 _SEND_S = 5.0
 
 
 class SandboxedProcess:
-    """One run of a submission. A context manager: nothing of it is left when it is closed.
+    """One run of a submission. A context manager that ends all processes and removes all files of the run.
 
     Args:
-        folder: The submission's; every user must be able to read it.
-        limits: What it may use.
-        layers: What holds it.
-        entry: What runs beside it.
-        arguments: What that is told.
+        folder: The submission's folder, readable by every user.
+        limits: Resource limits.
+        layers: Sandbox layers.
+        entry: Our function that runs the submission.
+        arguments: Arguments for `entry`.
 
     Raises:
-        OSError: It cannot be started.
+        OSError: The process cannot be started.
 
     Attributes:
-        peak_memory_bytes: The most memory that all its processes held together, measured every 50 ms.
+        peak_memory_bytes: Peak memory of all its processes together, measured every 50 ms.
     """
 
     def __init__(
@@ -91,15 +91,15 @@ class SandboxedProcess:
 
     @property
     def log(self) -> str:
-        """The end of what it wrote to standard output and standard error."""
+        """The end of its output to standard output and standard error."""
         return self._log.decode(errors="replace")
 
     def send(self, frame: bytes, file: int | None = None) -> None:
-        """Send a frame, and maybe a file beside it.
+        """Send a frame, and optionally a file descriptor.
 
         Raises:
-            EndedError: Nobody is there to take it.
-            TimedOutError: It is not taken.
+            EndedError: The process has ended or closed its channel.
+            TimedOutError: The process does not read the frame in time.
         """
         self._channel.settimeout(_SEND_S)
         try:
@@ -119,11 +119,11 @@ class SandboxedProcess:
             deadline: By `time.monotonic()`.
 
         Raises:
-            TimedOutError: None has come by then.
-            OutOfMemoryError: It took too much memory.
-            EndedError: It ended, or closed its channel.
-            FloodedError: It sent or wrote too much.
-            GarbledError: What it sent is no frame.
+            TimedOutError: No frame arrived in time.
+            OutOfMemoryError: The process exceeded its memory limit.
+            EndedError: The process ended or closed its channel.
+            FloodedError: The process sent or wrote too much.
+            GarbledError: The process sent an invalid frame.
         """
         while (frame := self._frame()) is None:
             if self._closed or self._ended:
@@ -135,7 +135,7 @@ class SandboxedProcess:
         return frame
 
     def close(self) -> None:
-        """End it and all that it began; remove what it left."""
+        """End the process and all its descendants, and remove its files."""
         if self._process is not None:
             self._process.terminate()
             try:
@@ -177,7 +177,7 @@ class SandboxedProcess:
                 command,
                 environment,
                 str(seen),
-                watch_over=True,
+                supervise=True,
                 cgroup_files=[str(file) for file in self._cgroup.entrances] if self._cgroup else [],
                 cpus=sorted(os.sched_getaffinity(0))[: self._limits.cpus],
                 rlimits=self._rlimits(layers),
@@ -203,7 +203,7 @@ class SandboxedProcess:
         self._watch(os.pidfd_open(self._process.pid), self._notice_end)
 
     def _in_bubblewrap(self, plan: Plan, bubblewrap: str, folder: Path, user: int | None) -> Plan:
-        """The same within bubblewrap, which ends what the program leaves behind and loads the filter."""
+        """Wrap a plan in bubblewrap. It kills the program's descendants and loads the filter."""
         binds = {folder: FOLDER_SEEN, PROGRAM: f"{PROGRAM_SEEN}/{PROGRAM.name}"}
         command = bubblewrap_command(
             bubblewrap,
@@ -214,11 +214,11 @@ class SandboxedProcess:
             plan.folder,
             plan.filter if plan.filter >= 0 else None,
         )
-        return replace(plan, command=command, folder="/", watch_over=False, mapped_user=user, filter=-1)
+        return replace(plan, command=command, folder="/", supervise=False, mapped_user=user, filter=-1)
 
     def _environment(self, scratch: str) -> dict[str, str]:
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(self._limits.cpus))
-        threads["OMP_WAIT_POLICY"] = "passive"  # threads that wait do not take the processors from those that work
+        threads["OMP_WAIT_POLICY"] = "passive"  # waiting threads do not use processor time
         people = dict.fromkeys(("USER", "LOGNAME"), "agent")
         folders = dict.fromkeys(("HOME", "TMPDIR"), scratch)
         return {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", **threads, **people, **folders}
@@ -245,7 +245,9 @@ class SandboxedProcess:
 
     def _take_in(self, seconds: float) -> None:
         for key, _ in self._selector.select(seconds):
-            if key.fileobj in self._selector.get_map():  # else the one before it, the process's end, closed the pipe
+            if (
+                key.fileobj in self._selector.get_map()
+            ):  # an earlier event, the end of the process, may have closed the pipe
                 key.data()
         if time.monotonic() - self._measured_at >= TICK_S:
             self._measure()
@@ -273,7 +275,7 @@ class SandboxedProcess:
             )
 
     def _take_rest(self, file: int) -> None:
-        """What is still in the pipe of the log, if this is it. Whoever wrote it has ended."""
+        """Read the rest of the log if this is its pipe. Its writers have ended."""
         os.set_blocking(file, False)
         with contextlib.suppress(OSError):
             while piece := os.read(file, 65_536):
@@ -281,7 +283,7 @@ class SandboxedProcess:
                 del self._log[:-LOG_KEPT]
 
     def _notice_end(self) -> None:
-        """The process has ended. What it sent before that is still taken in."""
+        """Handle the end of the process. Reads everything that it sent before."""
         self._ended = True
         for key in list(self._selector.get_map().values()):
             if key.data == self._notice_end:
@@ -322,7 +324,7 @@ class SandboxedProcess:
             raise OutOfMemoryError(f"memory should be {self._limits.memory_bytes} bytes at the most, got {held}")
 
     def _end(self) -> OutOfMemoryError | EndedError:
-        """What to say of a process that sends nothing more."""
+        """Get the error for a process that sends nothing more."""
         assert self._process is not None
         if self._cgroup is not None and self._cgroup.killed_for_memory():
             self.peak_memory_bytes = max(self.peak_memory_bytes, self._limits.memory_bytes)
@@ -334,7 +336,7 @@ class SandboxedProcess:
 
 
 def _ending(status: int) -> str:
-    """How a process ended, by the status of a shell or of Python."""
+    """Describe how a process ended, by a status of a shell or of Python."""
     number = status - 128 if status > 128 else -status
     if number > 0:
         try:

@@ -1,4 +1,4 @@
-"""Processes below another, and what they hold: by /proc, for machines without a control group."""
+"""Measures process trees with /proc, for machines without control groups."""
 
 import os
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ __all__ = ["Tree", "measure_tree", "task_count"]
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """A process and all below it.
+    """A process and all its descendants.
 
     Attributes:
-        memory_bytes: Anonymous and shared memory; pages that two of them share are counted twice.
-        tasks: Processes and threads.
+        memory_bytes: Anonymous and shared memory. A page that two processes share is counted twice.
+        tasks: Number of processes and threads.
     """
 
     memory_bytes: int
@@ -20,10 +20,10 @@ class Tree:
 
 
 def measure_tree(root: int) -> Tree:
-    """Measure a process and all below it.
+    """Measure a process and all its descendants.
 
     Args:
-        root: Its number.
+        root: Id of the process.
     """
     seen = {int(name): _status(int(name)) for name in os.listdir("/proc") if name.isdigit()}
     found = {root}
@@ -43,6 +43,6 @@ def _status(process: int) -> dict[str, str]:
 
 
 def task_count(user: int) -> int:
-    """Processes and threads of a user, by number."""
+    """Count the processes and threads of a user id."""
     fields = (_status(int(name)) for name in os.listdir("/proc") if name.isdigit())
     return sum(int(found["Threads"]) for found in fields if found.get("Uid", "").split()[:1] == [str(user)])

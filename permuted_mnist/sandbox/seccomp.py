@@ -43,7 +43,7 @@ def compile_filter() -> bytes:
         A BPF program, an array of `struct sock_filter`, as bwrap's `--seccomp` and the kernel take it.
 
     Raises:
-        UnsupportedError: libseccomp is not installed, or refuses. The message says why.
+        UnsupportedError: libseccomp is not installed or fails. The message contains the reason.
     """
     try:
         library = ctypes.CDLL(LIBRARY)
@@ -72,7 +72,7 @@ def _fill(library: Any, context: ctypes.c_void_p) -> None:
 
     for name in sorted(ALLOWED | ALLOWED_BY_ARGUMENT.keys()):
         call = library.seccomp_syscall_resolve_name(name.encode())
-        if call < 0:  # this architecture has none of this name, or the library does not know it yet
+        if call < 0:  # this architecture has no such call, or the library does not know it yet
             continue
         if name in ALLOWED_BY_ARGUMENT:
             _add_by_argument(add, call, ALLOWED_BY_ARGUMENT[name])

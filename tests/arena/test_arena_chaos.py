@@ -25,7 +25,7 @@ from ml_trainer_env.arena.client import Client, CompetitionNotFoundError, MLAren
 from ml_trainer_env.arena.database import Database
 from ml_trainer_env.arena.leaderboard.finals import PLACES, finalists
 from ml_trainer_env.arena.leaderboard.service import board
-from ml_trainer_env.arena.submissions.service import run_seed
+from ml_trainer_env.arena.submissions.service import derive_seed
 from ml_trainer_env.arena.tables import Agent, AgentStatus, Competition, Deploy, DeployStatus, Run, RunStatus
 from permuted_mnist.hardening import DrawnDigits
 from permuted_mnist.tasks import Variant, draw_task
@@ -280,7 +280,7 @@ def expected_rewards(key: bytes, competition: Competition) -> dict[int, list[flo
     """What an agent that always gives one label has in each run that counts, those of the finals last."""
     found: dict[int, list[float]] = {label: [] for label in range(10)}
     for number in range(1, 1 + 2 * RUNS):
-        task = draw_task(DrawnDigits(8000, 8000 // 6), run_seed(key, competition, number), 0, Variant.HARDENED)
+        task = draw_task(DrawnDigits(8000, 8000 // 6), derive_seed(key, competition, number), 0, Variant.HARDENED)
         for label, rewards in found.items():
             rewards.append(float((task.test_labels == label).mean()))
     return found

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from ml_trainer_env.arena.leaderboard.cache import Boards
 from ml_trainer_env.arena.leaderboard.finals import PLACES, finalists
-from ml_trainer_env.arena.leaderboard.service import board, finals_of
+from ml_trainer_env.arena.leaderboard.service import board, find_finalists
 from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.submissions import service
-from ml_trainer_env.arena.submissions.service import figure_told
+from ml_trainer_env.arena.submissions.service import visible_figure
 from ml_trainer_env.arena.tables import Agent, AgentStatus, Competition, Deploy, DeployStatus, Run, RunKind
-from ml_trainer_env.arena.workers.finals import seat_a_finalist
-from ml_trainer_env.arena.workers.outcomes import WITHHELD, RunOutcome, withheld
-from ml_trainer_env.arena.workers.queue import claim, finish, has_to_wait, next_run, record_run, release
+from ml_trainer_env.arena.workers.finals import queue_finalist
+from ml_trainer_env.arena.workers.outcomes import WITHHELD, RunOutcome, without_details
+from ml_trainer_env.arena.workers.queue import claim, finish, must_yield, next_run, record_run, release
 from ml_trainer_env.arena.workers.worker import Worker
 from permuted_mnist.sandbox.layers import Layers
 
@@ -93,7 +93,7 @@ def play(services: Services, outcomes: dict[int, RunOutcome]) -> int | None:
 
 def seat(services: Services) -> bool:
     with services.database.transaction() as session:
-        return seat_a_finalist(session, services)
+        return queue_finalist(session, services)
 
 
 def play_finals(services: Services, outcomes: dict[int, float]) -> int:
@@ -188,9 +188,9 @@ def test_finals_stand_back_for_what_is_new(services: Services, make_agent: Any) 
     with services.database.transaction() as session:
         final = claim(session, "w", LEASE_S)
         assert final is not None
-        assert not has_to_wait(session, final, turn_is_over=True)
+        assert not must_yield(session, final, turn_is_over=True)
         newer = service.deploy(session, session.get_one(Agent, new), services).id
-        assert has_to_wait(session, final, turn_is_over=False)
+        assert must_yield(session, final, turn_is_over=False)
         release(session, final)
     with services.database.transaction() as session:
         held = claim(session, "w", LEASE_S)
@@ -251,7 +251,7 @@ def test_what_an_agent_says_in_the_finals_is_not_shown(services: Services, make_
     logs = [services.blobs.get(str(run.log_sha256)).decode() for run in runs]
     assert [run.kind for run in runs] == [RunKind.CONSTRAINT, *[RunKind.SCORE] * 2, *[RunKind.FINAL] * 2]
     assert ["the task is" in log for log in logs] == [True, True, True, False, False]
-    assert WITHHELD == withheld(BAD).error_message == logs[-1]
+    assert WITHHELD == without_details(BAD).error_message == logs[-1]
 
 
 def test_of_equals_the_one_submitted_earlier_is_ahead_after_finals_too(services: Services, make_agent: Any) -> None:
@@ -275,7 +275,7 @@ def test_many_finals_that_end_badly_seat_many(services: Services, make_agent: An
             for number in range(90)
         )
         session.flush()
-        seated = finals_of(session, pattern.competition_id)
+        seated = find_finalists(session, pattern.competition_id)
 
     assert len(seated) == 91
 
@@ -288,7 +288,7 @@ def test_figures_of_single_finals_are_not_told(services: Services, make_agent: A
     with services.database.transaction(read_only=True) as session:
         results = service.status(session, session.get_one(Agent, aid))["run_info"]["results"]
     assert [run["current_reward"] for run in results] == [0.9, 0.9, 0.9, None, None]
-    assert figure_told(RunKind.FINAL, 0.7) is None
+    assert visible_figure(RunKind.FINAL, 0.7) is None
 
 
 @pytest.mark.parametrize("deed", [service.deploy, service.delete])

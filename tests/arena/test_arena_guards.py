@@ -19,9 +19,9 @@ from ml_trainer_env.arena.competitions.schemas import NewCompetition
 from ml_trainer_env.arena.competitions.service import create, keep_file, update_settings
 from ml_trainer_env.arena.errors import NoRoomError, NotFoundError, RefusedError, TooManyError
 from ml_trainer_env.arena.files.blobs import Blobs
+from ml_trainer_env.arena.files.locks import UserLocks
 from ml_trainer_env.arena.files.quota import Quota
 from ml_trainer_env.arena.files.sources import MAX_SOURCE_BYTES, Class, Source, Sources
-from ml_trainer_env.arena.files.turns import Turns
 from ml_trainer_env.arena.rates import Rates
 from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.submissions import service
@@ -37,7 +37,7 @@ SOURCE = b"class Agent:\n    def train(self, X, y): pass\n    def predict(self, 
 def look(tmp_path: Path) -> Any:
     blobs = Blobs(tmp_path / "files")
     sources = Sources(blobs)
-    return lambda content: sources.look(blobs.put(content), len(content))
+    return lambda content: sources.inspect(blobs.put(content), len(content))
 
 
 def test_a_source_is_told_by_its_classes(look: Any) -> None:
@@ -89,10 +89,10 @@ def test_a_user_uploads_so_much_in_a_day_and_nobody_when_the_disk_is_nearly_full
 
 def test_uploads_of_a_user_come_one_after_the_other_and_those_of_others_beside() -> None:
     async def main() -> None:
-        turns = Turns()
-        async with turns.of(1), turns.of(2):
-            assert turns.of(1).locked()
-        assert not turns.of(1).locked()
+        locks = UserLocks()
+        async with locks.of(1), locks.of(2):
+            assert locks.of(1).locked()
+        assert not locks.of(1).locked()
 
     asyncio.run(main())
 
@@ -136,7 +136,7 @@ def test_a_copy_keeps_to_the_limits_of_where_it_goes(services: Services, make_ag
 def test_a_token_that_calls_too_often_is_told_so(services: Services) -> None:
     with services.database.transaction() as session:
         eager, calm = (create_token(session, name, Scope.USER) for name in ("eager", "calm"))
-    rates = Rates(per_s=0.001, burst=2, complaint="too many requests")
+    rates = Rates(per_s=0.001, burst=2, message="too many requests")
     with TestClient(create_app(services, rates)) as client:
 
         def call(token: str) -> tuple[int, dict[str, str]]:

@@ -81,7 +81,7 @@ def test_agents_differ_if_chance_hardly_makes_it_so(one: list[float], other: lis
 
 
 def test_a_token_that_calls_too_often_is_refused_and_others_are_not() -> None:
-    rates = Rates(per_s=0.001, burst=3, complaint="too many")
+    rates = Rates(per_s=0.001, burst=3, message="too many")
     for _ in range(3):
         rates.take("eager")
 
@@ -126,3 +126,22 @@ def test_a_setting_that_is_no_number_is_named(text: str) -> None:
 def test_a_task_has_as_many_images_as_the_setting_says_and_as_mnist_without() -> None:
     assert Settings.from_environment({}).train_images == 60_000
     assert Settings.from_environment({"ARENA_TRAIN_IMAGES": "6000"}).train_images == 6_000
+
+
+def test_the_client_keeps_its_import_paths() -> None:
+    import ml_trainer_env.arena as arena
+    from ml_trainer_env.arena import client
+    from ml_trainer_env.arena.client import api
+
+    assert sorted(arena.__all__) == ["Client", "connect"]
+    assert arena.Client is client.Client is api.Client
+    assert arena.connect is client.connect
+    assert sorted(client.__all__) == [
+        "AuthenticationError",
+        "Client",
+        "CompetitionNotFoundError",
+        "MLArenaError",
+        "SubmissionError",
+        "connect",
+    ]
+    assert all(hasattr(client, name) for name in client.__all__)

@@ -15,7 +15,7 @@ from ml_trainer_env.arena.workers.outcomes import RunOutcome
 from ml_trainer_env.arena.workers.queue import (
     MAX_DEATHS,
     Claim,
-    LostError,
+    ClaimLostError,
     claim,
     finish,
     next_run,
@@ -141,7 +141,7 @@ def test_who_has_lost_an_evaluation_writes_nothing_more(services: Services, make
         lambda: end(services, slow),
         lambda: renew_once(services, slow),
     ):
-        with pytest.raises(LostError):
+        with pytest.raises(ClaimLostError):
             write()
     with services.database.transaction(read_only=True) as session:
         assert not session.scalars(sa.select(Run).where(Run.finished_at.is_not(None))).all()
@@ -169,7 +169,7 @@ def test_a_run_is_written_once(services: Services, make_agent: Any) -> None:
         assert run is not None
         record_run(session, held, run.id, GOOD, "0" * 64)
 
-    with pytest.raises(LostError), services.database.transaction() as session:
+    with pytest.raises(ClaimLostError), services.database.transaction() as session:
         record_run(session, held, run.id, BAD, "0" * 64)
 
 
@@ -179,7 +179,7 @@ def test_deploying_again_cancels_what_is_open(services: Services, make_agent: An
     held = must_take(services)
     second = deploy(services, aid)
 
-    with pytest.raises(LostError):
+    with pytest.raises(ClaimLostError):
         play_one(services, held)
     assert must_take(services).deploy_id == second
     with services.database.transaction(read_only=True) as session:

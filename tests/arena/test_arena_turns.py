@@ -10,7 +10,7 @@ from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.submissions import service
 from ml_trainer_env.arena.submissions.repository import position_in_queue
 from ml_trainer_env.arena.tables import Agent, AgentStatus, Deploy, DeployStatus, Run, RunStatus, User
-from ml_trainer_env.arena.workers.queue import Claim, claim, has_to_wait, release
+from ml_trainer_env.arena.workers.queue import Claim, claim, must_yield, release
 from ml_trainer_env.arena.workers.worker import Worker
 from permuted_mnist.sandbox.layers import Layers
 
@@ -69,7 +69,7 @@ def test_an_evaluation_that_has_had_its_turn_goes_behind_those_of_others(service
 
     def waits(turn_is_over: bool) -> bool:
         with services.database.transaction() as session:
-            return has_to_wait(session, held, turn_is_over=turn_is_over)
+            return must_yield(session, held, turn_is_over=turn_is_over)
 
     assert not waits(turn_is_over=True)
     others = deploy(services, make_agent("bob"))

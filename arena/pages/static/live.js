@@ -1,19 +1,19 @@
-// Parts of a page that say where they come from are fetched again every few seconds.
+// Fetches each part of the page that has a `data-live` URL every 3 seconds.
 for (const part of document.querySelectorAll("[data-live]")) {
   const renew = async () => {
     if (!document.hidden) {
       try {
         const answer = await fetch(part.dataset.live);
         if (answer.ok) merge(part, await answer.text());
-      } catch { /* the service is away: try again */ }
+      } catch { /* the service is unavailable: try again */ }
     }
     setTimeout(renew, 3000);
   };
   setTimeout(renew, 3000);
 }
 
-// A part's children have ids. One that was there before stays the element it is, with its focus, its scrolling, and
-// whether the reader has opened it; only what it holds is replaced, if that is new.
+// Merges new HTML into a part. Its children have ids. A child with a known id keeps its element, and so its focus, its
+// scroll position and its open state. Only changed content is replaced.
 function merge(part, text) {
   const fresh = [...new DOMParser().parseFromString(text, "text/html").body.children];
   const ids = new Set(fresh.map((child) => child.id));

@@ -11,16 +11,16 @@ Array = npt.NDArray[Any]
 
 
 class Agent:
-    """One linear layer. A permutation of the pixels permutes its weights and changes nothing else.
+    """One linear layer. A permutation of the pixels only permutes its weights.
 
     Args:
         input_dim: Pixels of an image.
         output_dim: Number of labels.
-        learning_rate: Step of gradient descent.
+        learning_rate: Initial learning rate.
         epochs: Passes over the training images.
-        batch_size: Images a step.
-        momentum: Share of the last step that is kept in the next.
-        seed: Fixes the order of the images.
+        batch_size: Images in a step.
+        momentum: Momentum of gradient descent.
+        seed: Determines the order of the images.
     """
 
     def __init__(
@@ -43,13 +43,13 @@ class Agent:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Delete everything that was learned."""
         self._generator = np.random.default_rng(self._seed)
         self._weights = np.zeros((self.input_dim, self.output_dim), np.float32)
         self._bias = np.zeros(self.output_dim, np.float32)
 
     def train(self, X_train: Array, y_train: Array) -> None:
-        """Descend the cross-entropy, with a rate that falls linearly to zero."""
+        """Minimise the cross-entropy, with a learning rate that falls linearly to zero."""
         images = _flat(X_train)
         targets = np.eye(self.output_dim, dtype=np.float32)[np.asarray(y_train).reshape(-1)]
         speed, speed_bias = np.zeros_like(self._weights), np.zeros_like(self._bias)
@@ -68,13 +68,13 @@ class Agent:
                 step += 1
 
     def predict(self, X_test: Array) -> Array:
-        """The label with the largest score, for each image."""
+        """Predict the label with the largest score for each image."""
         labels: Array = np.argmax(_flat(X_test) @ self._weights + self._bias, axis=1)
         return labels
 
 
 def _flat(images: Array) -> Array:
-    """Images as rows of numbers in [0, 1], whether they come so or as bytes."""
+    """Flatten images to rows of numbers in [0, 1]. uint8 images are divided by 255."""
     rows = np.asarray(images, np.float32).reshape(len(images), -1)
     return rows / np.float32(255) if np.asarray(images).dtype == np.uint8 else rows
 

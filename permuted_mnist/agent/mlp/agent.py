@@ -1,4 +1,4 @@
-"""A simple network of one hidden layer: about 97.5 % in a few seconds."""
+"""A network with one hidden layer: about 97.5 % in a few seconds."""
 
 from typing import Any
 
@@ -18,10 +18,10 @@ class Agent:
 
     Args:
         output_dim: Number of labels.
-        seed: Fixes initial weights and the order of the images; drawn anew if None.
+        seed: Determines the initial weights and the order of the images; random if None.
         hidden: Width of the hidden layer.
-        learning_rate: Of Adam.
-        batch_size: Images a step.
+        learning_rate: Learning rate of Adam.
+        batch_size: Images in a step.
         epochs: Passes over the training images.
     """
 
@@ -43,7 +43,7 @@ class Agent:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Delete everything that was learned."""
         self._generator = torch.Generator()
         if self._seed is None:
             self._generator.seed()
@@ -52,7 +52,7 @@ class Agent:
         self._network: nn.Module | None = None
 
     def train(self, X_train: Array, y_train: Array) -> None:
-        """Descend the cross-entropy."""
+        """Minimise the cross-entropy."""
         images = _flat(X_train)
         labels = torch.from_numpy(np.array(y_train, np.int64).reshape(-1))
         self._network = network = self._drawn(images.shape[1])
@@ -65,10 +65,10 @@ class Agent:
 
     @torch.no_grad()
     def predict(self, X_test: Array) -> Array:
-        """The label with the largest score, for each image.
+        """Predict the label with the largest score for each image.
 
         Raises:
-            RuntimeError: It was not trained.
+            RuntimeError: The agent was not trained.
         """
         if self._network is None:
             raise RuntimeError("call train before predict")
@@ -85,6 +85,6 @@ class Agent:
 
 
 def _flat(images: Array) -> torch.Tensor:
-    """Images as rows of numbers in [0, 1], whether they come so or as bytes."""
+    """Flatten images to rows of numbers in [0, 1]. uint8 images are divided by 255."""
     rows = torch.from_numpy(np.array(images, np.float32).reshape(len(images), -1))
     return rows.div_(255) if np.asarray(images).dtype == np.uint8 else rows

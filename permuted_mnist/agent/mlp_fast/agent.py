@@ -1,10 +1,10 @@
-"""Trains a network on images and on the same images moved to where it does worse: blind to where pixels lie.
+"""Trains a fully connected network with adversarial training. It does not use the positions of the pixels.
 
-Each batch makes two steps. The first is the usual one; the same pass back gives, beside the gradient for the weights,
-that for the images. The second step takes the images moved a set distance along it, to where the loss climbs fastest:
-so that the network does not depend on what is easily changed, and no pass is made for the direction alone. Adversarial
-training is Goodfellow et al. 2015 (arXiv 1412.6572), here with the 2-norm of Miyato et al. 2016 (arXiv 1605.07725); two
-steps a batch are the "free" kind of Shafahi et al. 2019 (arXiv 1904.12843).
+Each batch makes two steps. The first is the usual one. Its backward pass also gives the gradient of the images. The
+second step uses the images moved by a fixed distance along this gradient, where the loss rises fastest. So the network
+becomes robust, and no additional pass is needed for the direction. Adversarial training is from Goodfellow et al. 2015
+(arXiv 1412.6572), here with the 2-norm of Miyato et al. 2016 (arXiv 1605.07725). Two steps on one batch are the "free"
+variant of Shafahi et al. 2019 (arXiv 1904.12843).
 """
 
 import time
@@ -27,37 +27,37 @@ Array = npt.NDArray[Any]
 HIDDEN = (768, 768, 768)
 BATCH_SIZE = 256
 DISTANCE = 2.0
-"""How far images are moved; their pixels lie between 0 and 1."""
+"""Distance by which images are moved. Pixels are between 0 and 1."""
 
 PEAK_RATE = 0.003
 WARM_UP = 0.1
-"""The rate climbs for this share of the training and then falls, both linearly."""
+"""Share of the training in which the learning rate rises. It then falls. Both are linear."""
 
 WEIGHT_DECAY = 0.02
 LABEL_SMOOTHING = 0.05
 
 UNMEASURED_BATCHES = 5
-"""The first take longer."""
+"""The first batches are slower and are not measured."""
 
 MEASURED_BATCHES = 50
-"""After so many more it is known how long one takes, and whether there is time for all."""
+"""Batches whose mean time decides how many batches fit into the time limit."""
 
 RESERVE = 0.95
-"""Share of the time left that is planned for."""
+"""Share of the remaining time that is used."""
 
 SETTLED_ON = 20_000
-"""So many images tell the mean and variance of what each layer puts out."""
+"""Number of images that determine the statistics of the batch norm layers."""
 
 
 class Agent:
-    """Learns what a network can that takes pixels in any order.
+    """A fully connected network, which does not depend on the order of the pixels.
 
     Args:
         output_dim: Number of labels.
-        seed: Fixes initial weights and the order of the images; drawn anew if None. Results are the same on a machine
-            that is fast enough for `epochs`; on a slower one the time decides how far training comes.
-        epochs: Passes over the training images, unless time runs out.
-        seconds: Time for `train`, from its beginning.
+        seed: Determines the initial weights and the order of the images; random if None. Results are reproducible on a
+            machine that is fast enough for `epochs`. On a slower one, the time limit ends the training.
+        epochs: Passes over the training images, within the time limit.
+        seconds: Time limit of `train`.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Agent:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Delete everything that was learned."""
         self._generator = torch.Generator()
         if self._seed is None:
             self._generator.seed()
@@ -79,7 +79,7 @@ class Agent:
         self._network: nn.Module | None = None
 
     def train(self, X_train: Array, y_train: Array) -> None:
-        """Two steps a batch: with its images, and with these moved to where the loss climbs."""
+        """Train with two steps for each batch: on its images, and on the moved images."""
         began = time.monotonic()
         images = _flat(X_train)
         labels = torch.from_numpy(np.array(y_train, np.int64).reshape(-1))
@@ -103,10 +103,10 @@ class Agent:
 
     @torch.no_grad()
     def predict(self, X_test: Array) -> Array:
-        """The label with the largest score, for each image.
+        """Predict the label with the largest score for each image.
 
         Raises:
-            RuntimeError: It was not trained.
+            RuntimeError: The agent was not trained.
         """
         if self._network is None:
             raise RuntimeError("call train before predict")
@@ -115,13 +115,13 @@ class Agent:
         return labels
 
     def _batches(self, count: int) -> Iterator[Tensor]:
-        """Indices of batches without end, shuffled anew in each pass; of equal size, so that none is of one image."""
+        """Yield batches of indices without end, shuffled in each pass and of equal size."""
         while True:
             yield from torch.randperm(count, generator=self._generator).tensor_split(-(-count // BATCH_SIZE))
 
 
 def _step(network: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor) -> None:
-    """Descend once. Images that require their gradient have it afterwards."""
+    """Make one step. Also computes the gradient of images that require it."""
     with _short_floats():
         scores = network(images)
     optimizer.zero_grad(set_to_none=True)
@@ -130,22 +130,22 @@ def _step(network: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, 
 
 
 def _moved(images: Tensor) -> Tensor:
-    """Each image moved along its gradient, where the loss climbs fastest."""
+    """Move each image along its gradient, where the loss rises fastest."""
     assert images.grad is not None
     return images.detach() + DISTANCE * F.normalize(images.grad)
 
 
 def _flat(images: Array) -> Tensor:
-    """Images as rows of numbers in [0, 1], whether they come so or as bytes."""
+    """Flatten images to rows of numbers in [0, 1]. uint8 images are divided by 255."""
     rows = torch.from_numpy(np.array(images, np.float32).reshape(len(images), -1))
     return rows.div_(255) if np.asarray(images).dtype == np.uint8 else rows
 
 
 def _triangle(progress: float) -> float:
-    """From 0 up to 1 and down to 0 again."""
+    """Rise from 0 to 1, then fall to 0."""
     return min(progress / WARM_UP, (1 - progress) / (1 - WARM_UP))
 
 
 def _short_floats() -> AbstractContextManager[None]:
-    """Computes in bfloat16 where the processor has instructions for it; elsewhere that would be slower."""
+    """Use bfloat16 if the processor supports it. Without support it would be slower."""
     return torch.autocast("cpu", torch.bfloat16, enabled=bool(torch.cpu.get_capabilities().get("avx512_bf16")))

@@ -1,4 +1,4 @@
-"""The network: fully connected layers, to which one order of the pixels is as good as another."""
+"""The network: fully connected layers."""
 
 import itertools
 from collections.abc import Sequence
@@ -12,10 +12,10 @@ TOGETHER = 2000
 
 
 def build_network(widths: Sequence[int], generator: torch.Generator) -> nn.Module:
-    """Linear layers, with batch norm and GELU between.
+    """Build linear layers with batch norm and GELU between them.
 
     Args:
-        widths: Of the images (their pixels), of each hidden layer, and of the scores (the labels).
+        widths: Number of pixels, widths of the hidden layers, and number of labels.
         generator: Draws the weights: normal, variance 2 / fan-in (He et al. 2015, arXiv 1502.01852).
     """
     layers: list[nn.Module] = []
@@ -31,16 +31,16 @@ def build_network(widths: Sequence[int], generator: torch.Generator) -> nn.Modul
 
 @torch.no_grad()
 def settle_norms(network: nn.Module, images: Tensor) -> None:
-    """Norm from now on by the mean and variance of these images, not of those met in training.
+    """Set the statistics of the batch norm layers to those of these images.
 
     Args:
-        network: Changed in place.
-        images: As the network takes them.
+        network: Modified in place.
+        images: Inputs of the network.
     """
     for layer in network.modules():
         if isinstance(layer, nn.BatchNorm1d):
             layer.reset_running_stats()
-            layer.momentum = None  # so that it is the mean over all parts
+            layer.momentum = None  # average over all parts
     network.train()
     for part in images.tensor_split(-(-len(images) // TOGETHER)):
         network(part)

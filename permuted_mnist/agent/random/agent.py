@@ -1,4 +1,4 @@
-"""Guesses: what every other agent must beat."""
+"""Guesses labels. A baseline for all other agents."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ Array = npt.NDArray[Any]
 
 
 class Agent:
-    """Gives each test image a label at random. About 10 % are right.
+    """Predicts a random label for each test image. About 10 % are correct.
 
     Args:
         output_dim: Number of labels.
-        seed: Fixes the guesses.
+        seed: Determines the guesses.
     """
 
     def __init__(self, output_dim: int = 10, seed: int | None = None) -> None:
@@ -24,7 +24,7 @@ class Agent:
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew."""
+        """Restart the random generator."""
         self._generator = np.random.default_rng(self._seed)
 
     def train(self, X_train: Array, y_train: Array) -> None:

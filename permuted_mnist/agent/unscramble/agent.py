@@ -1,4 +1,4 @@
-"""Puts the pixels back where they lay, then trains a small convolutional network on the images."""
+"""Recovers the positions of the pixels, then trains a small convolutional network on the images."""
 
 import time
 from collections.abc import Iterator
@@ -21,13 +21,13 @@ Array = npt.NDArray[Any]
 
 PEAK_RATE = 0.01
 WARM_UP = 0.2
-"""The rate climbs for this share of the training and then falls, both linearly."""
+"""Share of the training in which the learning rate rises. It then falls. Both are linear."""
 
 MEASURED_STEPS = 20
-"""After so many it is known how long one takes, and whether there is time for all."""
+"""Steps whose mean time decides how many steps fit into the time limit."""
 
 RESERVE = 0.95
-"""Share of the time left that is planned for."""
+"""Share of the remaining time that is used."""
 
 WEIGHT_DECAY = 0.02
 LABEL_SMOOTHING = 0.05
@@ -36,18 +36,18 @@ TRANSFORMED_TOGETHER = 16 * BATCH_SIZE
 PREDICTED_TOGETHER = 500
 
 VIEWS = {(0, 0): 2, (0, 1): 1, (0, -1): 1, (1, 0): 1, (-1, 0): 1}
-"""Shifts under which a test image is looked at, and what each counts: one pixel changes no digit."""
+"""Shifts of a test image by up to one pixel, and their weights in the mean of the predictions."""
 
 
 class Agent:
-    """Learns what no network can that takes pixels in any order.
+    """A convolutional network on images whose permutation has been undone.
 
     Args:
         output_dim: Number of labels.
-        seed: Fixes initial weights, the order of the images and their transforms; drawn anew if None. Results are the
-            same on a machine that is fast enough for `epochs`; on a slower one the time decides how far training comes.
-        epochs: Passes over the training images, unless time runs out.
-        seconds: Time for `train`, from its beginning.
+        seed: Determines the initial weights, the order of the images and their transforms; random if None. Results are
+            reproducible on a machine that is fast enough for `epochs`. On a slower one, the time limit ends training.
+        epochs: Passes over the training images, within the time limit.
+        seconds: Time limit of `train`.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Agent:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Delete everything that was learned."""
         self._generator = torch.Generator()
         if self._seed is None:
             self._generator.seed()
@@ -96,10 +96,10 @@ class Agent:
 
     @torch.no_grad()
     def predict(self, X_test: Array) -> Array:
-        """The label with the largest score, for each image.
+        """Predict the label with the largest score for each image.
 
         Raises:
-            RuntimeError: It was not trained.
+            RuntimeError: The agent was not trained.
         """
         if self._network is None or self._layout is None:
             raise RuntimeError("call train before predict")
@@ -110,14 +110,14 @@ class Agent:
         return labels
 
     def _shares_of(self, images: Tensor) -> Tensor:
-        """What the network gives each label, (N, labels), each row summing to 1."""
+        """Compute the probabilities of the labels, (N, labels)."""
         assert self._network is not None
         with _short_floats():
             scores = torch.cat([self._network(part) for part in images.split(PREDICTED_TOGETHER)])
         return scores.float().softmax(1)
 
     def _batches(self, images: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches without end, shuffled anew in each pass; none of a single image, which has no variance to norm by."""
+        """Yield batches without end, shuffled in each pass. Skips batches of one image, which batch norm cannot use."""
         while True:
             for chosen in torch.randperm(len(images), generator=self._generator).split(TRANSFORMED_TOGETHER):
                 drawn = transformed(images[chosen], self._generator).contiguous(memory_format=torch.channels_last)
@@ -127,7 +127,7 @@ class Agent:
 
 
 def _rows(images: Array) -> Array:
-    """Images as rows of numbers in [0, 1], whether they come so or as bytes."""
+    """Flatten images to rows of numbers in [0, 1]. uint8 images are divided by 255."""
     rows = np.asarray(images, np.float32).reshape(len(images), -1)
     return rows / np.float32(255) if np.asarray(images).dtype == np.uint8 else rows
 
@@ -139,10 +139,10 @@ def _images(layout: Layout, rows: Array) -> Tensor:
 
 
 def _triangle(progress: float) -> float:
-    """From 0 up to 1 and down to 0 again."""
+    """Rise from 0 to 1, then fall to 0."""
     return min(progress / WARM_UP, (1 - progress) / (1 - WARM_UP))
 
 
 def _short_floats() -> AbstractContextManager[None]:
-    """Computes in bfloat16 where the processor has instructions for it; elsewhere that would be slower."""
+    """Use bfloat16 if the processor supports it. Without support it would be slower."""
     return torch.autocast("cpu", torch.bfloat16, enabled=bool(torch.cpu.get_capabilities().get("avx512_bf16")))

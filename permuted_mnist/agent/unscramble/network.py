@@ -1,4 +1,4 @@
-"""The convolutional network that learns from images whose pixels lie right."""
+"""The convolutional network for images whose pixels are back in their places."""
 
 import torch
 from torch import nn
@@ -7,13 +7,13 @@ __all__ = ["build_network"]
 
 
 def build_network(labels: int, generator: torch.Generator) -> nn.Module:
-    """Four convolutions and a linear layer for images (N, 1, 28, 28): about 82,000 parameters.
+    """Build four convolutions and a linear layer for images (N, 1, 28, 28): about 82,000 parameters.
 
-    The first convolution has a stride of 2: at full size, where there is most to do, only one channel is looked at.
-    Pooling comes before batch norm and ReLU, which then have a quarter of the work.
+    The first convolution has a stride of 2, because the full size is the most expensive. Pooling comes before batch
+    norm and ReLU, which then have a quarter of the work.
 
     Args:
-        labels: How many there are.
+        labels: Number of labels.
         generator: Draws the weights: normal, variance 2 / fan-in (He et al. 2015, arXiv 1502.01852).
     """
     network = nn.Sequential(

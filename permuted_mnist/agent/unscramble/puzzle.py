@@ -1,6 +1,7 @@
-"""A jigsaw puzzle on a square grid whose pieces know how well any two of them fit side by side.
+"""Solves a jigsaw puzzle on a square grid. A matrix (`ties`) says how well any two pieces fit side by side.
 
-`laid` puts down one piece after the other, `polished` has pieces trade places. Knows nothing of pixels or images.
+`laid` places one piece after another, `polished` improves the result by moving pieces. This module does not depend on
+pixels or images.
 """
 
 from typing import Any
@@ -12,13 +13,13 @@ from scipy.optimize import linear_sum_assignment
 __all__ = ["EMPTY", "fit", "laid", "polished"]
 
 EMPTY = -1
-"""Where no piece lies."""
+"""Value of a cell without a piece."""
 
 CONFIDENT = 0.5
-"""A single piece that fits worse than this share of the usual tie is compared with the best pair."""
+"""If the best single piece fits worse than this share of the median tie, it is compared with the best pair."""
 
 CANDIDATES = 8
-"""A pair is looked for among so many pieces, those that fit best."""
+"""Number of best fitting pieces that are considered for a pair."""
 
 ROUNDS = 10
 
@@ -31,15 +32,15 @@ _TAKEN = -np.inf
 
 
 def laid(ties: Array, side: int, start: float = 0.0) -> Array:
-    """Lay the pieces, the surest first.
+    """Place all pieces, in the order of confidence.
 
-    A cell that touches two pieces or more leaves no doubt about its own. A cell that touches one could take any of that
-    piece's free neighbours; so where no cell is sure, two pieces are laid at once, as the other half of a square.
+    The piece of a cell with two or more neighbours is usually clear. A cell with one neighbour could take several
+    pieces. If no cell is clear, two pieces are placed at once, as the other half of a square.
 
     Args:
         ties: (n, n), symmetric: how well two pieces fit side by side; n is at most side * side.
-        side: Of the grid.
-        start: Which piece comes first: from 0, the one that has four neighbours most certainly, to 1.
+        side: Side of the grid.
+        start: Selects the first piece, from 0 to 1. 0 is the piece that most certainly has four neighbours.
 
     Returns:
         int64 (side, side): the piece in each cell, or EMPTY.
@@ -65,14 +66,14 @@ def laid(ties: Array, side: int, start: float = 0.0) -> Array:
 
 
 def polished(ties: Array, board: Array) -> Array:
-    """Have pieces trade places as long as that helps.
+    """Move pieces as long as this improves the fit.
 
-    The cells of a chessboard's one colour touch only cells of the other. With those of one colour held fast, the best
-    places for all others are an assignment problem, which has an exact answer; the two colours take turns.
+    On a chessboard, the cells of one colour touch only cells of the other colour. With the pieces of one colour fixed,
+    the best places of all other pieces are an assignment problem with an exact solution. The colours alternate.
 
     Args:
-        ties: As `laid` takes them.
-        board: As `laid` returns it.
+        ties: The same as for `laid`.
+        board: Result of `laid`.
     """
     side = len(board)
     rows, columns = np.indices(board.shape)
@@ -93,13 +94,13 @@ def polished(ties: Array, board: Array) -> Array:
 
 
 def fit(ties: Array, board: Array) -> float:
-    """Sum of the ties of all pieces that lie side by side."""
+    """Compute the sum of the ties of all neighbouring pieces."""
     padded = np.pad(ties, ((0, 1), (0, 1)))  # EMPTY is the last row and column
     return float(padded[board[:, :-1], board[:, 1:]].sum() + padded[board[:-1], board[1:]].sum())
 
 
 def _gains(ties: Array, board: Array) -> Array:
-    """(side, side, n): what each piece would gain in each cell from the pieces around it."""
+    """Compute the sum of each piece's ties to the neighbours of each cell: (side, side, n)."""
     padded = np.pad(ties, ((0, 1), (0, 0)))
     framed = np.pad(board, 1, constant_values=EMPTY)
     side = len(board)
@@ -109,12 +110,12 @@ def _gains(ties: Array, board: Array) -> Array:
 
 
 class _FreeCell:
-    """A cell that touches pieces, and the two pieces that fit best into it.
+    """An empty cell beside pieces, and the two unused pieces that fit best into it.
 
     Attributes:
-        touching: How many it touches.
-        best: The piece that fits best.
-        fits: How well: its mean tie, and half its lead over the second.
+        touching: Number of neighbouring pieces.
+        best: The best piece.
+        fits: Its fit: its mean tie plus half its lead over the second piece.
     """
 
     def __init__(self, pieces: int) -> None:
@@ -123,13 +124,13 @@ class _FreeCell:
         self._candidates: list[int] = []
 
     def touch(self, ties: Array) -> None:
-        """Note down one more piece that it touches."""
+        """Add a neighbouring piece."""
         self.touching += 1
         self._sums += ties
         self._candidates = []
 
     def refresh(self, used: Array) -> None:
-        """Look for the best pieces again, if one of them has been used."""
+        """Find the best pieces again if one of them has been used."""
         if self._candidates and not used[self._candidates].any():
             return
         sums = np.where(used, _TAKEN, self._sums)
@@ -143,7 +144,7 @@ class _FreeCell:
 
 
 class _Table:
-    """The pieces that lie already. Where the grid's border is shows only at the end, so cells may have any number."""
+    """The placed pieces. Cells may have any coordinates, because the border is known only at the end."""
 
     def __init__(self, ties: Array, side: int) -> None:
         self._ties = ties
@@ -157,11 +158,11 @@ class _Table:
 
     @property
     def is_done(self) -> bool:
-        """Whether all pieces lie."""
+        """Whether all pieces are placed."""
         return bool(self._used.all())
 
     def put(self, piece: int, cell: Cell) -> None:
-        """Lay a piece."""
+        """Place a piece."""
         self._pieces[cell] = piece
         self._used[piece] = True
         self._free.pop(cell, None)
@@ -173,7 +174,7 @@ class _Table:
                 self._free.setdefault(beside, _FreeCell(len(self._ties))).touch(self._ties[piece])
 
     def best_single(self) -> tuple[tuple[int, Cell] | None, float]:
-        """The piece that fits best into a cell that touches two or more, and how well."""
+        """Find the best piece for a cell with two or more neighbours, and its fit."""
         best: tuple[tuple[int, Cell] | None, float] = None, _TAKEN
         for cell, free in self._free.items():
             if free.touching > 1 and self._has_room(cell):
@@ -183,7 +184,7 @@ class _Table:
         return best
 
     def best_pair(self) -> tuple[list[tuple[int, Cell]], float]:
-        """The two pieces that best complete a square with two that lie, and how well: the mean of three ties."""
+        """Find the two pieces that best complete a square with two placed ones. Their fit is the mean of three ties."""
         best: tuple[list[tuple[int, Cell]], float] = [], _TAKEN
         for cell in self._free:
             for along, aside in ((_RIGHT, (_UP, _DOWN)), (_DOWN, (_LEFT, _RIGHT))):
@@ -199,7 +200,7 @@ class _Table:
         return best
 
     def board(self) -> Array:
-        """The grid, with the pieces in its middle."""
+        """Get the grid, with the pieces in its centre."""
         board = np.full((self._side, self._side), EMPTY)
         cells = np.array(list(self._pieces))
         spare = self._side - (np.ptp(cells, axis=0) + 1)
@@ -208,7 +209,7 @@ class _Table:
         return board
 
     def _pair(self, lies: int, lies_too: int) -> tuple[list[int], float]:
-        """The best pieces beside two that lie side by side, and the mean of the three ties; kept until one is used."""
+        """Get the best pair beside two neighbouring pieces, and its fit. Cached until one of its pieces is used."""
         known = self._pairs.get((lies, lies_too))
         if known is None or self._used[known[0]].any():
             known = self._pairs[lies, lies_too] = self._new_pair(lies, lies_too)
@@ -224,7 +225,7 @@ class _Table:
         return [int(ones[one]), int(others[other])], float(fits[one, other]) / 3
 
     def _has_room(self, cell: Cell) -> bool:
-        """Whether the pieces would still fit onto the grid."""
+        """Whether the pieces would still fit into the grid."""
         top, bottom, left, right = self._box
         return (
             max(bottom, cell[0]) - min(top, cell[0]) < self._side

@@ -1,4 +1,4 @@
-"""Random turns, shifts, scales and shears of images."""
+"""Random rotations, shifts, scales and shears of images."""
 
 import math
 
@@ -12,15 +12,15 @@ TURN = math.radians(10)
 SCALE = 0.1
 SHEAR = 0.1
 SHIFT = 2 / 14
-"""Each at the most, either way. The shift is of half the width: 2 pixels of 28."""
+"""Maximum amounts, in both directions. The shift is relative to half the width: 2 of 28 pixels."""
 
 
 def transformed(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Transform each image by its own draw, with zeros beyond the border.
+    """Transform each image randomly. Pixels beyond the border are zero.
 
     Args:
         images: (N, 1, H, W).
-        generator: Draws.
+        generator: Source of randomness.
     """
     count, _, height, width = images.shape
 
@@ -31,12 +31,12 @@ def transformed(images: Tensor, generator: torch.Generator) -> Tensor:
     wide, high = 1 + draw(SCALE), 1 + draw(SCALE)
     across = _centres(width).view(1, 1, -1)
     down = _centres(height).view(1, -1, 1)
-    # Sums of a row and a column: F.affine_grid multiplies small matrices pixel by pixel, and takes seven times as long.
+    # Sums of a row and a column. F.affine_grid multiplies small matrices for each pixel and is seven times slower.
     xs = turn.cos() * wide * across + (shear - turn.sin() * high) * down + draw(SHIFT)
     ys = turn.sin() * wide * across + turn.cos() * high * down + draw(SHIFT)
     return F.grid_sample(images, torch.stack([xs, ys], -1), align_corners=False)
 
 
 def _centres(pixels: int) -> Tensor:
-    """Where the middles of pixels lie, between -1 and 1."""
+    """Coordinates of the centres of pixels, between -1 and 1."""
     return (torch.arange(pixels) * 2 + 1) / pixels - 1

@@ -1,4 +1,4 @@
-"""What a value is, in words, for an author whose predictions are something else than they should be."""
+"""Describes a value in words, for error messages about invalid predictions."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,14 +9,14 @@ __all__ = ["described"]
 
 MAX_KEYS = 5
 MAX_ERROR = 300
-"""Characters of NumPy's own message."""
+"""Maximum number of characters of NumPy's message."""
 
 
 def described(value: Any) -> str:
-    """A value in words: `None`, "a dict with the keys 'predictions'", "(200, 10)".
+    """Describe a value: `None`, "a dict with the keys 'predictions'", "(200, 10)".
 
     Args:
-        value: Anything. An array, or what NumPy makes an array of, is described by its shape.
+        value: Any value. An array, or a value that NumPy can convert to one, is described by its shape.
     """
     if value is None:
         return "None"
@@ -26,7 +26,7 @@ def described(value: Any) -> str:
     name = type(value).__name__
     try:
         array = np.asarray(value)
-    except Exception as error:  # whatever a stranger's type raises
+    except Exception as error:  # an unknown type may raise anything
         if isinstance(value, list | tuple):
             return f"a {name} of {len(value)} items of different lengths"
         return f"a value of type {name}, which is no array: {str(error)[:MAX_ERROR]}"

@@ -1,4 +1,4 @@
-"""How a program inside the sandbox is started, and how it begins."""
+"""Starts our program inside the sandbox."""
 
 import os
 import socket
@@ -14,22 +14,22 @@ __all__ = ["Entry", "become", "enter", "entry_command"]
 
 
 Entry = NewType("Entry", str)
-"""A function of a module beside this one, as `module:function`."""
+"""A function of a module in this folder, as `module:function`."""
 
 
 def entry_command(
     python: str, program: Path, entry: Entry, folder: Path, channel: int, user: int, arguments: Sequence[object]
 ) -> list[str]:
-    """The command line that calls an entry.
+    """Build the command line that calls an entry.
 
     Args:
-        python: The interpreter, as the sandbox sees it.
-        program: The folder that holds `inside`, as the sandbox sees it.
-        entry: What to call. It calls `enter` first.
-        folder: The submission's, likewise.
-        channel: Descriptor of the socket.
-        user: Who to become, by number; stays who it is if negative.
-        arguments: What else the entry is told; it comes as texts.
+        python: Path of the interpreter inside the sandbox.
+        program: Path, inside the sandbox, of the folder that contains `inside`.
+        entry: The function to call. It calls `enter` first.
+        folder: Path of the submission's folder inside the sandbox.
+        channel: File descriptor of the socket.
+        user: Id of the user to switch to; negative for no switch.
+        arguments: Further arguments. The entry receives them as strings.
     """
     module, _, function = entry.partition(":")
     code = f"import sys; sys.path.insert(0, sys.argv.pop(1)); from inside.{module} import {function}; {function}()"
@@ -37,7 +37,7 @@ def entry_command(
 
 
 def enter() -> tuple[Path, socket.socket, list[str]]:
-    """Become who to be, leave no trace of how this was started, and let processes of pools find the submission.
+    """Switch the user, remove our start arguments, and let pool processes find the submission.
 
     Returns:
         The submission's folder, the channel, and the arguments.
@@ -52,7 +52,7 @@ def enter() -> tuple[Path, socket.socket, list[str]]:
 
 
 def become(user: int) -> None:
-    """Give up root, if there is a user to become and this is root."""
+    """Switch from root to a user. Does nothing if `user` is negative or this process is not root."""
     if user >= 0 and os.geteuid() == 0:
         os.setgroups([])
         os.setresgid(user, user, user)

@@ -1,7 +1,7 @@
-"""The channel between a sandbox and the outside: frames of a kind and some bytes over a Unix socket.
+"""The channel between the sandbox and the outside: frames over a Unix socket.
 
-A frame is one byte for its kind, four for the length of its body (big-endian), and the body. Arrays go in as file
-descriptors beside a frame: no copy is made and no time is lost. Neither side unpickles anything.
+A frame is one byte for its kind, four bytes for the length of its body (big-endian), and the body. Arrays are sent as a
+file descriptor with a frame, without copying. Neither side unpickles anything.
 """
 
 import json
@@ -27,47 +27,47 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 
 class Kind(StrEnum):
-    """What a frame says."""
+    """Kind of a frame."""
 
     READY = "R"
-    """Inside: the submission is loaded, or reset; data may come."""
+    """From inside: the submission is loaded or reset, and data may be sent."""
 
     DATA = "D"
-    """Outside: names, types and places of arrays, which the descriptor beside it holds."""
+    """From outside: names, types and offsets of arrays in the file of the attached descriptor."""
 
     TRAINED = "T"
-    """Inside: `train` has returned."""
+    """From inside: `train` has returned."""
 
     PREDICTIONS = "P"
-    """Inside: predictions, as the bytes of an npy file."""
+    """From inside: predictions, as the bytes of an npy file."""
 
     VALUE = "V"
-    """Either way: an observation, an action or what a step came to; see `values`."""
+    """Both directions: an observation, an action or the result of a step; see `values`."""
 
     RAISED = "E"
-    """Inside: the submission raised an exception; the body is its traceback."""
+    """From inside: the submission raised an exception. The body is its traceback."""
 
     BAD_OUTPUT = "B"
-    """Inside: predictions that no npy file can hold; the body says what they are."""
+    """From inside: predictions that cannot be stored in an npy file. The body describes them."""
 
 
 def pack(kind: Kind, body: bytes = b"") -> bytes:
-    """A frame as bytes."""
+    """Encode a frame."""
     return HEADER.pack(kind.encode(), len(body)) + body
 
 
 def send(channel: socket.socket, kind: Kind, body: bytes = b"") -> None:
-    """Send a frame, waiting until it is gone."""
+    """Send a frame. Blocks until all bytes are sent."""
     channel.sendall(pack(kind, body))
 
 
 def packed_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> tuple[bytes, int]:
-    """Write arrays into a file in memory, which nobody can change afterwards. Arrays that are read-only stay read-only.
+    """Write arrays to a sealed file in memory. Read-only arrays stay read-only for the receiver.
 
     Returns:
         The frame that announces them, and the file's descriptor, which the caller closes.
     """
-    import fcntl  # late: it exists on Unix alone
+    import fcntl  # late: it exists only on Unix
 
     file = os.memfd_create("arrays", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
@@ -93,10 +93,10 @@ def packed_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> tuple[bytes, int]:
 
 
 def receive(channel: socket.socket) -> bytes:
-    """Wait for a frame; its body.
+    """Wait for a frame. Returns its body.
 
     Raises:
-        EOFError: The other side has gone.
+        EOFError: The other side closed the channel.
     """
     return _received(channel)[0]
 
@@ -105,10 +105,10 @@ def receive_arrays(channel: socket.socket) -> Arrays:
     """Wait for arrays.
 
     Returns:
-        Arrays by name; none if the frame came without a file. What is written to them stays in this process.
+        Arrays by name; empty if the frame has no file. Changes to the arrays are private to this process.
 
     Raises:
-        EOFError: The other side has gone.
+        EOFError: The other side closed the channel.
     """
     received, files = _received(channel)
     if not files:
@@ -124,7 +124,7 @@ def receive_arrays(channel: socket.socket) -> Arrays:
 
 
 def _received(channel: socket.socket) -> tuple[bytes, list[int]]:
-    """A frame's body, and the descriptors beside it. There is one frame at a time: each waits for an answer."""
+    """Receive the body of a frame and its file descriptors. Each frame is answered, so only one is in transit."""
     received, files = bytearray(), []
     while len(received) < HEADER.size or len(received) < HEADER.size + HEADER.unpack_from(received)[1]:
         piece, descriptors, _, _ = socket.recv_fds(channel, 65_536, 1)

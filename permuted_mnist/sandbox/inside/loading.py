@@ -1,4 +1,4 @@
-"""Finds a submission's class `Agent`, or a competition's environment, in its folder, and makes one."""
+"""Loads a submission's agent, or a competition's environment, from its folder."""
 
 import importlib
 import inspect
@@ -14,29 +14,29 @@ PACKAGE = "submission"
 
 
 class LoadError(Exception):
-    """The folder holds no agent. The message says what was looked for."""
+    """The folder contains no agent. The message says what was expected."""
 
 
 def load_agent(folder: Path) -> type[Any]:
     """Import `agent.py` and find the class in it.
 
-    Helper files are found by their bare names (`import helper`) and relatively (`from .helper import ...`).
+    Helper files can be imported by name (`import helper`) and relatively (`from .helper import ...`).
 
     Args:
-        folder: Holds `agent.py` and whatever it needs.
+        folder: Folder with `agent.py` and its files.
 
     Returns:
-        Its class `Agent`; if it has none of this name, the only class that it defines.
+        The class `Agent`, or the only class that the file defines.
 
     Raises:
-        LoadError: There is no such file or no such class.
-        BaseException: Whatever importing it raises.
+        LoadError: The file or the class does not exist.
+        BaseException: Any exception of the import.
     """
-    module = _imported(folder, "agent")
+    module = _import_module(folder, "agent")
     named = getattr(module, "Agent", None)
     if inspect.isclass(named):
         return named
-    own = _classes(module)
+    own = _own_classes(module)
     if len(own) != 1:
         names = ", ".join(sorted(value.__name__ for value in own)) or "none"
         raise LoadError(f"agent.py should define a class Agent, or one class only; it defines {names}")
@@ -47,19 +47,19 @@ def load_env(folder: Path) -> Any:
     """Import `env.py` and make the Gymnasium environment in it.
 
     Args:
-        folder: Holds `env.py` and whatever it needs.
+        folder: Folder with `env.py` and its files.
 
     Returns:
-        What its function `make_env` returns; if it has none, its class `Env`, or the only one that it defines, called.
+        The result of `make_env()`, of `Env()`, or of the only class that the file defines, in this order.
 
     Raises:
-        LoadError: There is no such file, or neither function nor class.
-        BaseException: Whatever importing or making it raises.
+        LoadError: The file does not exist, or it defines neither function nor class.
+        BaseException: Any exception of the import or the call.
     """
-    module = _imported(folder, "env")
+    module = _import_module(folder, "env")
     make = getattr(module, "make_env", None) or getattr(module, "Env", None)
     if make is None:
-        own = _classes(module)
+        own = _own_classes(module)
         if len(own) != 1:
             names = ", ".join(sorted(value.__name__ for value in own)) or "none"
             raise LoadError(f"env.py should define make_env(), a class Env, or one class only; it defines {names}")
@@ -67,7 +67,7 @@ def load_env(folder: Path) -> Any:
     return make()
 
 
-def _imported(folder: Path, name: str) -> ModuleType:
+def _import_module(folder: Path, name: str) -> ModuleType:
     if not (folder / f"{name}.py").is_file():
         raise LoadError(f"the folder should hold a file {name}.py")
     for known in [known for known in sys.modules if known == PACKAGE or known.startswith(f"{PACKAGE}.")]:
@@ -80,12 +80,12 @@ def _imported(folder: Path, name: str) -> ModuleType:
     return importlib.import_module(f"{PACKAGE}.{name}")
 
 
-def _classes(module: ModuleType) -> list[type[Any]]:
+def _own_classes(module: ModuleType) -> list[type[Any]]:
     return [value for value in vars(module).values() if inspect.isclass(value) and value.__module__ == module.__name__]
 
 
 def make_agent(agent: type[Any], offered: Mapping[str, Any]) -> Any:
-    """Make an agent, with those of the arguments offered that it takes."""
+    """Create an agent with those of the offered arguments that it accepts."""
     parameters = inspect.signature(agent).parameters
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     return agent(**{name: value for name, value in offered.items() if takes_any or name in parameters})

@@ -1,7 +1,7 @@
-"""Plays tasks with a submission: loads it, trains it on what comes, and sends its predictions.
+"""Runs a submission inside the sandbox: loads it, trains it on the received data, and sends its predictions.
 
-Nothing here is trusted outside: the submission shares this process and may change whatever it likes. Time is kept,
-limits are set and predictions are judged by the other side.
+The outside does not trust this process, because the submission can change everything in it. The outside measures time,
+enforces limits and grades predictions.
 """
 
 import importlib
@@ -30,16 +30,16 @@ MAX_TRACEBACK = 20_000
 
 
 def main() -> None:
-    """Play a task; the arguments are the number of labels and the agent's seed."""
+    """Run a submission. The arguments are the number of labels and the agent's seed."""
     folder, channel, (output_dim, seed) = enter()
     play(folder, channel, int(output_dim), int(seed))
 
 
 def play(folder: Path, channel: socket.socket, output_dim: int, seed: int) -> None:
-    """The conversation: READY; then an answer to each message, until the other side closes or something is raised.
+    """Send READY, then answer each message, until the other side closes the channel or an exception is raised.
 
-    Training data are answered by TRAINED, test images by PREDICTIONS, and a message without arrays, which asks for a
-    reset, by READY.
+    The answer to training data is TRAINED, and to test images PREDICTIONS. A message without arrays requests a reset,
+    and the answer is READY.
     """
     try:
         agent = make_agent(load_agent(folder), {"output_dim": output_dim, "seed": seed})
@@ -58,12 +58,12 @@ def play(folder: Path, channel: socket.socket, output_dim: int, seed: int) -> No
                 send(channel, Kind.READY)
     except LoadError as error:
         send(channel, Kind.RAISED, str(error).encode())
-    except BaseException as error:  # whatever a submission raises is its result, SystemExit too
+    except BaseException as error:  # any exception of a submission is its result, also SystemExit
         send(channel, Kind.RAISED, readable(error, folder).encode(errors="replace"))
 
 
 def _messages(channel: socket.socket) -> Iterator[Arrays]:
-    """Arrays as they come, until the other side closes."""
+    """Yield received arrays until the other side closes the channel."""
     while True:
         try:
             arrays = receive_arrays(channel)
@@ -73,11 +73,11 @@ def _messages(channel: socket.socket) -> Iterator[Arrays]:
 
 
 def answer(predictions: Any, count: int) -> tuple[Kind, bytes]:
-    """Predictions as a frame's kind and body.
+    """Convert predictions to the kind and body of a frame.
 
     Args:
-        predictions: What `predict` returned.
-        count: How many labels it should be.
+        predictions: Return value of `predict`.
+        count: Expected number of labels.
     """
     try:
         file = io.BytesIO()
@@ -89,7 +89,7 @@ def answer(predictions: Any, count: int) -> tuple[Kind, bytes]:
 
 
 def readable(error: BaseException, folder: Path) -> str:
-    """A traceback as the submission's author knows it: it begins at their own first line, and names their files."""
+    """Format a traceback for the submission's author. It begins at the first line of their own code."""
     frames = list(_frames(error.__traceback__))
     own = [frame for frame in frames if Path(frame.tb_frame.f_code.co_filename).is_relative_to(folder)]
     first = next(iter(own), None) or next((frame for frame in frames if not _is_ours(frame)), None)
@@ -104,7 +104,7 @@ def _frames(trace: TracebackType | None) -> Iterator[TracebackType]:
 
 
 def _is_ours(frame: TracebackType) -> bool:
-    """Whether this frame is of the files here, or of the import system, which they call."""
+    """Whether a frame belongs to this folder or to the import system."""
     file = frame.tb_frame.f_code.co_filename
     ours = Path(__file__).parent, Path(importlib.__file__).parent
     return Path(file).parent in ours or file.startswith("<frozen importlib")

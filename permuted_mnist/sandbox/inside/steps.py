@@ -1,6 +1,6 @@
-"""Both ends of an episode of a Gymnasium environment: a process for the environment, another for the agent.
+"""Runs a Gymnasium environment or its agent inside the sandbox, each in its own process.
 
-They never meet: the side outside carries observations and actions between them, and counts the rewards.
+The outside passes observations and actions between the two processes and sums the rewards.
 """
 
 import socket
@@ -20,7 +20,7 @@ AGENT, ENVIRONMENT = Entry("steps:agent_main"), Entry("steps:env_main")
 
 
 def agent_main() -> None:
-    """READY; then an action for each observation."""
+    """Send READY, then answer each observation with an action."""
     folder, channel, (seed,) = enter()
 
     def make() -> Callable[[Any], Any]:
@@ -29,19 +29,19 @@ def agent_main() -> None:
         act: Callable[[Any], Any] = getattr(agent, "act", None) or agent.predict
         return act
 
-    _converse(channel, folder, make)
+    _answer_all(channel, folder, make)
 
 
 def env_main() -> None:
-    """READY; then what comes of each reset and each step."""
+    """Send READY, then answer each `reset` and each `step` with its result."""
     folder, channel, _ = enter()
 
     def make() -> Callable[[Any], Any]:
         env = load_env(folder)
 
-        def answer(wanted: Any) -> Any:
-            deed, value = wanted
-            if deed == "reset":
+        def answer(request: Any) -> Any:
+            command, value = request
+            if command == "reset":
                 observation, _ = env.reset(seed=value)
                 return observation, 0.0, False, False
             observation, reward, terminated, truncated, _ = env.step(value)
@@ -49,11 +49,11 @@ def env_main() -> None:
 
         return answer
 
-    _converse(channel, folder, make)
+    _answer_all(channel, folder, make)
 
 
-def _converse(channel: socket.socket, folder: Path, make: Callable[[], Callable[[Any], Any]]) -> None:
-    """Answer value by value, until the other side goes or something is raised."""
+def _answer_all(channel: socket.socket, folder: Path, make: Callable[[], Callable[[Any], Any]]) -> None:
+    """Answer each value, until the other side closes the channel or an exception is raised."""
     try:
         answer = make()
         send(channel, Kind.READY)
@@ -63,5 +63,5 @@ def _converse(channel: socket.socket, folder: Path, make: Callable[[], Callable[
         return
     except LoadError as error:
         send(channel, Kind.RAISED, str(error).encode())
-    except BaseException as error:  # whatever a submission raises is its result, SystemExit too
+    except BaseException as error:  # any exception of a submission is its result, also SystemExit
         send(channel, Kind.RAISED, readable(error, folder).encode(errors="replace"))

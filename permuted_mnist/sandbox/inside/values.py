@@ -1,6 +1,6 @@
-"""Observations and actions as JSON: numbers, texts, arrays, and lists, tuples and dictionaries of them.
+"""Encodes observations and actions as JSON: numbers, strings, arrays, and lists, tuples and dictionaries of them.
 
-Nothing is unpickled, and nothing but these comes out, whatever goes in.
+Decoding never unpickles and returns only values of these types.
 """
 
 import base64
@@ -12,18 +12,18 @@ import numpy as np
 __all__ = ["ValueFormError", "dump", "load"]
 
 _KINDS = "biuf"
-"""Types of arrays that may travel: booleans, whole numbers, and numbers."""
+"""Allowed kinds of arrays: booleans, integers and floats."""
 
 
 class ValueFormError(Exception):
-    """A value is none that may travel. The message says what it is."""
+    """A value cannot be encoded or decoded. The message describes it."""
 
 
 def dump(value: Any) -> bytes:
-    """A value as JSON.
+    """Encode a value.
 
     Raises:
-        ValueFormError: It holds something else than it may.
+        ValueFormError: The value contains an unsupported type.
     """
     try:
         return json.dumps(_encoded(value)).encode()
@@ -32,14 +32,14 @@ def dump(value: Any) -> bytes:
 
 
 def load(text: bytes) -> Any:
-    """The value again; arrays are copies that may be written to.
+    """Decode a value. Arrays are writable copies.
 
     Raises:
-        ValueFormError: It is no such JSON.
+        ValueFormError: The text is not a valid encoding.
     """
     try:
         return _decoded(json.loads(text))
-    except Exception as error:  # whatever NumPy makes of a stranger's types and shapes
+    except Exception as error:  # NumPy raises many kinds of errors for invalid types and shapes
         raise ValueFormError(f"a value should be JSON as `dump` writes it: {error}") from error
 
 

@@ -1,8 +1,8 @@
-"""The package whose modules are a submission's files, as the processes of its pools import it.
+"""The package of a submission's files, for processes of its pools.
 
-A process that `multiprocessing` spawns, or joblib, is told the module search path and unpickles functions by the names
-of their modules. The submission's are `submission.agent` and so on (see `loading`); without this package no such
-process could find them.
+A process that `multiprocessing` or joblib spawns receives the module search path and unpickles functions by the names
+of their modules. The modules of a submission are `submission.agent` and so on (see `loading`). This package lets such a
+process import them.
 """
 
 import os
