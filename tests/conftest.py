@@ -33,6 +33,10 @@ import pytest
 # would slow each other down many times over. It must be set before torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+# torch.optim's classes import torch's compiler, which imports Triton where it is installed. Triton's bindings can print
+# a long report of leaks when the process ends. No test compiles a network in this process.
+sys.modules["triton"] = None  # type: ignore[assignment]
+
 # What keeps its state where the user keeps such things must not find what the user has there.
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="state-")
 atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)

@@ -21,6 +21,8 @@ from ml_trainer_env.arena.tokens.service import create_token, revoke_token
 
 START_S = 120.0
 STOP_S = 30.0
+TRAIN_IMAGES = "1800"
+"""Of each task: it takes longer to draw them than to evaluate an agent that does nothing."""
 
 
 @dataclass
@@ -62,7 +64,7 @@ def running(folder: Path, workers: int = 1, port: int | None = None, **variables
         **kept,
         "ARENA_DATA_DIR": str(folder),
         "ARENA_BASE_URL": url,
-        "ARENA_TRAIN_IMAGES": "8000",
+        "ARENA_TRAIN_IMAGES": TRAIN_IMAGES,
     } | variables
     log = (folder.parent / f"{folder.name}.log").open("ab")
     process = subprocess.Popen(

@@ -13,7 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # the modules beside this one
 
-from arena_service import Arena, running
+from arena_service import TRAIN_IMAGES, Arena, running
 
 from ml_trainer_env.arena.competitions.schemas import NewCompetition
 from ml_trainer_env.arena.competitions.service import create
@@ -89,7 +89,8 @@ def postgresql() -> Iterator[str]:
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def services(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Services]:
     """Database and files of a service, on SQLite and on PostgreSQL."""
-    settings = replace(Settings.from_environment({"ARENA_DATA_DIR": str(tmp_path)}), daily_deploys=DAILY_DEPLOYS)
+    environment = {"ARENA_DATA_DIR": str(tmp_path), "ARENA_TRAIN_IMAGES": TRAIN_IMAGES}
+    settings = replace(Settings.from_environment(environment), daily_deploys=DAILY_DEPLOYS)
     if request.param == "postgresql":
         settings = replace(settings, database_url=request.getfixturevalue("postgresql"))
     opened = Services.open(settings)

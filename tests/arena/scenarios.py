@@ -142,7 +142,7 @@ def participant(sdk, url, tokens):
     done = [game for game in games if game["reward"] is not None]
     assert len(done) >= 11
     with urllib.request.urlopen(done[0]["signed_url"]) as answer:
-        assert b"trained on (8000, 28, 28)" in answer.read()
+        assert b"trained on (1800, 28, 28)" in answer.read()
 
     board = rows(client.leaderboard(cid))
     mine = next(row for row in board if row["agentAttachId"] == aid)

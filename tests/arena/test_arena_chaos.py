@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 import sqlalchemy as sa
-from arena_service import Arena, running
+from arena_service import TRAIN_IMAGES, Arena, running
 
 from ml_trainer_env.arena.client import Client, CompetitionNotFoundError, MLArenaError, connect
 from ml_trainer_env.arena.database import Database
@@ -279,8 +279,9 @@ def count_deploys(database: Database, *states: DeployStatus) -> int:
 def expected_rewards(key: bytes, competition: Competition) -> dict[int, list[float]]:
     """What an agent that always gives one label has in each run that counts, those of the finals last."""
     found: dict[int, list[float]] = {label: [] for label in range(10)}
+    digits = DrawnDigits(int(TRAIN_IMAGES), int(TRAIN_IMAGES) // 6)
     for number in range(1, 1 + 2 * RUNS):
-        task = draw_task(DrawnDigits(8000, 8000 // 6), derive_seed(key, competition, number), 0, Variant.HARDENED)
+        task = draw_task(digits, derive_seed(key, competition, number), 0, Variant.HARDENED)
         for label, rewards in found.items():
             rewards.append(float((task.test_labels == label).mean()))
     return found

@@ -1,6 +1,6 @@
 """The chaos test's play: once for all its tests.
 
-pytest tests/chaos                                              # 30 kills
+pytest tests/chaos                                              # 12 kills
 pytest tests/chaos --chaos-kills 500 --chaos-seed 7 --timeout 0 # also: make chaos
 """
 
@@ -18,7 +18,7 @@ from chaos_play import Evidence, journaled, play, undisturbed
 
 from ml_trainer_env.server.store import CallRecord
 
-KILLS = 30
+KILLS = 12
 SEED = 1
 
 _SUMMARY = pytest.StashKey[str]()
