@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 import ml_trainer_env.server.mcp.endpoint as endpoint_module
-import ml_trainer_env.server.mcp.sessions as sessions_module
+from ml_trainer_env.server.episodes.session import Session
 
 
 def test_a_deleted_session_is_unknown_and_out_of_the_table(serve: Any, t: Any) -> None:
@@ -30,14 +30,14 @@ def test_a_deleted_session_is_unknown_and_out_of_the_table(serve: Any, t: Any) -
 
 def test_many_sessions_leave_nothing_behind(serve: Any, t: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[weakref.ref[Any]] = []
-    start = sessions_module.McpSession.start
+    start = Session.start
 
-    async def noted(*arguments: Any) -> Any:
-        opened = await start(*arguments)
-        seen.append(weakref.ref(opened))
-        return opened
+    async def noted(session: Session, *arguments: Any) -> Any:
+        answer = await start(session, *arguments)
+        seen.append(weakref.ref(session.require_open()))
+        return answer
 
-    monkeypatch.setattr(sessions_module.McpSession, "start", noted)
+    monkeypatch.setattr(Session, "start", noted)
 
     async def play(served: Any) -> None:
         for _ in range(20):

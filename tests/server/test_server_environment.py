@@ -157,7 +157,7 @@ def test_nothing_is_held_of_a_session_that_has_ended(new_session: Any, run: Any)
         async with session.environment.mcp_session():
             await session.environment.reset_async()
             await session.reply("run_epochs", num_epochs=3)
-            episode = weakref.ref(session.environment._open.episode)
+            episode = weakref.ref(session.environment._session.opened.episode)
         session.environment.close()
         return episode
 
