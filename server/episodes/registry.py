@@ -6,7 +6,7 @@ import uuid
 from dataclasses import dataclass, replace
 from weakref import WeakValueDictionary
 
-from ml_trainer_env.server.datasets import DataSettings, TaskImages, load_images
+from ml_trainer_env.server.datasets import DataSettings, TaskExamples, load_images
 from ml_trainer_env.server.episodes.errors import ResetError
 from ml_trainer_env.server.episodes.open_episode import OpenEpisode
 from ml_trainer_env.server.episodes.replay import ReplayError, cut, replayed
@@ -203,7 +203,7 @@ class EpisodeBook:
         task = _task(header.task)
         return self._episode(header, task, await self._images(task, header.images))
 
-    def _episode(self, header: EpisodeHeader, task: Task, images: TaskImages) -> Episode:
+    def _episode(self, header: EpisodeHeader, task: Task, images: TaskExamples) -> Episode:
         return Episode(
             episode_id=header.name,
             task=task,
@@ -225,7 +225,7 @@ class EpisodeBook:
     ) -> OpenEpisode:
         return OpenEpisode(episode, header, calls, self._journal, ownership, self._telemetry, resumed)
 
-    async def _images(self, task: Task, checksum: str | None = None) -> TaskImages:
+    async def _images(self, task: Task, checksum: str | None = None) -> TaskExamples:
         # Reading or drawing images takes up to seconds: not on the event loop.
         images = await asyncio.to_thread(load_images, task.images, self._data)
         if checksum is not None and images.checksum != checksum:

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ml_trainer_env.models import DatasetDescription, ResetObservation, TaskDescription
-from ml_trainer_env.server.datasets import TaskImages
+from ml_trainer_env.server.datasets import TaskExamples
 from ml_trainer_env.server.episodes.calls import TOOL_NAMES
 from ml_trainer_env.server.episodes.open_episode import OpenEpisode, shown_call
 from ml_trainer_env.server.tuning.episode import Episode
@@ -41,7 +41,7 @@ def episode_observation(episode: Episode) -> ResetObservation:
             name=task.name,
             description=task.description,
             difficulty=task.difficulty,
-            network=task.network,
+            network=task.network.name,
             parameter_count=task.parameter_count,
             dataset=_dataset_description(task, images),
             budget_epochs=task.budget.epochs,
@@ -72,7 +72,7 @@ def task_rows() -> list[dict[str, Any]]:
     ]
 
 
-def _dataset_description(task: Task, images: TaskImages) -> DatasetDescription:
+def _dataset_description(task: Task, images: TaskExamples) -> DatasetDescription:
     return DatasetDescription(
         name=task.images.dataset,
         source=images.source,

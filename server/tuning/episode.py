@@ -14,14 +14,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ml_trainer_env.server.datasets import Permutation, TaskImages
+from ml_trainer_env.server.datasets import Permutation, TaskExamples
 from ml_trainer_env.server.episodes.call_counts import MAX_CHANGES, CallCounts
 from ml_trainer_env.server.episodes.errors import EpisodeError, TrainingStoppedError
 from ml_trainer_env.server.episodes.models import TrainedEpoch
 from ml_trainer_env.server.episodes.training import Recipe, Trainer
 from ml_trainer_env.server.executors.contract import ExecutorError
 from ml_trainer_env.server.trainer.config import LIMITS, TrainingConfig
-from ml_trainer_env.server.trainer.images import ImageArrays
+from ml_trainer_env.server.trainer.examples import Examples
 from ml_trainer_env.server.trainer.limits import Limit, check_flag
 from ml_trainer_env.server.trainer.schedules import LearningRatePlan
 from ml_trainer_env.server.trainer.state import FreshState
@@ -109,7 +109,7 @@ class Episode:
         *,
         episode_id: str,
         task: Task,
-        images: TaskImages,
+        images: TaskExamples,
         seed: int,
         rubric: RubricVersion,
         trainer: Trainer,
@@ -127,11 +127,11 @@ class Episode:
         self.history = History()
         self.grade: Grade | None = None
         self.test_accuracy: float | None = None
-        self._data = _arrays(task, images)
+        self._data = Examples.of(images, task.augmentation)
         self._permutation = _permutation(seed) if task.permuted else None
         self.trainer = trainer
         self._limits = limits
-        self._model = trainer.fresh(FreshState(task.network, seed))
+        self._model = trainer.fresh(FreshState(task.network.name, seed))
         self._best = self._model
         self._plan = self._fresh_plan(self.config)
         self._checkpoints = Checkpoints()
@@ -205,7 +205,7 @@ class Episode:
             config = self.config.with_changes(changes)
             before, self.config = self.config, config
             if fresh:
-                self._model = self.trainer.fresh(FreshState(self.task.network, self.seed, self.history.epochs))
+                self._model = self.trainer.fresh(FreshState(self.task.network.name, self.seed, self.history.epochs))
                 self._best = self._model
                 self.history = self.history.with_new_run()
             if fresh or any(getattr(before, key) != getattr(config, key) for key in _SCHEDULE_SETTINGS):
@@ -560,16 +560,3 @@ class _InterruptedError(Exception):
 def _permutation(seed: int) -> Permutation:
     """The permutation of the challenge's first task of that seed."""
     return Permutation.draw(np.random.default_rng([seed, 0]))
-
-
-def _arrays(task: Task, images: TaskImages) -> ImageArrays:
-    return ImageArrays(
-        key=f"{task.augmentation}:{images.checksum}",
-        augmentation=task.augmentation,
-        train_images=images.train_images,
-        train_labels=images.train_labels,
-        validation_images=images.validation_images,
-        validation_labels=images.validation_labels,
-        test_images=images.test_images,
-        test_labels=images.test_labels,
-    )
