@@ -26,7 +26,7 @@ from ml_trainer_env.server.datasets import DataSettings, load_images
 from ml_trainer_env.server.trainer.config import TrainingConfig
 from ml_trainer_env.server.trainer.data import TensorData
 from ml_trainer_env.server.trainer.engine import advance, initial_state
-from ml_trainer_env.server.trainer.images import ImageArrays
+from ml_trainer_env.server.trainer.examples import Examples
 from ml_trainer_env.server.trainer.networks import build_network
 from ml_trainer_env.server.trainer.schedules import LearningRatePlan, LrSchedule
 from ml_trainer_env.server.trainer.state import FreshState
@@ -106,9 +106,9 @@ def task_rows(task: Task, rounds: int, rates: tuple[float, float]) -> list[str]:
     return rows
 
 
-def time_epochs(task: Task, arrays: ImageArrays, augment: bool, rounds: int) -> Timing:
+def time_epochs(task: Task, arrays: Examples, augment: bool, rounds: int) -> Timing:
     """Time both loops in turn: one pair to warm up, then `rounds` pairs."""
-    tensors, state = TensorData(arrays), initial_state(FreshState(task.network, task.seed))
+    tensors, state = TensorData(arrays), initial_state(FreshState(task.network.name, task.seed))
     config = TrainingConfig(batch_size=BATCH_SIZE, augmentation=augment, augmentation_strength=1.0)
     usual = UsualLoop(state, arrays, augment)
     timing = Timing([], [])
@@ -133,7 +133,7 @@ def accuracy_row(task: Task, epochs: int = 10, seeds: int = 3) -> str:
     ours, theirs = [], []
     for seed in range(seeds):
         torch.manual_seed(seed)
-        start = initial_state(FreshState(task.network, seed))
+        start = initial_state(FreshState(task.network.name, seed))
         plan = LearningRatePlan(LrSchedule.COSINE, config.learning_rate, 0, epochs)
         _, metrics = advance(start, config, plan, tensors, epochs)
         usual = UsualLoop(start, arrays, augment=True, anneal_epochs=epochs)
@@ -145,27 +145,17 @@ def accuracy_row(task: Task, epochs: int = 10, seeds: int = 3) -> str:
     return f"| {task.id} | {source} | {figures[0]} | {figures[1]} | {difference:+.4f} |"
 
 
-def task_images(task: Task) -> tuple[ImageArrays, str]:
+def task_images(task: Task) -> tuple[Examples, str]:
     folder = os.environ.get("ML_TRAINER_DATA_DIR")
     images = load_images(task.images, DataSettings(Path(folder) if folder else None, False, 1.0))
-    arrays = ImageArrays(
-        task.id,
-        task.augmentation,
-        images.train_images,
-        images.train_labels,
-        images.validation_images,
-        images.validation_labels,
-        images.test_images,
-        images.test_labels,
-    )
-    return arrays, images.source.value
+    return Examples.of(images, task.augmentation), images.source.value
 
 
-def epoch_gflop(task: Task, arrays: ImageArrays) -> float:
+def epoch_gflop(task: Task, arrays: Examples) -> float:
     """Floating-point operations of our epoch: training, and evaluating two validation-sized sets."""
     tensors = TensorData(arrays)
-    network = build_network(task.network, initial_state(FreshState(task.network, 0)).weights)
-    batch = tensors.train_images[:BATCH_SIZE]
+    network = build_network(task.network, initial_state(FreshState(task.network.name, 0)).weights)
+    batch = tensors.train_inputs[:BATCH_SIZE]
     with FlopCounterMode(display=False) as training:
         network(batch).sum().backward()
     with FlopCounterMode(display=False) as evaluation, torch.no_grad():

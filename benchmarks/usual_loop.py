@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from ml_trainer_env.server.trainer.images import ImageArrays
+from ml_trainer_env.server.trainer.examples import Examples
 from ml_trainer_env.server.trainer.kinds import AugmentationKind
+from ml_trainer_env.server.trainer.network_specs import find_network
 from ml_trainer_env.server.trainer.networks import build_network
 from ml_trainer_env.server.trainer.state import TrainingState
 
@@ -56,20 +57,20 @@ class UsualLoop:
         anneal_epochs: Epochs over which the rate goes to zero along a cosine, None for a constant rate.
     """
 
-    def __init__(
-        self, state: TrainingState, data: ImageArrays, augment: bool, anneal_epochs: int | None = None
-    ) -> None:
-        pixels = data.train_images.reshape(-1, data.train_images.shape[3] if data.train_images.ndim == 4 else 1) / 255.0
+    def __init__(self, state: TrainingState, data: Examples, augment: bool, anneal_epochs: int | None = None) -> None:
+        pixels = data.train_inputs.reshape(-1, data.train_inputs.shape[3] if data.train_inputs.ndim == 4 else 1) / 255.0
         last: list[Callable[..., object]] = [
             transforms.ToTensor(),
             transforms.Normalize(pixels.mean(0).tolist(), pixels.std(0).tolist()),
         ]
         recipe = _RECIPES[data.augmentation] if augment else []
-        train = _Images(data.train_images, data.train_labels, transforms.Compose([*recipe, *last]))
-        validation = _Images(data.validation_images, data.validation_labels, transforms.Compose(last))
+        train = _Images(data.train_inputs, data.train_labels, transforms.Compose([*recipe, *last]))
+        validation = _Images(data.validation_inputs, data.validation_labels, transforms.Compose(last))
         self._train = DataLoader(train, batch_size=BATCH_SIZE, shuffle=True)
         self._validation = DataLoader(validation, batch_size=BATCH_SIZE)
-        self._network: nn.Module = build_network(state.network, state.weights).to(memory_format=torch.contiguous_format)
+        self._network: nn.Module = build_network(find_network(state.network), state.weights).to(
+            memory_format=torch.contiguous_format
+        )
         self._optimizer = torch.optim.Adam(self._network.parameters(), lr=0.001)
         self._schedule = (
             torch.optim.lr_scheduler.CosineAnnealingLR(self._optimizer, anneal_epochs) if anneal_epochs else None

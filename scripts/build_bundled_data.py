@@ -110,7 +110,7 @@ def mnist_pool(images: Images, labels: Labels) -> tuple[Images, Labels]:
 def fashion_draw(fashion: ImageSet) -> tuple[Images, Labels]:
     """Returns the images of `BUNDLED_FASHION`: training, validation, held-out."""
     task = draw_from_set(BUNDLED_FASHION, fashion, Source.BUNDLED)
-    images = np.concatenate([task.train_images, task.validation_images, task.test_images])
+    images = np.concatenate([task.train_inputs, task.validation_inputs, task.test_inputs])
     labels = np.concatenate([task.train_labels, task.validation_labels, task.test_labels])
     return images, labels
 

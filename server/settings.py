@@ -41,6 +41,8 @@ class Settings:
         state_mb: How much the models may come to, in MB (ML_TRAINER_STATE_MB; 4096).
         cache: Whether an epoch that was trained before is not trained again (ML_TRAINER_CACHE; yes).
         worker_memory_mb: What a worker may use, in MB (ML_TRAINER_WORKER_MEMORY_MB; 4096).
+        evaluation_batch: Examples evaluated together (ML_TRAINER_EVALUATION_BATCH; None: what `ml-trainer-measure`
+            wrote into the state folder, else 64). Changes the last digits of losses.
         access: Who may come in (ML_TRAINER_TOKEN, none: this machine only; ML_TRAINER_ALLOWED_HOSTS
             and ML_TRAINER_ALLOWED_ORIGINS, none, separated by commas; SPACE_HOST, which Hugging Face sets
             to a Space's own name).
@@ -58,6 +60,7 @@ class Settings:
     cache: bool
     worker_memory_mb: int
     access: Access
+    evaluation_batch: int | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
@@ -89,6 +92,7 @@ class Settings:
             cache=read.flag("CACHE", True),
             worker_memory_mb=read.whole("WORKER_MEMORY_MB", 4096),
             access=read.access(),
+            evaluation_batch=read.optional_whole("EVALUATION_BATCH"),
         )
 
 
@@ -113,6 +117,9 @@ class _Reader:
         if value != int(value):
             raise SettingsError(f"ML_TRAINER_{name} must be a whole number of at least 1, got {self._text(name)!r}")
         return int(value)
+
+    def optional_whole(self, name: str) -> int | None:
+        return self.whole(name, 1) if self._text(name) else None
 
     def flag(self, name: str, default: bool) -> bool:
         text = self._text(name).lower()

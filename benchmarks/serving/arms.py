@@ -25,7 +25,7 @@ from ml_trainer_env.server.executors.pool import ProcessPoolExecutor
 from ml_trainer_env.server.services import Services
 from ml_trainer_env.server.settings import Settings
 from ml_trainer_env.server.trainer.config import TrainingConfig
-from ml_trainer_env.server.trainer.images import ImageArrays
+from ml_trainer_env.server.trainer.examples import Examples
 from ml_trainer_env.server.trainer.schedules import LearningRatePlan
 from ml_trainer_env.server.trainer.state import FreshState, TrainingState, weights_hash
 from ml_trainer_env.server.tuning.tasks import TASKS
@@ -61,7 +61,7 @@ async def engine(task_id: str, seed: int, data_dir: str, _: str) -> Run:
     torch.set_num_threads(THREADS)
     torch.set_num_interop_threads(1)
     data, config, plan = TensorData(images(task_id, data_dir)), TrainingConfig(), rates(task_id)
-    state = initial_state(FreshState(TASKS[task_id].network, seed))
+    state = initial_state(FreshState(TASKS[task_id].network.name, seed))
 
     async def run(epochs: int) -> str:
         nonlocal state
@@ -74,7 +74,7 @@ async def engine(task_id: str, seed: int, data_dir: str, _: str) -> Run:
 async def pool(task_id: str, seed: int, data_dir: str, _: str) -> Run:
     executor = ProcessPoolExecutor(1, THREADS)
     arrays, config, plan = images(task_id, data_dir), TrainingConfig(), rates(task_id)
-    state: TrainingState | FreshState = FreshState(TASKS[task_id].network, seed)
+    state: TrainingState | FreshState = FreshState(TASKS[task_id].network.name, seed)
 
     async def run(epochs: int) -> str:
         nonlocal state
@@ -106,20 +106,11 @@ def rates(task_id: str) -> LearningRatePlan:
     return LearningRatePlan(config.lr_schedule, config.learning_rate, 0, budget, config.warmup_epochs)
 
 
-def images(task_id: str, data_dir: str) -> ImageArrays:
+def images(task_id: str, data_dir: str) -> Examples:
     """The images of a task."""
     task = TASKS[task_id]
     found = load_images(task.images, DataSettings(Path(data_dir) if data_dir else None, False, 1.0))
-    return ImageArrays(
-        task.id,
-        task.augmentation,
-        found.train_images,
-        found.train_labels,
-        found.validation_images,
-        found.validation_labels,
-        found.test_images,
-        found.test_labels,
-    )
+    return Examples.of(found, task.augmentation)
 
 
 if __name__ == "__main__":

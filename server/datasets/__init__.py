@@ -12,10 +12,12 @@ from ml_trainer_env.server.datasets.permutation import Permutation
 from ml_trainer_env.server.datasets.values import (
     DatasetName,
     DataSettings,
+    ExampleKind,
     ImageRequest,
     Mirror,
     Source,
-    TaskImages,
+    TargetKind,
+    TaskExamples,
 )
 
 __all__ = [
@@ -23,12 +25,14 @@ __all__ = [
     "DatasetError",
     "DatasetName",
     "DownloadError",
+    "ExampleKind",
     "ImageRequest",
     "ImageSet",
     "Mirror",
     "Permutation",
     "Source",
-    "TaskImages",
+    "TargetKind",
+    "TaskExamples",
     "bundled_mnist",
     "download",
     "load_images",

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ml_trainer_env.server.datasets.draw import draw_from_pool, fits_pool, split_task_images
+from ml_trainer_env.server.datasets.draw import draw_from_pool, fits_pool, split_into_parts
 from ml_trainer_env.server.datasets.errors import DatasetError
 from ml_trainer_env.server.datasets.npz import file_name
 from ml_trainer_env.server.datasets.values import (
@@ -24,7 +24,7 @@ from ml_trainer_env.server.datasets.values import (
     Images,
     Labels,
     Source,
-    TaskImages,
+    TaskExamples,
 )
 
 __all__ = ["BUNDLED_FASHION", "bundled_mnist", "has_bundled", "load_bundled", "read_bundled"]
@@ -42,7 +42,7 @@ def has_bundled(request: ImageRequest) -> bool:
     return fits_pool(request) or request == BUNDLED_FASHION
 
 
-def load_bundled(request: ImageRequest) -> TaskImages:
+def load_bundled(request: ImageRequest) -> TaskExamples:
     """Returns the images of a request that `has_bundled`.
 
     Raises:
@@ -51,7 +51,7 @@ def load_bundled(request: ImageRequest) -> TaskImages:
     images, labels = _read(file_name(request.dataset))
     if request.dataset is DatasetName.MNIST:
         return draw_from_pool(request, images, labels, Source.BUNDLED)
-    return split_task_images(request, images, labels, Source.BUNDLED)
+    return split_into_parts(request, images, labels, Source.BUNDLED)
 
 
 def bundled_mnist() -> tuple[Images, Labels]:

@@ -22,7 +22,7 @@ from ml_trainer_env.server.datasets.values import (
     Images,
     Labels,
     Source,
-    TaskImages,
+    TaskExamples,
     checksum_arrays,
 )
 
@@ -33,7 +33,7 @@ __all__ = [
     "fits_pool",
     "order_canonically",
     "permute",
-    "split_task_images",
+    "split_into_parts",
 ]
 
 MNIST_POOL_SIZE = 10_000
@@ -67,7 +67,7 @@ def permute(size: int, seed: int) -> Indices:
     return np.argsort(np.random.PCG64(seed).random_raw(size), kind="stable")
 
 
-def draw_from_set(request: ImageRequest, images: ImageSet, source: Source) -> TaskImages:
+def draw_from_set(request: ImageRequest, images: ImageSet, source: Source) -> TaskExamples:
     """Draws a task's images from a whole data set.
 
     A request that the first 10,000 training images of MNIST suffice for draws from these alone (`draw_from_pool`). The
@@ -86,7 +86,7 @@ def draw_from_set(request: ImageRequest, images: ImageSet, source: Source) -> Ta
     _check_size("test images", request.test_size, len(images.test_labels), request)
     order = order_canonically(images.train_images, images.train_labels)
     drawn = order[permute(len(order), request.seed)[:drawn_size]]
-    return split_task_images(
+    return split_into_parts(
         request,
         np.concatenate([images.train_images[drawn], images.test_images[: request.test_size]]),
         np.concatenate([images.train_labels[drawn], images.test_labels[: request.test_size]]),
@@ -94,7 +94,7 @@ def draw_from_set(request: ImageRequest, images: ImageSet, source: Source) -> Ta
     )
 
 
-def draw_from_pool(request: ImageRequest, images: Images, labels: Labels, source: Source) -> TaskImages:
+def draw_from_pool(request: ImageRequest, images: Images, labels: Labels, source: Source) -> TaskExamples:
     """Draws training, validation and held-out images from one pool, in this order, none of them twice.
 
     Raises:
@@ -105,10 +105,10 @@ def draw_from_pool(request: ImageRequest, images: Images, labels: Labels, source
     )
     order = order_canonically(images, labels)
     drawn = order[permute(len(order), request.seed)[: request.total_size]]
-    return split_task_images(request, images[drawn], labels[drawn], source)
+    return split_into_parts(request, images[drawn], labels[drawn], source)
 
 
-def split_task_images(request: ImageRequest, images: Images, labels: Labels, source: Source) -> TaskImages:
+def split_into_parts(request: ImageRequest, images: Images, labels: Labels, source: Source) -> TaskExamples:
     """Cuts images in their final order into training, validation and held-out ones, frozen and checksummed.
 
     Args:
@@ -125,12 +125,12 @@ def split_task_images(request: ImageRequest, images: Images, labels: Labels, sou
         for cut in (slice(0, first), slice(first, second), slice(second, third))
     ]
     (train, train_labels), (validation, validation_labels), (test, test_labels) = parts
-    return TaskImages(
-        train_images=train,
+    return TaskExamples(
+        train_inputs=train,
         train_labels=train_labels,
-        validation_images=validation,
+        validation_inputs=validation,
         validation_labels=validation_labels,
-        test_images=test,
+        test_inputs=test,
         test_labels=test_labels,
         source=source,
         checksum=checksum_arrays(train, train_labels, validation, validation_labels, test, test_labels),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ml_trainer_env.server.datasets.bundled import has_bundled, load_bundled
 from ml_trainer_env.server.datasets.download import download
-from ml_trainer_env.server.datasets.draw import draw_from_set, split_task_images
+from ml_trainer_env.server.datasets.draw import draw_from_set, split_into_parts
 from ml_trainer_env.server.datasets.errors import DatasetError, DownloadError
 from ml_trainer_env.server.datasets.npz import file_name, read_image_set
 from ml_trainer_env.server.datasets.synthetic import draw_stand_in
@@ -22,7 +22,7 @@ from ml_trainer_env.server.datasets.values import (
     DataSettings,
     ImageRequest,
     Source,
-    TaskImages,
+    TaskExamples,
 )
 
 __all__ = ["load_images"]
@@ -39,7 +39,7 @@ _failed_downloads: dict[tuple[DatasetName, DataSettings], str] = {}
 """Why a download failed in this process: it is not tried again, or every reset would wait for the time limit."""
 
 
-def load_images(request: ImageRequest, settings: DataSettings) -> TaskImages:
+def load_images(request: ImageRequest, settings: DataSettings) -> TaskExamples:
     """Returns the images of a task from the first source that has them.
 
     The same request gives the same images from every source but the stand-in, which names itself in `source`. The
@@ -54,7 +54,7 @@ def load_images(request: ImageRequest, settings: DataSettings) -> TaskImages:
 
 
 @functools.lru_cache(maxsize=_KEPT_REQUESTS)
-def _load(request: ImageRequest, settings: DataSettings) -> TaskImages:
+def _load(request: ImageRequest, settings: DataSettings) -> TaskExamples:
     dataset = request.dataset
     file = settings.data_dir / file_name(dataset) if settings.data_dir is not None else None
     if file is not None and file.exists():
@@ -91,7 +91,7 @@ def _download_unless_failed(dataset: DatasetName, settings: DataSettings) -> Pat
         raise
 
 
-def _do_without(request: ImageRequest, file: Path | None, reason: str) -> TaskImages:
+def _do_without(request: ImageRequest, file: Path | None, reason: str) -> TaskExamples:
     """Returns the stand-in of CIFAR-10; for the other data sets there is nothing left to try."""
     if request.dataset is DatasetName.CIFAR10:
         logger.warning(
@@ -100,7 +100,7 @@ def _do_without(request: ImageRequest, file: Path | None, reason: str) -> TaskIm
             reason,
         )
         images, labels = draw_stand_in(request.total_size, request.seed)
-        return split_task_images(request, images, labels, Source.SYNTHETIC)
+        return split_into_parts(request, images, labels, Source.SYNTHETIC)
     place = f"{file} does not exist" if file else "there is no data directory"
     raise DatasetError(
         f"The images of {request} are nowhere to be had: {place}, the bundled set does not hold them, and {reason} "

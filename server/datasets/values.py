@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +14,14 @@ __all__ = [
     "IMAGE_SHAPES",
     "DataSettings",
     "DatasetName",
+    "ExampleKind",
     "ImageRequest",
     "Images",
     "Labels",
     "Mirror",
     "Source",
-    "TaskImages",
+    "TargetKind",
+    "TaskExamples",
     "checksum_arrays",
 ]
 
@@ -30,6 +33,32 @@ Labels = npt.NDArray[np.int64]
 
 CLASS_COUNT = 10
 """Every data set here has ten classes."""
+
+
+class ExampleKind(StrEnum):
+    """What an example is."""
+
+    IMAGES = "images"
+    """A picture: uint8 (H, W) or (H, W, C)."""
+
+    TABLES = "tables"
+    """A row of a table: float32 (columns,)."""
+
+    SEQUENCES = "sequences"
+    """Channels that were measured over time: float32 (length, channels)."""
+
+    TOKENS = "tokens"
+    """A text as whole numbers below the size of a vocabulary: (length,)."""
+
+
+class TargetKind(StrEnum):
+    """What is to be predicted."""
+
+    CLASSES = "classes"
+    """The class of an example: labels (N,)."""
+
+    NEXT_TOKEN = "next_token"
+    """The token that follows each token of an example: labels (N, length)."""
 
 
 class DatasetName(StrEnum):
@@ -97,31 +126,39 @@ class ImageRequest:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class TaskImages:
-    """The images of a task.
+class TaskExamples:
+    """The examples of a task.
 
     The arrays are C-contiguous and read-only, because every caller in the process shares them (`torch.tensor` copies
     them; `torch.from_numpy` warns about a read-only array).
 
     Attributes:
-        train_images: uint8 (N, 28, 28) or (N, 32, 32, 3).
+        train_inputs: uint8 (N, 28, 28) or (N, 32, 32, 3) for images.
         train_labels: int64 (N,), 0 to 9.
-        validation_images: As `train_images`.
+        validation_inputs: As `train_inputs`.
         validation_labels: As `train_labels`.
-        test_images: Held out; as `train_images`.
+        test_inputs: Held out; as `train_inputs`.
         test_labels: Held out; as `train_labels`.
-        source: Where the images came from.
+        source: Where the examples came from.
         checksum: `checksum_arrays` of the six arrays: the same content has the same checksum, whatever the source.
+        kind: What an example is.
+        target: What is to be predicted.
+        outputs: Number of classes, or of tokens to choose the next one from.
+        vocabulary: Number of different tokens; 0 for examples that are not tokens.
     """
 
-    train_images: Images
+    train_inputs: npt.NDArray[Any]
     train_labels: Labels
-    validation_images: Images
+    validation_inputs: npt.NDArray[Any]
     validation_labels: Labels
-    test_images: Images
+    test_inputs: npt.NDArray[Any]
     test_labels: Labels
     source: Source
     checksum: str
+    kind: ExampleKind = ExampleKind.IMAGES
+    target: TargetKind = TargetKind.CLASSES
+    outputs: int = CLASS_COUNT
+    vocabulary: int = 0
 
 
 @dataclass(frozen=True, slots=True)

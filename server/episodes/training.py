@@ -14,7 +14,7 @@ from ml_trainer_env.server.executors.identity import Identity
 from ml_trainer_env.server.operations.metrics import Telemetry
 from ml_trainer_env.server.store import EpochFigures, EpochStore, StateStore, StoreError
 from ml_trainer_env.server.trainer.config import TrainingConfig
-from ml_trainer_env.server.trainer.images import ImageArrays
+from ml_trainer_env.server.trainer.examples import Examples
 from ml_trainer_env.server.trainer.lineage import epoch_key, fresh_key
 from ml_trainer_env.server.trainer.schedules import LearningRatePlan
 from ml_trainer_env.server.trainer.state import FreshState, TrainingState, weights_hash
@@ -44,7 +44,7 @@ class Recipe:
 
     config: TrainingConfig
     plan: LearningRatePlan
-    data: ImageArrays
+    data: Examples
     task_id: str
     permutation: Permutation | None = None
 

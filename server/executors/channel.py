@@ -15,7 +15,7 @@ import numpy as np
 
 from ml_trainer_env.server.executors.contract import KEPT_TASKS, EpochResult
 from ml_trainer_env.server.executors.wire import Done, Request
-from ml_trainer_env.server.trainer.images import ImageArrays
+from ml_trainer_env.server.trainer.examples import Examples
 
 __all__ = ["Channel"]
 
@@ -89,7 +89,7 @@ class _Kept:
     """
 
     def __init__(self) -> None:
-        self._images: OrderedDict[str, ImageArrays] = OrderedDict()
+        self._images: OrderedDict[str, Examples] = OrderedDict()
         self._state: object = self  # no message has it in it
 
     def note(self, message: object) -> None:
@@ -107,7 +107,7 @@ class _Kept:
         """The name of what the other end has, else None."""
         if thing is self._state:
             return "state"
-        if isinstance(thing, ImageArrays) and thing.key in self._images:
+        if isinstance(thing, Examples) and thing.key in self._images:
             return f"images {thing.key}"
         return None
 

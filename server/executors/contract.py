@@ -12,7 +12,7 @@ from ml_trainer_env.errors import MLTrainerError
 from ml_trainer_env.server.datasets import Permutation
 from ml_trainer_env.server.executors.identity import Identity
 from ml_trainer_env.server.trainer.config import TrainingConfig
-from ml_trainer_env.server.trainer.images import ImageArrays
+from ml_trainer_env.server.trainer.examples import Examples
 from ml_trainer_env.server.trainer.metrics import EpochMetrics
 from ml_trainer_env.server.trainer.schedules import LearningRatePlan
 from ml_trainer_env.server.trainer.state import FreshState, TrainingState
@@ -63,7 +63,7 @@ class EpochJob:
     state: TrainingState | FreshState
     config: TrainingConfig
     plan: LearningRatePlan
-    data: ImageArrays
+    data: Examples
     permutation: Permutation | None = None
 
 
@@ -97,7 +97,7 @@ class HeldOutJob:
     """
 
     state: TrainingState
-    data: ImageArrays
+    data: Examples
     permutation: Permutation | None = None
 
 

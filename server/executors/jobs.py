@@ -13,6 +13,7 @@ from ml_trainer_env.server.executors.identity import Identity
 from ml_trainer_env.server.executors.probe import probe
 from ml_trainer_env.server.trainer.data import TensorData
 from ml_trainer_env.server.trainer.engine import advance, held_out_accuracy, initial_state, never
+from ml_trainer_env.server.trainer.examples import PermutedExamples
 from ml_trainer_env.server.trainer.state import FreshState, weights_hash
 
 __all__ = ["JobRunner", "lacks_memory"]
@@ -59,7 +60,8 @@ class JobRunner:
     def _data(self, job: Job) -> TensorData:
         key = job.data.key, job.permutation
         if key not in self._tensors:
-            self._tensors[key] = TensorData(job.data, job.permutation)
+            examples = job.data if job.permutation is None else PermutedExamples(job.data, job.permutation)
+            self._tensors[key] = TensorData(examples)
         self._tensors.move_to_end(key)
         while len(self._tensors) > KEPT_TASKS:
             self._tensors.popitem(last=False)

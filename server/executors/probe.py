@@ -11,8 +11,8 @@ import numpy as np
 from ml_trainer_env.server.trainer.config import OptimizerKind, TrainingConfig
 from ml_trainer_env.server.trainer.data import TensorData
 from ml_trainer_env.server.trainer.engine import advance, initial_state
-from ml_trainer_env.server.trainer.images import ImageArrays
-from ml_trainer_env.server.trainer.kinds import AugmentationKind, NetworkName
+from ml_trainer_env.server.trainer.examples import Examples
+from ml_trainer_env.server.trainer.kinds import AugmentationKind
 from ml_trainer_env.server.trainer.schedules import LearningRatePlan, LrSchedule
 from ml_trainer_env.server.trainer.state import FreshState, weights_hash
 
@@ -24,10 +24,10 @@ _IMAGES = 64
 _GREY, _COLOUR = (28, 28), (32, 32, 3)
 
 _STEPS = {
-    NetworkName.SIMPLE_MLP: (_GREY, AugmentationKind.DIGITS, OptimizerKind.ADAM),
-    NetworkName.SMALL_CNN: (_GREY, AugmentationKind.CLOTHES, OptimizerKind.SGD),
-    NetworkName.DEEPER_CNN: (_COLOUR, AugmentationKind.OBJECTS, OptimizerKind.ADAMW),
-    NetworkName.BATCH_NORM_MLP: (_GREY, AugmentationKind.SCATTERED, OptimizerKind.ADAM),
+    "simple_mlp": (_GREY, AugmentationKind.DIGITS, OptimizerKind.ADAM),
+    "small_cnn": (_GREY, AugmentationKind.CLOTHES, OptimizerKind.SGD),
+    "deeper_cnn": (_COLOUR, AugmentationKind.OBJECTS, OptimizerKind.ADAMW),
+    "batch_norm_mlp": (_GREY, AugmentationKind.SCATTERED, OptimizerKind.ADAM),
 }
 """Shape of the images, their transforms, and the optimizer, by network."""
 
@@ -39,8 +39,7 @@ def probe() -> str:
         SHA-256 (hex) over the weights and the figures after the steps.
     """
     digest = hashlib.sha256()
-    for network in NetworkName:
-        shape, augmentation, optimizer = _STEPS[network]
+    for network, (shape, augmentation, optimizer) in _STEPS.items():
         config = TrainingConfig(optimizer=optimizer, batch_size=_IMAGES, dropout=0.2, augmentation=True)
         plan = LearningRatePlan(LrSchedule.CONSTANT, 0.01, 0, 1)
         data = TensorData(_noise(shape, augmentation))
@@ -49,7 +48,7 @@ def probe() -> str:
     return digest.hexdigest()
 
 
-def _noise(shape: tuple[int, ...], augmentation: AugmentationKind) -> ImageArrays:
+def _noise(shape: tuple[int, ...], augmentation: AugmentationKind) -> Examples:
     images = np.random.default_rng(0).integers(0, 256, (_IMAGES, *shape), dtype=np.uint8)
     labels = np.arange(_IMAGES, dtype=np.int64) % 10
-    return ImageArrays("probe", augmentation, images, labels, images, labels, images, labels)
+    return Examples("probe", augmentation, images, labels, images, labels, images, labels)

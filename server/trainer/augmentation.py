@@ -1,7 +1,7 @@
-"""Random transforms of whole batches by tensor operations, in standardised pixel space.
+"""Random transforms of whole batches by tensor operations, after standardisation.
 
-Everything scales with `strength`: 0 gives the images back bit for bit, 1 is the usual full
-recipe for the family. Randomness comes from the generator given, never from elsewhere.
+Everything scales with `strength`: 0 gives the examples back bit for bit, 1 is the usual full
+recipe for the family. All randomness comes from the given generator.
 """
 
 import math
@@ -27,30 +27,30 @@ NOISE_DEVIATION = 1.0
 
 
 def augmented(data: TensorData, chosen: Tensor, strength: float, source: torch.Generator) -> Tensor:
-    """Some of the training images, each transformed at random.
+    """Some of the training examples, each transformed at random.
 
     Args:
-        data: The task's images, and which family of transforms suits them.
-        chosen: int64 (N,), indices of training images.
+        data: The task's examples, and which family of transforms suits them.
+        chosen: int64 (N,), indices of training examples.
         strength: 0 to 1.
         source: Where the randomness comes from.
 
     Returns:
-        float32 (N, C, H, W), channels last in memory.
+        As `data.train_inputs`: images are float32 (N, C, H, W), channels last in memory.
     """
-    if strength == 0.0:
-        return data.train_images[chosen]
+    if strength == 0.0 or data.augmentation is AugmentationKind.NONE:
+        return data.train_inputs[chosen]
     if data.augmentation is AugmentationKind.DIGITS:
-        return _turned(data.train_images[chosen], data.black, strength, source)
+        return _turned(data.train_inputs[chosen], data.black, strength, source)
     if data.augmentation is AugmentationKind.SCATTERED:
-        return _noisy(data.train_images[chosen], strength, source)
+        return _noisy(data.train_inputs[chosen], strength * data.input_scale, source)
     # As (N, H, W, C), which is how images lie in memory, so that plain operations keep that order.
     if data.augmentation is AugmentationKind.CLOTHES:
         pixels = _cropped(data, chosen, round(CLOTHES_SHIFT_PIXELS * strength), source)
         pixels = _flipped(pixels, strength, source)
     else:
         pixels = _cropped(data, chosen, round(OBJECT_SHIFT_PIXELS * strength), source)
-        pixels = _coloured(_flipped(pixels, strength, source), strength, source)
+        pixels = _coloured(_flipped(pixels, strength, source), strength, data.input_scale, source)
     return pixels.permute(0, 3, 1, 2)
 
 
@@ -58,10 +58,10 @@ def _uniform(shape: tuple[int, ...], bound: float, source: torch.Generator) -> T
     return torch.empty(shape).uniform_(-bound, bound, generator=source)
 
 
-def _noisy(images: Tensor, strength: float, source: torch.Generator) -> Tensor:
-    """Add Gaussian noise to every value of float images of any shape, in place."""
-    noise = torch.empty_like(images).normal_(0.0, NOISE_DEVIATION * strength, generator=source)
-    return images.add_(noise)
+def _noisy(inputs: Tensor, strength: float, source: torch.Generator) -> Tensor:
+    """Add Gaussian noise to every value of float examples of any shape, in place."""
+    noise = torch.empty_like(inputs).normal_(0.0, NOISE_DEVIATION * strength, generator=source)
+    return inputs.add_(noise)
 
 
 def _turned(images: Tensor, black: Tensor, strength: float, source: torch.Generator) -> Tensor:
@@ -114,8 +114,11 @@ def _flipped(images: Tensor, strength: float, source: torch.Generator) -> Tensor
     return images.index_copy(0, chosen, images[chosen].flip(2))
 
 
-def _coloured(images: Tensor, strength: float, source: torch.Generator) -> Tensor:
-    """Give each channel of each image, (N, H, W, C), a random gain and offset: contrast, light, tint."""
+def _coloured(images: Tensor, strength: float, scale: float, source: torch.Generator) -> Tensor:
+    """Give each channel of each image, (N, H, W, C), a random gain and offset: contrast, light, tint.
+
+    `scale` is what standardised images were multiplied by, and so are the offsets.
+    """
     shape = (images.shape[0], 1, 1, images.shape[3])
     gain = 1.0 + _uniform(shape, COLOUR * strength, source)
-    return torch.addcmul(_uniform(shape, COLOUR * strength, source), images, gain)
+    return torch.addcmul(_uniform(shape, COLOUR * strength * scale, source), images, gain)

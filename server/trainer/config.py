@@ -48,14 +48,15 @@ class TrainingConfig:
 
     Attributes:
         optimizer: Which optimizer.
-        learning_rate: Its peak rate; the schedule scales it.
-        batch_size: Images a step.
+        learning_rate: The peak rate of the optimizer; the schedule scales it.
+        batch_size: Examples in each step.
         weight_decay: L2 strength (decoupled for adamw).
-        dropout: Probability of dropping a hidden unit: of the last hidden layer, of every one in `batch_norm_mlp`.
+        dropout: Probability of dropping a hidden unit: in every hidden layer of a perceptron, in the last layer
+            before the outputs of a CNN.
         lr_schedule: How the rate moves over the budget left when it was set.
         warmup_epochs: Epochs of linear warm-up, for `warmup_cosine` only.
-        augmentation: Whether training images are transformed at random.
-        augmentation_strength: 0 leaves images as they are, 1 is the strongest.
+        augmentation: Whether training examples are transformed at random.
+        augmentation_strength: 0 leaves examples as they are, 1 is the strongest.
 
     Raises:
         ConfigError: A value is out of bounds or of the wrong type.

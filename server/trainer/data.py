@@ -1,50 +1,81 @@
-"""A task's images as the trainer wants them: tensors in memory, normalised once."""
+"""The examples of a task as the trainer wants them: tensors in memory, standardised once."""
 
+from collections.abc import Mapping
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ml_trainer_env.server.datasets import Permutation
-from ml_trainer_env.server.trainer.images import ImageArrays
+from ml_trainer_env.server.datasets import ExampleKind
+from ml_trainer_env.server.trainer.examples import Examples, PermutedExamples
 
-__all__ = ["BORDER", "TensorData"]
+__all__ = ["BORDER", "EVALUATION_BATCH", "TensorData", "prepare"]
 
 BORDER = 4
 """Black pixels around each image of `bordered_train_images`: as far as any shift goes."""
 
+EVALUATION_BATCH = 64
+"""Examples evaluated together, if no option says otherwise. Batches of 500 took three times as long for each image on
+some processors, because their activations do not fit the cache. `ml-trainer-measure` measures it."""
+
 _TRAIN_SAMPLE = 1_000
+
+_CONSTANT = 1e-6
+"""A column whose deviation is below this share of its mean counts as constant, and is only shifted."""
+
+
+def prepare(data: Examples | PermutedExamples, options: Mapping[str, int | str]) -> "TensorData":
+    """Make the tensors that training needs. An executor does this once for each `data.key`, where its jobs run.
+
+    Args:
+        data: The examples.
+        options: `evaluation_batch` is how many examples are evaluated together. Other options are ignored.
+    """
+    return TensorData(data, int(options.get("evaluation_batch", EVALUATION_BATCH)))
 
 
 class TensorData:
-    """`ImageArrays` as float32 tensors (N, C, H, W), channels last in memory.
+    """`Examples` as tensors.
 
-    Pixels are standardised by the mean and deviation of the training images, a pair a channel.
+    Images become float32 (N, C, H, W), channels last in memory, standardised by channel. Tables become float32
+    (N, columns), standardised by column. Sequences become float32 (N, length, channels), standardised by channel.
+    Mean and deviation are those of the training examples. What is standardised is then multiplied by `input_scale`.
+    Tokens become int64 (N, length).
 
     Args:
-        arrays: The images.
-        permutation: What is done to them, to all alike; None leaves them as they are.
+        data: The examples.
+        evaluation_batch: How many examples are evaluated together, at least 1. It is part of what fixes the bits
+            of accuracies and losses.
 
     Attributes:
-        train_sample: On how many leading training images the train accuracy is measured.
+        train_sample: On how many leading training examples the train accuracy is measured.
+        kind: As of `Examples`; so are `augmentation`, `input_shape`, `input_scale`, `outputs` and `target`.
+        train_labels: int64; so are the other labels.
     """
 
-    def __init__(self, arrays: ImageArrays, permutation: Permutation | None = None) -> None:
-        pixels = _nhwc(arrays.train_images).reshape(-1, _nhwc(arrays.train_images).shape[-1])
-        self._permutation = permutation
-        self._mean = torch.tensor(pixels.mean(0, np.float64) / 255.0, dtype=torch.float32)
-        self._deviation = torch.tensor(pixels.std(0, np.float64) / 255.0 + 1e-6, dtype=torch.float32)
-        self.augmentation = arrays.augmentation
-        self.train_images, self.train_labels = self._part(arrays.train_images, arrays.train_labels)
-        self.validation_images, self.validation_labels = self._part(arrays.validation_images, arrays.validation_labels)
-        self.test_images, self.test_labels = self._part(arrays.test_images, arrays.test_labels)
+    def __init__(self, data: Examples | PermutedExamples, evaluation_batch: int = EVALUATION_BATCH) -> None:
+        if evaluation_batch < 1:
+            raise ValueError(f"evaluation_batch must be at least 1, got {evaluation_batch}")
+        examples = data.base if isinstance(data, PermutedExamples) else data
+        self._permutation = data.permutation if isinstance(data, PermutedExamples) else None
+        self.evaluation_batch = evaluation_batch
+        self.kind, self.target, self.outputs = examples.kind, examples.target, examples.outputs
+        self.augmentation, self.input_shape = examples.augmentation, examples.input_shape
+        self.input_scale = examples.input_scale
+        self._mean, self._deviation = _statistics(examples)
+        self.train_inputs, self.train_labels = self._part(examples.train_inputs, examples.train_labels)
+        self.validation_inputs, self.validation_labels = self._part(
+            examples.validation_inputs, examples.validation_labels
+        )
+        self.test_inputs, self.test_labels = self._part(examples.test_inputs, examples.test_labels)
         self.train_sample = min(len(self.train_labels), _TRAIN_SAMPLE)
 
     @cached_property
     def bordered_train_images(self) -> Tensor:
         """The training images, (N, H + 8, W + 8, C) with a black border, for cutting shifted ones out."""
-        images = self.train_images.permute(0, 2, 3, 1)
+        images = self.train_inputs.permute(0, 2, 3, 1)
         count, height, width, channels = images.shape
         bordered = self.black.expand(count, height + 2 * BORDER, width + 2 * BORDER, channels).contiguous()
         bordered[:, BORDER:-BORDER, BORDER:-BORDER] = images
@@ -53,17 +84,42 @@ class TensorData:
     @property
     def black(self) -> Tensor:
         """The standardised value of a black pixel, (C,): what a shift moves in."""
-        return -self._mean / self._deviation
+        return -self._mean / self._deviation * self.input_scale
 
-    def _part(self, images: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
+    def _part(self, inputs: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
         labels = labels.astype(np.int64)
         if self._permutation is not None:
-            images, labels = self._permutation.of_images(images), self._permutation.of_labels(labels)
-        return self._standardised(_nhwc(images)), torch.from_numpy(labels)
+            inputs, labels = self._permutation.of_images(inputs), self._permutation.of_labels(labels)
+        return self._prepared(inputs), torch.from_numpy(labels)
 
-    def _standardised(self, images: np.ndarray) -> Tensor:
-        pixels = torch.from_numpy(images.astype(np.float32)).div_(255.0)
-        return pixels.sub_(self._mean).div_(self._deviation).permute(0, 3, 1, 2)
+    def _prepared(self, inputs: np.ndarray) -> Tensor:
+        if self.kind is ExampleKind.TOKENS:
+            return torch.from_numpy(inputs.astype(np.int64))
+        if self.kind is ExampleKind.IMAGES:
+            numbers = torch.from_numpy(_nhwc(inputs).astype(np.float32)).div_(255.0)
+        else:
+            numbers = torch.from_numpy(inputs.astype(np.float32))
+        numbers.sub_(self._mean).div_(self._deviation)
+        if self.input_scale != 1.0:
+            numbers.mul_(self.input_scale)
+        return numbers.permute(0, 3, 1, 2) if self.kind is ExampleKind.IMAGES else numbers
+
+
+def _statistics(examples: Examples) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of the training examples by channel or column, float32; empty for tokens."""
+    if examples.kind is ExampleKind.TOKENS:
+        return torch.empty(0), torch.empty(0)
+    if examples.kind is ExampleKind.IMAGES:
+        pixels = _nhwc(examples.train_inputs).reshape(-1, examples.input_shape[0])
+        return _float32(pixels.mean(0, np.float64) / 255.0), _float32(pixels.std(0, np.float64) / 255.0 + 1e-6)
+    columns = examples.train_inputs.reshape(-1, examples.input_shape[-1])
+    mean, deviation = columns.mean(0, np.float64), columns.std(0, np.float64)
+    constant = deviation <= _CONSTANT * np.abs(mean)
+    return _float32(mean), _float32(np.where(constant, 1.0, deviation))
+
+
+def _float32(numbers: Any) -> Tensor:
+    return torch.tensor(numbers, dtype=torch.float32)
 
 
 def _nhwc(images: np.ndarray) -> np.ndarray:

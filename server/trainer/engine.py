@@ -1,8 +1,8 @@
 """The training engine: pure functions from states to states.
 
-No clock, file, network, log or global random state: the caller owns those. An epoch is a
-function of (state, configuration, rate plan, data) alone, and a longer run is nothing but
-epochs one after another, so how a run is cut into calls cannot matter.
+It uses no clock, file, connection, log or global random state: the caller owns those. An epoch is a
+function of (state, configuration, rate plan, data) alone. A longer run is a chain of epochs, so it
+does not matter how a run is cut into calls.
 """
 
 import math
@@ -18,6 +18,7 @@ from ml_trainer_env.server.trainer.config import TrainingConfig
 from ml_trainer_env.server.trainer.data import TensorData
 from ml_trainer_env.server.trainer.errors import Interrupted
 from ml_trainer_env.server.trainer.metrics import EpochMetrics
+from ml_trainer_env.server.trainer.network_specs import NetworkSpec, find_network
 from ml_trainer_env.server.trainer.networks import build_network, draw_weights
 from ml_trainer_env.server.trainer.optimizers import Optimizer, build_optimizer
 from ml_trainer_env.server.trainer.randomness import Purpose, generator
@@ -30,13 +31,8 @@ DIVERGED_LOSS = 100.0
 """A mean training loss (nats) above this counts as divergence."""
 
 _GATHERED_TOGETHER = 512
-"""Images gathered and transformed by one operation: large enough to be cheap, small enough for the
+"""Examples gathered and transformed by one operation: large enough to be cheap, small enough for the
 cache, and a multiple of every batch size."""
-
-
-_EVALUATED_TOGETHER = 64
-"""Images evaluated at once. Batches of 500 were measured to take three times as long an image:
-their activations do not fit the cache."""
 
 
 def never() -> bool:
@@ -47,7 +43,7 @@ def never() -> bool:
 def initial_state(fresh: FreshState) -> TrainingState:
     """Draw the weights that `fresh` names; its optimizer is new."""
     source = generator(Purpose.WEIGHTS, fresh.seed, fresh.epoch)
-    weights = draw_weights(fresh.network, source)
+    weights = draw_weights(find_network(fresh.network), source)
     return TrainingState(fresh.network, weights, {}, "", fresh.epoch, fresh.seed)
 
 
@@ -66,7 +62,7 @@ def advance(
         state: Where to start; it is not changed.
         config: The settings.
         plan: The learning rate of each epoch.
-        data: The task's images.
+        data: The task's examples.
         epochs: How many, at least 1.
         interrupted: Asked before each batch whether to stop.
 
@@ -75,6 +71,7 @@ def advance(
 
     Raises:
         Interrupted: `interrupted` said yes.
+        ValueError: The state's network does not read these examples.
     """
     history: list[EpochMetrics] = []
     for _ in range(epochs):
@@ -86,9 +83,9 @@ def advance(
 
 
 def held_out_accuracy(state: TrainingState, data: TensorData) -> float:
-    """Share of the held-out images that the state's network classifies right."""
-    network = build_network(state.network, state.weights)
-    return _loss_and_accuracy(network, data.test_images, data.test_labels)[1]
+    """Share of the held-out examples that the state's network classifies right."""
+    network = build_network(_network_for(state, data), state.weights)
+    return _loss_and_accuracy(network, data.test_inputs, data.test_labels, data.evaluation_batch)[1]
 
 
 def _run_epoch(
@@ -99,7 +96,7 @@ def _run_epoch(
     interrupted: Callable[[], bool],
 ) -> tuple[TrainingState, EpochMetrics]:
     dropping = generator(Purpose.DROPOUT, state.seed, state.epoch)
-    network = build_network(state.network, state.weights, dropout=config.dropout, source=dropping)
+    network = build_network(_network_for(state, data), state.weights, dropout=config.dropout, source=dropping)
     rate = plan.rate_at(state.epoch)
     optimizer = build_optimizer(network, config, rate, state)
     train_loss = _train(network, optimizer, _batches(state, config, data), interrupted)
@@ -115,15 +112,29 @@ def _run_epoch(
     return after, metrics
 
 
+def _network_for(state: TrainingState, data: TensorData) -> NetworkSpec:
+    """The state's network, which must be one for these examples."""
+    spec = find_network(state.network)
+    needs = spec.examples, spec.inputs, spec.target, spec.outputs
+    has = data.kind, data.input_shape, data.target, data.outputs
+    if needs != has:
+        raise ValueError(f"network {spec.name} is for {_form(*needs)}, and the examples are {_form(*has)}")
+    return spec
+
+
+def _form(kind: str, shape: tuple[int, ...], target: str, outputs: int) -> str:
+    return f"{kind} {shape} with {outputs} {target}"
+
+
 def _batches(state: TrainingState, config: TrainingConfig, data: TensorData) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches of the state's epoch: training images shuffled and transformed, and labels."""
+    """The batches of the state's epoch: training examples shuffled and transformed, and labels."""
     shuffling = generator(Purpose.ORDER, state.seed, state.epoch)
     transforming = generator(Purpose.AUGMENTATION, state.seed, state.epoch)
     strength = config.augmentation_strength if config.augmentation else 0.0
     order = torch.randperm(len(data.train_labels), generator=shuffling)
     for chosen in order.split(_GATHERED_TOGETHER):
-        images, labels = augmented(data, chosen, strength, transforming), data.train_labels[chosen]
-        yield from zip(images.split(config.batch_size), labels.split(config.batch_size), strict=True)
+        inputs, labels = augmented(data, chosen, strength, transforming), data.train_labels[chosen]
+        yield from zip(inputs.split(config.batch_size), labels.split(config.batch_size), strict=True)
 
 
 def _train(
@@ -135,11 +146,11 @@ def _train(
     """One pass over the batches. Returns the mean loss, read once at the end."""
     network.train()
     total, count = torch.zeros(()), 0
-    for images, labels in batches:
+    for inputs, labels in batches:
         if interrupted():
             raise Interrupted
         network.zero_grad()
-        loss = F.cross_entropy(network(images), labels)
+        loss = F.cross_entropy(network(inputs), labels)
         loss.backward()
         optimizer.step()
         total += loss.detach() * len(labels)
@@ -148,9 +159,9 @@ def _train(
 
 
 def _measure(network: nn.Module, data: TensorData, train_loss: float, rate: float) -> EpochMetrics:
-    sample = slice(data.train_sample)
-    _, train_accuracy = _loss_and_accuracy(network, data.train_images[sample], data.train_labels[sample])
-    val_loss, val_accuracy = _loss_and_accuracy(network, data.validation_images, data.validation_labels)
+    sample, together = slice(data.train_sample), data.evaluation_batch
+    _, train_accuracy = _loss_and_accuracy(network, data.train_inputs[sample], data.train_labels[sample], together)
+    val_loss, val_accuracy = _loss_and_accuracy(network, data.validation_inputs, data.validation_labels, together)
     return EpochMetrics(
         train_loss=train_loss,
         train_accuracy=train_accuracy,
@@ -161,11 +172,11 @@ def _measure(network: nn.Module, data: TensorData, train_loss: float, rate: floa
     )
 
 
-def _loss_and_accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> tuple[float, float]:
-    """Mean cross entropy in nats, and share of right labels, in evaluation mode."""
+def _loss_and_accuracy(network: nn.Module, inputs: Tensor, labels: Tensor, together: int) -> tuple[float, float]:
+    """Mean cross entropy in nats, and share of right labels, in evaluation mode, `together` examples at a time."""
     network.eval()
     with torch.inference_mode():
-        logits = torch.cat([network(part) for part in images.split(_EVALUATED_TOGETHER)])
+        logits = torch.cat([network(part) for part in inputs.split(together)])
         loss = float(F.cross_entropy(logits, labels))
         return loss, int((logits.argmax(1) == labels).sum()) / len(labels)
 

@@ -2,30 +2,37 @@
 
 from enum import StrEnum
 
-__all__ = ["AugmentationKind", "NetworkName"]
+__all__ = ["Activation", "AugmentationKind", "NetworkKind"]
 
 
-class NetworkName(StrEnum):
-    """The networks on offer."""
+class NetworkKind(StrEnum):
+    """The kinds of networks that can be built."""
 
-    SIMPLE_MLP = "simple_mlp"
-    """Perceptron 784-128-10 for 28 x 28 images: 101,770 parameters."""
-    SMALL_CNN = "small_cnn"
-    """Two convolutions and a hidden layer for 28 x 28 images: about 200,000 parameters."""
-    DEEPER_CNN = "deeper_cnn"
-    """Convolutions with batch norm and a hidden layer for 32 x 32 x 3: about 500,000."""
-    BATCH_NORM_MLP = "batch_norm_mlp"
-    """Perceptron 784-256-256-10 with batch norm for 28 x 28 images in any order of pixels: 269,834 parameters."""
+    MLP = "mlp"
+    """Perceptron: hidden layers of equal width, dropout after each of them."""
+    CNN = "cnn"
+    """3 x 3 convolutions for images. Block `i`, counted from 1, has `i` times the width as channels."""
+
+
+class Activation(StrEnum):
+    """The function between two layers."""
+
+    RELU = "relu"
+    """max(x, 0)."""
+    TANH = "tanh"
+    """The hyperbolic tangent."""
 
 
 class AugmentationKind(StrEnum):
-    """Which family of random transforms suits the images."""
+    """Which family of random transforms suits the examples."""
 
     DIGITS = "digits"
-    """Shift, rotation and scale."""
+    """Images: shift, rotation and scale."""
     CLOTHES = "clothes"
-    """Horizontal flip and shift."""
+    """Images: horizontal flip and shift."""
     OBJECTS = "objects"
-    """Horizontal flip, crop after padding, and colour."""
+    """Images: horizontal flip, crop after padding, and colour."""
     SCATTERED = "scattered"
-    """Gaussian noise on every pixel: where neighbours mean nothing, neither does a shift or a flip."""
+    """Gaussian noise on every value, for examples in which neighbouring values have nothing in common."""
+    NONE = "none"
+    """No transforms: the examples stay as they are. The only family for tokens."""

@@ -1,27 +1,22 @@
-"""The networks that tasks train: built without randomness, filled from arrays.
+"""Networks, built from their specifications without randomness and filled from arrays.
 
 Modules are made on torch's meta device, so building one draws nothing from the global
-generator; weights come from `draw_weights` or from a training state.
+generator. Weights come from `draw_weights` or from a training state.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ml_trainer_env.server.trainer.kinds import NetworkName
+from ml_trainer_env.server.trainer.kinds import Activation, NetworkKind
+from ml_trainer_env.server.trainer.network_specs import NetworkSpec
 from ml_trainer_env.server.trainer.state import Arrays
 
-__all__ = [
-    "Dropout",
-    "build_network",
-    "draw_weights",
-    "owned_tensor",
-    "parameter_count",
-]
-
-CLASSES = 10
+__all__ = ["Dropout", "build_network", "draw_weights", "owned_tensor"]
 
 
 class Dropout(nn.Module):
@@ -46,71 +41,76 @@ class Dropout(nn.Module):
         return units * mask.div_(keep)
 
 
-def _simple_mlp(dropout: nn.Module) -> nn.Module:
-    return nn.Sequential(nn.Flatten(), nn.Linear(784, 128), nn.ReLU(), dropout, nn.Linear(128, CLASSES))
+class _BatchNorm1d(nn.BatchNorm1d):
+    """Batch norm that takes batches of one example too: see `_normalised`."""
+
+    def forward(self, units: Tensor) -> Tensor:
+        return _normalised(self, units) if _is_single(self, units) else super().forward(units)
 
 
-def _small_cnn(dropout: nn.Module) -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(1, 16, 3, padding=1),
-        nn.MaxPool2d(2),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(16, 32, 3, padding=1),
-        nn.MaxPool2d(2),
-        nn.ReLU(inplace=True),
-        nn.Flatten(),
-        nn.Linear(32 * 7 * 7, 120),
-        nn.ReLU(),
-        dropout,
-        nn.Linear(120, CLASSES),
-    )
+class _BatchNorm2d(nn.BatchNorm2d):
+    """Batch norm that takes a single pixel of a single image too: see `_normalised`."""
+
+    def forward(self, units: Tensor) -> Tensor:
+        return _normalised(self, units) if _is_single(self, units) else super().forward(units)
 
 
-def _deeper_cnn(dropout: nn.Module) -> nn.Module:
-    # Pooling before normalising gives the same kind of block at a quarter of the memory traffic.
-    return nn.Sequential(
-        *_normalised(nn.Conv2d(3, 16, 3, stride=2, padding=1, bias=False)),
-        *_normalised(nn.Conv2d(16, 32, 3, padding=1, bias=False), nn.MaxPool2d(2)),
-        *_normalised(nn.Conv2d(32, 48, 3, padding=1, bias=False), nn.MaxPool2d(2)),
-        nn.Flatten(),
-        nn.Linear(48 * 4 * 4, 560),
-        nn.ReLU(),
-        dropout,
-        nn.Linear(560, CLASSES),
-    )
+def _is_single(norm: nn.BatchNorm1d | nn.BatchNorm2d, units: Tensor) -> bool:
+    """Whether a training batch has one value for each unit, so that it has no variance."""
+    return norm.training and units.numel() == norm.num_features
 
 
-def _batch_norm_mlp(dropout: nn.Module) -> nn.Module:
-    return nn.Sequential(
-        nn.Flatten(),
-        *_normalised_layer(784, 256),
-        dropout,
-        *_normalised_layer(256, 256),
-        dropout,
-        nn.Linear(256, CLASSES),
-    )
+def _normalised(norm: nn.BatchNorm1d | nn.BatchNorm2d, units: Tensor) -> Tensor:
+    """Normalise by the running mean and variance, as in evaluation, and leave these as they are."""
+    return F.batch_norm(units, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
 
 
-def _normalised_layer(inputs: int, units: int) -> tuple[nn.Module, ...]:
-    """A linear layer, batch norm and ReLU. Batch norm has a bias, so the layer needs none."""
-    return nn.Linear(inputs, units, bias=False), nn.BatchNorm1d(units), nn.ReLU(inplace=True)
+_ACTIVATIONS: Mapping[Activation, Callable[[], nn.Module]] = {
+    Activation.RELU: partial(nn.ReLU, inplace=True),
+    Activation.TANH: nn.Tanh,
+}
 
 
-def _normalised(convolution: nn.Conv2d, *pooling: nn.Module) -> tuple[nn.Module, ...]:
-    """A convolution, pooling if any, batch norm and ReLU."""
-    return convolution, *pooling, nn.BatchNorm2d(convolution.out_channels), nn.ReLU(inplace=True)
+def _mlp(spec: NetworkSpec, dropout: nn.Module) -> Iterator[nn.Module]:
+    activation, units = _ACTIVATIONS[spec.activation], spec.features
+    yield nn.Flatten()
+    for _ in range(spec.depth):
+        yield nn.Linear(units, spec.width, bias=not spec.norm)
+        if spec.norm:
+            yield _BatchNorm1d(spec.width)
+        yield activation()
+        yield dropout
+        units = spec.width
+    yield nn.Linear(units, spec.outputs)
 
 
-_BUILDERS: Mapping[NetworkName, Callable[[nn.Module], nn.Module]] = {
-    NetworkName.SIMPLE_MLP: _simple_mlp,
-    NetworkName.SMALL_CNN: _small_cnn,
-    NetworkName.DEEPER_CNN: _deeper_cnn,
-    NetworkName.BATCH_NORM_MLP: _batch_norm_mlp,
+def _cnn(spec: NetworkSpec, dropout: nn.Module) -> Iterator[nn.Module]:
+    activation, units = _ACTIVATIONS[spec.activation], spec.features
+    for block in spec.blocks:
+        yield nn.Conv2d(block.inputs, block.outputs, 3, stride=block.stride, padding=1, bias=not spec.norm)
+        # Pooling before the rest gives the same kind of block at a quarter of the memory traffic.
+        if block.pools:
+            yield nn.MaxPool2d(2)
+        if spec.norm:
+            yield _BatchNorm2d(block.outputs)
+        yield activation()
+    yield nn.Flatten()
+    if spec.hidden:
+        yield nn.Linear(units, spec.hidden)
+        yield activation()
+        units = spec.hidden
+    yield dropout
+    yield nn.Linear(units, spec.outputs)
+
+
+_BUILDERS: Mapping[NetworkKind, Callable[[NetworkSpec, nn.Module], Iterator[nn.Module]]] = {
+    NetworkKind.MLP: _mlp,
+    NetworkKind.CNN: _cnn,
 }
 
 
 def build_network(
-    name: str,
+    spec: NetworkSpec,
     weights: Arrays | None = None,
     *,
     dropout: float = 0.0,
@@ -119,20 +119,20 @@ def build_network(
     """Build a network, with copies of `weights` in it, laid out for fast convolutions.
 
     Args:
-        name: A `NetworkName`.
+        spec: What to build.
         weights: Its parameters and buffers; without them it stays on the meta device.
-        dropout: Probability of dropping a hidden unit.
+        dropout: Probability of dropping a hidden unit: of every hidden layer of a perceptron, and of the last
+            layer before the outputs of a CNN.
         source: Where dropout's masks come from.
 
     Returns:
-        A module that maps float32 images (N, C, H, W) to logits (N, 10).
+        A module that maps a batch of any size N, float32 (N, *spec.inputs), to logits (N, spec.outputs).
 
     Raises:
-        ValueError: There is no such network.
         RuntimeError: The weights are not this network's.
     """
     with torch.device("meta"):
-        network = _BUILDERS[NetworkName(name)](Dropout(dropout, source))
+        network = nn.Sequential(*_BUILDERS[spec.kind](spec, Dropout(dropout, source)))
     if weights is None:
         return network
     tensors = {key: owned_tensor(array) for key, array in weights.items()}
@@ -142,25 +142,28 @@ def build_network(
     return network
 
 
-def draw_weights(name: str, source: torch.Generator) -> dict[str, np.ndarray]:
+def draw_weights(spec: NetworkSpec, source: torch.Generator) -> dict[str, np.ndarray]:
     """Draw a network's initial weights.
 
     Linear and convolution layers: uniform in +-1/sqrt(fan_in), weights and biases alike
-    (torch's default: LeCun et al. 1998, section 4.6, up to a constant). Batch norm: 1 and 0.
+    (torch's default: LeCun et al. 1998, section 4.6, up to a constant). The weights, not the biases, are then
+    multiplied by `spec.initial_scale`. Batch norm: 1 and 0.
 
     Args:
-        name: A `NetworkName`.
+        spec: The network.
         source: Where the numbers come from.
 
     Returns:
         Arrays by name, in the network's order.
     """
     weights: dict[str, np.ndarray] = {}
-    for prefix, module in build_network(name).named_modules():
+    for prefix, module in build_network(spec).named_modules():
         if isinstance(module, nn.Linear | nn.Conv2d):
             bound = float(module.weight[0].numel()) ** -0.5
             for key, parameter in module.named_parameters(recurse=False):
                 drawn = torch.empty(parameter.shape).uniform_(-bound, bound, generator=source)
+                if key == "weight":
+                    drawn.mul_(spec.initial_scale)
                 weights[f"{prefix}.{key}"] = drawn.numpy()
         elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             channels = module.num_features
@@ -170,11 +173,6 @@ def draw_weights(name: str, source: torch.Generator) -> dict[str, np.ndarray]:
             weights[f"{prefix}.running_var"] = np.ones(channels, np.float32)
             weights[f"{prefix}.num_batches_tracked"] = np.zeros((), np.int64)
     return weights
-
-
-def parameter_count(name: str) -> int:
-    """Number of trainable parameters of a network."""
-    return sum(parameter.numel() for parameter in build_network(name).parameters())
 
 
 def owned_tensor(array: np.ndarray) -> Tensor:

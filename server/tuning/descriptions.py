@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ml_trainer_env.models import DatasetDescription, ResetObservation, TaskDescription
-from ml_trainer_env.server.datasets import TaskImages
+from ml_trainer_env.server.datasets import TaskExamples
 from ml_trainer_env.server.tuning.observation import training_status
 from ml_trainer_env.server.tuning.tasks import TASKS, Task
 from ml_trainer_env.server.tuning.tools import TOOLS
@@ -31,7 +31,7 @@ def reset_observation(episode: "TuningEpisode") -> ResetObservation:
             name=task.name,
             description=task.description,
             difficulty=task.difficulty,
-            network=task.network,
+            network=task.network.name,
             parameter_count=task.parameter_count,
             dataset=_dataset_description(task, images),
             budget_epochs=task.budget.epochs,
@@ -62,7 +62,7 @@ def task_rows() -> list[dict[str, Any]]:
     ]
 
 
-def _dataset_description(task: Task, images: TaskImages) -> DatasetDescription:
+def _dataset_description(task: Task, images: TaskExamples) -> DatasetDescription:
     return DatasetDescription(
         name=task.images.dataset,
         source=images.source,

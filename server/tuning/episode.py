@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ml_trainer_env.models import ResetObservation
-from ml_trainer_env.server.datasets import TaskImages
+from ml_trainer_env.server.datasets import TaskExamples
 from ml_trainer_env.server.episodes.call_counts import MAX_CHANGES, CallCounts
 from ml_trainer_env.server.episodes.errors import EpisodeError
 from ml_trainer_env.server.episodes.game import Start, TimeLimits
@@ -64,7 +64,7 @@ class TuningEpisode:
         *,
         name: str,
         task: Task,
-        images: TaskImages,
+        images: TaskExamples,
         seed: int,
         rubric: RubricVersion,
         trainer: Trainer,

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ml_trainer_env.models import MLTrainerState, ResetObservation
-from ml_trainer_env.server.datasets import DataSettings, TaskImages, load_images
+from ml_trainer_env.server.datasets import DataSettings, TaskExamples, load_images
 from ml_trainer_env.server.episodes.errors import ResetError
 from ml_trainer_env.server.episodes.game import About, BeginOptions, TimeLimits
 from ml_trainer_env.server.episodes.tools import Toolbox
@@ -103,7 +103,7 @@ class TuningGame:
             limits=self._limits,
         )
 
-    async def _images(self, task: Task, checksum: str | None) -> TaskImages:
+    async def _images(self, task: Task, checksum: str | None) -> TaskExamples:
         # Reading or drawing images takes up to seconds: not on the event loop.
         images = await asyncio.to_thread(load_images, task.images, self._data)
         if checksum is not None and images.checksum != checksum:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ml_trainer_env.server.datasets import Permutation, TaskImages
+from ml_trainer_env.server.datasets import Permutation, TaskExamples
 from ml_trainer_env.server.episodes.errors import EpisodeError, TrainingStoppedError
 from ml_trainer_env.server.episodes.game import TimeLimits
 from ml_trainer_env.server.episodes.models import TrainedEpoch
@@ -17,7 +17,7 @@ from ml_trainer_env.server.episodes.progress import OnProgress, Progress
 from ml_trainer_env.server.episodes.training import Recipe, Trainer
 from ml_trainer_env.server.executors.contract import ExecutorError
 from ml_trainer_env.server.trainer.config import TrainingConfig
-from ml_trainer_env.server.trainer.images import ImageArrays
+from ml_trainer_env.server.trainer.examples import Examples
 from ml_trainer_env.server.trainer.schedules import LearningRatePlan
 from ml_trainer_env.server.trainer.state import FreshState
 from ml_trainer_env.server.tuning.checkpoints import Checkpoint, Checkpoints
@@ -50,7 +50,7 @@ class Run:
     """
 
     def __init__(
-        self, task: Task, images: TaskImages, seed: int, rules: Rules, trainer: Trainer, limits: TimeLimits
+        self, task: Task, images: TaskExamples, seed: int, rules: Rules, trainer: Trainer, limits: TimeLimits
     ) -> None:
         self.config = TrainingConfig()
         self.history = History()
@@ -59,9 +59,9 @@ class Run:
         self._seed = seed
         self._rules = rules
         self._limits = limits
-        self._data = _arrays(task, images)
+        self._data = Examples.of(images, task.augmentation)
         self._permutation = _permutation(seed) if task.permuted else None
-        self.model = self._best = trainer.fresh(FreshState(task.network, seed))
+        self.model = self._best = trainer.fresh(FreshState(task.network.name, seed))
         self.plan = self._fresh_plan()
         self._checkpoints = Checkpoints()
         self._training: asyncio.Future[Any] | None = None
@@ -115,7 +115,7 @@ class Run:
         """
         before, self.config = self.config, self.config.with_changes(changes)
         if reinitialize:
-            fresh = FreshState(self._task.network, self._seed, self.history.epochs)
+            fresh = FreshState(self._task.network.name, self._seed, self.history.epochs)
             self.model = self._best = self.trainer.fresh(fresh)
             self.history = self.history.with_new_run()
         if reinitialize or any(getattr(before, key) != getattr(self.config, key) for key in _SCHEDULE_SETTINGS):
@@ -287,16 +287,3 @@ class _InterruptedError(Exception):
 def _permutation(seed: int) -> Permutation:
     """The permutation of the challenge's first task of that seed."""
     return Permutation.draw(np.random.default_rng([seed, 0]))
-
-
-def _arrays(task: Task, images: TaskImages) -> ImageArrays:
-    return ImageArrays(
-        key=f"{task.augmentation}:{images.checksum}",
-        augmentation=task.augmentation,
-        train_images=images.train_images,
-        train_labels=images.train_labels,
-        validation_images=images.validation_images,
-        validation_labels=images.validation_labels,
-        test_images=images.test_images,
-        test_labels=images.test_labels,
-    )

@@ -6,7 +6,8 @@ from types import MappingProxyType
 
 from ml_trainer_env.errors import MLTrainerError
 from ml_trainer_env.server.datasets import DatasetName, ImageRequest
-from ml_trainer_env.server.trainer.kinds import AugmentationKind, NetworkName
+from ml_trainer_env.server.trainer.kinds import AugmentationKind
+from ml_trainer_env.server.trainer.network_specs import NETWORKS, NetworkSpec
 from ml_trainer_env.server.tuning.grading import (
     Grader,
     grade_accuracy,
@@ -45,7 +46,6 @@ class Task:
         description: What to train on what, and what counts, in prose for the agent.
         difficulty: easy, medium or hard.
         network: The network to train.
-        parameter_count: Its trainable parameters.
         augmentation: Which family of image transforms the task offers.
         images: Which images, drawn with which seed.
         budget: What an episode may spend.
@@ -61,8 +61,7 @@ class Task:
     name: str
     description: str
     difficulty: str
-    network: NetworkName
-    parameter_count: int
+    network: NetworkSpec
     augmentation: AugmentationKind
     images: ImageRequest
     budget: Budget
@@ -78,6 +77,11 @@ class Task:
         """Epochs an episode may run."""
         return self.budget.epochs
 
+    @property
+    def parameter_count(self) -> int:
+        """Trainable parameters of the network."""
+        return self.network.parameter_count
+
 
 _EASY = Task(
     id="easy_mnist",
@@ -89,8 +93,7 @@ _EASY = Task(
         "validation accuracy, 0 at 88 % and 1 at 97.5 %."
     ),
     difficulty="easy",
-    network=NetworkName.SIMPLE_MLP,
-    parameter_count=101_770,
+    network=NETWORKS["simple_mlp"],
     augmentation=AugmentationKind.DIGITS,
     images=ImageRequest(DatasetName.MNIST, 4_000, 1_000, 5_000, seed=42),
     budget=Budget(100),
@@ -112,8 +115,7 @@ _MEDIUM = Task(
         "under 5 points."
     ),
     difficulty="medium",
-    network=NetworkName.SMALL_CNN,
-    parameter_count=194_290,
+    network=NETWORKS["small_cnn"],
     augmentation=AugmentationKind.CLOTHES,
     images=ImageRequest(DatasetName.FASHION_MNIST, 6_500, 1_500, 2_000, seed=123),
     budget=Budget(80),
@@ -135,8 +137,7 @@ _HARD = Task(
         "validation losses up to that epoch were."
     ),
     difficulty="hard",
-    network=NetworkName.DEEPER_CNN,
-    parameter_count=455_306,
+    network=NETWORKS["deeper_cnn"],
     augmentation=AugmentationKind.OBJECTS,
     images=ImageRequest(DatasetName.CIFAR10, 8_000, 2_000, 2_000, seed=456),
     budget=Budget(60),
@@ -159,8 +160,7 @@ _PERMUTED = Task(
         "stands when it is submitted, 0 at 90 % and 1 at 98.5 %; no reply shows that accuracy before."
     ),
     difficulty="medium",
-    network=NetworkName.BATCH_NORM_MLP,
-    parameter_count=269_834,
+    network=NETWORKS["batch_norm_mlp"],
     augmentation=AugmentationKind.SCATTERED,
     images=ImageRequest(
         DatasetName.MNIST,

@@ -18,6 +18,7 @@ from ml_trainer_env.server.tuning.tasks import TASKS
 COMMANDS = {
     "server": "ml_trainer_env.server.app",
     "ml-trainer-journal": "ml_trainer_env.server.commands.journal",
+    "ml-trainer-measure": "ml_trainer_env.server.commands.measure",
     "ml-trainer-play": "ml_trainer_env.inference",
     "ml-arena": "ml_trainer_env.arena",
     "permuted-mnist": "permuted_mnist",
@@ -27,6 +28,7 @@ COMMANDS = {
 HELPS = [
     ("server",),
     ("ml-trainer-play",),
+    ("ml-trainer-measure",),
     ("ml-trainer-journal",),
     *(("ml-trainer-journal", word) for word in ("list", "replay", "export", "prune")),
     ("ml-arena",),

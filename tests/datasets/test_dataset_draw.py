@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from ml_trainer_env.server.datasets import DatasetError, DatasetName, ImageRequest, ImageSet, Source, TaskImages
+from ml_trainer_env.server.datasets import DatasetError, DatasetName, ImageRequest, ImageSet, Source, TaskExamples
 from ml_trainer_env.server.datasets.draw import MNIST_POOL_SIZE, draw_from_set, order_canonically, permute
 
 
@@ -14,8 +14,8 @@ def shuffle_training_images(images: ImageSet, seed: int) -> ImageSet:
     return ImageSet(images.train_images[order], images.train_labels[order], images.test_images, images.test_labels)
 
 
-def all_images(task: TaskImages) -> np.ndarray:
-    return np.concatenate([task.train_images, task.validation_images, task.test_images])
+def all_images(task: TaskExamples) -> np.ndarray:
+    return np.concatenate([task.train_inputs, task.validation_inputs, task.test_inputs])
 
 
 def test_the_order_of_the_file_does_not_change_the_draw(fashion_set, small_fashion_request):
@@ -23,7 +23,7 @@ def test_the_order_of_the_file_does_not_change_the_draw(fashion_set, small_fashi
     again = draw_from_set(small_fashion_request, shuffle_training_images(fashion_set, seed=3), Source.CACHE)
 
     assert drawn.checksum == again.checksum
-    np.testing.assert_array_equal(drawn.train_images, again.train_images)
+    np.testing.assert_array_equal(drawn.train_inputs, again.train_inputs)
 
 
 def test_images_that_differ_in_their_label_alone_have_an_order_of_their_own():
@@ -58,13 +58,13 @@ def test_labels_stay_with_their_images(fashion_set, small_fashion_request):
 
     drawn = draw_from_set(small_fashion_request, fashion_set, Source.CACHE)
 
-    assert [known[image.tobytes()] for image in drawn.train_images] == drawn.train_labels.tolist()
+    assert [known[image.tobytes()] for image in drawn.train_inputs] == drawn.train_labels.tolist()
 
 
 def test_held_out_images_are_the_first_test_images_of_the_file(fashion_set, small_fashion_request):
     drawn = draw_from_set(small_fashion_request, fashion_set, Source.CACHE)
 
-    np.testing.assert_array_equal(drawn.test_images, fashion_set.test_images[:8])
+    np.testing.assert_array_equal(drawn.test_inputs, fashion_set.test_images[:8])
     np.testing.assert_array_equal(drawn.test_labels, fashion_set.test_labels[:8])
 
 
@@ -105,7 +105,7 @@ def test_the_permutation_of_a_seed_never_changes():
 def test_the_arrays_are_contiguous_and_read_only(fashion_set, small_fashion_request):
     drawn = draw_from_set(small_fashion_request, fashion_set, Source.CACHE)
 
-    for array in (drawn.train_images, drawn.validation_labels, drawn.test_images):
+    for array in (drawn.train_inputs, drawn.validation_labels, drawn.test_inputs):
         assert array.flags.c_contiguous
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 1
@@ -114,18 +114,18 @@ def test_the_arrays_are_contiguous_and_read_only(fashion_set, small_fashion_requ
 def test_the_arrays_have_their_documented_types_and_shapes(fashion_set, small_fashion_request):
     drawn = draw_from_set(small_fashion_request, fashion_set, Source.CACHE)
 
-    assert (drawn.train_images.dtype, drawn.train_images.shape) == (np.uint8, (20, 28, 28))
+    assert (drawn.train_inputs.dtype, drawn.train_inputs.shape) == (np.uint8, (20, 28, 28))
     assert (drawn.validation_labels.dtype, drawn.validation_labels.shape) == (np.int64, (10,))
-    assert (drawn.test_images.dtype, drawn.test_images.shape) == (np.uint8, (8, 28, 28))
+    assert (drawn.test_inputs.dtype, drawn.test_inputs.shape) == (np.uint8, (8, 28, 28))
 
 
-def test_the_images_of_a_task_pickle(fashion_set, small_fashion_request):
+def test_the_examples_of_a_task_pickle(fashion_set, small_fashion_request):
     drawn = draw_from_set(small_fashion_request, fashion_set, Source.CACHE)
 
     copy = pickle.loads(pickle.dumps(drawn))
 
     assert copy.checksum == drawn.checksum
-    np.testing.assert_array_equal(copy.train_images, drawn.train_images)
+    np.testing.assert_array_equal(copy.train_inputs, drawn.train_inputs)
 
 
 def test_a_request_for_more_of_mnist_than_the_pool_draws_from_all_and_is_tested_on_test_images(random_images):
@@ -134,6 +134,6 @@ def test_a_request_for_more_of_mnist_than_the_pool_draws_from_all_and_is_tested_
 
     drawn = draw_from_set(request, whole, Source.CACHE)
 
-    np.testing.assert_array_equal(drawn.test_images, whole.test_images)
-    drawn_images = np.concatenate([drawn.train_images, drawn.validation_images])
+    np.testing.assert_array_equal(drawn.test_inputs, whole.test_images)
+    drawn_images = np.concatenate([drawn.train_inputs, drawn.validation_inputs])
     assert {image.tobytes() for image in drawn_images} == {image.tobytes() for image in whole.train_images}

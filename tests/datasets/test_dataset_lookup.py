@@ -28,7 +28,7 @@ def test_a_file_in_the_data_directory_comes_first(offline, fashion_set, small_fa
     images = load_images(small_fashion_request, offline)
 
     assert images.source is Source.CACHE
-    np.testing.assert_array_equal(images.test_images, fashion_set.test_images[:8])
+    np.testing.assert_array_equal(images.test_inputs, fashion_set.test_images[:8])
 
 
 def test_the_bundled_set_comes_second(offline):
@@ -51,7 +51,7 @@ def test_the_stand_in_serves_cifar_and_says_so(offline, small_cifar_request, cap
         images = load_images(small_cifar_request, offline)
 
     assert images.source is Source.SYNTHETIC
-    assert images.train_images.shape == (20, 32, 32, 3)
+    assert images.train_inputs.shape == (20, 32, 32, 3)
     assert "stand-in" in caplog.text
     assert "synthetic" in caplog.text
     assert "download=False" in caplog.text
@@ -99,7 +99,7 @@ def test_the_hard_task_is_served_by_a_full_data_set(full_data):
     images = load_images(ImageRequest(DatasetName.CIFAR10, 8000, 2000, 2000, seed=456), full_data)
 
     assert images.source is Source.CACHE
-    assert images.train_images.shape == (8000, 32, 32, 3)
+    assert images.train_inputs.shape == (8000, 32, 32, 3)
     assert np.bincount(images.train_labels, minlength=10).min() > 600
 
 

@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 import pytest
 
-from ml_trainer_env.server.datasets import DataSettings, Source, TaskImages
+from ml_trainer_env.server.datasets import DataSettings, Source, TaskExamples
 from ml_trainer_env.server.episodes.game import TimeLimits
 from ml_trainer_env.server.episodes.open_episode import OpenEpisode
 from ml_trainer_env.server.episodes.registry import EpisodeRegistry, EpisodeRequest
@@ -132,7 +132,7 @@ def begin() -> Begin:
     ) -> Play:
         executor = ScriptedExecutor(script or [epoch()], epoch_s=epoch_s, seconds=seconds, held_out=held_out)
         nothing, labels = np.zeros((1, 28, 28), np.uint8), np.zeros(1, np.int64)
-        images = TaskImages(nothing, labels, nothing, labels, nothing, labels, Source.BUNDLED, "checksum")
+        images = TaskExamples(nothing, labels, nothing, labels, nothing, labels, Source.BUNDLED, "checksum")
         return Play(
             TuningEpisode(
                 name="e",

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from ml_trainer_env.server.datasets import Source, TaskImages
+from ml_trainer_env.server.datasets import Source, TaskExamples
 from ml_trainer_env.server.episodes.call_counts import MAX_CHANGES
 from ml_trainer_env.server.episodes.errors import EpisodeError
 from ml_trainer_env.server.episodes.game import TimeLimits
@@ -110,7 +110,7 @@ def play(task: str, rubric: str, calls: Sequence[Call]) -> Played:
     episode = TuningEpisode(
         name="e",
         task=TASKS[task],
-        images=TaskImages(nothing, labels, nothing, labels, nothing, labels, Source.BUNDLED, "checksum"),
+        images=TaskExamples(nothing, labels, nothing, labels, nothing, labels, Source.BUNDLED, "checksum"),
         seed=1,
         rubric=RubricVersion(rubric),
         trainer=LiveTrainer(executor),  # type: ignore[arg-type]

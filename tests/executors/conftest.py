@@ -13,8 +13,8 @@ from ml_trainer_env.server.executors.contract import EpochJob, Executor
 from ml_trainer_env.server.executors.in_process import InProcessExecutor
 from ml_trainer_env.server.executors.pool import ProcessPoolExecutor
 from ml_trainer_env.server.trainer.config import TrainingConfig
-from ml_trainer_env.server.trainer.images import ImageArrays
-from ml_trainer_env.server.trainer.kinds import AugmentationKind, NetworkName
+from ml_trainer_env.server.trainer.examples import Examples
+from ml_trainer_env.server.trainer.kinds import AugmentationKind
 from ml_trainer_env.server.trainer.schedules import LearningRatePlan, LrSchedule
 from ml_trainer_env.server.trainer.state import FreshState
 
@@ -29,22 +29,22 @@ def small_job(train: int = 200, seed: int = 1) -> EpochJob:
     images = source.integers(0, 256, (train + 100, 28, 28), dtype=np.uint8)
     labels = source.integers(0, 10, train + 100)
     parts = [images[:train], labels[:train], images[train:], labels[train:], images[train:], labels[train:]]
-    data = ImageArrays(f"small-{train}", AugmentationKind.DIGITS, *parts)
+    data = Examples(f"small-{train}", AugmentationKind.DIGITS, *parts)
     config = TrainingConfig(dropout=0.2, augmentation=True)
     plan = LearningRatePlan(LrSchedule.COSINE, 0.003, 0, 10)
-    return EpochJob(FreshState(NetworkName.SIMPLE_MLP, seed), config, plan, data)
+    return EpochJob(FreshState("simple_mlp", seed), config, plan, data)
 
 
 def long_job() -> EpochJob:
     """An epoch that takes a second or so."""
     job = small_job(train=15_000)
-    return EpochJob(FreshState(NetworkName.SMALL_CNN, 1), job.config, job.plan, job.data)
+    return EpochJob(FreshState("small_cnn", 1), job.config, job.plan, job.data)
 
 
 def lasting_job() -> EpochJob:
     """An epoch that takes many seconds, for tests that do not wait for its end."""
     job = small_job(train=40_000)
-    return EpochJob(FreshState(NetworkName.SMALL_CNN, 1), TrainingConfig(batch_size=32), job.plan, job.data)
+    return EpochJob(FreshState("small_cnn", 1), TrainingConfig(batch_size=32), job.plan, job.data)
 
 
 @pytest.fixture(scope="session")
@@ -103,19 +103,19 @@ def lasting_job_fixture() -> EpochJob:
 
 
 @pytest.fixture
-def network_jobs() -> dict[NetworkName, EpochJob]:
+def network_jobs() -> dict[str, EpochJob]:
     """A small job for each convolutional network, and one on permuted images."""
     small, jobs = small_job(), {}
     permutation = Permutation.draw(np.random.default_rng(5))
     scattered = replace(small.data, key="scattered", augmentation=AugmentationKind.SCATTERED)
-    fresh = FreshState(NetworkName.BATCH_NORM_MLP, 1)
-    jobs[NetworkName.BATCH_NORM_MLP] = EpochJob(fresh, small.config, small.plan, scattered, permutation)
-    for network in (NetworkName.SMALL_CNN, NetworkName.DEEPER_CNN):
+    fresh = FreshState("batch_norm_mlp", 1)
+    jobs["batch_norm_mlp"] = EpochJob(fresh, small.config, small.plan, scattered, permutation)
+    for network in ("small_cnn", "deeper_cnn"):
         data = small.data
-        if network is NetworkName.DEEPER_CNN:
+        if network == "deeper_cnn":
             source = np.random.default_rng(4)
             images = source.integers(0, 256, (200, 32, 32, 3), dtype=np.uint8)
             few, labels = images[:100], data.train_labels[:200]
-            data = ImageArrays("colour", AugmentationKind.OBJECTS, images, labels, few, labels[:100], few, labels[:100])
+            data = Examples("colour", AugmentationKind.OBJECTS, images, labels, few, labels[:100], few, labels[:100])
         jobs[network] = EpochJob(FreshState(network, 1), small.config, small.plan, data)
     return jobs

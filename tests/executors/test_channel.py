@@ -101,7 +101,7 @@ def test_images_are_sent_once_and_again_when_they_are_forgotten(ends: Ends, job:
     again = requested(ends, with_key(0)).data
 
     assert again is not first
-    assert np.array_equal(again.train_images, job.data.train_images)
+    assert np.array_equal(again.train_inputs, job.data.train_inputs)
     assert requested(ends, with_key(KEPT_TASKS)).data is others[-1]
 
 

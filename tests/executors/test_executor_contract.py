@@ -13,7 +13,6 @@ from ml_trainer_env.server.executors.contract import EpochJob, EpochResult, Exec
 from ml_trainer_env.server.executors.in_process import InProcessExecutor
 from ml_trainer_env.server.executors.pool import ProcessPoolExecutor
 from ml_trainer_env.server.trainer.config import TrainingConfig
-from ml_trainer_env.server.trainer.kinds import NetworkName
 from ml_trainer_env.server.trainer.state import FreshState, weights_hash
 
 Run = Callable[[Awaitable[Any]], Any]
@@ -46,7 +45,7 @@ def test_the_same_job_gives_the_same_bits_again(run: Run, executor: Executor, jo
 
 def test_a_second_training_beside_it_changes_no_bit(run: Run, executor: Executor, job: EpochJob) -> None:
     async def both() -> tuple[EpochResult, EpochResult]:
-        other = replace(job, state=FreshState(NetworkName.SIMPLE_MLP, seed=9))
+        other = replace(job, state=FreshState("simple_mlp", seed=9))
         return await asyncio.gather(train(executor, job, 3), train(executor, other, 3))
 
     alone = run(train(executor, job, 3))
@@ -218,10 +217,8 @@ def test_every_executor_gives_the_same_bits(
     assert here.metrics == there.metrics
 
 
-@pytest.mark.parametrize("network", [NetworkName.SMALL_CNN, NetworkName.DEEPER_CNN, NetworkName.BATCH_NORM_MLP])
-def test_two_worker_processes_give_the_same_bits(
-    run: Run, network: NetworkName, network_jobs: dict[NetworkName, EpochJob]
-) -> None:
+@pytest.mark.parametrize("network", ["small_cnn", "deeper_cnn", "batch_norm_mlp"])
+def test_two_worker_processes_give_the_same_bits(run: Run, network: str, network_jobs: dict[str, EpochJob]) -> None:
     async def in_a_new_process() -> EpochResult:
         executor = ProcessPoolExecutor(workers=1, torch_threads=2)
         await executor.start()
@@ -240,10 +237,10 @@ def test_two_worker_processes_give_the_same_bits(
 
 
 def test_held_out_images_are_measured_under_the_permutation_that_was_trained_on(
-    run: Run, executor: Executor, network_jobs: dict[NetworkName, EpochJob]
+    run: Run, executor: Executor, network_jobs: dict[str, EpochJob]
 ) -> None:
-    job = network_jobs[NetworkName.BATCH_NORM_MLP]
-    learnt = replace(job.data, key="learnt", test_images=job.data.train_images, test_labels=job.data.train_labels)
+    job = network_jobs["batch_norm_mlp"]
+    learnt = replace(job.data, key="learnt", test_inputs=job.data.train_inputs, test_labels=job.data.train_labels)
     job = replace(job, data=learnt, config=TrainingConfig(batch_size=32))
     state = run(train(executor, job, 8)).state
 

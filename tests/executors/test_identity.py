@@ -13,7 +13,6 @@ from ml_trainer_env.server.executors.contract import EpochJob, Executor, Executo
 from ml_trainer_env.server.executors.identity import Identity, IdentityError
 from ml_trainer_env.server.executors.pool import ProcessPoolExecutor
 from ml_trainer_env.server.executors.tickets import JobQueue
-from ml_trainer_env.server.trainer.kinds import NetworkName
 
 Run = Callable[[Awaitable[Any]], Any]
 Until = Callable[[Callable[[], bool]], Awaitable[None]]
@@ -47,15 +46,15 @@ def test_a_pool_and_a_thread_of_this_process_have_the_same_identity(
 
 
 def test_where_kernels_change_a_bit_they_change_the_identity(
-    run: Run, pool: Executor, network_jobs: dict[NetworkName, EpochJob], monkeypatch: pytest.MonkeyPatch
+    run: Run, pool: Executor, network_jobs: dict[str, EpochJob], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in OTHER_KERNELS.items():
         monkeypatch.setenv(name, value)
 
-    async def bits(executor: Executor) -> dict[NetworkName, str]:
+    async def bits(executor: Executor) -> dict[str, str]:
         return {name: (await executor.run_epoch(job, LIMIT_S)).weights_hash for name, job in network_jobs.items()}
 
-    async def with_other_kernels() -> tuple[Identity, dict[NetworkName, str]]:
+    async def with_other_kernels() -> tuple[Identity, dict[str, str]]:
         other = ProcessPoolExecutor(workers=1, torch_threads=2)
         try:
             return await other.identity(), await bits(other)

@@ -136,7 +136,7 @@ def test_a_worker_that_leaves_its_request_unread_is_replaced(
 @pytest.mark.slow
 def test_a_job_that_needs_too_much_memory_fails_with_the_limit_in_words(run: Run, job: EpochJob) -> None:
     images, labels = np.zeros((300_000, 28, 28), np.uint8), np.zeros(300_000, np.int64)
-    large = replace(job, data=replace(job.data, key="large", train_images=images, train_labels=labels))
+    large = replace(job, data=replace(job.data, key="large", train_inputs=images, train_labels=labels))
 
     async def ask_too_much() -> tuple[EpochResult, int]:
         pool = ProcessPoolExecutor(workers=1, torch_threads=1, memory_mb=2500)

@@ -5,23 +5,24 @@ import pytest
 import torch
 
 from ml_trainer_env.server.trainer.data import TensorData
-from ml_trainer_env.server.trainer.images import ImageArrays
-from ml_trainer_env.server.trainer.kinds import AugmentationKind, NetworkName
+from ml_trainer_env.server.trainer.examples import Examples
+from ml_trainer_env.server.trainer.kinds import AugmentationKind
+from ml_trainer_env.server.trainer.network_specs import NETWORKS
 
 TORCH_THREADS = 2
 
 KINDS = {
-    NetworkName.SIMPLE_MLP: AugmentationKind.DIGITS,
-    NetworkName.SMALL_CNN: AugmentationKind.CLOTHES,
-    NetworkName.DEEPER_CNN: AugmentationKind.OBJECTS,
-    NetworkName.BATCH_NORM_MLP: AugmentationKind.SCATTERED,
+    "simple_mlp": AugmentationKind.DIGITS,
+    "small_cnn": AugmentationKind.CLOTHES,
+    "deeper_cnn": AugmentationKind.OBJECTS,
+    "batch_norm_mlp": AugmentationKind.SCATTERED,
 }
 
 
-def small_images(network: NetworkName, train: int = 150, validation: int = 40) -> ImageArrays:
+def small_images(network: str, train: int = 150, validation: int = 40) -> Examples:
     """Blobs whose place tells their class, in the shape that the network wants."""
     source = np.random.default_rng(7)
-    side, channels = (32, 3) if network is NetworkName.DEEPER_CNN else (28, 1)
+    side, channels = (32, 3) if network == "deeper_cnn" else (28, 1)
 
     def draw(count: int) -> tuple[np.ndarray, np.ndarray]:
         labels = source.integers(0, 10, count)
@@ -32,15 +33,15 @@ def small_images(network: NetworkName, train: int = 150, validation: int = 40) -
         return (images if channels == 3 else images[..., 0]), labels.astype(np.int64)
 
     (a, b), (c, d), (e, f) = draw(train), draw(validation), draw(validation)
-    return ImageArrays(f"small-{network}", KINDS[network], a, b, c, d, e, f)
+    return Examples(f"small-{network}", KINDS[network], a, b, c, d, e, f)
 
 
 @pytest.fixture(scope="session")
-def images() -> dict[NetworkName, ImageArrays]:
-    return {network: small_images(network) for network in NetworkName}
+def images() -> dict[str, Examples]:
+    return {network: small_images(network) for network in NETWORKS}
 
 
 @pytest.fixture(scope="session")
-def tensors(images: dict[NetworkName, ImageArrays]) -> dict[NetworkName, TensorData]:
+def tensors(images: dict[str, Examples]) -> dict[str, TensorData]:
     torch.set_num_threads(TORCH_THREADS)
     return {network: TensorData(arrays) for network, arrays in images.items()}

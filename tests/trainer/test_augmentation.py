@@ -7,20 +7,20 @@ import torch.nn.functional as F
 
 from ml_trainer_env.server.trainer.augmentation import _similarity_grid, augmented
 from ml_trainer_env.server.trainer.data import TensorData
-from ml_trainer_env.server.trainer.images import ImageArrays
+from ml_trainer_env.server.trainer.examples import Examples
 from ml_trainer_env.server.trainer.kinds import AugmentationKind
 from ml_trainer_env.server.trainer.randomness import Purpose, generator
 
-kinds = pytest.mark.parametrize("kind", list(AugmentationKind))
+kinds = pytest.mark.parametrize("kind", [kind for kind in AugmentationKind if kind is not AugmentationKind.NONE])
 
 
-def tensors(kind: AugmentationKind, images: np.ndarray | None = None) -> TensorData:
+def tensors(kind: AugmentationKind, images: np.ndarray | None = None, scale: float = 1.0) -> TensorData:
     """Training images of a family: noise, unless given as uint8."""
     if images is None:
         shape = (64, 32, 32, 3) if kind is AugmentationKind.OBJECTS else (64, 28, 28)
         images = np.random.default_rng(0).integers(1, 256, shape, dtype=np.uint8)
     labels = np.zeros(len(images), np.int64)
-    return TensorData(ImageArrays("images", kind, images, labels, images, labels, images, labels))
+    return TensorData(Examples("images", kind, *[images, labels] * 3, input_scale=scale))
 
 
 def run(data: TensorData, strength: float, epoch: int = 0) -> torch.Tensor:
@@ -32,18 +32,24 @@ def run(data: TensorData, strength: float, epoch: int = 0) -> torch.Tensor:
 def test_strength_zero_gives_the_images_back_bit_for_bit(kind: AugmentationKind) -> None:
     data = tensors(kind)
 
-    assert torch.equal(run(data, 0.0), data.train_images)
+    assert torch.equal(run(data, 0.0), data.train_inputs)
+
+
+def test_no_transforms_give_the_images_back_at_any_strength() -> None:
+    data = tensors(AugmentationKind.NONE)
+
+    assert torch.equal(run(data, 1.0), data.train_inputs)
 
 
 @kinds
 def test_the_images_of_the_task_are_left_as_they_are(kind: AugmentationKind) -> None:
     data = tensors(kind)
-    before = data.train_images.clone()
+    before = data.train_inputs.clone()
 
     for epoch in range(2):
         run(data, 1.0, epoch)
 
-    assert torch.equal(data.train_images, before)
+    assert torch.equal(data.train_inputs, before)
 
 
 @kinds
@@ -58,7 +64,7 @@ def test_the_same_generator_gives_the_same_images_and_another_epoch_others(kind:
 def test_a_stronger_setting_moves_images_further(kind: AugmentationKind) -> None:
     data = tensors(kind)
 
-    moved = [(run(data, strength) - data.train_images).abs().mean().item() for strength in (0.1, 1.0)]
+    moved = [(run(data, strength) - data.train_inputs).abs().mean().item() for strength in (0.1, 1.0)]
 
     assert moved[0] < moved[1]
 
@@ -69,15 +75,22 @@ def test_shape_type_and_memory_order_are_kept(kind: AugmentationKind) -> None:
 
     out = run(data, 1.0)
 
-    assert out.shape == data.train_images.shape
-    assert out.dtype == data.train_images.dtype
+    assert out.shape == data.train_inputs.shape
+    assert out.dtype == data.train_inputs.dtype
     assert out.is_contiguous(memory_format=torch.channels_last)
+
+
+@kinds
+def test_scaled_images_are_transformed_as_those_that_are_not_scaled(kind: AugmentationKind) -> None:
+    plain, scaled = run(tensors(kind), 1.0), run(tensors(kind, scale=0.25), 1.0)
+
+    torch.testing.assert_close(scaled, plain * 0.25)
 
 
 def test_clothes_are_only_flipped_and_shifted_so_every_pixel_is_an_old_one_or_black() -> None:
     data = tensors(AugmentationKind.CLOTHES)
 
-    for before, after in zip(data.train_images, run(data, 1.0), strict=True):
+    for before, after in zip(data.train_inputs, run(data, 1.0), strict=True):
         known = torch.cat([before.flatten(), data.black])
         assert torch.isin(after.flatten(), known).all()
 
@@ -98,7 +111,7 @@ def test_a_shift_stays_within_its_bound() -> None:
 def test_scattered_pixels_get_noise_as_strong_as_the_signal_each_by_itself() -> None:
     data = tensors(AugmentationKind.SCATTERED)
 
-    noise = run(data, 1.0) - data.train_images
+    noise = run(data, 1.0) - data.train_inputs
 
     assert noise.std().item() == pytest.approx(1.0, abs=0.02)
     assert noise.mean().item() == pytest.approx(0.0, abs=0.02)

@@ -16,11 +16,11 @@ from ml_trainer_env.server.trainer.config import TrainingConfig
 from ml_trainer_env.server.trainer.data import TensorData
 from ml_trainer_env.server.trainer.engine import advance, held_out_accuracy, initial_state
 from ml_trainer_env.server.trainer.errors import Interrupted
-from ml_trainer_env.server.trainer.kinds import NetworkName
+from ml_trainer_env.server.trainer.network_specs import NETWORKS
 from ml_trainer_env.server.trainer.schedules import LearningRatePlan, LrSchedule
 from ml_trainer_env.server.trainer.state import FreshState, TrainingState, weights_hash
 
-Tensors = Mapping[NetworkName, TensorData]
+Tensors = Mapping[str, TensorData]
 
 SPAN_EPOCHS = 6
 
@@ -48,9 +48,9 @@ def fingerprint(state: TrainingState) -> tuple[str, tuple[tuple[str, bytes], ...
 
 
 @law
-@given(network=st.sampled_from(list(NetworkName)), config=configs, first=st.integers(1, 3))
+@given(network=st.sampled_from(list(NETWORKS)), config=configs, first=st.integers(1, 3))
 def test_a_run_in_two_chunks_equals_the_run_in_one(
-    tensors: Tensors, network: NetworkName, config: TrainingConfig, first: int
+    tensors: Tensors, network: str, config: TrainingConfig, first: int
 ) -> None:
     data, plan, start = tensors[network], plan_of(config), initial_state(FreshState(network, seed=3))
 
@@ -65,26 +65,22 @@ def test_a_run_in_two_chunks_equals_the_run_in_one(
 
 
 @law
-@given(network=st.sampled_from(list(NetworkName)), config=configs)
-def test_advancing_leaves_state_and_data_as_they_were(
-    tensors: Tensors, network: NetworkName, config: TrainingConfig
-) -> None:
+@given(network=st.sampled_from(list(NETWORKS)), config=configs)
+def test_advancing_leaves_state_and_data_as_they_were(tensors: Tensors, network: str, config: TrainingConfig) -> None:
     data, start = tensors[network], initial_state(FreshState(network, seed=5))
     start, _ = advance(start, config, plan_of(config), data)
-    before = copy.deepcopy(fingerprint(start)), data.train_images.clone(), data.train_labels.clone()
+    before = copy.deepcopy(fingerprint(start)), data.train_inputs.clone(), data.train_labels.clone()
 
     advance(start, config, plan_of(config), data, epochs=2)
 
     assert fingerprint(start) == before[0]
-    assert torch.equal(data.train_images, before[1])
+    assert torch.equal(data.train_inputs, before[1])
     assert torch.equal(data.train_labels, before[2])
 
 
 @law
-@given(network=st.sampled_from(list(NetworkName)), config=configs)
-def test_global_random_state_is_neither_read_nor_moved(
-    tensors: Tensors, network: NetworkName, config: TrainingConfig
-) -> None:
+@given(network=st.sampled_from(list(NETWORKS)), config=configs)
+def test_global_random_state_is_neither_read_nor_moved(tensors: Tensors, network: str, config: TrainingConfig) -> None:
     def run(global_seed: int) -> tuple[Any, bool]:
         torch.manual_seed(global_seed)
         np.random.seed(global_seed)
@@ -105,8 +101,8 @@ def test_global_random_state_is_neither_read_nor_moved(
     assert other_unmoved
 
 
-@pytest.mark.parametrize("network", list(NetworkName))
-def test_a_second_training_beside_it_changes_no_bit(tensors: Tensors, network: NetworkName) -> None:
+@pytest.mark.parametrize("network", list(NETWORKS))
+def test_a_second_training_beside_it_changes_no_bit(tensors: Tensors, network: str) -> None:
     config = TrainingConfig(dropout=0.2, augmentation=True)
     data, plan = tensors[network], plan_of(config)
 
@@ -125,9 +121,9 @@ def test_a_second_training_beside_it_changes_no_bit(tensors: Tensors, network: N
     assert beside[0] != alone
 
 
-@pytest.mark.parametrize("network", list(NetworkName))
+@pytest.mark.parametrize("network", list(NETWORKS))
 def test_an_interrupted_epoch_stops_before_any_batch_and_leaves_the_start_as_it_was(
-    tensors: Tensors, network: NetworkName
+    tensors: Tensors, network: str
 ) -> None:
     config = TrainingConfig(batch_size=32, dropout=0.2, augmentation=True)
     data, plan, start = tensors[network], plan_of(config), initial_state(FreshState(network, seed=3))
@@ -150,8 +146,8 @@ def test_an_interrupted_epoch_stops_before_any_batch_and_leaves_the_start_as_it_
 
 
 def test_being_asked_before_each_batch_changes_no_bit(tensors: Tensors) -> None:
-    config, data = TrainingConfig(batch_size=32), tensors[NetworkName.SMALL_CNN]
-    start, asked = initial_state(FreshState(NetworkName.SMALL_CNN, seed=3)), []
+    config, data = TrainingConfig(batch_size=32), tensors["small_cnn"]
+    start, asked = initial_state(FreshState("small_cnn", seed=3)), []
 
     alone, _ = advance(start, config, plan_of(config), data, epochs=2)
     watched, _ = advance(start, config, plan_of(config), data, epochs=2, interrupted=lambda: bool(asked.append(1)))
@@ -160,16 +156,16 @@ def test_being_asked_before_each_batch_changes_no_bit(tensors: Tensors) -> None:
     assert len(asked) == 2 * -(-len(data.train_labels) // config.batch_size)
 
 
-@pytest.mark.parametrize("network", list(NetworkName))
-def test_seed_and_epoch_decide_the_initial_weights(network: NetworkName) -> None:
+@pytest.mark.parametrize("network", list(NETWORKS))
+def test_seed_and_epoch_decide_the_initial_weights(network: str) -> None:
     hashes = {weights_hash(initial_state(FreshState(network, seed, epoch))) for seed in (0, 1) for epoch in (0, 1)}
 
     assert len(hashes) == 4
     assert weights_hash(initial_state(FreshState(network, 0))) in hashes
 
 
-@pytest.mark.parametrize("network", list(NetworkName))
-def test_training_learns(tensors: Tensors, network: NetworkName) -> None:
+@pytest.mark.parametrize("network", list(NETWORKS))
+def test_training_learns(tensors: Tensors, network: str) -> None:
     config, data = TrainingConfig(learning_rate=0.003, batch_size=32), tensors[network]
 
     state, metrics = advance(initial_state(FreshState(network, 0)), config, plan_of(config), data, epochs=SPAN_EPOCHS)
@@ -181,18 +177,18 @@ def test_training_learns(tensors: Tensors, network: NetworkName) -> None:
 
 def test_a_rate_beyond_reason_diverges_and_stops_the_run(tensors: Tensors) -> None:
     config = TrainingConfig(optimizer="sgd", learning_rate=10.0)
-    data = tensors[NetworkName.SMALL_CNN]
+    data = tensors["small_cnn"]
 
-    _, metrics = advance(initial_state(FreshState(NetworkName.SMALL_CNN, 0)), config, plan_of(config), data, epochs=5)
+    _, metrics = advance(initial_state(FreshState("small_cnn", 0)), config, plan_of(config), data, epochs=5)
 
     assert metrics[-1].diverged
     assert len(metrics) < 5
 
 
 def test_train_accuracy_is_of_clean_images_so_augmentation_cannot_hide_overfitting(tensors: Tensors) -> None:
-    data = tensors[NetworkName.SIMPLE_MLP]
+    data = tensors["simple_mlp"]
     plain = TrainingConfig(learning_rate=0.003, batch_size=32)
-    fitted, _ = advance(initial_state(FreshState(NetworkName.SIMPLE_MLP, 0)), plain, plan_of(plain), data, epochs=6)
+    fitted, _ = advance(initial_state(FreshState("simple_mlp", 0)), plain, plan_of(plain), data, epochs=6)
     still = LearningRatePlan(LrSchedule.CONSTANT, 1e-12, 0, SPAN_EPOCHS)
     disguised = TrainingConfig(dropout=0.5, augmentation=True, augmentation_strength=1.0)
 
@@ -203,8 +199,8 @@ def test_train_accuracy_is_of_clean_images_so_augmentation_cannot_hide_overfitti
 
 
 def test_another_kind_of_optimizer_starts_without_the_buffers_of_the_last(tensors: Tensors) -> None:
-    data, adam, sgd = tensors[NetworkName.SIMPLE_MLP], TrainingConfig(), TrainingConfig(optimizer="sgd")
-    state, _ = advance(initial_state(FreshState(NetworkName.SIMPLE_MLP, 0)), adam, plan_of(adam), data)
+    data, adam, sgd = tensors["simple_mlp"], TrainingConfig(), TrainingConfig(optimizer="sgd")
+    state, _ = advance(initial_state(FreshState("simple_mlp", 0)), adam, plan_of(adam), data)
     bare = TrainingState(state.network, state.weights, {}, "", state.epoch, state.seed)
 
     switched, _ = advance(state, sgd, plan_of(sgd), data)
@@ -217,9 +213,9 @@ def test_another_kind_of_optimizer_starts_without_the_buffers_of_the_last(tensor
     "change", [{"dropout": 0.4}, {"batch_size": 32}, {"weight_decay": 0.1}, {"augmentation": True}]
 )
 def test_momentum_survives_a_change_of_any_other_setting(tensors: Tensors, change: dict[str, object]) -> None:
-    data, before = tensors[NetworkName.SIMPLE_MLP], TrainingConfig()
+    data, before = tensors["simple_mlp"], TrainingConfig()
     after = before.with_changes(change)
-    state, _ = advance(initial_state(FreshState(NetworkName.SIMPLE_MLP, 0)), before, plan_of(before), data)
+    state, _ = advance(initial_state(FreshState("simple_mlp", 0)), before, plan_of(before), data)
     bare = TrainingState(state.network, state.weights, {}, "", state.epoch, state.seed)
 
     kept, _ = advance(state, after, plan_of(after), data)

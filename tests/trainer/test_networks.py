@@ -1,50 +1,197 @@
-"""The networks: their sizes, and that building one draws nothing from anywhere."""
+"""Networks built from specifications: the laws that hold for every specification, and the four that have a name."""
 
 import pickle
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from ml_trainer_env.server.trainer.engine import initial_state
-from ml_trainer_env.server.trainer.kinds import NetworkName
-from ml_trainer_env.server.trainer.networks import build_network, parameter_count
+from ml_trainer_env.server.trainer.config import TrainingConfig
+from ml_trainer_env.server.trainer.data import TensorData
+from ml_trainer_env.server.trainer.engine import advance, held_out_accuracy, initial_state
+from ml_trainer_env.server.trainer.examples import Examples
+from ml_trainer_env.server.trainer.kinds import Activation, AugmentationKind, NetworkKind
+from ml_trainer_env.server.trainer.network_specs import NETWORKS, NetworkSpec, find_network
+from ml_trainer_env.server.trainer.networks import build_network, draw_weights
+from ml_trainer_env.server.trainer.randomness import Purpose, generator
+from ml_trainer_env.server.trainer.schedules import LearningRatePlan, LrSchedule
 from ml_trainer_env.server.trainer.state import FreshState, TrainingState, weights_hash
-from ml_trainer_env.server.tuning.tasks import TASKS, Task
+
+law = settings(max_examples=30, deadline=None)
+
+PARAMETERS = {
+    "simple_mlp": ["1.weight", "1.bias", "4.weight", "4.bias"],
+    "small_cnn": [f"{layer}.{part}" for layer in (0, 3, 7, 10) for part in ("weight", "bias")],
+    "deeper_cnn": [
+        *("0.weight", "1.weight", "1.bias", "3.weight", "5.weight", "5.bias", "7.weight", "9.weight", "9.bias"),
+        *("12.weight", "12.bias", "15.weight", "15.bias"),
+    ],
+    "batch_norm_mlp": [
+        *("1.weight", "2.weight", "2.bias", "5.weight", "6.weight", "6.bias", "9.weight", "9.bias"),
+    ],
+}
+"""Parameters of the networks in their order. Stored states have these names, so they never change."""
 
 
-def test_the_perceptron_has_101770_parameters() -> None:
-    assert parameter_count(NetworkName.SIMPLE_MLP) == 101_770
+@st.composite
+def specs(draw: st.DrawFn, kinds: tuple[NetworkKind, ...] = tuple(NetworkKind)) -> NetworkSpec:
+    """Small networks of every form."""
+    kind = draw(st.sampled_from(kinds))
+    examples = "images" if kind is NetworkKind.CNN else draw(st.sampled_from(["images", "tables", "sequences"]))
+    rank = {"images": 3, "tables": 1, "sequences": 2}[examples]
+    channels = [draw(st.sampled_from([1, 3]))] if examples == "images" else []  # what stored images may have
+    inputs = (*channels, *draw(st.tuples(*[st.integers(1, 12)] * (rank - len(channels)))))
+    cnn_alone = {"hidden": st.sampled_from([0, 7]), "first_stride": st.integers(1, 2)}
+    return NetworkSpec(
+        kind=kind,
+        examples=examples,  # type: ignore[arg-type]  # it is checked and converted
+        inputs=inputs,
+        outputs=draw(st.integers(2, 12)),
+        depth=draw(st.integers(1, 5)),
+        width=draw(st.integers(1, 12)),
+        norm=draw(st.booleans()),
+        activation=draw(st.sampled_from(Activation)),
+        initial_scale=draw(st.floats(0.2, 4.0)),
+        **{name: draw(values) for name, values in cnn_alone.items() if kind is NetworkKind.CNN},
+    )
 
 
-def test_the_small_network_has_200k_parameters_within_a_tenth() -> None:
-    assert parameter_count(NetworkName.SMALL_CNN) == pytest.approx(200_000, rel=0.1)
+def examples_for(spec: NetworkSpec, train: int = 70, validation: int = 9) -> Examples:
+    """Noise of the form that a network reads."""
+    source = np.random.default_rng(1)
+
+    def draw(count: int) -> tuple[np.ndarray, np.ndarray]:
+        labels = source.integers(0, spec.outputs, count)
+        if spec.examples != "images":
+            return source.normal(3.0, 2.0, (count, *spec.inputs)).astype(np.float32), labels
+        channels, height, width = spec.inputs
+        shape = (height, width) if channels == 1 else (height, width, channels)
+        return source.integers(0, 256, (count, *shape), dtype=np.uint8), labels
+
+    parts = [*draw(train), *draw(validation), *draw(validation)]
+    return Examples("noise", AugmentationKind.SCATTERED, *parts, kind=spec.examples, outputs=spec.outputs)
 
 
-def test_the_deeper_network_has_500k_parameters_within_a_tenth() -> None:
-    assert parameter_count(NetworkName.DEEPER_CNN) == pytest.approx(500_000, rel=0.1)
+def fingerprint(state: TrainingState) -> tuple[str, list[tuple[str, bytes]]]:
+    return weights_hash(state), [(name, array.tobytes()) for name, array in state.optimizer.items()]
 
 
-def test_the_perceptron_with_batch_norm_has_269834_parameters() -> None:
-    assert parameter_count(NetworkName.BATCH_NORM_MLP) == 269_834
+configs = st.builds(
+    TrainingConfig,
+    optimizer=st.sampled_from(["sgd", "adam", "adamw"]),
+    batch_size=st.sampled_from([32, 64]),
+    dropout=st.sampled_from([0.0, 0.3]),
+    augmentation=st.booleans(),
+)
 
 
-@pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.id)
-def test_a_task_states_its_networks_true_size(task: Task) -> None:
-    assert task.parameter_count == parameter_count(task.network)
+@law
+@given(spec=specs(), config=configs, train=st.integers(1, 70))
+def test_any_network_is_trained_alike_in_one_run_in_two_and_again(
+    spec: NetworkSpec, config: TrainingConfig, train: int
+) -> None:
+    data, start = TensorData(examples_for(spec, train)), initial_state(FreshState(spec.name, seed=3))
+    plan = LearningRatePlan(LrSchedule.COSINE, 0.001, 0, 3)
+
+    whole, metrics = advance(start, config, plan, data, epochs=2)
+    again, _ = advance(initial_state(FreshState(spec.name, seed=3)), config, plan, data, epochs=2)
+    half, (first,) = advance(start, config, plan, data)
+    assert repr(first) == repr(metrics[0])
+    if not first.diverged:
+        stored = pickle.loads(pickle.dumps(half))
+        half, _ = advance(stored, config, plan, data)
+
+    assert fingerprint(half) == fingerprint(whole) == fingerprint(again)
+    assert held_out_accuracy(whole, data) == held_out_accuracy(again, data)
 
 
-@pytest.mark.parametrize("network", list(NetworkName))
-def test_a_state_holds_all_that_its_network_needs(network: NetworkName) -> None:
-    state = initial_state(FreshState(network, 0))
-    side, channels = (32, 3) if network is NetworkName.DEEPER_CNN else (28, 1)
+@law
+@given(spec=specs(), count=st.integers(1, 40))
+def test_any_network_takes_any_batch_and_gives_finite_logits_and_gradients(spec: NetworkSpec, count: int) -> None:
+    weights = draw_weights(spec, generator(Purpose.WEIGHTS, 1, 0))
+    inputs = torch.randn(count, *spec.inputs, generator=torch.Generator().manual_seed(2))
+    network = build_network(spec, weights, dropout=0.3, source=torch.Generator().manual_seed(1))
 
-    logits = build_network(network, state.weights).eval()(torch.zeros(2, channels, side, side))
+    logits = network.train()(inputs)
+    logits.sum().backward()
 
-    assert logits.shape == (2, 10)
+    assert logits.shape == network.eval()(inputs).shape == (count, spec.outputs)
+    assert logits.isfinite().all()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+
+
+@law
+@given(spec=specs(), scale=st.floats(0.2, 4.0))
+def test_the_initial_scale_scales_weights_and_nothing_else(spec: NetworkSpec, scale: float) -> None:
+    plain = draw_weights(replace(spec, initial_scale=1.0), generator(Purpose.WEIGHTS, 1, 0))
+    scaled = draw_weights(replace(spec, initial_scale=scale), generator(Purpose.WEIGHTS, 1, 0))
+
+    assert list(scaled) == list(plain)
+    for name, array in scaled.items():
+        by = np.float32(scale) if array.ndim > 1 else np.float32(1)
+        np.testing.assert_array_equal(array, plain[name] * by)
+
+
+@law
+@given(spec=specs())
+def test_the_parameter_count_is_that_of_the_network_that_is_built(spec: NetworkSpec) -> None:
+    assert spec.parameter_count == sum(parameter.numel() for parameter in build_network(spec).parameters())
+
+
+@law
+@given(spec=specs())
+def test_a_state_has_what_its_network_needs_and_building_another_time_changes_nothing(spec: NetworkSpec) -> None:
+    weights = draw_weights(spec, generator(Purpose.WEIGHTS, 1, 0))
+    network = build_network(spec, weights)
+
+    assert {name: array.tobytes() for name, array in weights.items()} == {
+        name: tensor.contiguous().numpy().tobytes() for name, tensor in network.state_dict().items()
+    }
+
+
+def test_a_batch_of_one_leaves_the_running_statistics_as_they_are() -> None:
+    spec = NETWORKS["batch_norm_mlp"]
+    weights = draw_weights(spec, generator(Purpose.WEIGHTS, 1, 0))
+    network = build_network(spec, weights).train()
+
+    network(torch.randn(1, 1, 28, 28))
+
+    after = {name: tensor.numpy() for name, tensor in network.state_dict().items() if "running" in name}
+    assert all(np.array_equal(array, weights[name]) for name, array in after.items())
+
+
+def test_a_network_is_not_trained_on_examples_of_another_form() -> None:
+    spec = NetworkSpec(NetworkKind.MLP, (4,), 3, depth=1, width=4, examples="tables")  # type: ignore[arg-type]
+    data = TensorData(examples_for(replace(spec, inputs=(5,))))
+    plan = LearningRatePlan(LrSchedule.CONSTANT, 0.001, 0, 1)
+
+    with pytest.raises(ValueError, match=r"is for tables \(4,\) with 3 classes, and the examples are tables \(5,\)"):
+        advance(initial_state(FreshState(spec.name, 0)), TrainingConfig(), plan, data)
+
+
+# The networks that have a name.
+
+
+@pytest.mark.parametrize("name", list(NETWORKS))
+def test_a_named_network_keeps_the_names_and_the_order_of_its_parameters(name: str) -> None:
+    network = build_network(find_network(name))
+
+    assert [parameter for parameter, _ in network.named_parameters()] == PARAMETERS[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("simple_mlp", 101_770), ("small_cnn", 194_290), ("deeper_cnn", 455_306), ("batch_norm_mlp", 269_834)],
+)
+def test_a_named_network_keeps_its_size(name: str, count: int) -> None:
+    assert NETWORKS[name].parameter_count == count
 
 
 def test_a_state_survives_pickling_and_its_arrays_cannot_be_written() -> None:
-    state = initial_state(FreshState(NetworkName.SIMPLE_MLP, 0))
+    state = initial_state(FreshState("simple_mlp", 0))
 
     copy: TrainingState = pickle.loads(pickle.dumps(state))
 
@@ -54,7 +201,7 @@ def test_a_state_survives_pickling_and_its_arrays_cannot_be_written() -> None:
 
 
 def test_one_bit_of_one_weight_changes_the_hash() -> None:
-    state = initial_state(FreshState(NetworkName.SIMPLE_MLP, 0))
+    state = initial_state(FreshState("simple_mlp", 0))
     name, array = next(iter(state.weights.items()))
     touched = array.copy()
     touched.view("uint32").flat[0] ^= 1

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from ml_trainer_env.server.trainer.config import OptimizerKind, TrainingConfig
 from ml_trainer_env.server.trainer.data import TensorData
 from ml_trainer_env.server.trainer.engine import initial_state
-from ml_trainer_env.server.trainer.kinds import NetworkName
+from ml_trainer_env.server.trainer.network_specs import NETWORKS
 from ml_trainer_env.server.trainer.networks import build_network
 from ml_trainer_env.server.trainer.optimizers import Optimizer, build_optimizer
 from ml_trainer_env.server.trainer.state import FreshState, TrainingState
@@ -25,17 +25,17 @@ import numpy as np
 from ml_trainer_env.server.trainer.config import TrainingConfig
 from ml_trainer_env.server.trainer.data import TensorData
 from ml_trainer_env.server.trainer.engine import advance, initial_state
-from ml_trainer_env.server.trainer.images import ImageArrays
-from ml_trainer_env.server.trainer.kinds import AugmentationKind, NetworkName
+from ml_trainer_env.server.trainer.examples import Examples
+from ml_trainer_env.server.trainer.kinds import AugmentationKind
 from ml_trainer_env.server.trainer.schedules import LearningRatePlan, LrSchedule
 from ml_trainer_env.server.trainer.state import FreshState
 
 images, labels = np.zeros((64, 28, 28), np.uint8), np.arange(64) % 10
-data = TensorData(ImageArrays("x", AugmentationKind.CLOTHES, images, labels, images, labels, images, labels))
+data = TensorData(Examples("x", AugmentationKind.CLOTHES, images, labels, images, labels, images, labels))
 for optimizer in ("sgd", "adam", "adamw"):
     config = TrainingConfig(optimizer=optimizer, augmentation=True, dropout=0.3)
     plan = LearningRatePlan(LrSchedule.COSINE, config.learning_rate, 0, 2, 0)
-    advance(initial_state(FreshState(NetworkName.SMALL_CNN, seed=3)), config, plan, data, epochs=2)
+    advance(initial_state(FreshState("small_cnn", seed=3)), config, plan, data, epochs=2)
 print("torch._dynamo" in sys.modules, "triton" in sys.modules)
 """
 
@@ -52,7 +52,7 @@ def torchs_own(kind: OptimizerKind, network: torch.nn.Module) -> torch.optim.Opt
 
 
 def train(network: torch.nn.Module, optimizer: Optimizer | torch.optim.Optimizer, data: TensorData, steps: int) -> None:
-    for images, labels in zip(data.train_images.split(16), data.train_labels.split(16), strict=True):
+    for images, labels in zip(data.train_inputs.split(16), data.train_labels.split(16), strict=True):
         if steps == 0:
             return
         network.zero_grad()
@@ -66,19 +66,20 @@ def weights(network: torch.nn.Module) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("kind", OptimizerKind)
-@pytest.mark.parametrize("name", NetworkName)
+@pytest.mark.parametrize("name", list(NETWORKS))
 def test_steps_are_those_of_torchs_classes_to_the_bit(
-    tensors: Mapping[NetworkName, TensorData], name: NetworkName, kind: OptimizerKind
+    tensors: Mapping[str, TensorData], name: str, kind: OptimizerKind
 ) -> None:
     start = initial_state(FreshState(name, seed=3))
     config = TrainingConfig(optimizer=kind, weight_decay=DECAY)
-    theirs, ours = build_network(name, start.weights), build_network(name, start.weights)
+    spec = NETWORKS[name]
+    theirs, ours = build_network(spec, start.weights), build_network(spec, start.weights)
     their_optimizer, our_optimizer = torchs_own(kind, theirs), build_optimizer(ours, config, RATE, start)
 
     train(theirs, their_optimizer, tensors[name], STEPS)
     train(ours, our_optimizer, tensors[name], STEPS)
 
-    assert weights(ours) == weights(theirs) != weights(build_network(name, start.weights))
+    assert weights(ours) == weights(theirs) != weights(build_network(spec, start.weights))
     their_buffers = {
         f"{parameter}/{buffer}": value.contiguous().numpy().tobytes()
         for parameter, tensor in theirs.named_parameters()
@@ -90,12 +91,10 @@ def test_steps_are_those_of_torchs_classes_to_the_bit(
 
 
 @pytest.mark.parametrize("kind", OptimizerKind)
-def test_buffers_of_its_kind_alone_are_taken_and_copied(
-    tensors: Mapping[NetworkName, TensorData], kind: OptimizerKind
-) -> None:
-    name = NetworkName.SIMPLE_MLP
+def test_buffers_of_its_kind_alone_are_taken_and_copied(tensors: Mapping[str, TensorData], kind: OptimizerKind) -> None:
+    name = "simple_mlp"
     fresh = initial_state(FreshState(name, seed=3))
-    network, config = build_network(name, fresh.weights), TrainingConfig(optimizer=kind)
+    network, config = build_network(NETWORKS[name], fresh.weights), TrainingConfig(optimizer=kind)
     first = build_optimizer(network, config, RATE, fresh)
     train(network, first, tensors[name], 2)
     kept = {key: array.copy() for key, array in first.arrays().items()}

@@ -1,0 +1,250 @@
+"""Networks as values: what a network is made of, its name, and its size. Needs no torch.
+
+`networks.py` builds a network from its specification.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, Self
+
+from ml_trainer_env.server.datasets import ExampleKind, TargetKind
+from ml_trainer_env.server.trainer.errors import ConfigError
+from ml_trainer_env.server.trainer.kinds import Activation, NetworkKind
+from ml_trainer_env.server.trainer.limits import Limit, check_choice, check_flag, shown
+
+__all__ = ["MAX_PARAMETERS", "NETWORKS", "SPEC_LIMITS", "Block", "NetworkSpec", "find_network"]
+
+SPEC_LIMITS: Mapping[str, Limit] = MappingProxyType(
+    {
+        "outputs": Limit(2, 65_536, whole=True),
+        "depth": Limit(1, 8, whole=True),
+        "width": Limit(1, 1024, whole=True),
+        "initial_scale": Limit(0.0, 10.0, open_low=True),
+        "hidden": Limit(0, 4096, whole=True),
+        "first_stride": Limit(1, 2, whole=True),
+    }
+)
+"""Bounds of the numbers of a specification, by name."""
+
+MAX_PARAMETERS = 20_000_000
+"""A network with more trainable parameters is refused."""
+
+_SIZE = Limit(1, 65_536, whole=True)
+_RANKS: Mapping[ExampleKind, tuple[str, ...]] = {
+    ExampleKind.IMAGES: ("channels", "height", "width"),
+    ExampleKind.TABLES: ("columns",),
+    ExampleKind.SEQUENCES: ("length", "channels"),
+    ExampleKind.TOKENS: ("length", "vocabulary"),
+}
+_READS: Mapping[NetworkKind, tuple[ExampleKind, ...]] = {
+    NetworkKind.MLP: (ExampleKind.IMAGES, ExampleKind.TABLES, ExampleKind.SEQUENCES),
+    NetworkKind.CNN: (ExampleKind.IMAGES,),
+}
+_CNN_ALONE = {"hidden": 0, "first_stride": 1}
+_CHOICES: Mapping[str, type[StrEnum]] = {
+    "kind": NetworkKind,
+    "activation": Activation,
+    "examples": ExampleKind,
+    "target": TargetKind,
+}
+
+_POOLED_SIDE = 4
+"""The smallest side that a block of a CNN still halves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block of a CNN: a 3 x 3 convolution with padding 1, max pooling, batch norm and activation.
+
+    Attributes:
+        inputs: Channels that it reads.
+        outputs: Channels that it writes.
+        stride: Stride of the convolution.
+        pools: Whether 2 x 2 max pooling follows.
+    """
+
+    inputs: int
+    outputs: int
+    stride: int
+    pools: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSpec:
+    """A network without its weights. Every field is checked on construction.
+
+    Two equal specifications build the same network, and the same seed draws the same weights for both.
+
+        >>> NetworkSpec("mlp", inputs=(1, 28, 28), outputs=10, depth=1, width=128).parameter_count
+        101770
+
+    Attributes:
+        kind: What kind of network.
+        inputs: Shape of an example: (channels, height, width) of images, (columns,) of tables,
+            (length, channels) of sequences, (length, vocabulary) of tokens.
+        outputs: Number of classes, or of tokens to choose the next one from.
+        depth: Number of hidden layers of a perceptron, or of blocks of a CNN.
+        width: Units of each hidden layer; block `i` of a CNN has `i` times as many channels.
+        norm: Whether each hidden layer or block has batch norm, in place of its bias.
+        activation: The function after each hidden layer or block.
+        initial_scale: What the drawn initial weights are multiplied by. Biases and norms are not scaled.
+        examples: What kind of examples it reads.
+        target: What it predicts.
+        hidden: Units of a last hidden layer, without norm, between the blocks of a CNN and its outputs; 0 for none.
+        first_stride: Stride of the first block of a CNN. With a stride of 2 that block does not pool.
+
+    Raises:
+        ConfigError: A value is out of bounds or of the wrong type, or no such network can be built.
+    """
+
+    kind: NetworkKind
+    inputs: tuple[int, ...]
+    outputs: int
+    depth: int
+    width: int
+    norm: bool = False
+    activation: Activation = Activation.RELU
+    initial_scale: float = 1.0
+    examples: ExampleKind = ExampleKind.IMAGES
+    target: TargetKind = TargetKind.CLASSES
+    hidden: int = 0
+    first_stride: int = 1
+
+    def __post_init__(self) -> None:
+        for name, choices in _CHOICES.items():
+            chosen = check_choice(name, getattr(self, name), tuple(choices))
+            object.__setattr__(self, name, choices(chosen))
+        for name, limit in SPEC_LIMITS.items():
+            object.__setattr__(self, name, limit.check(name, getattr(self, name)))
+        object.__setattr__(self, "norm", check_flag("norm", self.norm))
+        object.__setattr__(self, "inputs", self._checked_inputs())
+        self._check_that_it_can_be_built()
+
+    @property
+    def name(self) -> str:
+        """The name that states, keys and replies have for it: that in `NETWORKS`, else its canonical text."""
+        return _NAMES.get(self) or self.text
+
+    @property
+    def text(self) -> str:
+        """The specification as JSON on one line, without the fields that have their default value.
+
+        Equal specifications have equal texts. A field that is added later does not change the text of a
+        specification that leaves it at its default.
+        """
+        told = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        return json.dumps(told, sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a specification from its `text`.
+
+        Raises:
+            ConfigError: It is not the text of a specification.
+        """
+        try:
+            told: dict[str, Any] = dict(json.loads(text))
+            return cls(**told)
+        except (TypeError, ValueError, RecursionError) as error:
+            reason = f": {error}" if isinstance(error, ConfigError) else ""
+            names = ", ".join(NETWORKS)
+            raise ConfigError(
+                f"a network must be one of {names} or the text of a specification, got {shown(text)}{reason}"
+            ) from error
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """The blocks of a CNN; empty for other kinds."""
+        return tuple(block for block, _, _ in self._blocks_and_sides())
+
+    @property
+    def features(self) -> int:
+        """Numbers that an example becomes before the first layer that is not a block."""
+        last = self._blocks_and_sides()[-1:]
+        return math.prod((last[0][0].outputs, *last[0][1:])) if last else math.prod(self.inputs)
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of trainable parameters."""
+        count, units = 0, self.features
+        for block in self.blocks:
+            count += 9 * block.inputs * block.outputs + self._shifts(block.outputs)
+        if self.kind is NetworkKind.MLP:
+            for _ in range(self.depth):
+                count += units * self.width + self._shifts(self.width)
+                units = self.width
+        if self.hidden:
+            count += (units + 1) * self.hidden
+            units = self.hidden
+        return count + (units + 1) * self.outputs
+
+    def _shifts(self, units: int) -> int:
+        """Parameters beside the weights: the scale and shift of batch norm, or a bias."""
+        return 2 * units if self.norm else units
+
+    def _blocks_and_sides(self) -> list[tuple[Block, int, int]]:
+        """The blocks of a CNN, each with the height and width of what it writes."""
+        if self.kind is not NetworkKind.CNN:
+            return []
+        channels, height, width = self.inputs
+        found = []
+        for number in range(1, self.depth + 1):
+            stride = self.first_stride if number == 1 else 1
+            pools = stride == 1 and min(height, width) >= _POOLED_SIDE
+            height, width = -(-height // stride), -(-width // stride)
+            if pools:
+                height, width = height // 2, width // 2
+            block = Block(channels, number * self.width, stride, pools)
+            channels = block.outputs
+            found.append((block, height, width))
+        return found
+
+    def _checked_inputs(self) -> tuple[int, ...]:
+        names = _RANKS[self.examples]
+        given = self.inputs
+        if not isinstance(given, tuple | list) or len(given) != len(names):
+            raise ConfigError(f"inputs must be ({', '.join(names)}) for {self.examples}, got {shown(given)}")
+        return tuple(int(_SIZE.check(f"{name} of inputs", size)) for name, size in zip(names, given, strict=True))
+
+    def _check_that_it_can_be_built(self) -> None:
+        if self.examples not in _READS[self.kind]:
+            raise ConfigError(
+                f"a network of kind {self.kind} reads {', '.join(_READS[self.kind])}, not {self.examples}"
+            )
+        if self.target is not TargetKind.CLASSES:
+            raise ConfigError(f"a network of kind {self.kind} predicts {TargetKind.CLASSES}, not {self.target}")
+        for name, default in _CNN_ALONE.items():
+            if self.kind is not NetworkKind.CNN and getattr(self, name) != default:
+                raise ConfigError(f"{name} is for networks of kind cnn, and must be {default} for kind {self.kind}")
+        if self.parameter_count > MAX_PARAMETERS:
+            raise ConfigError(
+                f"a network may have {MAX_PARAMETERS:,} parameters, and this one would have {self.parameter_count:,}"
+            )
+
+
+NETWORKS: Mapping[str, NetworkSpec] = MappingProxyType(
+    {
+        "simple_mlp": NetworkSpec(NetworkKind.MLP, (1, 28, 28), 10, depth=1, width=128),
+        "small_cnn": NetworkSpec(NetworkKind.CNN, (1, 28, 28), 10, depth=2, width=16, hidden=120),
+        "deeper_cnn": NetworkSpec(
+            NetworkKind.CNN, (3, 32, 32), 10, depth=3, width=16, norm=True, hidden=560, first_stride=2
+        ),
+        "batch_norm_mlp": NetworkSpec(NetworkKind.MLP, (1, 28, 28), 10, depth=2, width=256, norm=True),
+    }
+)
+"""The networks that have a name. A name stands in stored states, keys and journals, so it means the same for ever."""
+
+_NAMES = {spec: name for name, spec in NETWORKS.items()}
+
+
+def find_network(name: str) -> NetworkSpec:
+    """The specification of that `NetworkSpec.name`.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    return NETWORKS[name] if name in NETWORKS else NetworkSpec.parse(name)
