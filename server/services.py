@@ -6,14 +6,15 @@ import shutil
 from ml_trainer_env.server.datasets import DataSettings
 from ml_trainer_env.server.episodes.calls import TOOL_NAMES
 from ml_trainer_env.server.episodes.registry import EpisodeBook
-from ml_trainer_env.server.episodes.training import LiveTrainer
+from ml_trainer_env.server.episodes.units import LiveSource
 from ml_trainer_env.server.executors.contract import Executor
 from ml_trainer_env.server.executors.pool import ProcessPoolExecutor
 from ml_trainer_env.server.operations.metrics import Telemetry
 from ml_trainer_env.server.settings import Settings
-from ml_trainer_env.server.store import Database, EpochStore, Journal, StateStore
+from ml_trainer_env.server.store import Database, Journal, StateStore, UnitStore
 from ml_trainer_env.server.store.folder import JOURNAL_FILE, state_folder
 from ml_trainer_env.server.store.states import STATES_FOLDER
+from ml_trainer_env.server.trainer import PROBE
 
 __all__ = ["JOURNAL_FILE", "Services", "state_folder"]
 
@@ -44,17 +45,17 @@ class Services:
         room = min(settings.state_mb * 1_000_000, shutil.disk_usage(folder).free // 2)
         self._states = StateStore(self._database, folder / STATES_FOLDER, room)
         self.executor = executor or ProcessPoolExecutor(
-            settings.workers, settings.torch_threads, settings.worker_memory_mb
+            settings.workers, settings.torch_threads, settings.worker_memory_mb, probe=PROBE
         )
-        trainer = LiveTrainer(
+        source = LiveSource(
             self.executor,
             states=self._states,
-            epochs=EpochStore(self._database) if settings.cache else None,
+            units=UnitStore(self._database) if settings.cache else None,
             telemetry=self.telemetry,
-            epoch_timeout_s=settings.limits.epoch_s,
+            unit_timeout_s=settings.limits.epoch_s,
         )
         self.book = EpisodeBook(
-            trainer=trainer,
+            source=source,
             journal=Journal(self._database),
             data=settings.data,
             limits=settings.limits,

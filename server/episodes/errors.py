@@ -2,7 +2,7 @@
 
 from ml_trainer_env.errors import MLTrainerError
 
-__all__ = ["EpisodeError", "ResetError", "TrainingStoppedError"]
+__all__ = ["EpisodeError", "ReplayError", "ResetError", "TrainingStoppedError"]
 
 
 class EpisodeError(MLTrainerError):
@@ -21,3 +21,7 @@ class TrainingStoppedError(EpisodeError):
 
 class ResetError(MLTrainerError, ValueError):
     """A reset asks for something there is not. The message says what there is."""
+
+
+class ReplayError(MLTrainerError):
+    """An episode did not come out as it was written down. The message says at which call, and how."""

@@ -8,17 +8,18 @@ from typing import Any
 
 from ml_trainer_env.server.episodes.calls import LOOKS, Arguments, perform
 from ml_trainer_env.server.episodes.errors import EpisodeError, TrainingStoppedError
+from ml_trainer_env.server.episodes.states import Unit
 from ml_trainer_env.server.operations.logs import logged_episode
 from ml_trainer_env.server.operations.metrics import Outcome, Telemetry
 from ml_trainer_env.server.store import (
     CallRecord,
     EpisodeHeader,
     EpisodeTakenError,
-    EpochFigures,
     Journal,
     Ownership,
-    RecordedEpoch,
+    RecordedUnit,
     StoreError,
+    UnitFigures,
 )
 from ml_trainer_env.server.trainer.errors import ConfigError
 from ml_trainer_env.server.tuning.episode import Episode, OnProgress, ignore_progress
@@ -200,9 +201,9 @@ class OpenEpisode:
     ) -> CallRecord:
         """A call as it is written down, with the epochs from `first` on."""
         records = () if tool in LOOKS else self.episode.history.records[first:]
-        epochs = tuple(_recorded_epoch(record.trained) for record in records)
+        units = tuple(_recorded_unit(record.trained) for record in records)
         return CallRecord(
-            tool, arguments, reply=reply, error=error, epochs=epochs, weights_hash=self.episode.weights_hash
+            tool, arguments, reply=reply, error=error, units=units, weights_hash=self.episode.weights_hash
         )
 
     async def _write_refused(self, record: CallRecord) -> None:
@@ -249,12 +250,14 @@ class OpenEpisode:
 
 def _is_idle(call: CallRecord) -> bool:
     """Whether a call had no effect, except that it may have brought the end nearer."""
-    return (call.reply is None or call.tool in LOOKS) and not call.epochs
+    return (call.reply is None or call.tool in LOOKS) and not call.units
 
 
-def _recorded_epoch(trained: Any) -> RecordedEpoch:
-    figures = EpochFigures(trained.model.key, trained.metrics, trained.model.weights_hash, trained.seconds)
-    return RecordedEpoch(figures, trained.from_cache, trained.model.identity)
+def _recorded_unit(unit: Unit) -> RecordedUnit:
+    digest = unit.ref.digest or ""
+    return RecordedUnit(
+        UnitFigures(unit.ref.key, unit.figures, digest, unit.seconds), unit.from_cache, unit.ref.identity
+    )
 
 
 def shown_call(call: CallRecord) -> Mapping[str, Any]:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from weakref import WeakValueDictionary
 
 from ml_trainer_env.server.datasets import DataSettings, TaskImages, load_images
-from ml_trainer_env.server.episodes.errors import ResetError
+from ml_trainer_env.server.episodes.errors import ReplayError, ResetError
 from ml_trainer_env.server.episodes.open_episode import OpenEpisode
-from ml_trainer_env.server.episodes.replay import ReplayError, cut, replayed
-from ml_trainer_env.server.episodes.training import Trainer
+from ml_trainer_env.server.episodes.replay import cut, replayed
+from ml_trainer_env.server.episodes.units import UnitSource
 from ml_trainer_env.server.executors.contract import ExecutorError
 from ml_trainer_env.server.operations.metrics import Telemetry
 from ml_trainer_env.server.store import (
@@ -61,7 +61,7 @@ class EpisodeBook:
     """Opens episodes for the sessions of a server.
 
     Args:
-        trainer: Gives them their epochs.
+        source: Gives them their units of work.
         journal: Where they are written down.
         data: Where images come from.
         limits: How long a call may take.
@@ -72,7 +72,7 @@ class EpisodeBook:
     def __init__(
         self,
         *,
-        trainer: Trainer,
+        source: UnitSource,
         journal: Journal,
         data: DataSettings,
         limits: TimeLimits,
@@ -80,7 +80,7 @@ class EpisodeBook:
         telemetry: Telemetry,
     ) -> None:
         self.limits = limits
-        self._trainer = trainer
+        self._source = source
         self._journal = journal
         self._data = data
         self._rubric = rubric
@@ -126,8 +126,8 @@ class EpisodeBook:
             task=task.id,
             seed=task.seed if request.seed is None else int(_SEED.check("seed", request.seed)),
             rubric=check_choice("rubric", chosen, tuple(RubricVersion)),
-            images=images.checksum,
-            versions=(await self._trainer.identity()).facts,
+            data=images.checksum,
+            versions=(await self._source.identity()).facts,
             rules=CURRENT_RULES.version,
         )
         episode = self._episode(header, task, images)
@@ -169,7 +169,7 @@ class EpisodeBook:
         header = replace(
             journaled.header,
             name=_new_name(request.episode_id),
-            versions=(await self._trainer.identity()).facts,
+            versions=(await self._source.identity()).facts,
             forked_from=request.fork_from,
         )
         episode = await self.blank(header)
@@ -201,7 +201,7 @@ class EpisodeBook:
             DatasetError: The task's images cannot be had.
         """
         task = _task(header.task)
-        return self._episode(header, task, await self._images(task, header.images))
+        return self._episode(header, task, await self._images(task, header.data))
 
     def _episode(self, header: EpisodeHeader, task: Task, images: TaskImages) -> Episode:
         return Episode(
@@ -211,7 +211,7 @@ class EpisodeBook:
             seed=header.seed,
             rubric=RubricVersion(header.rubric),
             rules=_rules(header),
-            trainer=self._trainer,
+            source=self._source,
             limits=self.limits,
         )
 

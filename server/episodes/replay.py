@@ -5,190 +5,30 @@ is not repeated: its figures are in the journal, its models are kept, or are tra
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import takewhile
-from typing import Any, Protocol
+from typing import Any
 
-from ml_trainer_env.errors import MLTrainerError
 from ml_trainer_env.server.episodes.calls import LOOKS, perform
-from ml_trainer_env.server.episodes.errors import EpisodeError
-from ml_trainer_env.server.episodes.models import Model, TrainedEpoch
-from ml_trainer_env.server.episodes.training import OnWait, Recipe, Trainer
-from ml_trainer_env.server.executors.contract import ExecutorError
-from ml_trainer_env.server.executors.identity import Identity
-from ml_trainer_env.server.store import CallRecord, RecordedEpoch
+from ml_trainer_env.server.episodes.errors import EpisodeError, ReplayError
+from ml_trainer_env.server.episodes.recorded import CallSource, RecordedSource
+from ml_trainer_env.server.store import CallRecord
 from ml_trainer_env.server.trainer.errors import ConfigError
 from ml_trainer_env.server.trainer.limits import shown
-from ml_trainer_env.server.trainer.lineage import unproven_key
-from ml_trainer_env.server.trainer.state import FreshState
 from ml_trainer_env.server.tuning.episode import Episode
 from ml_trainer_env.server.tuning.observation import Reply
 
-__all__ = ["Difference", "ReplayError", "VerifyingTrainer", "cut", "replayed"]
+__all__ = ["cut", "replayed"]
 
 
-class ReplayError(MLTrainerError):
-    """An episode did not come out as it was written down. The message says at which call, and how."""
-
-
-class CallTrainer(Trainer, Protocol):
-    """A trainer that is told which recorded call comes next."""
-
-    def begin(self, call: CallRecord) -> None:
-        """Go on to the next call."""
-        ...
-
-
-class RecordedTrainer:
-    """Gives the epochs of one recorded call after another. Models keep the names they were recorded under.
-
-    Those that were recorded without the identity of what trained them get names of their own, so that nothing that is
-    kept is taken for them: they are trained again when they are needed, and compared with what was recorded.
-    """
-
-    def __init__(self, live: Trainer) -> None:
-        self._live = live
-        self._epochs: list[RecordedEpoch] = []
-        self._test_accuracy: float | None = None
-
-    def begin(self, call: CallRecord) -> None:
-        """Go on to the next call."""
-        self._epochs = list(call.epochs)
-        self._test_accuracy = (call.reply or {}).get("test_accuracy")
-
-    async def identity(self) -> Identity:
-        """That of the live trainer."""
-        return await self._live.identity()
-
-    def fresh(self, fresh: FreshState) -> Model:
-        """Fresh weights."""
-        return self._live.fresh(fresh)
-
-    async def known(self, model: Model, recipe: Recipe, epochs: int) -> list[TrainedEpoch]:
-        """None: every epoch is asked for, so that a call can end where it ended."""
-        return []
-
-    async def epoch(self, model: Model, recipe: Recipe, on_wait: OnWait) -> TrainedEpoch:
-        """The call's next epoch."""
-        if not self._epochs:
-            raise ExecutorError("the call ended here")
-        recorded = self._epochs.pop(0)
-        figures = recorded.figures
-        after = Model(
-            figures.key if recorded.identity else unproven_key(figures.key, figures.weights_hash),
-            model.epoch + 1,
-            figures.weights_hash,
-            parent=model,
-            config=recipe.config,
-            plan=recipe.plan,
-            identity=recorded.identity,
-        )
-        return TrainedEpoch(after, figures.metrics, figures.seconds, recorded.from_cache)
-
-    async def held_out_accuracy(self, model: Model, recipe: Recipe) -> float:
-        """What was measured."""
-        if self._test_accuracy is None:
-            raise ExecutorError("it was not measured")
-        return self._test_accuracy
-
-    async def keep(self, model: Model) -> Model:
-        """It is kept, or can be trained again."""
-        return model
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """A figure that came out different when an epoch was trained again.
-
-    Attributes:
-        epoch: Which epoch of the episode, from 1.
-        figure: `weights_hash`, or the name of a metric.
-        recorded: What is in the journal.
-        now: What it came to now.
-    """
-
-    epoch: int
-    figure: str
-    recorded: object
-    now: object
-
-
-class VerifyingTrainer:
-    """Trains every recorded epoch again, and notes what comes out different.
-
-    Args:
-        live: Trains.
-        on_epoch: Called after each epoch that was trained again.
-
-    Attributes:
-        epochs: How many epochs were trained again.
-        differences: What came out different.
-    """
-
-    def __init__(self, live: Trainer, on_epoch: Callable[[], object] = lambda: None) -> None:
-        self._live = live
-        self._on_epoch = on_epoch
-        self._recorded: list[RecordedEpoch] = []
-        self._measured = False
-        self.epochs = 0
-        self.differences: list[Difference] = []
-
-    def begin(self, call: CallRecord) -> None:
-        """Go on to the next call."""
-        self._recorded = list(call.epochs)
-        self._measured = (call.reply or {}).get("test_accuracy") is not None
-
-    async def identity(self) -> Identity:
-        """That of the live trainer."""
-        return await self._live.identity()
-
-    def fresh(self, fresh: FreshState) -> Model:
-        """Fresh weights."""
-        return self._live.fresh(fresh)
-
-    async def known(self, model: Model, recipe: Recipe, epochs: int) -> list[TrainedEpoch]:
-        """None."""
-        return []
-
-    async def epoch(self, model: Model, recipe: Recipe, on_wait: OnWait) -> TrainedEpoch:
-        """The call's next epoch, trained again; it keeps the recorded wall time, which is nobody's promise."""
-        if not self._recorded:
-            raise ExecutorError("the call ended here")
-        recorded = self._recorded.pop(0)
-        trained = await self._live.epoch(model, recipe, on_wait)
-        self.epochs += 1
-        self._on_epoch()
-        now = {"weights_hash": trained.model.weights_hash, **asdict(trained.metrics)}
-        then = {"weights_hash": recorded.figures.weights_hash, **asdict(recorded.figures.metrics)}
-        # By their text, since a loss that is not a number is not equal to itself.
-        self.differences += [
-            Difference(self.epochs, figure, then[figure], now[figure])
-            for figure in now
-            if repr(now[figure]) != repr(then[figure])
-        ]
-        return replace(trained, seconds=recorded.figures.seconds, from_cache=recorded.from_cache)
-
-    async def held_out_accuracy(self, model: Model, recipe: Recipe) -> float:
-        """Measured again, if it was measured."""
-        if not self._measured:
-            raise ExecutorError("it was not measured")
-        return await self._live.held_out_accuracy(model, recipe)
-
-    async def keep(self, model: Model) -> Model:
-        """It stays in memory."""
-        return model
-
-
-async def replayed(
-    blank: Episode, calls: Sequence[CallRecord], trainer: CallTrainer | None = None
-) -> list[Reply | None]:
+async def replayed(blank: Episode, calls: Sequence[CallRecord], source: CallSource | None = None) -> list[Reply | None]:
     """Carry out recorded calls on an episode that has just begun; afterwards it goes on live.
 
     Args:
-        blank: The episode, with its live trainer.
-        calls: What is to be carried out.
-        trainer: Gives the epochs; those that were recorded if None.
+        blank: The episode, with its live source.
+        calls: The calls.
+        source: Gives the units; those that were recorded if None.
 
     Returns:
         The reply to each call, None for one that was refused.
@@ -196,8 +36,8 @@ async def replayed(
     Raises:
         ReplayError: A reply differs from the one that was recorded.
     """
-    live = blank.trainer
-    blank.trainer = recorded = trainer or RecordedTrainer(live)
+    live = blank.source
+    blank.source = recorded = source or RecordedSource(live)
     replies = []
     for number, call in enumerate(calls, 1):
         recorded.begin(call)
@@ -209,7 +49,7 @@ async def replayed(
         if was_recorded and call.tool not in LOOKS and not _same(comparable, call.reply):
             raise ReplayError(f"call {number}, {call.tool}, came out different: {_told(comparable, call.reply)}")
         replies.append(reply)
-    blank.trainer = live
+    blank.source = live
     return replies
 
 
@@ -268,10 +108,10 @@ def _cut_at_epoch(calls: Sequence[CallRecord], epochs: int) -> list[CallRecord]:
         if spent == epochs:
             break
         wanted = epochs - spent
-        if len(call.epochs) > wanted:
+        if len(call.units) > wanted:
             # Chunks do not matter: the call might as well have asked for fewer. Its reply will be another.
-            call = replace(call, arguments={"num_epochs": wanted}, epochs=call.epochs[:wanted], reply=None, error=None)
-        spent += len(call.epochs)
+            call = replace(call, arguments={"num_epochs": wanted}, units=call.units[:wanted], reply=None, error=None)
+        spent += len(call.units)
         kept.append(call)
     if spent != epochs:
         raise LookupError(f"it has run {spent} epochs, not {epochs}")

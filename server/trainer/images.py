@@ -1,6 +1,6 @@
 """A task's images as plain arrays: a value that can be sent to another process."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -32,3 +32,9 @@ class ImageArrays:
     validation_labels: np.ndarray
     test_images: np.ndarray
     test_labels: np.ndarray
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all arrays, in bytes."""
+        values = (getattr(self, field.name) for field in fields(self))
+        return sum(value.nbytes for value in values if isinstance(value, np.ndarray))

@@ -8,7 +8,8 @@ something must come one at a time: see `open_episode.py`.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
@@ -17,18 +18,20 @@ import numpy as np
 from ml_trainer_env.server.datasets import Permutation, TaskImages
 from ml_trainer_env.server.episodes.call_counts import MAX_CHANGES, CallCounts
 from ml_trainer_env.server.episodes.errors import EpisodeError, TrainingStoppedError
-from ml_trainer_env.server.episodes.models import TrainedEpoch
-from ml_trainer_env.server.episodes.training import Recipe, Trainer
+from ml_trainer_env.server.episodes.states import Unit
+from ml_trainer_env.server.episodes.units import UnitSource
 from ml_trainer_env.server.executors.contract import ExecutorError
 from ml_trainer_env.server.trainer.config import LIMITS, TrainingConfig
 from ml_trainer_env.server.trainer.images import ImageArrays
 from ml_trainer_env.server.trainer.limits import Limit, check_flag
 from ml_trainer_env.server.trainer.schedules import LearningRatePlan
 from ml_trainer_env.server.trainer.state import FreshState
+from ml_trainer_env.server.trainer.task_data import TaskData
 from ml_trainer_env.server.tuning.checkpoints import Checkpoint, Checkpoints, check_name
 from ml_trainer_env.server.tuning.grading import Grade, RubricVersion
 from ml_trainer_env.server.tuning.history import History, Standing
 from ml_trainer_env.server.tuning.observation import Reply, epoch_rows, training_status
+from ml_trainer_env.server.tuning.recipe import Measurement, Recipe, fresh_ref
 from ml_trainer_env.server.tuning.rewards import Transition, episode_reward
 from ml_trainer_env.server.tuning.rules import CURRENT_RULES, Rules
 from ml_trainer_env.server.tuning.tasks import Task
@@ -95,7 +98,7 @@ class Episode:
         seed: Fixes initial weights, shuffling, augmentation and dropout, and the permutation if the task has one.
         rubric: Which formulas reward and grade.
         rules: What calls cost and what a grade is made of.
-        trainer: Gives it its epochs.
+        source: Gives it its epochs.
         limits: How long a call may take.
 
     Raises (every method an agent may call):
@@ -112,7 +115,7 @@ class Episode:
         images: TaskImages,
         seed: int,
         rubric: RubricVersion,
-        trainer: Trainer,
+        source: UnitSource,
         limits: TimeLimits,
         rules: Rules = CURRENT_RULES,
     ) -> None:
@@ -127,11 +130,10 @@ class Episode:
         self.history = History()
         self.grade: Grade | None = None
         self.test_accuracy: float | None = None
-        self._data = _arrays(task, images)
-        self._permutation = _permutation(seed) if task.permuted else None
-        self.trainer = trainer
+        self._data = TaskData(_arrays(task, images), _permutation(seed) if task.permuted else None)
+        self.source = source
         self._limits = limits
-        self._model = trainer.fresh(FreshState(task.network, seed))
+        self._model = fresh_ref(FreshState(task.network, seed))
         self._best = self._model
         self._plan = self._fresh_plan(self.config)
         self._checkpoints = Checkpoints()
@@ -154,12 +156,12 @@ class Episode:
     @property
     def learning_rate(self) -> float:
         """The rate of the next epoch."""
-        return self._plan.rate_at(self._model.epoch)
+        return self._plan.rate_at(self._model.position)
 
     @property
     def weights_hash(self) -> str | None:
         """SHA-256 of the model's weights, None before it has been trained."""
-        return self._model.weights_hash
+        return self._model.digest
 
     @property
     def needed_keys(self) -> list[str]:
@@ -205,7 +207,7 @@ class Episode:
             config = self.config.with_changes(changes)
             before, self.config = self.config, config
             if fresh:
-                self._model = self.trainer.fresh(FreshState(self.task.network, self.seed, self.history.epochs))
+                self._model = fresh_ref(FreshState(self.task.network, self.seed, self.history.epochs))
                 self._best = self._model
                 self.history = self.history.with_new_run()
             if fresh or any(getattr(before, key) != getattr(config, key) for key in _SCHEDULE_SETTINGS):
@@ -247,7 +249,7 @@ class Episode:
         async def change() -> str:
             rate = LIMITS["learning_rate"].check("new_lr", new_lr)
             self.config = self.config.with_changes({"learning_rate": rate})
-            self._plan = self._plan.with_rate(self._model.epoch, rate)
+            self._plan = self._plan.with_rate(self._model.position, rate)
             return f"The learning rate is {rate:g} from now on."
 
         return await self._change(change)
@@ -370,8 +372,8 @@ class Episode:
             ) from error
         finally:
             self.forget_interruption()
-            self._model = await self.trainer.keep(self._model)
-            self._best = self._model if self._best.key == self._model.key else await self.trainer.keep(self._best)
+            self._model = await self.source.keep(self._model)
+            self._best = self._model if self._best.key == self._model.key else await self.source.keep(self._best)
 
     async def _train_epochs(self, epochs: int, on_progress: OnProgress) -> None:
         """Take what is known already, and train the rest epoch by epoch."""
@@ -386,24 +388,21 @@ class Episode:
         def is_through() -> bool:
             return self.history.epochs >= last or self.history.is_diverged or not self.remaining_epochs
 
-        for trained in await self._interruptible(self.trainer.known(self._model, self._recipe(), epochs)):
-            if is_through():  # the seconds are spent: how many epochs there are for is not known beforehand
-                break
-            self._add(trained, told)
-        while not is_through():
-            if self._interruption is not None:
-                raise _InterruptedError(self._interruption)
-            self._add(await self._interruptible(self.trainer.epoch(self._model, self._recipe(), waiting)), told)
+        async with aclosing(self.source.units(self._model, self._recipe(), epochs, waiting)) as units:
+            while not is_through():
+                if self._interruption is not None:
+                    raise _InterruptedError(self._interruption)
+                self._add(await self._interruptible(anext(units)), told)
 
-    def _add(self, trained: TrainedEpoch, told: Callable[[str], None]) -> None:
-        self._model = trained.model
-        self.history = self.history.with_epoch(trained.without_state())
+    def _add(self, unit: Unit, told: Callable[[str], None]) -> None:
+        self._model = unit.ref
+        self.history = self.history.with_epoch(unit.without_state())
         if self.history.best_ancestor is self.history.last:
             self._best = self._model
-        accuracy = trained.metrics.val_accuracy
+        accuracy = self.history.records[-1].metrics.val_accuracy
         told(f"epoch {self.history.epochs} of {self.task.budget_epochs}: validation accuracy {accuracy:.4f}")
 
-    async def _interruptible(self, work: Coroutine[Any, Any, Result]) -> Result:
+    async def _interruptible(self, work: Awaitable[Result]) -> Result:
         """Wait for some work that `interrupt` may stop.
 
         Raises:
@@ -421,7 +420,7 @@ class Episode:
             self._training = None
 
     def _recipe(self) -> Recipe:
-        return Recipe(self.config, self._plan, self._data, self.task.id, self._permutation)
+        return Recipe(self.config, self._plan, self._data)
 
     async def _end(self, message: str) -> Reply:
         await self._submit()
@@ -455,12 +454,13 @@ class Episode:
             EpisodeError: It could not be measured, and the grade rests on it: nothing is submitted.
         """
         model = self._best if self._hands_in_best else self._model
-        if model.fresh is not None:
+        if model.initial is not None:
             return None
         try:
             # A model whose arrays were dropped is trained again first, which may take as long as training does.
             async with asyncio.timeout(self._limits.call_s):
-                return round(await self.trainer.held_out_accuracy(model, self._recipe()), 4)
+                figures = await self.source.measure(model, Measurement(self._data))
+                return round(float(figures["test_accuracy"] or 0.0), 4)
         except (ExecutorError, TimeoutError) as error:
             reason = str(error) or f"it took longer than {self._limits.call_s:g} s"
             if self.task.graded_on_test:
@@ -509,7 +509,7 @@ class Episode:
         return LearningRatePlan(
             schedule=config.lr_schedule,
             base_rate=config.learning_rate,
-            start_epoch=self._model.epoch,
+            start_epoch=self._model.position,
             span_epochs=max(1, self.remaining_epochs),
             warmup_epochs=config.warmup_epochs,
         )

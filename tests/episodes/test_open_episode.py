@@ -248,7 +248,7 @@ def test_an_episode_holds_the_arrays_of_no_epoch_it_has_left_behind(serve: Serve
         async with serve() as server:
             opened = await server.open()
             await opened.call("run_epochs", {"num_epochs": 5})
-            models = [record.trained.model for record in opened.episode.history.records]
+            models = [record.trained.ref for record in opened.episode.history.records]
             parents = [model.parent for model in models if model.parent is not None]
             return [model.state is None for model in (*models, *parents)]
 

@@ -20,17 +20,18 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from epoch_executor import EpochExecutor, EpochJob, EpochResult, HeldOutJob
 from fastmcp import Client
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CallToolResult
 
 from ml_trainer_env.server.app import build_app
-from ml_trainer_env.server.executors.contract import EpochJob, EpochResult, HeldOutJob, OnWait, wait_quietly
+from ml_trainer_env.server.executors.contract import OnWait, wait_quietly
 from ml_trainer_env.server.executors.identity import Identity
 from ml_trainer_env.server.settings import Settings
 from ml_trainer_env.server.trainer.metrics import EpochMetrics
-from ml_trainer_env.server.trainer.state import TrainingState, weights_hash
+from ml_trainer_env.server.trainer.state import TrainingState
 
 Progressed = tuple[float, float | None, str | None]
 
@@ -42,7 +43,7 @@ BOTH = "application/json, text/event-stream"
 
 
 @dataclass
-class HeldExecutor:
+class HeldExecutor(EpochExecutor):
     """Keeps the executor contract without training: each epoch ends when the test lets it.
 
     Attributes:
@@ -94,7 +95,7 @@ class HeldExecutor:
         )
         start = job.state
         state = TrainingState(start.network, {}, {}, job.config.optimizer, epoch=number, seed=start.seed)
-        return EpochResult(state, metrics, 0.25, weights_hash(state), IDENTITY.key)
+        return EpochResult(state, metrics, 0.25, IDENTITY.key)
 
     async def held_out_accuracy(self, job: HeldOutJob, timeout_s: float, on_wait: OnWait = wait_quietly) -> float:
         return 0.5
