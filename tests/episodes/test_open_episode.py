@@ -34,7 +34,7 @@ def test_a_reply_is_in_the_journal_when_it_is_given(serve: Serve) -> None:
     assert [call.reply for call in journaled.calls] == replies
     assert [call.tool for call in journaled.calls] == ["configure_training", "run_epochs", "get_training_status"]
     assert journaled.calls[0].arguments == {"optimizer": "sgd"}
-    assert len(journaled.calls[1].epochs) == 3
+    assert len(journaled.calls[1].units) == 3
     assert journaled.calls[1].weights_hash == replies[1]["weights_hash"]
     assert (journaled.header.seed, journaled.header.rubric, journaled.header.task) == (5, "v2", "easy_mnist")
     assert journaled.header.versions == {"engine": "pure"}
@@ -105,7 +105,7 @@ def test_a_cancelled_call_stops_and_what_it_trained_is_spent(serve: Serve) -> No
     epoch, journaled = asyncio.run(play())
 
     assert epoch == 4
-    assert len(journaled.calls[0].epochs) == 3
+    assert len(journaled.calls[0].units) == 3
     assert "the call was cancelled. 3 of 20 epochs completed" in journaled.calls[0].error
 
 
