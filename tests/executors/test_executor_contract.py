@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ml_trainer_env.server.executors import job_queue
-from ml_trainer_env.server.executors.contract import Executor, ExecutorError
+from ml_trainer_env.server.executors.contract import Executor, ExecutorError, wait_quietly
 from ml_trainer_env.server.executors.in_process import InProcessExecutor
 from ml_trainer_env.server.executors.job import Job, UnitResult
 from ml_trainer_env.server.executors.pool import ProcessPoolExecutor
@@ -17,7 +17,7 @@ from ml_trainer_env.server.trainer import PROBE
 from ml_trainer_env.server.trainer.arrays import State
 from ml_trainer_env.server.trainer.config import EpochSettings, TrainingConfig
 from ml_trainer_env.server.trainer.kinds import NetworkName
-from ml_trainer_env.server.trainer.state import FreshState
+from ml_trainer_env.server.trainer.state import FreshState, TrainingState, weights_hash
 from ml_trainer_env.server.trainer.task_data import TaskData
 
 Run = Callable[[Awaitable[Any]], Any]
@@ -43,8 +43,8 @@ def test_an_epoch_comes_back_as_the_next_state_with_its_figures(run: Run, execut
 
     assert result.state.facts["epoch"] == "1"
     assert result.seconds > 0
-    assert result.digest == result.digest
-    assert 0 <= result.figures.val_accuracy <= 1
+    assert result.digest == weights_hash(TrainingState.from_state(result.state))
+    assert 0 <= result.figures["val_accuracy"] <= 1
 
 
 def test_the_same_job_gives_the_same_bits_again(run: Run, executor: Executor, job: Job) -> None:
@@ -135,9 +135,7 @@ def test_a_timeout_around_the_call_cancels_the_job(
     assert executor.worker_deaths == deaths
 
 
-def test_a_cancelled_job_leaves_the_queue(
-    run: Run, executor: Executor, job: Job, lasting_job: Job, until: Until
-) -> None:
+def test_a_cancelled_job_leaves_the_queue(run: Run, executor: Executor, job: Job, until: Until) -> None:
     async def cancel_the_second() -> None:
         first, second, third = (asyncio.create_task(first_unit(executor, lasting_job, LIMIT_S)) for _ in range(3))
         await until(lambda: executor.busy == 1 and executor.waiting == 2)
@@ -271,3 +269,100 @@ def test_held_out_images_are_measured_under_the_permutation_that_was_trained_on(
     unseen = run(first_unit(executor, measurement(replace(job, data=TaskData(learnt)), state), LIMIT_S))
 
     assert seen.figures["test_accuracy"] > 0.5 > unseen.figures["test_accuracy"]
+
+
+# Several units in one job.
+
+
+@pytest.mark.parametrize("cuts", [(5,), (1, 1, 1, 1, 1), (2, 3)])
+def test_how_a_run_is_cut_into_jobs_changes_no_bit(
+    run: Run, executor: Executor, job: Job, cuts: tuple[int, ...]
+) -> None:
+    async def cut() -> list[UnitResult]:
+        results: list[UnitResult] = []
+        for units in cuts:
+            results += await executor.run(replace(job.after(results), units=units), LIMIT_S)
+        return results
+
+    results, straight = run(cut()), run(executor.run(replace(job, units=5), LIMIT_S))
+
+    assert [result.digest for result in results] == [result.digest for result in straight]
+    assert [result.figures for result in results] == [result.figures for result in straight]
+
+
+def test_each_unit_is_delivered_in_order_before_the_run_returns(run: Run, executor: Executor, job: Job) -> None:
+    delivered: list[UnitResult] = []
+
+    results = run(executor.run(replace(job, units=4), LIMIT_S, wait_quietly, delivered.append))
+
+    assert tuple(delivered) == results
+    assert [result.state.facts["epoch"] for result in results] == ["1", "2", "3", "4"]
+    assert all(result.seconds > 0 for result in results)
+
+
+def test_another_job_waits_for_one_unit_at_most(run: Run, executor: Executor, long_job: Job, job: Job) -> None:
+    order: list[str] = []
+
+    async def compete() -> tuple[UnitResult, ...]:
+        other: list[asyncio.Task[None]] = []
+
+        async def ask() -> None:
+            await executor.run(job, LIMIT_S)
+            order.append("other")
+
+        def delivered(_: UnitResult) -> None:
+            order.append("unit")
+            if not other:
+                other.append(asyncio.create_task(ask()))
+
+        results = await executor.run(replace(long_job, units=6), LIMIT_S, wait_quietly, delivered)
+        await other[0]
+        return results
+
+    results = run(compete())
+
+    assert len(results) == 2
+    assert order == ["unit", "unit", "other"]
+
+
+def test_a_cancelled_run_stops_at_its_next_batch_and_units_delivered_stay(
+    run: Run, executor: Executor, job: Job, until: Until
+) -> None:
+    delivered: list[UnitResult] = []
+
+    async def cancel_in_the_second_unit() -> None:
+        running = asyncio.create_task(executor.run(replace(job, units=10_000), LIMIT_S, wait_quietly, delivered.append))
+        await until(lambda: len(delivered) >= 2)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        await until(lambda: executor.busy == 0)
+
+    deaths = executor.worker_deaths
+    run(cancel_in_the_second_unit())
+    straight = run(executor.run(replace(job, units=2), LIMIT_S))
+
+    assert [result.digest for result in delivered[:2]] == [result.digest for result in straight]
+    assert executor.worker_deaths == deaths
+
+
+def test_a_unit_that_ends_the_run_is_the_last(run: Run, executor: Executor, job: Job) -> None:
+    plan = replace(job.settings.plan, base_rate=1e6)
+    wild = replace(job, settings=EpochSettings(TrainingConfig(optimizer="sgd"), plan), units=5)
+
+    results = run(executor.run(wild, LIMIT_S))
+
+    assert len(results) < 5
+    assert [result.ends for result in results] == [False] * (len(results) - 1) + [True]
+
+
+def test_a_listener_that_raises_cancels_the_rest(run: Run, executor: Executor, job: Job, until: Until) -> None:
+    def refuse(_: UnitResult) -> None:
+        raise ConnectionError("nobody listens")
+
+    async def play() -> None:
+        with pytest.raises(ConnectionError, match="nobody listens"):
+            await executor.run(replace(job, units=10_000), LIMIT_S, wait_quietly, refuse)
+        await until(lambda: executor.busy == 0)
+
+    run(play())

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from ml_trainer_env.server.executors import supervisor, worker_process
-from ml_trainer_env.server.executors.contract import Executor, ExecutorError
+from ml_trainer_env.server.executors.contract import Executor, ExecutorError, wait_quietly
 from ml_trainer_env.server.executors.job import Job, UnitResult
 from ml_trainer_env.server.executors.pool import ProcessPoolExecutor
 from ml_trainer_env.server.trainer import PROBE
@@ -34,6 +34,7 @@ GONE_WITHIN_S = 30.0
 PARENT = """
 import asyncio, sys
 from ml_trainer_env.server.executors.pool import ProcessPoolExecutor
+from ml_trainer_env.server.trainer import PROBE
 
 async def main():
     pool = ProcessPoolExecutor(workers=2, torch_threads=1, probe=PROBE)
@@ -72,6 +73,22 @@ def test_a_worker_killed_in_an_epoch_costs_nothing_but_time(
     assert disturbed.digest == undisturbed.digest
     assert disturbed.figures == undisturbed.figures
     assert pool.worker_pids != [before]
+
+
+def test_a_killed_worker_costs_no_unit_that_it_had_delivered(run: Run, pool: ProcessPoolExecutor, job: Job) -> None:
+    delivered: list[UnitResult] = []
+
+    def kill_after_two(result: UnitResult) -> None:
+        delivered.append(result)
+        if len(delivered) == 2:
+            os.kill(pool.worker_pids[0], signal.SIGKILL)
+
+    straight, deaths = run(pool.run(replace(job, units=40), LIMIT_S)), pool.worker_deaths
+    results = run(pool.run(replace(job, units=40), LIMIT_S, wait_quietly, kill_after_two))
+
+    assert pool.worker_deaths == deaths + 1
+    assert [result.digest for result in results] == [result.digest for result in straight]
+    assert tuple(delivered) == results
 
 
 @pytest.mark.slow
