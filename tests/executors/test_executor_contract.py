@@ -135,7 +135,9 @@ def test_a_timeout_around_the_call_cancels_the_job(
     assert executor.worker_deaths == deaths
 
 
-def test_a_cancelled_job_leaves_the_queue(run: Run, executor: Executor, job: Job, until: Until) -> None:
+def test_a_cancelled_job_leaves_the_queue(
+    run: Run, executor: Executor, job: Job, lasting_job: Job, until: Until
+) -> None:
     async def cancel_the_second() -> None:
         first, second, third = (asyncio.create_task(first_unit(executor, lasting_job, LIMIT_S)) for _ in range(3))
         await until(lambda: executor.busy == 1 and executor.waiting == 2)
