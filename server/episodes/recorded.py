@@ -10,7 +10,7 @@ from ml_trainer_env.server.episodes.units import OnWait, UnitSource
 from ml_trainer_env.server.executors.contract import ExecutorError, wait_quietly
 from ml_trainer_env.server.executors.identity import Identity
 from ml_trainer_env.server.store import CallRecord, RecordedUnit
-from ml_trainer_env.server.trainer.arrays import Figures
+from ml_trainer_env.server.trainer.figures import Figures
 from ml_trainer_env.server.trainer.lineage import unproven_key
 
 __all__ = ["CallSource", "Difference", "RecordedSource", "VerifyingSource"]

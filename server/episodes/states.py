@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
 from ml_trainer_env.server.executors.job import Data
-from ml_trainer_env.server.trainer.arrays import Figures, State
+from ml_trainer_env.server.trainer.arrays import State
+from ml_trainer_env.server.trainer.figures import Figures
 
 __all__ = ["MeasurementPlan", "StateRef", "Unit", "UnitPlan"]
 

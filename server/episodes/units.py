@@ -13,7 +13,8 @@ from ml_trainer_env.server.executors.identity import Identity
 from ml_trainer_env.server.executors.job import Job, UnitResult
 from ml_trainer_env.server.operations.metrics import Telemetry
 from ml_trainer_env.server.store import StateStore, StoreError, UnitFigures, UnitStore
-from ml_trainer_env.server.trainer.arrays import Figures, State
+from ml_trainer_env.server.trainer.arrays import State
+from ml_trainer_env.server.trainer.figures import Figures
 
 __all__ = ["LiveSource", "OnWait", "UnitSource"]
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
-from ml_trainer_env.server.trainer.arrays import Figures, State
+from ml_trainer_env.server.trainer.arrays import State
+from ml_trainer_env.server.trainer.figures import Figures
 
 __all__ = ["Data", "Job", "Part", "UnitResult"]
 

@@ -21,7 +21,7 @@ from ml_trainer_env.server.store.listing import EpisodeSummary, list_episodes
 from ml_trainer_env.server.store.presence import Presence
 from ml_trainer_env.server.store.tables import CALLS, EPISODES, HOLDS
 from ml_trainer_env.server.store.units import UnitFigures, checked_figures, record_units
-from ml_trainer_env.server.trainer.arrays import Figures
+from ml_trainer_env.server.trainer.figures import Figures
 from ml_trainer_env.server.trainer.limits import shown
 from ml_trainer_env.server.trainer.metrics import EPOCH_FIGURES
 

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.sqlite import insert
 from ml_trainer_env.server.store.damage import checked, loaded, raw
 from ml_trainer_env.server.store.database import Database
 from ml_trainer_env.server.store.tables import EPOCHS
-from ml_trainer_env.server.trainer.arrays import Figures
+from ml_trainer_env.server.trainer.figures import Figures
 from ml_trainer_env.server.trainer.metrics import EPOCH_FIGURES
 
 __all__ = ["UnitFigures", "UnitStore", "checked_figures", "record_units"]

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Figures", "Outcome", "State"]
+from ml_trainer_env.server.trainer.figures import Figures
 
-Figures = Mapping[str, float | bool | None]
-"""What a unit of work is reported by: numbers and flags by name."""
+__all__ = ["Outcome", "State"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

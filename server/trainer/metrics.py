@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
-from ml_trainer_env.server.trainer.arrays import Figures
+from ml_trainer_env.server.trainer.figures import Figures
 
 __all__ = ["EPOCH_FIGURES", "EpochMetrics"]
 

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from ml_trainer_env.server.episodes.states import StateRef
-from ml_trainer_env.server.trainer.arrays import Figures, State
+from ml_trainer_env.server.trainer.arrays import State
 from ml_trainer_env.server.trainer.config import EpochSettings, TrainingConfig
+from ml_trainer_env.server.trainer.figures import Figures
 from ml_trainer_env.server.trainer.lineage import epoch_key, fresh_key
 from ml_trainer_env.server.trainer.metrics import EPOCH_FIGURES
 from ml_trainer_env.server.trainer.schedules import LearningRatePlan
