@@ -16,7 +16,7 @@ import numpy as np
 
 from ml_trainer_env.server.executors.bounded_map import BoundedMap
 from ml_trainer_env.server.executors.job import Part
-from ml_trainer_env.server.executors.wire import Request, Unit
+from ml_trainer_env.server.executors.wire import Done, Request, Unit
 from ml_trainer_env.server.trainer.arrays import State
 
 __all__ = ["KEPT_BYTES", "Channel"]
@@ -109,7 +109,7 @@ class _Kept:
             case Request(job):
                 for part in job.data.parts:
                     self._parts.keep(part.key, part, part.nbytes)
-            case Unit(result) if result.state is not None:
+            case (Unit(result) | Done(result)) if result.state is not None:
                 self._state = result.state
 
     def names(self, message: object) -> Mapping[int, str]:

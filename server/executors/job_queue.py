@@ -163,7 +163,7 @@ class JobQueue:
                     await changed.wait()
                 finally:
                     timer.cancel()
-                if position := self._position(queued):
+                if loop.time() >= timer.when() and (position := self._position(queued)):
                     on_wait(position)
         finally:
             if not queued.is_over:

@@ -1,9 +1,9 @@
 """The messages between the pool and a worker.
 
-The pool sends a `Request`. The worker answers with a `Unit` after each unit of work, and then with `Done`, `Stopped`
-or `Failed`. Meanwhile the pool sends nothing but, once each, `Cancel` and `Yield`. The worker reads them between two
-batches. A `Cancel` or `Yield` that is read between two jobs came too late and means nothing, so one that crosses an
-answer does no harm.
+The pool sends a `Request`. The worker answers with a `Unit` after each unit of work but the last, and then with
+`Done`, `Stopped` or `Failed`. Meanwhile the pool sends nothing but, once each, `Cancel` and `Yield`. The worker reads
+them between two batches. A `Cancel` or `Yield` that is read between two jobs came too late and means nothing, so one
+that crosses an answer does no harm.
 """
 
 from dataclasses import dataclass
@@ -40,14 +40,16 @@ class Ready:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Unit:
-    """Worker to pool: the result of a unit of work."""
+    """Worker to pool: the result of a unit of work; another unit has begun."""
 
     result: UnitResult
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Done:
-    """Worker to pool: the job is over, and all its results have been sent."""
+    """Worker to pool: the result of the last unit of work. The job is over."""
+
+    result: UnitResult
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,25 +67,24 @@ def serve(channel: Channel, runner: JobRunner) -> None:
         while True:
             match channel.receive():
                 case Request(job):
-                    channel.send(_answer(channel, sender, runner, job))
+                    _run(channel, sender, runner, job)
                 case Cancel() | Yield():
                     pass  # it came too late
 
 
-def _answer(channel: Channel, sender: ThreadPoolExecutor, runner: JobRunner, job: Job) -> Done | Stopped | Failed:
-    """Run a job and send the results of its units. Returns what is still to be said."""
+def _run(channel: Channel, sender: ThreadPoolExecutor, runner: JobRunner, job: Job) -> None:
+    """Run a job and send the results of its units, or what went wrong."""
     orders, results = _Orders(channel), _Results(channel, sender)
     try:
         runner.run(job, orders.is_cancelled, results.send, orders.is_to_yield)
-        answer: Done | Stopped | Failed = Done()
     except Interrupted:
-        answer = Stopped()
+        results.wait()
+        channel.send(Stopped())
     except Exception as error:  # the worker's boundary: a bug is reported and the worker lives on
         if lacks_memory(error):
             raise
-        answer = Failed(traceback.format_exc())
-    results.wait()
-    return answer
+        results.wait()
+        channel.send(Failed(traceback.format_exc()))
 
 
 class _Orders:
@@ -129,18 +128,15 @@ class _Results:
         """Send a result, after those before it."""
         self.wait()
         if is_last:
-            self._send(complete)
+            self._channel.send(Done(complete()))
         else:
-            self._sending = self._sender.submit(self._send, complete)
+            self._sending = self._sender.submit(lambda: self._channel.send(Unit(complete())))
 
     def wait(self) -> None:
         """Wait until all results are sent. Raises what went wrong."""
         if self._sending is not None:
             sending, self._sending = self._sending, None
             sending.result()
-
-    def _send(self, complete: Callable[[], UnitResult]) -> None:
-        self._channel.send(Unit(complete()))
 
 
 def _exit_with_parent() -> None:

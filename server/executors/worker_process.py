@@ -22,6 +22,7 @@ from ml_trainer_env.server.executors.job_queue import QueuedJob
 from ml_trainer_env.server.executors.startup import StartupWatch, standing_of
 from ml_trainer_env.server.executors.wire import (
     Cancel,
+    Done,
     Failed,
     OutOfMemory,
     Ready,
@@ -155,6 +156,8 @@ class WorkerProcess:
             if isinstance(answer, OutOfMemory):
                 raise ExecutorError(f"{queued.job.a_unit} needed more memory than {self._memory}")
         match answer:
+            case Done(result):
+                queued.results.append(result)
             case Stopped():
                 raise queued.overdue()
             case Failed(text):
