@@ -109,7 +109,7 @@ class _Kept:
             case Request(job):
                 for part in job.data.parts:
                     self._parts.keep(part.key, part, part.nbytes)
-            case (Unit(result) | Done(result)) if result.state is not None:
+            case Unit(result) | Done(result) if result.state is not None:
                 self._state = result.state
 
     def names(self, message: object) -> Mapping[int, str]:
