@@ -15,9 +15,10 @@ from typing import Any
 
 from ml_trainer_env.server.datasets import DataSettings, load_images
 from ml_trainer_env.server.episodes.game import TimeLimits
-from ml_trainer_env.server.episodes.training import LiveTrainer
+from ml_trainer_env.server.episodes.units import LiveSource
 from ml_trainer_env.server.executors.in_process import InProcessExecutor
-from ml_trainer_env.server.store import Database, EpochStore, StateStore
+from ml_trainer_env.server.store import Database, StateStore, UnitStore
+from ml_trainer_env.server.trainer import PROBE
 from ml_trainer_env.server.tuning.episode import TuningEpisode
 from ml_trainer_env.server.tuning.grading import RubricVersion
 from ml_trainer_env.server.tuning.rules import RULES
@@ -48,12 +49,12 @@ CUTS = {"3 calls of up to 20": [*run(20, 2), *run(18)], "58 calls of 1": run(1, 
 async def main() -> None:
     folder = os.environ.get("ML_TRAINER_DATA_DIR")
     data = DataSettings(Path(folder) if folder else None, False, 1.0)
-    executor = InProcessExecutor()
+    executor = InProcessExecutor(probe=PROBE)
     with tempfile.TemporaryDirectory() as scratch:
         database = Database(Path(scratch) / "journal.sqlite3")
         # Each epoch is trained once, however many episodes want it.
         states = StateStore(database, Path(scratch) / "states", 4_000_000_000)
-        trainer = LiveTrainer(executor, states=states, epochs=EpochStore(database))
+        source = LiveSource(executor, states=states, units=UnitStore(database))
 
         async def played(task_id: str, calls: Sequence[Call], rubric: RubricVersion, rules: int) -> tuple[float, Any]:
             """The sum of rewards, and the last reply."""
@@ -65,7 +66,7 @@ async def main() -> None:
                 seed=task.seed,
                 rubric=rubric,
                 rules=RULES[rules],
-                trainer=trainer,
+                source=source,
                 limits=TimeLimits(),
             )
             replies = [await episode.call(*call) for call in [*calls, ("submit_model", {})]]

@@ -12,15 +12,16 @@ from pathlib import Path
 
 from ml_trainer_env.server.datasets import DataSettings, load_images
 from ml_trainer_env.server.episodes.game import TimeLimits
-from ml_trainer_env.server.episodes.training import LiveTrainer
+from ml_trainer_env.server.episodes.units import LiveSource
 from ml_trainer_env.server.executors.in_process import InProcessExecutor
+from ml_trainer_env.server.trainer import PROBE
 from ml_trainer_env.server.tuning.episode import TuningEpisode
 from ml_trainer_env.server.tuning.grading import RubricVersion
 from ml_trainer_env.server.tuning.tasks import TASKS
 
 
 async def main() -> None:
-    executor = InProcessExecutor()
+    executor = InProcessExecutor(probe=PROBE)
     folder = os.environ.get("ML_TRAINER_DATA_DIR")
     data = DataSettings(Path(folder) if folder else None, False, 1.0)
     print("| task | data | validation accuracy | score v1 | score v2 | reward v1 | reward v2 |")
@@ -35,7 +36,7 @@ async def main() -> None:
                 images=images,
                 seed=task.seed,
                 rubric=rubric,
-                trainer=LiveTrainer(executor),
+                source=LiveSource(executor),
                 limits=TimeLimits(),
             )
             trained, submitted = await episode.run_epochs(1), await episode.submit()

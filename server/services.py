@@ -6,14 +6,16 @@ import shutil
 from ml_trainer_env.server.datasets import DataSettings
 from ml_trainer_env.server.episodes.game import Game
 from ml_trainer_env.server.episodes.registry import EpisodeRegistry
-from ml_trainer_env.server.episodes.training import LiveTrainer
+from ml_trainer_env.server.episodes.units import LiveSource
 from ml_trainer_env.server.executors.contract import Executor
 from ml_trainer_env.server.executors.pool import ProcessPoolExecutor
 from ml_trainer_env.server.operations.metrics import Telemetry
 from ml_trainer_env.server.settings import Settings
-from ml_trainer_env.server.store import Database, EpochStore, Journal, StateStore
+from ml_trainer_env.server.store import Database, Journal, StateStore, UnitStore
 from ml_trainer_env.server.store.folder import JOURNAL_FILE, state_folder
+from ml_trainer_env.server.store.measured import evaluation_batch
 from ml_trainer_env.server.store.states import STATES_FOLDER
+from ml_trainer_env.server.trainer import PROBE
 from ml_trainer_env.server.tuning.game import TuningGame
 
 __all__ = ["JOURNAL_FILE", "Services", "state_folder"]
@@ -47,18 +49,22 @@ class Services:
         room = min(settings.state_mb * 1_000_000, shutil.disk_usage(folder).free // 2)
         self._states = StateStore(self._database, folder / STATES_FOLDER, room)
         self.executor = executor or ProcessPoolExecutor(
-            settings.workers, settings.torch_threads, settings.worker_memory_mb
+            settings.workers,
+            settings.torch_threads,
+            settings.worker_memory_mb,
+            probe=PROBE,
+            options={"evaluation_batch": evaluation_batch(settings.evaluation_batch, folder)},
         )
-        trainer = LiveTrainer(
+        source = LiveSource(
             self.executor,
             states=self._states,
-            epochs=EpochStore(self._database) if settings.cache else None,
+            units=UnitStore(self._database) if settings.cache else None,
             telemetry=self.telemetry,
-            epoch_timeout_s=settings.limits.unit_s,
+            unit_timeout_s=settings.limits.unit_s,
         )
         self.registry = EpisodeRegistry(
             game,
-            trainer=trainer,
+            source=source,
             journal=Journal(self._database),
             limits=settings.limits,
             telemetry=self.telemetry,

@@ -29,6 +29,8 @@ from typing import Self
 import httpx
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))  # the modules beside this one
+
 # Tests train in threads and processes beside each other: OpenMP threads that spin while they wait
 # would slow each other down many times over. It must be set before torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")

@@ -20,14 +20,15 @@ from pathlib import Path
 
 from ml_trainer_env.server.datasets import DataSettings, load_images
 from ml_trainer_env.server.episodes.registry import EpisodeRequest
-from ml_trainer_env.server.executors.contract import EpochJob
+from ml_trainer_env.server.executors.job import Job
 from ml_trainer_env.server.executors.pool import ProcessPoolExecutor
 from ml_trainer_env.server.services import Services
 from ml_trainer_env.server.settings import Settings
-from ml_trainer_env.server.trainer.config import TrainingConfig
+from ml_trainer_env.server.trainer import PROBE
+from ml_trainer_env.server.trainer.config import EpochSettings, TrainingConfig
 from ml_trainer_env.server.trainer.examples import Examples
 from ml_trainer_env.server.trainer.schedules import LearningRatePlan
-from ml_trainer_env.server.trainer.state import FreshState, TrainingState, weights_hash
+from ml_trainer_env.server.trainer.state import FreshState, weights_hash
 from ml_trainer_env.server.tuning.tasks import TASKS
 
 THREADS = 2
@@ -72,17 +73,18 @@ async def engine(task_id: str, seed: int, data_dir: str, _: str) -> Run:
 
 
 async def pool(task_id: str, seed: int, data_dir: str, _: str) -> Run:
-    executor = ProcessPoolExecutor(1, THREADS)
-    arrays, config, plan = images(task_id, data_dir), TrainingConfig(), rates(task_id)
-    state: TrainingState | FreshState = FreshState(TASKS[task_id].network.name, seed)
+    executor = ProcessPoolExecutor(1, THREADS, probe=PROBE)
+    data, settings = images(task_id, data_dir), EpochSettings(TrainingConfig(), rates(task_id))
+    state = FreshState(TASKS[task_id].network.name, seed).to_state()
+    jobs = "ml_trainer_env.server.trainer.jobs"
 
     async def run(epochs: int) -> str:
         nonlocal state
-        digest = ""
-        for _ in range(epochs):
-            result = await executor.run_epoch(EpochJob(state, config, plan, arrays), EPOCH_LIMIT_S)
-            state, digest = result.state, result.weights_hash
-        return digest
+        job = Job(f"{jobs}:train_epoch", f"{jobs}:tensors", state, settings, data, epochs, unit="epoch")
+        last = (await executor.run(job, EPOCH_LIMIT_S))[-1]
+        assert last.state is not None
+        state = last.state
+        return last.digest
 
     return run
 

@@ -98,7 +98,9 @@ async def _loaded(name: str, journal: Journal) -> JournaledEpisode | None:
 
 async def _is_replayed(journaled: JournaledEpisode, settings: Settings) -> bool:
     """Train an episode again and say what came of it."""
-    from ml_trainer_env.server.episodes.replay import ReplayError, VerifyingTrainer, replayed
+    from ml_trainer_env.server.episodes.errors import ReplayError
+    from ml_trainer_env.server.episodes.recorded import VerifyingSource
+    from ml_trainer_env.server.episodes.replay import replayed
 
     name, recorded = journaled.header.name, journaled.header.versions
     threads = int(recorded.get("torch_threads", settings.torch_threads))
@@ -107,7 +109,7 @@ async def _is_replayed(journaled: JournaledEpisode, settings: Settings) -> bool:
             print(f"{name}: {changed}")
         episode = await services.registry.recreate(journaled.header)
         bar = _bar(journaled)
-        verifier = VerifyingTrainer(episode.trainer, on_epoch=bar.update)
+        verifier = VerifyingSource(episode.source, on_unit=bar.update)
         try:
             with bar:
                 await replayed(episode, services.registry.game.tools, journaled.calls, verifier)
@@ -118,7 +120,7 @@ async def _is_replayed(journaled: JournaledEpisode, settings: Settings) -> bool:
             verdict = "DIFFERENT" if verifier.differences else "the same"
     for difference in verifier.differences:
         print(f"{name}: epoch {difference.epoch}: {difference.figure} was {difference.recorded}, is {difference.now}")
-    print(f"{name}: {verdict}: {len(journaled.calls)} calls, {verifier.epochs} epochs trained again")
+    print(f"{name}: {verdict}: {len(journaled.calls)} calls, {verifier.count} epochs trained again")
     return verdict == "the same"
 
 
@@ -133,9 +135,10 @@ async def _scratch(settings: Settings) -> AsyncIterator[Services]:
     """Services that share nothing with the server's: no cache, and a journal that is thrown away."""
     from ml_trainer_env.server.executors.in_process import InProcessExecutor
     from ml_trainer_env.server.services import Services
+    from ml_trainer_env.server.trainer import PROBE
 
     with tempfile.TemporaryDirectory() as folder:
-        executor = InProcessExecutor(settings.torch_threads)
+        executor = InProcessExecutor(settings.torch_threads, probe=PROBE)
         services = Services(replace(settings, state_dir=Path(folder), cache=False), executor)
         try:
             yield services
@@ -170,7 +173,7 @@ def _bar(journaled: JournaledEpisode) -> Any:
     """Shows how many epochs of an episode have been trained again: on a terminal, and nowhere else."""
     from tqdm import tqdm  # type: ignore[import-untyped]  # it has no stubs of its own
 
-    total = sum(len(call.epochs) for call in journaled.calls)
+    total = sum(len(call.units) for call in journaled.calls)
     return tqdm(total=total, desc=journaled.header.name, unit="epoch", leave=False, disable=None, mininterval=0)
 
 

@@ -2,7 +2,7 @@
 
 from ml_trainer_env.errors import MLTrainerError
 
-__all__ = ["ArgumentsError", "EpisodeError", "ResetError", "TrainingStoppedError", "UnknownToolError"]
+__all__ = ["ArgumentsError", "EpisodeError", "ReplayError", "ResetError", "TrainingStoppedError", "UnknownToolError"]
 
 
 class EpisodeError(MLTrainerError):
@@ -29,3 +29,7 @@ class TrainingStoppedError(EpisodeError):
 
 class ResetError(MLTrainerError, ValueError):
     """A reset asks for something that does not exist. The message says what does."""
+
+
+class ReplayError(MLTrainerError):
+    """An episode came out different from its record. The message says at which call, and how."""

@@ -12,10 +12,10 @@ from typing import Any, Protocol
 from openenv.core.env_server.types import Observation, State
 from openenv.core.rubrics import Rubric
 
-from ml_trainer_env.server.episodes.models import TrainedEpoch
 from ml_trainer_env.server.episodes.progress import OnProgress, ignore_progress
+from ml_trainer_env.server.episodes.states import Unit
 from ml_trainer_env.server.episodes.tools import Arguments, Reply, Toolbox
-from ml_trainer_env.server.episodes.training import Trainer
+from ml_trainer_env.server.episodes.units import UnitSource
 
 __all__ = ["About", "BeginOptions", "Episode", "Game", "Start", "TimeLimits"]
 
@@ -58,14 +58,14 @@ class BeginOptions:
 
     Attributes:
         name: The episode's name.
-        trainer: Gives the episode its units of work.
+        source: Gives the episode its units of work.
         rubric: The formulas that reward and grade; the game's default if None.
         data: The checksum of the data it must be played on; None for any data.
         rules: The version of the rules it must be played by; None for the current one.
     """
 
     name: str
-    trainer: Trainer
+    source: UnitSource
     rubric: object = None
     data: str | None = None
     rules: int | None = None
@@ -93,7 +93,7 @@ class About:
 class Episode(Protocol):
     """One attempt at a task. Calls that change something come one at a time; see `open_episode`."""
 
-    trainer: Trainer
+    source: UnitSource
     """Gives the episode its units of work. A replay replaces it for a while."""
 
     @property
@@ -107,7 +107,7 @@ class Episode(Protocol):
         ...
 
     @property
-    def units(self) -> Sequence[TrainedEpoch]:
+    def units(self) -> Sequence[Unit]:
         """Every unit of work that its calls have run, in order. It only grows."""
         ...
 

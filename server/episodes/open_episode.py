@@ -9,6 +9,7 @@ from typing import Any
 from ml_trainer_env.server.episodes.errors import EpisodeError, TrainingStoppedError
 from ml_trainer_env.server.episodes.game import Episode
 from ml_trainer_env.server.episodes.progress import OnProgress, ignore_progress
+from ml_trainer_env.server.episodes.states import Unit
 from ml_trainer_env.server.episodes.tools import Arguments, Reply, Toolbox
 from ml_trainer_env.server.operations.logs import logged_episode
 from ml_trainer_env.server.operations.metrics import Outcome, Telemetry
@@ -16,11 +17,11 @@ from ml_trainer_env.server.store import (
     CallRecord,
     EpisodeHeader,
     EpisodeTakenError,
-    EpochFigures,
     Journal,
     Ownership,
-    RecordedEpoch,
+    RecordedUnit,
     StoreError,
+    UnitFigures,
 )
 from ml_trainer_env.server.trainer.errors import ConfigError
 
@@ -203,9 +204,9 @@ class OpenEpisode:
     ) -> CallRecord:
         """The record of a call, with the units of work from `first` on."""
         units = () if self.tools.effect(tool).reads_only else self.episode.units[first:]
-        epochs = tuple(map(_recorded_epoch, units))
+        recorded = tuple(map(_recorded_unit, units))
         return CallRecord(
-            tool, arguments, reply=reply, error=error, epochs=epochs, weights_hash=self.episode.state_hash
+            tool, arguments, reply=reply, error=error, units=recorded, weights_hash=self.episode.state_hash
         )
 
     async def _write_refused(self, record: CallRecord) -> None:
@@ -246,7 +247,7 @@ class OpenEpisode:
 
     def _is_idle(self, call: CallRecord) -> bool:
         """Whether a call had no effect, except that it may have brought the end nearer."""
-        return (call.reply is None or self.tools.effect(call.tool).reads_only) and not call.epochs
+        return (call.reply is None or self.tools.effect(call.tool).reads_only) and not call.units
 
     def _forget(self, work: "asyncio.Task[Reply]") -> None:
         self._works.discard(work)
@@ -254,9 +255,9 @@ class OpenEpisode:
             work.exception()  # a cancelled caller does not retrieve it
 
 
-def _recorded_epoch(trained: Any) -> RecordedEpoch:
-    figures = EpochFigures(trained.model.key, trained.metrics, trained.model.weights_hash, trained.seconds)
-    return RecordedEpoch(figures, trained.from_cache, trained.model.identity)
+def _recorded_unit(unit: Unit) -> RecordedUnit:
+    figures = UnitFigures(unit.ref.key, unit.figures, unit.ref.digest or "", unit.seconds)
+    return RecordedUnit(figures, unit.from_cache, unit.ref.identity)
 
 
 def shown_call(call: CallRecord) -> Mapping[str, Any]:

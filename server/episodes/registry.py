@@ -6,11 +6,11 @@ import uuid
 from dataclasses import dataclass, replace
 from weakref import WeakValueDictionary
 
-from ml_trainer_env.server.episodes.errors import ResetError
+from ml_trainer_env.server.episodes.errors import ReplayError, ResetError
 from ml_trainer_env.server.episodes.game import BeginOptions, Episode, Game, TimeLimits
 from ml_trainer_env.server.episodes.open_episode import OpenEpisode
-from ml_trainer_env.server.episodes.replay import ReplayError, cut, replayed
-from ml_trainer_env.server.episodes.training import Trainer
+from ml_trainer_env.server.episodes.replay import cut, replayed
+from ml_trainer_env.server.episodes.units import UnitSource
 from ml_trainer_env.server.executors.contract import ExecutorError
 from ml_trainer_env.server.operations.metrics import Telemetry
 from ml_trainer_env.server.store import (
@@ -55,7 +55,7 @@ class EpisodeRegistry:
 
     Args:
         game: The game.
-        trainer: Gives episodes their units of work.
+        source: Gives episodes their units of work.
         journal: Where episodes are recorded.
         limits: How long a call may take.
         telemetry: Measures calls.
@@ -66,11 +66,11 @@ class EpisodeRegistry:
     """
 
     def __init__(
-        self, game: Game, *, trainer: Trainer, journal: Journal, limits: TimeLimits, telemetry: Telemetry
+        self, game: Game, *, source: UnitSource, journal: Journal, limits: TimeLimits, telemetry: Telemetry
     ) -> None:
         self.game = game
         self.limits = limits
-        self._trainer = trainer
+        self._source = source
         self._journal = journal
         self._telemetry = telemetry
         self._open: WeakValueDictionary[str, OpenEpisode] = WeakValueDictionary()
@@ -112,11 +112,11 @@ class EpisodeRegistry:
             ResetError: This server does not have its task, its data or its rules.
             DatasetError: The task's data is not available.
         """
-        options = BeginOptions(header.name, self._trainer, header.rubric, header.images, header.rules)
+        options = BeginOptions(header.name, self._source, header.rubric, header.data, header.rules)
         return await self.game.begin(header.task, header.seed, options)
 
     async def _begin(self, request: EpisodeRequest) -> OpenEpisode:
-        options = BeginOptions(_new_name(request.episode_id), self._trainer, request.rubric)
+        options = BeginOptions(_new_name(request.episode_id), self._source, request.rubric)
         episode = await self.game.begin(request.task_id, request.seed, options)
         start = episode.start
         header = EpisodeHeader(
@@ -124,8 +124,8 @@ class EpisodeRegistry:
             task=start.task,
             seed=start.seed,
             rubric=start.rubric,
-            images=start.data,
-            versions=(await self._trainer.identity()).facts,
+            data=start.data,
+            versions=(await self._source.identity()).facts,
             rules=start.rules,
         )
         return self._opened(episode, header, (), await self._begun(header))
@@ -166,7 +166,7 @@ class EpisodeRegistry:
         header = replace(
             journaled.header,
             name=_new_name(request.episode_id),
-            versions=(await self._trainer.identity()).facts,
+            versions=(await self._source.identity()).facts,
             forked_from=request.fork_from,
         )
         episode = await self.recreate(header)

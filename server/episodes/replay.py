@@ -5,190 +5,32 @@ figures are in the journal. Its states are stored, or are made again when they a
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import takewhile
-from typing import Any, Protocol
+from typing import Any
 
-from ml_trainer_env.errors import MLTrainerError
-from ml_trainer_env.server.episodes.errors import EpisodeError
+from ml_trainer_env.server.episodes.errors import EpisodeError, ReplayError
 from ml_trainer_env.server.episodes.game import Episode, Game
-from ml_trainer_env.server.episodes.models import Model, TrainedEpoch
+from ml_trainer_env.server.episodes.recorded import CallSource, RecordedSource
 from ml_trainer_env.server.episodes.tools import Reply, Toolbox
-from ml_trainer_env.server.episodes.training import OnWait, Recipe, Trainer
-from ml_trainer_env.server.executors.contract import ExecutorError
-from ml_trainer_env.server.executors.identity import Identity
-from ml_trainer_env.server.store import CallRecord, RecordedEpoch
+from ml_trainer_env.server.store import CallRecord
 from ml_trainer_env.server.trainer.errors import ConfigError
 from ml_trainer_env.server.trainer.limits import shown
-from ml_trainer_env.server.trainer.lineage import unproven_key
-from ml_trainer_env.server.trainer.state import FreshState
 
-__all__ = ["Difference", "ReplayError", "VerifyingTrainer", "cut", "replayed"]
-
-
-class ReplayError(MLTrainerError):
-    """An episode did not come out as it was written down. The message says at which call, and how."""
-
-
-class CallTrainer(Trainer, Protocol):
-    """A trainer that is told which recorded call comes next."""
-
-    def begin(self, call: CallRecord) -> None:
-        """Go on to the next call."""
-        ...
-
-
-class RecordedTrainer:
-    """Gives the epochs of one recorded call after another. Models keep the names they were recorded under.
-
-    Those that were recorded without the identity of what trained them get names of their own, so that nothing that is
-    kept is taken for them: they are trained again when they are needed, and compared with what was recorded.
-    """
-
-    def __init__(self, live: Trainer) -> None:
-        self._live = live
-        self._epochs: list[RecordedEpoch] = []
-        self._test_accuracy: float | None = None
-
-    def begin(self, call: CallRecord) -> None:
-        """Go on to the next call."""
-        self._epochs = list(call.epochs)
-        self._test_accuracy = (call.reply or {}).get("test_accuracy")
-
-    async def identity(self) -> Identity:
-        """That of the live trainer."""
-        return await self._live.identity()
-
-    def fresh(self, fresh: FreshState) -> Model:
-        """Fresh weights."""
-        return self._live.fresh(fresh)
-
-    async def known(self, model: Model, recipe: Recipe, epochs: int) -> list[TrainedEpoch]:
-        """None: every epoch is asked for, so that a call can end where it ended."""
-        return []
-
-    async def epoch(self, model: Model, recipe: Recipe, on_wait: OnWait) -> TrainedEpoch:
-        """The call's next epoch."""
-        if not self._epochs:
-            raise ExecutorError("the call ended here")
-        recorded = self._epochs.pop(0)
-        figures = recorded.figures
-        after = Model(
-            figures.key if recorded.identity else unproven_key(figures.key, figures.weights_hash),
-            model.epoch + 1,
-            figures.weights_hash,
-            parent=model,
-            config=recipe.config,
-            plan=recipe.plan,
-            identity=recorded.identity,
-        )
-        return TrainedEpoch(after, figures.metrics, figures.seconds, recorded.from_cache)
-
-    async def held_out_accuracy(self, model: Model, recipe: Recipe) -> float:
-        """What was measured."""
-        if self._test_accuracy is None:
-            raise ExecutorError("it was not measured")
-        return self._test_accuracy
-
-    async def keep(self, model: Model) -> Model:
-        """It is kept, or can be trained again."""
-        return model
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """A figure that came out different when an epoch was trained again.
-
-    Attributes:
-        epoch: Which epoch of the episode, from 1.
-        figure: `weights_hash`, or the name of a metric.
-        recorded: What is in the journal.
-        now: What it came to now.
-    """
-
-    epoch: int
-    figure: str
-    recorded: object
-    now: object
-
-
-class VerifyingTrainer:
-    """Trains every recorded epoch again, and notes what comes out different.
-
-    Args:
-        live: Trains.
-        on_epoch: Called after each epoch that was trained again.
-
-    Attributes:
-        epochs: How many epochs were trained again.
-        differences: What came out different.
-    """
-
-    def __init__(self, live: Trainer, on_epoch: Callable[[], object] = lambda: None) -> None:
-        self._live = live
-        self._on_epoch = on_epoch
-        self._recorded: list[RecordedEpoch] = []
-        self._measured = False
-        self.epochs = 0
-        self.differences: list[Difference] = []
-
-    def begin(self, call: CallRecord) -> None:
-        """Go on to the next call."""
-        self._recorded = list(call.epochs)
-        self._measured = (call.reply or {}).get("test_accuracy") is not None
-
-    async def identity(self) -> Identity:
-        """That of the live trainer."""
-        return await self._live.identity()
-
-    def fresh(self, fresh: FreshState) -> Model:
-        """Fresh weights."""
-        return self._live.fresh(fresh)
-
-    async def known(self, model: Model, recipe: Recipe, epochs: int) -> list[TrainedEpoch]:
-        """None."""
-        return []
-
-    async def epoch(self, model: Model, recipe: Recipe, on_wait: OnWait) -> TrainedEpoch:
-        """The call's next epoch, trained again; it keeps the recorded wall time, which is nobody's promise."""
-        if not self._recorded:
-            raise ExecutorError("the call ended here")
-        recorded = self._recorded.pop(0)
-        trained = await self._live.epoch(model, recipe, on_wait)
-        self.epochs += 1
-        self._on_epoch()
-        now = {"weights_hash": trained.model.weights_hash, **asdict(trained.metrics)}
-        then = {"weights_hash": recorded.figures.weights_hash, **asdict(recorded.figures.metrics)}
-        # By their text, since a loss that is not a number is not equal to itself.
-        self.differences += [
-            Difference(self.epochs, figure, then[figure], now[figure])
-            for figure in now
-            if repr(now[figure]) != repr(then[figure])
-        ]
-        return replace(trained, seconds=recorded.figures.seconds, from_cache=recorded.from_cache)
-
-    async def held_out_accuracy(self, model: Model, recipe: Recipe) -> float:
-        """Measured again, if it was measured."""
-        if not self._measured:
-            raise ExecutorError("it was not measured")
-        return await self._live.held_out_accuracy(model, recipe)
-
-    async def keep(self, model: Model) -> Model:
-        """It stays in memory."""
-        return model
+__all__ = ["cut", "replayed"]
 
 
 async def replayed(
-    episode: Episode, tools: Toolbox[Any], calls: Sequence[CallRecord], trainer: CallTrainer | None = None
+    episode: Episode, tools: Toolbox[Any], calls: Sequence[CallRecord], source: CallSource | None = None
 ) -> list[Reply | None]:
     """Carry out recorded calls on an episode that has had no calls. Afterwards it goes on live.
 
     Args:
-        episode: The episode, with its live trainer.
+        episode: The episode, with its live source.
         tools: The tools of its game.
         calls: The calls.
-        trainer: Gives the units of work; None for those that were recorded.
+        source: Gives the units of work; None for those that were recorded.
 
     Returns:
         The reply to each call, None for one that was refused.
@@ -196,11 +38,11 @@ async def replayed(
     Raises:
         ReplayError: A reply differs from the recorded one.
     """
-    live = episode.trainer
-    episode.trainer = source = trainer or RecordedTrainer(live)
+    live = episode.source
+    episode.source = recorded = source or RecordedSource(live)
     replies = []
     for number, call in enumerate(calls, 1):
-        source.begin(call)
+        recorded.begin(call)
         if not call.reached:
             episode.count_refused_call()
         reply = await _carried_out(episode, call) if call.reached else None
@@ -209,7 +51,7 @@ async def replayed(
         if was_recorded and not tools.effect(call.tool).reads_only and not _same(comparable, call.reply):
             raise ReplayError(f"call {number}, {call.tool}, came out different: {_differing(comparable, call.reply)}")
         replies.append(reply)
-    episode.trainer = live
+    episode.source = live
     return replies
 
 
@@ -270,11 +112,11 @@ def _cut_at_unit(calls: Sequence[CallRecord], units: int, game: Game) -> list[Ca
         if spent == units:
             break
         wanted = units - spent
-        if len(call.epochs) > wanted:
+        if len(call.units) > wanted:
             # Cutting a run into calls does not change it, so the call could have asked for fewer. Its reply differs.
             argument = game.tools.effect(call.tool).spends or ""
-            call = replace(call, arguments={argument: wanted}, epochs=call.epochs[:wanted], reply=None, error=None)
-        spent += len(call.epochs)
+            call = replace(call, arguments={argument: wanted}, units=call.units[:wanted], reply=None, error=None)
+        spent += len(call.units)
         kept.append(call)
     if spent != units:
         raise LookupError(f"it has run {spent} {game.unit}s, not {units}")

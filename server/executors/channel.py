@@ -1,6 +1,7 @@
 """How messages pass between the pool and a worker: pickled, over a pair of sockets.
 
-Both ends are this package on this machine; nothing that came from a client is ever unpickled.
+Both ends are this package on this machine; nothing that came from a client is ever unpickled. The two ends keep the
+same books of large values that passed, so that these are named instead of sent again.
 """
 
 import io
@@ -8,16 +9,23 @@ import pickle
 import select
 import socket
 import struct
-from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from ml_trainer_env.server.executors.contract import KEPT_TASKS, EpochResult
-from ml_trainer_env.server.executors.wire import Done, Request
-from ml_trainer_env.server.trainer.examples import Examples
+from ml_trainer_env.server.executors.bounded_map import BoundedMap
+from ml_trainer_env.server.executors.job import Part
+from ml_trainer_env.server.executors.wire import Done, Request, Unit
+from ml_trainer_env.server.trainer.arrays import State
 
-__all__ = ["Channel"]
+__all__ = ["KEPT_BYTES", "Channel"]
+
+KEPT_BYTES = 256_000_000
+"""Limit for the data that both ends keep."""
+
+_IN_BAND_BYTES = 16_384
+"""Arrays up to this size are sent within the pickle: a message of many small arrays needs few system calls."""
 
 _SEND_BUFFER_BYTES = 1 << 20
 """Asked of the kernel. With its usual 200 kB the two ends take turns thirty times for a large state."""
@@ -47,9 +55,9 @@ class Channel:
         """Send a message whole."""
         buffers: list[memoryview] = []
         head = io.BytesIO()
-        _Pickler(head, self._kept, buffers).dump(message)
+        _Pickler(head, self._kept.names(message), buffers).dump(message)
         sizes = [head.tell(), *map(len, buffers)]
-        self._socket.sendall(struct.pack(f"!I{len(sizes)}Q", len(sizes), *sizes) + head.getvalue())
+        self._socket.sendall(struct.pack(f"!I{len(sizes)}Q", len(sizes), *sizes) + head.getbuffer())
         for buffer in buffers:
             self._socket.sendall(buffer)
         self._kept.note(message)
@@ -62,8 +70,12 @@ class Channel:
         self._kept.note(message)
         return message
 
+    def fileno(self) -> int:
+        """The socket's descriptor, to wait for it beside others."""
+        return self._socket.fileno()
+
     def has_message(self, timeout_s: float = 0.0) -> bool:
-        """Wait until there is something to receive, be it that the other end is gone. A look takes a microsecond."""
+        """Wait until there is something to receive, or the other end is gone. A timeout of 0 takes a microsecond."""
         return bool(self._poll.poll(timeout_s * 1000))
 
     def close(self) -> None:
@@ -82,49 +94,54 @@ class Channel:
 
 
 class _Kept:
-    """What passed lately, so that both ends have it: named from then on instead of sent again.
+    """The books: parts of data, and the state that the worker returned last.
 
-    These are the images of the last few tasks and the state that the worker returned last. Both ends
-    note the same messages in the same order, so they keep the same books.
+    Both ends note the same messages in the same order, so their books agree.
     """
 
     def __init__(self) -> None:
-        self._images: OrderedDict[str, Examples] = OrderedDict()
-        self._state: object = self  # no message has it in it
+        self._parts: BoundedMap[Part] = BoundedMap(KEPT_BYTES)
+        self._state: State | None = None
 
     def note(self, message: object) -> None:
-        """Keep what is worth keeping in a message that passed."""
+        """Enter what passed in a message."""
         match message:
             case Request(job):
-                self._images[job.data.key] = job.data
-                self._images.move_to_end(job.data.key)
-                while len(self._images) > KEPT_TASKS:
-                    self._images.popitem(last=False)
-            case Done(EpochResult(state=state)):
-                self._state = state
+                for part in job.data.parts:
+                    self._parts.keep(part.key, part, part.nbytes)
+            case Unit(result) | Done(result) if result.state is not None:
+                self._state = result.state
 
-    def name_of(self, thing: object) -> str | None:
-        """The name of what the other end has, else None."""
-        if thing is self._state:
-            return "state"
-        if isinstance(thing, Examples) and thing.key in self._images:
-            return f"images {thing.key}"
-        return None
+    def names(self, message: object) -> Mapping[int, str]:
+        """The names of the values within a message that the other end has, by `id`."""
+        if not isinstance(message, Request):
+            return {}
+        job = message.job
+        named = {id(part): f"part {part.key}" for part in job.data.parts if part.key in self._parts}
+        return named | {id(job.state): "state"} if job.state is self._state else named
 
     def named(self, name: str) -> object:
-        """What has that name."""
-        return self._state if name == "state" else self._images[name.removeprefix("images ")]
+        """The value of that name."""
+        return self._state if name == "state" else self._parts[name.removeprefix("part ")]
 
 
 class _Pickler(pickle.Pickler):
     """Names what the other end has, and leaves large arrays to `buffers`."""
 
-    def __init__(self, file: io.BytesIO, kept: _Kept, buffers: list[memoryview]) -> None:
-        super().__init__(file, protocol=5, buffer_callback=lambda buffer: buffers.append(buffer.raw()))
-        self._kept = kept
+    def __init__(self, file: io.BytesIO, names: Mapping[int, str], buffers: list[memoryview]) -> None:
+        super().__init__(file, protocol=5, buffer_callback=self._is_small)
+        self._names = names
+        self._buffers = buffers
 
     def persistent_id(self, obj: object) -> str | None:
-        return self._kept.name_of(obj)
+        return self._names.get(id(obj))
+
+    def _is_small(self, buffer: pickle.PickleBuffer) -> bool:
+        raw = buffer.raw()
+        if len(raw) <= _IN_BAND_BYTES:
+            return True
+        self._buffers.append(raw)
+        return False
 
 
 class _Unpickler(pickle.Unpickler):

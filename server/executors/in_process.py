@@ -3,31 +3,40 @@
 import asyncio
 import threading
 import time
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from ml_trainer_env.server.executors.contract import ExecutorError, JobResult
+from ml_trainer_env.server.executors.contract import ExecutorError
+from ml_trainer_env.server.executors.job import UnitResult
+from ml_trainer_env.server.executors.job_queue import QueuedJob, executor_closed
 from ml_trainer_env.server.executors.queued import QueuedExecutor
-from ml_trainer_env.server.executors.tickets import Ticket, executor_closed
 
 if TYPE_CHECKING:
-    from ml_trainer_env.server.executors.jobs import JobRunner
+    from ml_trainer_env.server.executors.runner import JobRunner
 
 __all__ = ["InProcessExecutor"]
 
 
 class InProcessExecutor(QueuedExecutor):
-    """Keeps the executor contract with one thread for a worker, which cannot be killed and cannot die.
+    """Keeps the executor contract with one thread as its worker. The thread cannot be killed and cannot die.
 
-    An epoch that is cancelled, over its time or in the way of `close` stops at its next batch; a
-    measurement on held-out images, which has no batches to stop at, runs to its end.
+    A unit that is cancelled, over its time or running at `close` stops at its next batch. A function without batches
+    runs to its end.
 
     Args:
         torch_threads: How many threads torch computes with.
+        probe: Reference of the engine's probe.
+        options: Options of the jobs, which belong to the identity.
     """
 
-    def __init__(self, torch_threads: int = 2) -> None:
+    def __init__(
+        self, torch_threads: int = 2, *, probe: str, options: Mapping[str, int | str] = MappingProxyType({})
+    ) -> None:
         super().__init__()
         self._torch_threads = torch_threads
+        self._probe = probe
+        self._options = options
         self._thread = threading.Thread(target=self._serve, name="trainer", daemon=True)
 
     @property
@@ -58,36 +67,41 @@ class InProcessExecutor(QueuedExecutor):
 
     def _serve(self) -> None:
         # Imported here so that a server that trains in worker processes never loads torch.
-        from ml_trainer_env.server.executors.jobs import JobRunner
+        from ml_trainer_env.server.executors.runner import JobRunner
 
         try:
-            runner = JobRunner(self._torch_threads)
+            runner = JobRunner(self._torch_threads, self._probe, self._options)
             self._queue.serve(runner.identity)
-        except Exception as error:  # the thread's boundary: whoever waits hears of it
+        except Exception as error:  # the thread's boundary: the callers receive it
             self._queue.fail_waiting(ExecutorError(f"training cannot be started: {error}"))
             self._queue.close()
-        while ticket := self._queue.take():
+        while queued := self._queue.take():
             try:
-                result = self._do(runner, ticket)
-            except Exception as error:  # the thread's boundary: whoever waits for the job hears of it
-                self._queue.fail(ticket, error)
+                self._run(runner, queued)
+            except Exception as error:  # the thread's boundary: the caller of the job receives it
+                self._queue.fail(queued, error)
             else:
-                self._queue.finish(ticket, result)
+                self._queue.finish(queued)
 
-    def _do(self, runner: "JobRunner", ticket: Ticket) -> JobResult:
-        from ml_trainer_env.server.executors.jobs import lacks_memory
+    def _run(self, runner: "JobRunner", queued: QueuedJob) -> None:
+        from ml_trainer_env.server.executors.runner import lacks_memory
         from ml_trainer_env.server.trainer.errors import Interrupted
 
-        deadline = time.monotonic() + ticket.timeout_s
+        deadline = time.monotonic() + queued.timeout_s
 
         def interrupted() -> bool:
-            return ticket.cancelled.is_set() or self._queue.closed.is_set() or time.monotonic() > deadline
+            return queued.cancelled.is_set() or self._queue.closed.is_set() or time.monotonic() > deadline
+
+        def deliver(complete: Callable[[], UnitResult], _: bool) -> None:
+            nonlocal deadline
+            queued.deliver(complete())
+            deadline = time.monotonic() + queued.timeout_s
 
         try:
-            return runner.run(ticket.job, interrupted)
+            runner.run(queued.rest(), interrupted, deliver, lambda: self._queue.is_crowded)
         except Interrupted:
-            raise executor_closed() if self._queue.closed.is_set() else ticket.overdue() from None
+            raise executor_closed() if self._queue.closed.is_set() else queued.overdue() from None
         except Exception as error:
             if lacks_memory(error):
-                raise ExecutorError("an epoch needed more memory than there is") from error
+                raise ExecutorError(f"{queued.job.a_unit} needed more memory than there is") from error
             raise

@@ -2,23 +2,16 @@
 
 from abc import ABC, abstractmethod
 
-from ml_trainer_env.server.executors.contract import (
-    EpochJob,
-    EpochResult,
-    HeldOutJob,
-    Job,
-    JobResult,
-    OnWait,
-    wait_quietly,
-)
+from ml_trainer_env.server.executors.contract import OnUnit, OnWait, ignore_unit, wait_quietly
 from ml_trainer_env.server.executors.identity import Identity
-from ml_trainer_env.server.executors.tickets import JobQueue
+from ml_trainer_env.server.executors.job import Job, UnitResult
+from ml_trainer_env.server.executors.job_queue import JobQueue
 
 __all__ = ["QueuedExecutor"]
 
 
 class QueuedExecutor(ABC):
-    """The callers' half of an executor. The other half takes tickets from `_queue` and does their jobs."""
+    """The callers' half of an executor. The other half takes jobs from `_queue` and runs them."""
 
     def __init__(self) -> None:
         self._queue = JobQueue()
@@ -35,26 +28,17 @@ class QueuedExecutor(ABC):
 
     @abstractmethod
     async def start(self) -> None:
-        """Make ready to take jobs. May be called again, and then does nothing."""
+        """Start the workers. A second call does nothing."""
 
     async def identity(self) -> Identity:
         """What results depend on besides their jobs."""
         await self.start()
         return await self._queue.identity()
 
-    async def run_epoch(self, job: EpochJob, timeout_s: float, on_wait: OnWait = wait_quietly) -> EpochResult:
-        """Train for one epoch."""
-        result = await self._run(job, timeout_s, on_wait)
-        assert isinstance(result, EpochResult)
-        return result
-
-    async def held_out_accuracy(self, job: HeldOutJob, timeout_s: float, on_wait: OnWait = wait_quietly) -> float:
-        """Share of the held-out images classified right."""
-        result = await self._run(job, timeout_s, on_wait)
-        assert isinstance(result, float)
-        return result
-
-    async def _run(self, job: Job, timeout_s: float, on_wait: OnWait) -> JobResult:
-        ticket = self._queue.put(job, timeout_s)
+    async def run(
+        self, job: Job, timeout_s: float, on_wait: OnWait = wait_quietly, on_unit: OnUnit = ignore_unit
+    ) -> tuple[UnitResult, ...]:
+        """Run the units of a job, one after another."""
+        queued = self._queue.put(job, timeout_s)
         await self.start()
-        return await self._queue.wait_for(ticket, on_wait)
+        return await self._queue.wait_for(queued, on_wait, on_unit)

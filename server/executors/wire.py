@@ -1,57 +1,69 @@
-"""What the pool and a worker say to each other.
+"""The messages between the pool and a worker.
 
-Messages alternate: the pool sends a `Request` and the worker answers it. Meanwhile the pool sends
-nothing but, once, `Cancel`. A worker that sees something waiting while it trains therefore knows
-what it is; it reads it only after its answer, and a `Cancel` read between two jobs means nothing.
-So a `Cancel` that crosses an answer on its way does no harm.
+The pool sends a `Request`. The worker answers with a `Unit` after each unit of work but the last, and then with
+`Done`, `Stopped` or `Failed`. Meanwhile the pool sends nothing but, once each, `Cancel` and `Yield`. The worker reads
+them between two batches. A `Cancel` or `Yield` that is read between two jobs came too late and means nothing, so one
+that crosses an answer does no harm.
 """
 
 from dataclasses import dataclass
 
-from ml_trainer_env.server.executors.contract import Job, JobResult
 from ml_trainer_env.server.executors.identity import Identity
+from ml_trainer_env.server.executors.job import Job, UnitResult
 
-__all__ = ["Cancel", "Done", "Failed", "OutOfMemory", "Ready", "Request", "Stopped"]
+__all__ = ["Cancel", "Done", "Failed", "OutOfMemory", "Ready", "Request", "Stopped", "Unit", "Yield"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Request:
-    """Pool to worker: do a job."""
+    """Pool to worker: run a job."""
 
     job: Job
 
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """Pool to worker: stop the job you are at, if you are."""
+    """Pool to worker: stop the running job at its next batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Yield:
+    """Pool to worker: end the running job after the unit that is running."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """Worker to pool: warm, and waiting for requests."""
+    """Worker to pool: the worker is warm and waits for requests."""
 
     identity: Identity
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Done:
-    """Worker to pool: the job's result."""
+class Unit:
+    """Worker to pool: the result of a unit of work; another unit has begun."""
 
-    result: JobResult
+    result: UnitResult
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Done:
+    """Worker to pool: the result of the last unit of work. The job is over."""
+
+    result: UnitResult
 
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """Worker to pool: the job was cancelled on the way."""
+    """Worker to pool: the job was cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Worker to pool: the job raised. That is a bug, and the traceback is for the log."""
+    """Worker to pool: the job raised an exception. That is a bug, and the traceback is for the log."""
 
     traceback: str
 
 
 @dataclass(frozen=True, slots=True)
 class OutOfMemory:
-    """Worker to pool: I needed more memory than I could get. The worker's last message."""
+    """Worker to pool: the worker needed more memory than it could get. This is its last message."""

@@ -1,8 +1,8 @@
-"""A worker process of the pool: `python -m ml_trainer_env.server.executors.worker FD THREADS MEMORY_MB`.
+"""A worker process of the pool: `python -m ml_trainer_env.server.executors.worker FD SETTINGS`.
 
-It takes requests from the socket FD until that closes. Its standard input is a lifeline: the pool
-holds the other end and never writes, so when the pool's process ends, in whatever way, the read
-comes back and the worker exits at once, in the middle of an epoch if need be.
+It takes requests from the socket FD until that closes; SETTINGS is a `WorkerSettings` as JSON. Its standard input
+is a lifeline: the pool holds the other end and never writes. When the pool's process ends, in whatever way, the read
+returns and the worker exits at once, in the middle of a unit of work if need be.
 """
 
 import contextlib
@@ -11,32 +11,44 @@ import socket
 import sys
 import threading
 import traceback
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 
 from ml_trainer_env.server.executors.channel import Channel
-from ml_trainer_env.server.executors.contract import Job
-from ml_trainer_env.server.executors.jobs import JobRunner, lacks_memory
-from ml_trainer_env.server.executors.wire import Cancel, Done, Failed, OutOfMemory, Ready, Request, Stopped
+from ml_trainer_env.server.executors.job import Job, UnitResult
+from ml_trainer_env.server.executors.runner import JobRunner, lacks_memory
+from ml_trainer_env.server.executors.wire import (
+    Cancel,
+    Done,
+    Failed,
+    OutOfMemory,
+    Ready,
+    Request,
+    Stopped,
+    Unit,
+    Yield,
+)
+from ml_trainer_env.server.executors.worker_process import WorkerSettings
 from ml_trainer_env.server.trainer.errors import Interrupted
 
 NICENESS = 5
-"""Workers step back a little, so that the server's event loop answers while they train."""
+"""Workers have a lower priority, so that the server's event loop answers while they train."""
 
 
 def main() -> None:
     """Serve requests until the pool closes its end, or memory runs out."""
-    descriptor, threads, memory_mb = map(int, sys.argv[1:])
+    descriptor, settings = int(sys.argv[1]), WorkerSettings.from_json(sys.argv[2])
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     os.nice(NICENESS)
     torch.set_num_interop_threads(1)
     channel = Channel(socket.socket(fileno=descriptor))
     with contextlib.closing(channel), contextlib.suppress(EOFError, OSError):
         try:
-            if memory_mb:
-                _limit_memory(memory_mb)
-            runner = JobRunner(threads)
-            serve(channel, runner)
+            if settings.memory_mb:
+                _limit_memory(settings.memory_mb)
+            serve(channel, JobRunner(settings.torch_threads, settings.probe, settings.options))
         except Exception as error:
             if not lacks_memory(error):
                 raise
@@ -47,27 +59,84 @@ def serve(channel: Channel, runner: JobRunner) -> None:
     """Answer requests until the other end is gone.
 
     Raises:
-        EOFError: It is.
+        EOFError: The other end is gone.
         OSError: Likewise.
     """
     channel.send(Ready(runner.identity))
-    while True:
-        match channel.receive():
-            case Request(job):
-                channel.send(_answer(channel, runner, job))
-            case Cancel():
-                pass  # it crossed the answer it was too late for
+    with ThreadPoolExecutor(1, "results") as sender:
+        while True:
+            match channel.receive():
+                case Request(job):
+                    _run(channel, sender, runner, job)
+                case Cancel() | Yield():
+                    pass  # it came too late
 
 
-def _answer(channel: Channel, runner: JobRunner, job: Job) -> Done | Stopped | Failed:
+def _run(channel: Channel, sender: ThreadPoolExecutor, runner: JobRunner, job: Job) -> None:
+    """Run a job and send the results of its units, or what went wrong."""
+    orders, results = _Orders(channel), _Results(channel, sender)
     try:
-        return Done(runner.run(job, interrupted=channel.has_message))
+        runner.run(job, orders.is_cancelled, results.send, orders.is_to_yield)
     except Interrupted:
-        return Stopped()
+        results.wait()
+        channel.send(Stopped())
     except Exception as error:  # the worker's boundary: a bug is reported and the worker lives on
         if lacks_memory(error):
             raise
-        return Failed(traceback.format_exc())
+        results.wait()
+        channel.send(Failed(traceback.format_exc()))
+
+
+class _Orders:
+    """What the pool has to say while a job runs."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._cancelled = False
+        self._yields = False
+
+    def is_cancelled(self) -> bool:
+        """Whether the job is to stop now."""
+        self._read()
+        return self._cancelled
+
+    def is_to_yield(self) -> bool:
+        """Whether the job is to end after the unit that is running."""
+        self._read()
+        return self._yields
+
+    def _read(self) -> None:
+        while not self._cancelled and self._channel.has_message():
+            try:
+                order = self._channel.receive()
+            except (EOFError, OSError):
+                self._cancelled = True  # the pool is gone; the next message that is sent will say so
+            else:
+                self._cancelled |= isinstance(order, Cancel)
+                self._yields |= isinstance(order, Yield)
+
+
+class _Results:
+    """Sends results. All but a job's last are completed and sent by another thread, while the next unit runs."""
+
+    def __init__(self, channel: Channel, sender: ThreadPoolExecutor) -> None:
+        self._channel = channel
+        self._sender = sender
+        self._sending: Future[None] | None = None
+
+    def send(self, complete: Callable[[], UnitResult], is_last: bool) -> None:
+        """Send a result, after those before it."""
+        self.wait()
+        if is_last:
+            self._channel.send(Done(complete()))
+        else:
+            self._sending = self._sender.submit(lambda: self._channel.send(Unit(complete())))
+
+    def wait(self) -> None:
+        """Wait until all results are sent. Raises what went wrong."""
+        if self._sending is not None:
+            sending, self._sending = self._sending, None
+            sending.result()
 
 
 def _exit_with_parent() -> None:

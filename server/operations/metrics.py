@@ -53,13 +53,13 @@ class Telemetry:
         self._epochs = Counter(
             "ml_trainer_epochs",
             "Epochs that were answered, by whether they were trained or found in the cache.",
-            ("task", "source"),
+            ("split", "source"),
             registry=self._registry,
         )
         self._epoch_seconds = Histogram(
             "ml_trainer_epoch_seconds",
             "Time that a trained epoch took where it ran.",
-            ("task",),
+            ("split",),
             buckets=_EPOCH_BUCKETS,
             registry=self._registry,
         )
@@ -74,17 +74,17 @@ class Telemetry:
         """
         self._calls.labels(tool if tool in self._tools else UNKNOWN, outcome).observe(seconds)
 
-    def epoch(self, task_id: str, seconds: float, from_cache: bool) -> None:
+    def epoch(self, split: str, seconds: float, from_cache: bool) -> None:
         """Count an epoch.
 
         Args:
-            task_id: Of which task.
+            split: Split of its task: `train` for the named tasks.
             seconds: How long it took where it ran.
             from_cache: Whether it was found in the cache, and took nobody's time.
         """
-        self._epochs.labels(task_id, "cache" if from_cache else "trained").inc()
+        self._epochs.labels(split, "cache" if from_cache else "trained").inc()
         if not from_cache:
-            self._epoch_seconds.labels(task_id).observe(seconds)
+            self._epoch_seconds.labels(split).observe(seconds)
 
     def watch(self, name: str, documentation: str, function: Callable[[], float], *, only_grows: bool = False) -> None:
         """Ask a function whenever the figures are read.

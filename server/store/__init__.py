@@ -1,11 +1,10 @@
-"""What outlives a process: the journal of episodes, the models they trained, and the figures of every epoch."""
+"""What outlives a process: the journal of episodes, the states they reached, and the figures of every unit of work."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ml_trainer_env.server.store.damage import DamagedError
 from ml_trainer_env.server.store.database import Database, StoreError
-from ml_trainer_env.server.store.epochs import EpochFigures, EpochStore
 from ml_trainer_env.server.store.journal import (
     CallRecord,
     EpisodeHeader,
@@ -15,9 +14,10 @@ from ml_trainer_env.server.store.journal import (
     NameTakenError,
     NoSuchEpisodeError,
     Ownership,
-    RecordedEpoch,
+    RecordedUnit,
 )
 from ml_trainer_env.server.store.listing import DamagedEpisode, EpisodeSummary, Filter, list_episodes, list_names
+from ml_trainer_env.server.store.units import UnitFigures, UnitStore
 
 if TYPE_CHECKING:
     from ml_trainer_env.server.store.states import StateStore
@@ -30,17 +30,17 @@ __all__ = [
     "EpisodeHeader",
     "EpisodeSummary",
     "EpisodeTakenError",
-    "EpochFigures",
-    "EpochStore",
     "Filter",
     "Journal",
     "JournaledEpisode",
     "NameTakenError",
     "NoSuchEpisodeError",
     "Ownership",
-    "RecordedEpoch",
+    "RecordedUnit",
     "StateStore",
     "StoreError",
+    "UnitFigures",
+    "UnitStore",
     "list_episodes",
     "list_names",
 ]

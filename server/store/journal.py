@@ -16,13 +16,14 @@ from ml_trainer_env.errors import MLTrainerError
 from ml_trainer_env.server.store.bounds import bounded_arguments, bounded_text, bounded_tool
 from ml_trainer_env.server.store.damage import DamagedError, checked, loaded, raw
 from ml_trainer_env.server.store.database import Database
-from ml_trainer_env.server.store.epochs import EpochFigures, checked_metrics, record_epochs
 from ml_trainer_env.server.store.errors import StoreError
 from ml_trainer_env.server.store.listing import EpisodeSummary, list_episodes
 from ml_trainer_env.server.store.presence import Presence
 from ml_trainer_env.server.store.tables import CALLS, EPISODES, HOLDS
+from ml_trainer_env.server.store.units import UnitFigures, checked_figures, record_units
+from ml_trainer_env.server.trainer.figures import Figures
 from ml_trainer_env.server.trainer.limits import shown
-from ml_trainer_env.server.trainer.metrics import EpochMetrics
+from ml_trainer_env.server.trainer.metrics import EPOCH_FIGURES
 
 __all__ = [
     "CallRecord",
@@ -34,7 +35,7 @@ __all__ = [
     "NameTakenError",
     "NoSuchEpisodeError",
     "Ownership",
-    "RecordedEpoch",
+    "RecordedUnit",
 ]
 
 
@@ -59,7 +60,7 @@ class EpisodeHeader:
         task: The task's id.
         seed: Fixes its randomness.
         rubric: Which formulas reward and grade.
-        images: Checksum of the task's images.
+        data: Checksum of the task's data.
         versions: What its results depend on, by name.
         rules: Version of the rules that it is played by.
         forked_from: The episode and place it was forked from, None for one that was not.
@@ -69,23 +70,23 @@ class EpisodeHeader:
     task: str
     seed: int
     rubric: str
-    images: str
+    data: str
     versions: Mapping[str, str]
     rules: int
     forked_from: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class RecordedEpoch:
-    """An epoch of a call.
+class RecordedUnit:
+    """A unit of work of a call.
 
     Attributes:
-        figures: What it came to.
-        from_cache: Whether it had been trained before.
-        identity: Key of the identity that it was trained under, "" where that was not recorded yet.
+        figures: Its result.
+        from_cache: Whether the result was known before the call.
+        identity: Key of the identity that it ran under, "" where that was not recorded yet.
     """
 
-    figures: EpochFigures
+    figures: UnitFigures
     from_cache: bool
     identity: str = ""
 
@@ -101,7 +102,7 @@ class CallRecord:
         error: What the agent was told instead; the journal keeps its beginning.
         reached: Whether the call got as far as the episode; one with a misspelt parameter does not.
         inherited: Whether it was made in the episode that this one was forked from.
-        epochs: The epochs it trained.
+        units: The units of work that it ran.
         weights_hash: Of the model after the call, None for one that has not been trained.
         at: When it was written down, in seconds since 1970.
     """
@@ -112,7 +113,7 @@ class CallRecord:
     error: str | None = None
     reached: bool = True
     inherited: bool = False
-    epochs: tuple[RecordedEpoch, ...] = ()
+    units: tuple[RecordedUnit, ...] = ()
     weights_hash: str | None = None
     at: float = field(default_factory=time.time)
 
@@ -172,14 +173,14 @@ class Journal:
                 "task": header.task,
                 "seed": header.seed,
                 "rubric": header.rubric,
-                "images": header.images,
+                "images": header.data,
                 "versions": dict(header.versions),
                 "rules": header.rules,
                 "forked_from": header.forked_from,
                 "owner": token,
                 "begun_at": now,
                 "called_at": now,
-                "epochs": sum(len(call.epochs) for call in inherited),
+                "epochs": sum(len(call.units) for call in inherited),
                 "needed": [],
             }
             (identity,) = connection.execute(sa.insert(EPISODES).values(row)).inserted_primary_key or (0,)
@@ -230,7 +231,7 @@ class Journal:
             last = sa.select(sa.func.coalesce(sa.func.max(CALLS.c.number), 0))
             last = last.where(CALLS.c.episode == ownership.episode)
             ours = sa.and_(EPISODES.c.id == ownership.episode, EPISODES.c.owner == ownership.token)
-            changes: dict[str, Any] = {"called_at": call.at, "epochs": EPISODES.c.epochs + len(call.epochs)}
+            changes: dict[str, Any] = {"called_at": call.at, "epochs": EPISODES.c.epochs + len(call.units)}
             if call.reached:
                 changes["needed"] = list(needed)
             if call.reply is not None and call.reply.get("done"):
@@ -242,7 +243,7 @@ class Journal:
                 connection.execute(sa.update(HOLDS).where(held).values(training=False))
             number = connection.execute(last).scalar_one() + 1
             connection.execute(sa.insert(CALLS).values(_row(ownership.episode, number, call)))
-            record_epochs(connection, [epoch.figures for epoch in call.epochs if not epoch.from_cache])
+            record_units(connection, [unit.figures for unit in call.units if not unit.from_cache])
 
         await self.database.write(write)
 
@@ -341,9 +342,9 @@ def _load(connection: sa.Connection, name: str) -> tuple[int, JournaledEpisode]:
 
 def _header(name: str, row: sa.RowMapping) -> EpisodeHeader:
     try:
-        fields = {key: row[key] for key in EpisodeHeader.__dataclass_fields__}
-        fields |= {key: checked(key, row[key], kind) for key, kind in _HEADER.items()}
-        return EpisodeHeader(**{**fields, "versions": loaded("versions", row["versions"], dict)})
+        fields = {key: checked(key, row[key], kind) for key, kind in _HEADER.items()}
+        fields["data"] = fields.pop("images")
+        return EpisodeHeader(**fields, versions=loaded("versions", row["versions"], dict))
     except ValueError as error:
         raise DamagedError(f"episode {shown(name)} is damaged in the journal: {error}") from error
 
@@ -360,7 +361,7 @@ def _row(episode: int, number: int, call: CallRecord) -> dict[str, Any]:
         "error": None if call.error is None else _storable(bounded_text(call.error)),
         "reached": call.reached,
         "inherited": call.inherited,
-        "epochs": [_epoch_row(epoch) for epoch in call.epochs],
+        "epochs": [_unit_row(unit) for unit in call.units],
         "weights_hash": call.weights_hash,
     }
 
@@ -370,10 +371,12 @@ def _storable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _epoch_row(epoch: RecordedEpoch) -> list[object]:
-    figures, metrics = epoch.figures, epoch.figures.metrics
-    values = [getattr(metrics, name) for name in EpochMetrics.__dataclass_fields__]
-    return [figures.key, figures.weights_hash, figures.seconds, epoch.from_cache, values, epoch.identity]
+def _unit_row(unit: RecordedUnit) -> list[object]:
+    """A unit of a call, as JSON. The figures of an epoch are listed by position, other figures by name."""
+    result = unit.figures
+    listed = set(result.figures) == set(EPOCH_FIGURES)
+    figures = [result.figures[name] for name in EPOCH_FIGURES] if listed else dict(result.figures)
+    return [result.key, result.digest, result.seconds, unit.from_cache, figures, unit.identity]
 
 
 def _record(name: str, number: int, row: sa.RowMapping) -> CallRecord:
@@ -395,7 +398,7 @@ def _record(name: str, number: int, row: sa.RowMapping) -> CallRecord:
             error=None if error is None else bounded_text(error),
             reached=checked("reached", row["reached"], bool),
             inherited=checked("inherited", row["inherited"], bool),
-            epochs=tuple(map(_recorded_epoch, loaded("epochs", row["epochs"], list))),
+            units=tuple(map(_recorded_unit, loaded("epochs", row["epochs"], list))),
             weights_hash=checked("weights_hash", row["weights_hash"], str | None),
             at=checked("at", row["at"], float | int),
         )
@@ -403,15 +406,23 @@ def _record(name: str, number: int, row: sa.RowMapping) -> CallRecord:
         raise DamagedError(f"call {number} of episode {shown(name)} is damaged in the journal: {error}") from error
 
 
-def _recorded_epoch(row: object) -> RecordedEpoch:
-    """An epoch of a call. Those of older journals have no identity.
+def _recorded_unit(row: object) -> RecordedUnit:
+    """A unit of a call. Those of older journals have no identity.
 
     Raises:
         ValueError: It is not what was written.
     """
     match row:
-        case [str() as key, str() as weights_hash, int() | float() as seconds, bool() as from_cache, [*values], *rest]:
+        case [str() as key, str() as digest, int() | float() as seconds, bool() as from_cache, fields, *rest]:
             identity = checked("identity", rest[0], str) if rest else ""
-            metrics = checked_metrics(dict(zip(EpochMetrics.__dataclass_fields__, values, strict=True)))
-            return RecordedEpoch(EpochFigures(key, metrics, weights_hash, seconds), from_cache, identity)
+            return RecordedUnit(UnitFigures(key, _recorded_figures(fields), digest, seconds), from_cache, identity)
     raise ValueError(f"one of its epochs is {shown(row)}")
+
+
+def _recorded_figures(fields: object) -> Figures:
+    match fields:
+        case [*values]:
+            return checked_figures(dict(zip(EPOCH_FIGURES, values, strict=True)))
+        case {}:
+            return checked_figures(checked("figures", fields, dict))
+    raise ValueError(f"its figures are {shown(fields)}")

@@ -1,4 +1,4 @@
-"""Training states by key: in memory while there is room, and in safetensors files under a byte limit."""
+"""States by key: in memory while there is room, and in safetensors files under a byte limit."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from ml_trainer_env.server.store.database import Database, StoreError
 from ml_trainer_env.server.store.tables import EPISODES, STATES
-from ml_trainer_env.server.trainer.state import TrainingState
+from ml_trainer_env.server.trainer.arrays import State
 
 __all__ = ["STATES_FOLDER", "StateStore", "needed_keys", "state_path"]
 
@@ -35,13 +35,14 @@ MEMORY_BYTES = 256_000_000
 _ORPHAN_AGE_S = 3600.0
 """A file without a row that is older than this was left by a process that died while writing it."""
 
-_WEIGHTS, _OPTIMIZER = "weights/", "optimizer/"
+_ORDER = "order"
+"""Name under which a file lists its arrays, beside the facts. The file format sorts them; their order matters."""
 
 
 class StateStore:
-    """Keeps training states. All that it holds can be trained again, so it may forget any of them.
+    """Keeps states. Each of them can be made again, so the store may delete any of them.
 
-    The least recently used go first, and those that no unfinished episode stands on before all others.
+    It deletes the least recently used ones first, and those that an unfinished episode needs after all others.
 
     Args:
         database: Where the files are listed, with the checksum of each.
@@ -56,7 +57,7 @@ class StateStore:
         self._database = database
         self._folder = folder
         self._limit_bytes = limit_bytes
-        self._memory: OrderedDict[str, TrainingState] = OrderedDict()
+        self._memory: OrderedDict[str, State] = OrderedDict()
         self._memory_bytes = 0
         self._lock = threading.Lock()
         try:
@@ -65,13 +66,13 @@ class StateStore:
         except OSError as error:
             raise StoreError(f"the folder {folder} of models cannot be used: {error}") from error
 
-    async def find(self, key: str) -> TrainingState | None:
+    async def find(self, key: str) -> State | None:
         """The state of that key, None if it is not here or its file is damaged."""
         if (held := self._held(key)) is not None:
             return held
         return await asyncio.to_thread(self._read, key)
 
-    async def save(self, key: str, state: TrainingState) -> None:
+    async def save(self, key: str, state: State) -> None:
         """Keep a state. On return its file is written and listed.
 
         Raises:
@@ -84,7 +85,7 @@ class StateStore:
             if dropped:
                 await asyncio.to_thread(self._unlink, dropped)
 
-    def hold(self, key: str, state: TrainingState) -> None:
+    def hold(self, key: str, state: State) -> None:
         """Keep a state in memory for a while."""
         with self._lock:
             if key not in self._memory:
@@ -100,13 +101,13 @@ class StateStore:
         statement = sa.select(sa.func.coalesce(sa.func.sum(STATES.c.bytes), 0))
         return int(self._database.read_now(lambda connection: connection.execute(statement).scalar_one()))
 
-    def _held(self, key: str) -> TrainingState | None:
+    def _held(self, key: str) -> State | None:
         with self._lock:
             if key in self._memory:
                 self._memory.move_to_end(key)
             return self._memory.get(key)
 
-    def _read(self, key: str) -> TrainingState | None:
+    def _read(self, key: str) -> State | None:
         statement = sa.select(STATES.c.sha256).where(STATES.c.key == key)
         digest = self._database.read_now(lambda connection: connection.execute(statement).scalar_one_or_none())
         if digest is None:
@@ -126,7 +127,7 @@ class StateStore:
         self.hold(key, state)
         return state
 
-    def _write(self, key: str, state: TrainingState) -> tuple[int, str]:
+    def _write(self, key: str, state: State) -> tuple[int, str]:
         """Write a file, unless it is listed already. Whole or not at all: it is renamed into place.
 
         It is not flushed to the disk, since a loss of power is noticed by the checksum.
@@ -198,31 +199,15 @@ def needed_keys() -> sa.Select[tuple[str]]:
     return sa.select(listed.c.value).select_from(EPISODES.join(listed, sa.true())).where(~EPISODES.c.done)
 
 
-def _packed(state: TrainingState) -> bytes:
-    tensors = {_WEIGHTS + name: np.asarray(array, order="C") for name, array in state.weights.items()}
-    tensors |= {_OPTIMIZER + name: np.asarray(array, order="C") for name, array in state.optimizer.items()}
-    facts = {
-        "network": str(state.network),
-        "optimizer_kind": str(state.optimizer_kind),
-        "epoch": str(state.epoch),
-        "seed": str(state.seed),
-        # The file format sorts tensors; a state's arrays have the order in which the network declares them.
-        "order": "\n".join(tensors),
-    }
-    content: bytes = save(tensors, metadata=facts)
+def _packed(state: State) -> bytes:
+    arrays = {name: np.asarray(array, order="C") for name, array in state.arrays.items()}
+    content: bytes = save(arrays, metadata={**state.facts, _ORDER: "\n".join(arrays)})
     return content
 
 
-def _unpacked(content: bytes) -> TrainingState:
+def _unpacked(content: bytes) -> State:
     # The format: eight bytes with the header's length, the header as JSON, and the tensors.
     facts = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
-    tensors = load(content)
-    names = facts["order"].split("\n")
-    return TrainingState(
-        network=facts["network"],
-        weights={n.removeprefix(_WEIGHTS): tensors[n] for n in names if n.startswith(_WEIGHTS)},
-        optimizer={n.removeprefix(_OPTIMIZER): tensors[n] for n in names if n.startswith(_OPTIMIZER)},
-        optimizer_kind=facts["optimizer_kind"],
-        epoch=int(facts["epoch"]),
-        seed=int(facts["seed"]),
-    )
+    arrays = load(content)
+    names = facts.pop(_ORDER)
+    return State({name: arrays[name] for name in names.split("\n")} if names else {}, facts)

@@ -10,9 +10,9 @@ from typing import Self
 
 from ml_trainer_env.server.trainer.errors import ConfigError
 from ml_trainer_env.server.trainer.limits import Limit, check_choice, check_flag, shown
-from ml_trainer_env.server.trainer.schedules import LrSchedule
+from ml_trainer_env.server.trainer.schedules import LearningRatePlan, LrSchedule
 
-__all__ = ["LIMITS", "OptimizerKind", "TrainingConfig"]
+__all__ = ["LIMITS", "EpochSettings", "OptimizerKind", "TrainingConfig"]
 
 
 class OptimizerKind(StrEnum):
@@ -92,3 +92,16 @@ class TrainingConfig:
             if name not in known:
                 raise ConfigError(f"unknown setting {shown(name)}; the settings are {', '.join(sorted(known))}")
         return replace(self, **changes)  # type: ignore[arg-type]  # checked in __post_init__
+
+
+@dataclass(frozen=True, slots=True)
+class EpochSettings:
+    """What an epoch is trained with, its state and data aside.
+
+    Attributes:
+        config: The settings.
+        plan: The learning rate by epoch.
+    """
+
+    config: TrainingConfig
+    plan: LearningRatePlan

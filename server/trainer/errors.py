@@ -14,4 +14,4 @@ class ConfigError(TrainerError, ValueError):
 
 
 class Interrupted(TrainerError):  # noqa: N818 - it was asked for, so it is no error
-    """`engine.advance` stopped between two batches, because its caller said so. Nothing has changed."""
+    """A job function stopped between two batches, because its caller asked for it. Nothing has changed."""

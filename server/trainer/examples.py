@@ -9,7 +9,7 @@ from ml_trainer_env.server.datasets import ExampleKind, Permutation, TargetKind,
 from ml_trainer_env.server.datasets.values import CLASS_COUNT
 from ml_trainer_env.server.trainer.kinds import AugmentationKind
 
-__all__ = ["Examples", "PermutedExamples"]
+__all__ = ["Examples", "PermutedExamples", "permuted"]
 
 _FORMS = {
     ExampleKind.IMAGES: ("uint8 (N, height, width) or (N, height, width, channels)", "u", (3, 4)),
@@ -101,8 +101,8 @@ class Examples:
 
     @property
     def parts(self) -> tuple["Examples", ...]:
-        """What it shares with other data: nothing but itself."""
-        return ()
+        """What it shares with other data: itself, as a whole."""
+        return (self,)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -195,6 +195,11 @@ class PermutedExamples:
     def parts(self) -> tuple[Examples, ...]:
         """What it shares with other data: the images, which episodes with permutations of their own have in common."""
         return (self.base,)
+
+
+def permuted(examples: Examples, permutation: Permutation | None) -> Examples | PermutedExamples:
+    """The examples under a permutation; None leaves them as they are."""
+    return examples if permutation is None else PermutedExamples(examples, permutation)
 
 
 def _check_range(name: str, numbers: np.ndarray, count: int) -> None:

@@ -1,8 +1,11 @@
-"""What an epoch comes to, as a value. Needs no torch."""
+"""The figures of one epoch, as a value. Needs no torch."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
 
-__all__ = ["EpochMetrics"]
+from ml_trainer_env.server.trainer.figures import Figures
+
+__all__ = ["EPOCH_FIGURES", "EpochMetrics"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,3 +28,17 @@ class EpochMetrics:
     val_accuracy: float
     learning_rate: float
     diverged: bool
+
+    def to_figures(self) -> Figures:
+        """The same, by name."""
+        return asdict(self)
+
+    @classmethod
+    def from_figures(cls, figures: Figures) -> Self:
+        """The value that `to_figures` was called on."""
+        known: Any = figures
+        return cls(**known)
+
+
+EPOCH_FIGURES = tuple(field.name for field in fields(EpochMetrics))
+"""The names of an epoch's figures, in order."""

@@ -6,13 +6,19 @@ Needs no torch, so that a process that only keeps, hashes or ships states stays 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
+
+from ml_trainer_env.server.trainer.arrays import State
 
 __all__ = ["Arrays", "FreshState", "TrainingState", "weights_hash"]
 
 Arrays = Mapping[str, np.ndarray]
 """Named read-only arrays, in the order in which the network declares them."""
+
+_WEIGHTS, _OPTIMIZER = "weights/", "optimizer/"
+"""Prefixes of the names that the arrays have in a `State`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +34,15 @@ class FreshState:
     network: str
     seed: int
     epoch: int = 0
+
+    def to_state(self) -> State:
+        """An initial state: these facts and no arrays."""
+        return State({}, {"network": str(self.network), "seed": str(self.seed), "epoch": str(self.epoch)})
+
+    @classmethod
+    def from_state(cls, state: State) -> Self:
+        """The value that `to_state` was called on."""
+        return cls(state.facts["network"], int(state.facts["seed"]), int(state.facts["epoch"]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,6 +73,35 @@ class TrainingState:
     def nbytes(self) -> int:
         """Size of all arrays, in bytes."""
         return sum(a.nbytes for a in (*self.weights.values(), *self.optimizer.values()))
+
+    def to_state(self) -> State:
+        """The same arrays under names with a prefix, and the rest as facts. Copies nothing."""
+        arrays = {_WEIGHTS + name: array for name, array in self.weights.items()}
+        arrays |= {_OPTIMIZER + name: array for name, array in self.optimizer.items()}
+        facts = {
+            "network": str(self.network),
+            "optimizer_kind": str(self.optimizer_kind),
+            "epoch": str(self.epoch),
+            "seed": str(self.seed),
+        }
+        return State(arrays, facts)
+
+    @classmethod
+    def from_state(cls, state: State) -> Self:
+        """The value that `to_state` was called on. Copies nothing."""
+
+        def part(prefix: str) -> Arrays:
+            named = state.arrays.items()
+            return {name.removeprefix(prefix): array for name, array in named if name.startswith(prefix)}
+
+        return cls(
+            network=state.facts["network"],
+            weights=part(_WEIGHTS),
+            optimizer=part(_OPTIMIZER),
+            optimizer_kind=state.facts["optimizer_kind"],
+            epoch=int(state.facts["epoch"]),
+            seed=int(state.facts["seed"]),
+        )
 
 
 def weights_hash(state: TrainingState) -> str:

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from ml_trainer_env.server.episodes.errors import EpisodeError
-from ml_trainer_env.server.episodes.models import Model
+from ml_trainer_env.server.episodes.states import StateRef
 from ml_trainer_env.server.trainer.limits import shown
 from ml_trainer_env.server.tuning.history import EpochRecord
 
@@ -26,8 +26,8 @@ class Checkpoint:
         val_accuracy: Validation accuracy that is listed for it.
     """
 
-    model: Model
-    best: Model
+    model: StateRef
+    best: StateRef
     ancestry: tuple[EpochRecord, ...]
     epoch: int
     val_accuracy: float

@@ -14,10 +14,10 @@ from ml_trainer_env.server.datasets import TaskExamples
 from ml_trainer_env.server.episodes.call_counts import MAX_CHANGES, CallCounts
 from ml_trainer_env.server.episodes.errors import EpisodeError
 from ml_trainer_env.server.episodes.game import Start, TimeLimits
-from ml_trainer_env.server.episodes.models import TrainedEpoch
 from ml_trainer_env.server.episodes.progress import OnProgress, ignore_progress
+from ml_trainer_env.server.episodes.states import Unit
 from ml_trainer_env.server.episodes.tools import Arguments, Reply
-from ml_trainer_env.server.episodes.training import Trainer
+from ml_trainer_env.server.episodes.units import UnitSource
 from ml_trainer_env.server.executors.contract import ExecutorError
 from ml_trainer_env.server.trainer.config import LIMITS, TrainingConfig
 from ml_trainer_env.server.trainer.limits import check_flag
@@ -50,7 +50,7 @@ class TuningEpisode:
         seed: Fixes initial weights, shuffling, augmentation and dropout, and the permutation if the task has one.
         rubric: The formulas that reward and grade.
         rules: What calls cost and what a grade is made of.
-        trainer: Gives the episode its epochs.
+        source: Gives the episode its epochs.
         limits: How long a call may take.
 
     Raises (every method that a tool calls):
@@ -67,7 +67,7 @@ class TuningEpisode:
         images: TaskExamples,
         seed: int,
         rubric: RubricVersion,
-        trainer: Trainer,
+        source: UnitSource,
         limits: TimeLimits,
         rules: Rules = CURRENT_RULES,
     ) -> None:
@@ -79,7 +79,7 @@ class TuningEpisode:
         self.rules = rules
         self.grade: Grade | None = None
         self.test_accuracy: float | None = None
-        self.run = Run(task, images, seed, rules, trainer, limits)
+        self.run = Run(task, images, seed, rules, source, limits)
         self._reward = episode_reward(rubric)
         self._counts = CallCounts(rules.call_limits)
         self._paid_until = Snapshot()
@@ -93,16 +93,16 @@ class TuningEpisode:
         return Start(self.task.id, self.seed, self.rubric_version, self.images.checksum, self.rules.version)
 
     @property
-    def trainer(self) -> Trainer:
+    def source(self) -> UnitSource:
         """Gives the episode its epochs."""
-        return self.run.trainer
+        return self.run.source
 
-    @trainer.setter
-    def trainer(self, trainer: Trainer) -> None:
-        self.run.trainer = trainer
+    @source.setter
+    def source(self, source: UnitSource) -> None:
+        self.run.source = source
 
     @property
-    def units(self) -> Sequence[TrainedEpoch]:
+    def units(self) -> Sequence[Unit]:
         """The epochs that its calls have run."""
         return [record.trained for record in self.history.records]
 
@@ -114,7 +114,7 @@ class TuningEpisode:
     @property
     def state_hash(self) -> str | None:
         """SHA-256 of the model's weights, None before the first epoch."""
-        return self.run.model.weights_hash
+        return self.run.model.digest
 
     @property
     def done(self) -> bool:

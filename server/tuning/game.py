@@ -99,7 +99,7 @@ class TuningGame:
             seed=found.seed if seed is None else int(_SEED.check("seed", seed)),
             rubric=RubricVersion(check_choice("rubric", rubric, tuple(RubricVersion))),
             rules=_rules(options),
-            trainer=options.trainer,
+            source=options.source,
             limits=self._limits,
         )
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
-from ml_trainer_env.server.episodes.models import TrainedEpoch
+from ml_trainer_env.server.episodes.states import Unit
 from ml_trainer_env.server.trainer.metrics import EpochMetrics
 from ml_trainer_env.server.tuning.grading import Figures
 from ml_trainer_env.server.tuning.signals import ConvergenceSignal, convergence_signal
@@ -24,16 +24,13 @@ class EpochRecord:
 
     Attributes:
         number: Its place in the budget, from 1.
-        trained: The model after it and its figures.
+        trained: The unit of work.
+        metrics: Its figures.
     """
 
     number: int
-    trained: TrainedEpoch
-
-    @property
-    def metrics(self) -> EpochMetrics:
-        """Its figures."""
-        return self.trained.metrics
+    trained: Unit
+    metrics: EpochMetrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +69,9 @@ class History:
     run_start: int = 0
     ancestry: tuple[EpochRecord, ...] = ()
 
-    def with_epoch(self, trained: TrainedEpoch) -> Self:
+    def with_epoch(self, trained: Unit) -> Self:
         """The history after one more epoch."""
-        record = EpochRecord(self.epochs + 1, trained)
+        record = EpochRecord(self.epochs + 1, trained, EpochMetrics.from_figures(trained.figures))
         return replace(self, records=(*self.records, record), ancestry=(*self.ancestry, record))
 
     def with_new_run(self, ancestry: tuple[EpochRecord, ...] = ()) -> Self:

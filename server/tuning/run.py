@@ -1,10 +1,11 @@
 """The training run of an episode: one model, its configuration, its history and its checkpoints.
 
-A run trains through a trainer. It knows nothing of calls, rewards and grades; see `episode`.
+A run gets its epochs from a source of units. It knows nothing of calls, rewards and grades; see `episode`.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,16 +13,17 @@ import numpy as np
 from ml_trainer_env.server.datasets import Permutation, TaskExamples
 from ml_trainer_env.server.episodes.errors import EpisodeError, TrainingStoppedError
 from ml_trainer_env.server.episodes.game import TimeLimits
-from ml_trainer_env.server.episodes.models import TrainedEpoch
 from ml_trainer_env.server.episodes.progress import OnProgress, Progress
-from ml_trainer_env.server.episodes.training import Recipe, Trainer
+from ml_trainer_env.server.episodes.states import Unit
+from ml_trainer_env.server.episodes.units import UnitSource
 from ml_trainer_env.server.executors.contract import ExecutorError
 from ml_trainer_env.server.trainer.config import TrainingConfig
-from ml_trainer_env.server.trainer.examples import Examples
+from ml_trainer_env.server.trainer.examples import Examples, permuted
 from ml_trainer_env.server.trainer.schedules import LearningRatePlan
 from ml_trainer_env.server.trainer.state import FreshState
 from ml_trainer_env.server.tuning.checkpoints import Checkpoint, Checkpoints
 from ml_trainer_env.server.tuning.history import History
+from ml_trainer_env.server.tuning.recipe import Measurement, Recipe, fresh_ref
 from ml_trainer_env.server.tuning.rules import Rules
 from ml_trainer_env.server.tuning.tasks import Task
 
@@ -40,28 +42,28 @@ class Run:
         images: The task's images.
         seed: Fixes initial weights, shuffling, augmentation and dropout, and the permutation if the task has one.
         rules: What a grade is made of.
-        trainer: Gives the run its epochs.
+        source: Gives the run its epochs.
         limits: How long training may take.
 
     Attributes:
         config: The settings of the next epoch.
         history: The epochs so far.
-        trainer: Gives the run its epochs.
+        source: Gives the run its epochs.
     """
 
     def __init__(
-        self, task: Task, images: TaskExamples, seed: int, rules: Rules, trainer: Trainer, limits: TimeLimits
+        self, task: Task, images: TaskExamples, seed: int, rules: Rules, source: UnitSource, limits: TimeLimits
     ) -> None:
         self.config = TrainingConfig()
         self.history = History()
-        self.trainer = trainer
+        self.source = source
         self._task = task
         self._seed = seed
         self._rules = rules
         self._limits = limits
-        self._data = Examples.of(images, task.augmentation)
-        self._permutation = _permutation(seed) if task.permuted else None
-        self.model = self._best = trainer.fresh(FreshState(task.network.name, seed))
+        permutation = _permutation(seed) if task.permuted else None
+        self._data = permuted(Examples.of(images, task.augmentation), permutation)
+        self.model = self._best = fresh_ref(FreshState(task.network.name, seed))
         self.plan = self._fresh_plan()
         self._checkpoints = Checkpoints()
         self._training: asyncio.Future[Any] | None = None
@@ -77,7 +79,7 @@ class Run:
     @property
     def learning_rate(self) -> float:
         """The rate of the next epoch."""
-        return self.plan.rate_at(self.model.epoch)
+        return self.plan.rate_at(self.model.position)
 
     @property
     def needed_keys(self) -> list[str]:
@@ -116,7 +118,7 @@ class Run:
         before, self.config = self.config, self.config.with_changes(changes)
         if reinitialize:
             fresh = FreshState(self._task.network.name, self._seed, self.history.epochs)
-            self.model = self._best = self.trainer.fresh(fresh)
+            self.model = self._best = fresh_ref(fresh)
             self.history = self.history.with_new_run()
         if reinitialize or any(getattr(before, key) != getattr(self.config, key) for key in _SCHEDULE_SETTINGS):
             self.plan = self._fresh_plan()
@@ -124,7 +126,7 @@ class Run:
     def set_learning_rate(self, rate: float) -> None:
         """Set the rate of the next epoch; the schedule continues from it."""
         self.config = self.config.with_changes({"learning_rate": rate})
-        self.plan = self.plan.with_rate(self.model.epoch, rate)
+        self.plan = self.plan.with_rate(self.model.position, rate)
 
     def save(self, name: str) -> None:
         """Save the model as a checkpoint.
@@ -178,8 +180,8 @@ class Run:
             ) from error
         finally:
             self.forget_interruption()
-            self.model = await self.trainer.keep(self.model)
-            self._best = self.model if self._best.key == self.model.key else await self.trainer.keep(self._best)
+            self.model = await self.source.keep(self.model)
+            self._best = self.model if self._best.key == self.model.key else await self.source.keep(self._best)
 
     async def test_accuracy(self) -> float | None:
         """Measure the model that is submitted on the test images, rounded to 4 places. None for fresh weights.
@@ -189,12 +191,13 @@ class Run:
             TimeoutError: That took longer than a call may.
         """
         model = self._best if self._submits_best else self.model
-        if model.fresh is not None:
+        if model.initial is not None:
             return None
         try:
             # A model whose arrays were deleted is trained again first. That may take as long as a call may.
             async with asyncio.timeout(self._limits.call_s):
-                return round(await self.trainer.held_out_accuracy(model, self._recipe()), 4)
+                figures = await self.source.measure(model, Measurement(self._data))
+                return round(float(figures["test_accuracy"] or 0.0), 4)
         except TimeoutError:
             raise TimeoutError(f"it took longer than {self._limits.call_s:g} s") from None
 
@@ -209,7 +212,7 @@ class Run:
         self._interruption = None
 
     async def _train_epochs(self, epochs: int, on_progress: OnProgress) -> None:
-        """Take the epochs that are known, and train the others one by one."""
+        """Train epoch by epoch, or take the epochs that are known already."""
         last = self.history.epochs + epochs
 
         def report(message: str) -> None:
@@ -221,24 +224,21 @@ class Run:
         def is_complete() -> bool:
             return self.history.epochs >= last or self.history.is_diverged or not self.remaining_epochs
 
-        for trained in await self._interruptible(self.trainer.known(self.model, self._recipe(), epochs)):
-            if is_complete():  # a time budget can be spent before the epochs are
-                break
-            self._add(trained, report)
-        while not is_complete():
-            if self._interruption is not None:
-                raise _InterruptedError(self._interruption)
-            self._add(await self._interruptible(self.trainer.epoch(self.model, self._recipe(), waiting)), report)
+        async with aclosing(self.source.units(self.model, self._recipe(), epochs, waiting)) as units:
+            while not is_complete():  # a time budget can be spent before the epochs are
+                if self._interruption is not None:
+                    raise _InterruptedError(self._interruption)
+                self._add(await self._interruptible(anext(units)), report)
 
-    def _add(self, trained: TrainedEpoch, report: Callable[[str], None]) -> None:
-        self.model = trained.model
-        self.history = self.history.with_epoch(trained.without_state())
+    def _add(self, unit: Unit, report: Callable[[str], None]) -> None:
+        self.model = unit.ref
+        self.history = self.history.with_epoch(unit.without_state())
         if self.history.best_ancestor is self.history.last:
             self._best = self.model
-        accuracy = trained.metrics.val_accuracy
+        accuracy = self.history.records[-1].metrics.val_accuracy
         report(f"epoch {self.history.epochs} of {self._task.budget_epochs}: validation accuracy {accuracy:.4f}")
 
-    async def _interruptible(self, work: Coroutine[Any, Any, Result]) -> Result:
+    async def _interruptible(self, work: Awaitable[Result]) -> Result:
         """Wait for work that `interrupt` may stop.
 
         Raises:
@@ -256,13 +256,13 @@ class Run:
             self._training = None
 
     def _recipe(self) -> Recipe:
-        return Recipe(self.config, self.plan, self._data, self._task.id, self._permutation)
+        return Recipe(self.config, self.plan, self._data)
 
     def _fresh_plan(self) -> LearningRatePlan:
         return LearningRatePlan(
             schedule=self.config.lr_schedule,
             base_rate=self.config.learning_rate,
-            start_epoch=self.model.epoch,
+            start_epoch=self.model.position,
             span_epochs=max(1, self.remaining_epochs),
             warmup_epochs=self.config.warmup_epochs,
         )

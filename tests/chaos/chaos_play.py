@@ -18,6 +18,7 @@ from ml_trainer_env.server.executors.in_process import InProcessExecutor
 from ml_trainer_env.server.services import JOURNAL_FILE, Services
 from ml_trainer_env.server.settings import Settings
 from ml_trainer_env.server.store import CallRecord, Database, Journal
+from ml_trainer_env.server.trainer import PROBE
 from ml_trainer_env.server.trainer.errors import ConfigError
 
 CLIENTS = 4
@@ -101,7 +102,7 @@ async def undisturbed(folder: Path, diaries: list[Diary]) -> list[tuple[CallReco
         "ML_TRAINER_CACHE": "no",
         "ML_TRAINER_DOWNLOAD": "no",
     }
-    services = Services(Settings.from_environment(environment), InProcessExecutor(TORCH_THREADS))
+    services = Services(Settings.from_environment(environment), InProcessExecutor(TORCH_THREADS, probe=PROBE))
     try:
         for diary in diaries:
             await _play_undisturbed(services, diary)

@@ -29,7 +29,7 @@ def epoch_numbers(replies: Sequence[dict[str, Any]]) -> list[int]:
 
 def weights_by_epoch(calls: Sequence[CallRecord]) -> list[str]:
     """The hash of the weights that each epoch ended in."""
-    return [epoch.figures.weights_hash for call in calls for epoch in call.epochs]
+    return [unit.figures.digest for call in calls for unit in call.units]
 
 
 def replies_of(calls: Sequence[CallRecord]) -> list[dict[str, Any]]:
@@ -71,7 +71,7 @@ def test_no_epoch_is_acknowledged_twice(episodes: Any) -> None:
 
 def test_every_epoch_that_was_asked_for_is_spent_and_written_down_once(episodes: Any) -> None:
     for episode in episodes:
-        written = sum(len(call.epochs) for call in episode.journal)
+        written = sum(len(call.units) for call in episode.journal)
         last = episode.diary.replies[-1]
 
         assert last["current_epoch"] == last["max_epochs"] - last["remaining_budget"]

@@ -16,6 +16,7 @@ from ml_trainer_env.server.episodes.registry import EpisodeRequest
 from ml_trainer_env.server.executors.in_process import InProcessExecutor
 from ml_trainer_env.server.services import Services
 from ml_trainer_env.server.settings import Settings
+from ml_trainer_env.server.trainer import PROBE
 from ml_trainer_env.server.trainer.errors import ConfigError
 
 EPISODES = 8
@@ -75,7 +76,7 @@ def serve(state: Path, play: Callable[[Services], Awaitable[None]]) -> None:
     settings = Settings.from_environment({"ML_TRAINER_STATE_DIR": str(state), "ML_TRAINER_DOWNLOAD": "no"})
 
     async def served() -> None:
-        services = Services(settings, InProcessExecutor(settings.torch_threads))
+        services = Services(settings, InProcessExecutor(settings.torch_threads, probe=PROBE))
         try:
             await play(services)
         finally:

@@ -21,6 +21,7 @@ from ml_trainer_env.server.executors.in_process import InProcessExecutor
 from ml_trainer_env.server.services import Services
 from ml_trainer_env.server.settings import Settings
 from ml_trainer_env.server.store import Database, list_episodes
+from ml_trainer_env.server.trainer import PROBE
 
 DAY_S = 86400.0
 COPIES = 200
@@ -41,7 +42,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = Settings.from_environment({"ML_TRAINER_STATE_DIR": str(folder), "ML_TRAINER_DOWNLOAD": "no"})
 
     async def served() -> None:
-        services = Services(settings, InProcessExecutor(settings.torch_threads))
+        services = Services(settings, InProcessExecutor(settings.torch_threads, probe=PROBE))
         try:
             await play(services)
         finally:

@@ -15,18 +15,19 @@ from typing import Any, Self
 
 import numpy as np
 import pytest
+from epoch_executor import EpochExecutor, EpochJob, EpochResult, HeldOutJob
 
 from ml_trainer_env.server.datasets import DataSettings, Source, TaskExamples
 from ml_trainer_env.server.episodes.game import TimeLimits
 from ml_trainer_env.server.episodes.open_episode import OpenEpisode
 from ml_trainer_env.server.episodes.registry import EpisodeRegistry, EpisodeRequest
-from ml_trainer_env.server.episodes.training import LiveTrainer
-from ml_trainer_env.server.executors.contract import EpochJob, EpochResult, ExecutorError, HeldOutJob
+from ml_trainer_env.server.episodes.units import LiveSource
+from ml_trainer_env.server.executors.contract import ExecutorError
 from ml_trainer_env.server.executors.identity import Identity
 from ml_trainer_env.server.operations.metrics import Telemetry
-from ml_trainer_env.server.store import Database, EpochStore, Journal, StateStore
+from ml_trainer_env.server.store import Database, Journal, StateStore, UnitStore
 from ml_trainer_env.server.trainer.metrics import EpochMetrics
-from ml_trainer_env.server.trainer.state import FreshState, TrainingState, weights_hash
+from ml_trainer_env.server.trainer.state import FreshState, TrainingState
 from ml_trainer_env.server.tuning.episode import TuningEpisode
 from ml_trainer_env.server.tuning.game import TuningGame
 from ml_trainer_env.server.tuning.grading import RubricVersion
@@ -52,7 +53,7 @@ def epoch(
 
 
 @dataclass
-class ScriptedExecutor:
+class ScriptedExecutor(EpochExecutor):
     """Gives the figures of its script in order, the last ones again and again."""
 
     script: Sequence[EpochMetrics | ExecutorError]
@@ -76,7 +77,7 @@ class ScriptedExecutor:
         start, optimizer = job.state, str(job.config.optimizer)
         weights = {"weight": np.array([len(self.jobs)], np.float32)}
         state = TrainingState(start.network, weights, {}, optimizer, start.epoch + 1, start.seed)
-        return EpochResult(state, outcome, self.seconds, weights_hash(state), IDENTITY.key)
+        return EpochResult(state, outcome, self.seconds, IDENTITY.key)
 
     async def held_out_accuracy(self, job: HeldOutJob, timeout_s: float, on_wait: object = None) -> float:
         self.measured.append(job)
@@ -140,7 +141,7 @@ def begin() -> Begin:
                 images=images,
                 seed=seed,
                 rubric=RubricVersion(rubric),
-                trainer=LiveTrainer(executor),
+                source=LiveSource(executor),
                 limits=TimeLimits(unit_s=60.0, call_s=call_s),
             ),
             executor,
@@ -154,7 +155,7 @@ def epoch_fixture() -> Callable[..., EpochMetrics]:
     return epoch
 
 
-class PureExecutor:
+class PureExecutor(EpochExecutor):
     """Training as a value, without training: weights are a digest of all that an epoch depends on.
 
     Two epochs come out alike only if they started alike, had the same settings and the same rate; momentum
@@ -198,7 +199,7 @@ class PureExecutor:
         train_accuracy, val_accuracy = (float(number / 256) for number in numbers[1:3])
         metrics = EpochMetrics(loss, train_accuracy, loss, val_accuracy, rate, diverged=not loss <= 100)
         identity = (await self.identity()).key
-        return EpochResult(state, metrics, self.slowness * float(numbers[3]) / 16, weights_hash(state), identity)
+        return EpochResult(state, metrics, self.slowness * float(numbers[3]) / 16, identity)
 
     async def held_out_accuracy(self, job: HeldOutJob, timeout_s: float, on_wait: object = None) -> float:
         return float(job.state.weights["w"][0] / 256)
@@ -220,11 +221,11 @@ class Server:
         self.database = Database(self.folder / "journal.sqlite3")
         self.states = StateStore(self.database, self.folder / "states", self.state_mb * 1_000_000)
         self.journal = Journal(self.database)
-        self.epochs = EpochStore(self.database)
-        trainer = LiveTrainer(self.executor, states=self.states, epochs=self.epochs if self.cache else None)
+        self.units = UnitStore(self.database)
+        source = LiveSource(self.executor, states=self.states, units=self.units if self.cache else None)
         self.registry = EpisodeRegistry(
             TuningGame(DataSettings(None, False), TimeLimits()),
-            trainer=trainer,
+            source=source,
             journal=self.journal,
             limits=TimeLimits(),
             telemetry=self.telemetry,

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from epoch_executor import EpochExecutor, EpochJob, EpochResult, HeldOutJob
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -20,8 +21,7 @@ from ml_trainer_env.server.datasets import Source, TaskExamples
 from ml_trainer_env.server.episodes.call_counts import MAX_CHANGES
 from ml_trainer_env.server.episodes.errors import EpisodeError
 from ml_trainer_env.server.episodes.game import TimeLimits
-from ml_trainer_env.server.episodes.training import LiveTrainer
-from ml_trainer_env.server.executors.contract import EpochJob, EpochResult, HeldOutJob
+from ml_trainer_env.server.episodes.units import LiveSource
 from ml_trainer_env.server.executors.identity import Identity
 from ml_trainer_env.server.trainer.errors import ConfigError
 from ml_trainer_env.server.trainer.metrics import EpochMetrics
@@ -39,7 +39,7 @@ SUBMIT = ("submit_model", {})
 
 
 @dataclass
-class TracingExecutor:
+class TracingExecutor(EpochExecutor):
     """Trains by digest: the figures of an epoch follow from its job alone. Remembers which weights came from which.
 
     Attributes:
@@ -73,7 +73,7 @@ class TracingExecutor:
         name = weights_hash(state)
         self.parents[name], self.figures[name] = before, metrics
         self.spent.append(metrics)
-        return EpochResult(state, metrics, 0.1, name, IDENTITY.key)
+        return EpochResult(state, metrics, 0.1, IDENTITY.key)
 
     async def held_out_accuracy(self, job: HeldOutJob, timeout_s: float, on_wait: object = None) -> float:
         self.measured.append(weights_hash(job.state))
@@ -113,7 +113,7 @@ def play(task: str, rubric: str, calls: Sequence[Call]) -> Played:
         images=TaskExamples(nothing, labels, nothing, labels, nothing, labels, Source.BUNDLED, "checksum"),
         seed=1,
         rubric=RubricVersion(rubric),
-        trainer=LiveTrainer(executor),  # type: ignore[arg-type]
+        source=LiveSource(executor),  # type: ignore[arg-type]
         limits=TimeLimits(),
     )
 

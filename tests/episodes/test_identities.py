@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from epoch_executor import EpochJob, EpochResult
 
 from ml_trainer_env.server.episodes.errors import EpisodeError
-from ml_trainer_env.server.executors.contract import EpochJob, EpochResult
 
 Serve = Callable[..., Any]
 
 
 def hashes(opened: Any) -> list[str]:
-    return [record.trained.model.weights_hash for record in opened.episode.history.records]
+    return [record.trained.ref.digest for record in opened.episode.history.records]
 
 
 def forget_identities(folder: Path) -> None:
@@ -68,7 +68,7 @@ def test_a_result_of_another_identity_is_refused_and_kept_under_no_name(
                 with pytest.raises(EpisodeError) as refusal:
                     await opened.call("run_epochs", {"num_epochs": 1})
             reply = await (await server.open(seed=1)).call("run_epochs", {"num_epochs": 1})
-            return str(refusal.value), await server.epochs.count(), reply["from_cache"]
+            return str(refusal.value), await server.units.count(), reply["from_cache"]
 
     refusal, known, from_cache = asyncio.run(play())
 
@@ -87,7 +87,7 @@ def test_the_journal_names_what_an_episode_was_trained_with(serve: Serve) -> Non
     journaled, key = asyncio.run(play())
 
     assert journaled.header.versions == {"engine": "pure", "probe": "ours"}
-    assert journaled.calls[0].epochs[0].identity == key
+    assert journaled.calls[0].units[0].identity == key
 
 
 @pytest.mark.parametrize("way", [{"episode_id": "e", "resume": True}, {"fork_from": "e"}, {"fork_from": "e@good"}])

@@ -34,7 +34,7 @@ def test_a_reply_is_in_the_journal_when_it_is_given(serve: Serve) -> None:
     assert [call.reply for call in journaled.calls] == replies
     assert [call.tool for call in journaled.calls] == ["configure_training", "run_epochs", "get_training_status"]
     assert journaled.calls[0].arguments == {"optimizer": "sgd"}
-    assert len(journaled.calls[1].epochs) == 3
+    assert len(journaled.calls[1].units) == 3
     assert journaled.calls[1].weights_hash == replies[1]["weights_hash"]
     assert (journaled.header.seed, journaled.header.rubric, journaled.header.task) == (5, "v2", "easy_mnist")
     assert journaled.header.versions == {"engine": "pure"}
@@ -105,7 +105,7 @@ def test_a_cancelled_call_stops_and_what_it_trained_is_spent(serve: Serve) -> No
     epoch, journaled = asyncio.run(play())
 
     assert epoch == 4
-    assert len(journaled.calls[0].epochs) == 3
+    assert len(journaled.calls[0].units) == 3
     assert "the call was cancelled. 3 of 20 epochs completed" in journaled.calls[0].error
 
 
@@ -248,7 +248,7 @@ def test_an_episode_holds_the_arrays_of_no_epoch_it_has_left_behind(serve: Serve
         async with serve() as server:
             opened = await server.open()
             await opened.call("run_epochs", {"num_epochs": 5})
-            models = [record.trained.model for record in opened.episode.history.records]
+            models = [record.trained.ref for record in opened.episode.history.records]
             parents = [model.parent for model in models if model.parent is not None]
             return [model.state is None for model in (*models, *parents)]
 

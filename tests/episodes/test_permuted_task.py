@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from ml_trainer_env.server.episodes.errors import EpisodeError
-from ml_trainer_env.server.episodes.replay import VerifyingTrainer, replayed
+from ml_trainer_env.server.episodes.recorded import VerifyingSource
+from ml_trainer_env.server.episodes.replay import replayed
 from ml_trainer_env.server.executors.contract import ExecutorError
 from ml_trainer_env.server.trainer.state import weights_hash
 from ml_trainer_env.server.tuning.episode import TuningEpisode
@@ -149,9 +150,9 @@ def test_the_recorded_seconds_decide_when_an_episode_is_trained_again_on_a_faste
             journaled = await server.journal.load("e")
             server.executor.slowness = slowness
             episode = await server.registry.recreate(journaled.header)
-            verifying = VerifyingTrainer(episode.trainer)
+            verifying = VerifyingSource(episode.source)
             await replayed(episode, TOOLS, journaled.calls, verifying)
-            return played.episode.history.epochs, verifying.epochs, verifying.differences
+            return played.episode.history.epochs, verifying.count, verifying.differences
 
     spent, trained_again, differences = asyncio.run(again())
 

@@ -155,8 +155,8 @@ def test_a_fork_at_an_epoch_has_spent_as_many_and_stands_where_its_parent_stood(
             forked = await server.open(fork_from=f"parent@{place}")
             return (
                 forked.episode.history.epochs,
-                [r.trained.model.weights_hash for r in forked.episode.history.records],
-                [r.trained.model.weights_hash for r in records[:place]],
+                [r.trained.ref.digest for r in forked.episode.history.records],
+                [r.trained.ref.digest for r in records[:place]],
             )
 
     epochs, ours, theirs = asyncio.run(fork())

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from ml_trainer_env.server.episodes.errors import ResetError
-from ml_trainer_env.server.episodes.replay import VerifyingTrainer, replayed
+from ml_trainer_env.server.episodes.recorded import VerifyingSource
+from ml_trainer_env.server.episodes.replay import replayed
 from ml_trainer_env.server.tuning.tools import TOOLS
 
 Serve = Callable[..., Any]
@@ -37,9 +38,9 @@ def test_an_old_episode_replays_to_its_old_grade(old: Serve, name: str, score: f
         async with old() as server:
             journaled = await server.journal.load(name)
             episode = await server.registry.recreate(journaled.header)
-            verifying = VerifyingTrainer(episode.trainer)
+            verifying = VerifyingSource(episode.source)
             await replayed(episode, TOOLS, journaled.calls, verifying)
-            return verifying.epochs, verifying.differences, episode.grade
+            return verifying.count, verifying.differences, episode.grade
 
     epochs, differences, grade = asyncio.run(replay())
 

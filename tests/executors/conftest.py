@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from ml_trainer_env.server.datasets import Permutation
-from ml_trainer_env.server.executors.contract import EpochJob, Executor
+from ml_trainer_env.server.executors.contract import Executor
 from ml_trainer_env.server.executors.in_process import InProcessExecutor
+from ml_trainer_env.server.executors.job import Job
 from ml_trainer_env.server.executors.pool import ProcessPoolExecutor
-from ml_trainer_env.server.trainer.config import TrainingConfig
-from ml_trainer_env.server.trainer.examples import Examples
+from ml_trainer_env.server.trainer import PROBE
+from ml_trainer_env.server.trainer.config import EpochSettings, TrainingConfig
+from ml_trainer_env.server.trainer.examples import Examples, permuted
 from ml_trainer_env.server.trainer.kinds import AugmentationKind
 from ml_trainer_env.server.trainer.schedules import LearningRatePlan, LrSchedule
 from ml_trainer_env.server.trainer.state import FreshState
@@ -24,7 +26,19 @@ Run = Callable[[Awaitable[Result]], Result]
 Until = Callable[[Callable[[], bool]], Awaitable[None]]
 
 
-def small_job(train: int = 200, seed: int = 1) -> EpochJob:
+def epoch_job(
+    fresh: FreshState,
+    settings: EpochSettings,
+    images: Examples,
+    permutation: Permutation | None = None,
+    units: int = 1,
+) -> Job:
+    jobs = "ml_trainer_env.server.trainer.jobs"
+    data = permuted(images, permutation)
+    return Job(f"{jobs}:train_epoch", f"{jobs}:tensors", fresh.to_state(), settings, data, units, unit="epoch")
+
+
+def small_job(train: int = 200, seed: int = 1) -> Job:
     source = np.random.default_rng(3)
     images = source.integers(0, 256, (train + 100, 28, 28), dtype=np.uint8)
     labels = source.integers(0, 10, train + 100)
@@ -32,19 +46,20 @@ def small_job(train: int = 200, seed: int = 1) -> EpochJob:
     data = Examples(f"small-{train}", AugmentationKind.DIGITS, *parts)
     config = TrainingConfig(dropout=0.2, augmentation=True)
     plan = LearningRatePlan(LrSchedule.COSINE, 0.003, 0, 10)
-    return EpochJob(FreshState("simple_mlp", seed), config, plan, data)
+    return epoch_job(FreshState("simple_mlp", seed), EpochSettings(config, plan), data)
 
 
-def long_job() -> EpochJob:
+def long_job() -> Job:
     """An epoch that takes a second or so."""
     job = small_job(train=15_000)
-    return EpochJob(FreshState("small_cnn", 1), job.config, job.plan, job.data)
+    return replace(job, state=FreshState("small_cnn", 1).to_state())
 
 
-def lasting_job() -> EpochJob:
+def lasting_job() -> Job:
     """An epoch that takes many seconds, for tests that do not wait for its end."""
     job = small_job(train=40_000)
-    return EpochJob(FreshState("small_cnn", 1), TrainingConfig(batch_size=32), job.plan, job.data)
+    settings = EpochSettings(TrainingConfig(batch_size=32), job.settings.plan)
+    return replace(job, state=FreshState("small_cnn", 1).to_state(), settings=settings)
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +82,7 @@ def until() -> Until:
 
 @pytest.fixture(scope="session")
 def pool(run: Run[None]) -> Iterator[ProcessPoolExecutor]:
-    executor = ProcessPoolExecutor(workers=1, torch_threads=TORCH_THREADS)
+    executor = ProcessPoolExecutor(workers=1, torch_threads=TORCH_THREADS, probe=PROBE)
     run(executor.start())
     yield executor
     run(executor.close())
@@ -75,7 +90,7 @@ def pool(run: Run[None]) -> Iterator[ProcessPoolExecutor]:
 
 @pytest.fixture(scope="session")
 def in_process(run: Run[None]) -> Iterator[InProcessExecutor]:
-    executor = InProcessExecutor(torch_threads=TORCH_THREADS)
+    executor = InProcessExecutor(torch_threads=TORCH_THREADS, probe=PROBE)
     run(executor.start())
     yield executor
     run(executor.close())
@@ -88,34 +103,34 @@ def executor(request: pytest.FixtureRequest) -> Executor:
 
 
 @pytest.fixture(name="job")
-def job_fixture() -> EpochJob:
+def job_fixture() -> Job:
     return small_job()
 
 
 @pytest.fixture(name="long_job")
-def long_job_fixture() -> EpochJob:
+def long_job_fixture() -> Job:
     return long_job()
 
 
 @pytest.fixture(name="lasting_job", scope="session")
-def lasting_job_fixture() -> EpochJob:
+def lasting_job_fixture() -> Job:
     return lasting_job()
 
 
 @pytest.fixture
-def network_jobs() -> dict[str, EpochJob]:
+def network_jobs() -> dict[str, Job]:
     """A small job for each convolutional network, and one on permuted images."""
     small, jobs = small_job(), {}
     permutation = Permutation.draw(np.random.default_rng(5))
-    scattered = replace(small.data, key="scattered", augmentation=AugmentationKind.SCATTERED)
+    scattered = replace(small.data.images, key="scattered", augmentation=AugmentationKind.SCATTERED)
     fresh = FreshState("batch_norm_mlp", 1)
-    jobs["batch_norm_mlp"] = EpochJob(fresh, small.config, small.plan, scattered, permutation)
+    jobs["batch_norm_mlp"] = epoch_job(fresh, small.settings, scattered, permutation)
     for network in ("small_cnn", "deeper_cnn"):
-        data = small.data
+        data = small.data.images
         if network == "deeper_cnn":
             source = np.random.default_rng(4)
             images = source.integers(0, 256, (200, 32, 32, 3), dtype=np.uint8)
             few, labels = images[:100], data.train_labels[:200]
             data = Examples("colour", AugmentationKind.OBJECTS, images, labels, few, labels[:100], few, labels[:100])
-        jobs[network] = EpochJob(FreshState(network, 1), small.config, small.plan, data)
+        jobs[network] = epoch_job(FreshState(network, 1), small.settings, data)
     return jobs

@@ -8,15 +8,23 @@ from typing import Any
 
 import pytest
 
-from ml_trainer_env.server.executors import keeper
-from ml_trainer_env.server.executors.contract import EpochJob, Executor, ExecutorError
+from ml_trainer_env.server.executors import supervisor
+from ml_trainer_env.server.executors.contract import Executor, ExecutorError
 from ml_trainer_env.server.executors.identity import Identity, IdentityError
+from ml_trainer_env.server.executors.job import Job, UnitResult
+from ml_trainer_env.server.executors.job_queue import JobQueue
 from ml_trainer_env.server.executors.pool import ProcessPoolExecutor
-from ml_trainer_env.server.executors.tickets import JobQueue
+from ml_trainer_env.server.trainer import PROBE
 
 Run = Callable[[Awaitable[Any]], Any]
 Until = Callable[[Callable[[], bool]], Awaitable[None]]
 LIMIT_S = 120.0
+
+
+async def first_unit(executor: Executor, job: Job, timeout_s: float, *rest: Any) -> UnitResult:
+    return (await executor.run(job, timeout_s, *rest))[0]
+
+
 FACTS = {"torch": "2", "torch_threads": "2", "probe": "abc", "processor": "one"}
 OTHER_KERNELS = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
 """Any of them gives some processors other kernels, and no version changes."""
@@ -31,9 +39,9 @@ def test_every_fact_counts_but_the_name_of_the_processor(fact: str) -> None:
 
 
 def test_an_executor_tells_its_identity_with_a_probe_and_each_result_carries_it(
-    run: Run, executor: Executor, job: EpochJob
+    run: Run, executor: Executor, job: Job
 ) -> None:
-    identity, result = run(executor.identity()), run(executor.run_epoch(job, LIMIT_S))
+    identity, result = run(executor.identity()), run(first_unit(executor, job, LIMIT_S))
 
     assert {"torch", "torch_threads", "engine", "probe"} <= set(identity.facts)
     assert result.identity == identity.key
@@ -46,16 +54,16 @@ def test_a_pool_and_a_thread_of_this_process_have_the_same_identity(
 
 
 def test_where_kernels_change_a_bit_they_change_the_identity(
-    run: Run, pool: Executor, network_jobs: dict[str, EpochJob], monkeypatch: pytest.MonkeyPatch
+    run: Run, pool: Executor, network_jobs: dict[str, Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in OTHER_KERNELS.items():
         monkeypatch.setenv(name, value)
 
     async def bits(executor: Executor) -> dict[str, str]:
-        return {name: (await executor.run_epoch(job, LIMIT_S)).weights_hash for name, job in network_jobs.items()}
+        return {name: (await first_unit(executor, job, LIMIT_S)).digest for name, job in network_jobs.items()}
 
     async def with_other_kernels() -> tuple[Identity, dict[str, str]]:
-        other = ProcessPoolExecutor(workers=1, torch_threads=2)
+        other = ProcessPoolExecutor(workers=1, torch_threads=2, probe=PROBE)
         try:
             return await other.identity(), await bits(other)
         finally:
@@ -100,14 +108,14 @@ def test_who_waits_for_an_identity_hears_that_there_will_be_none() -> None:
 
 
 def test_a_worker_that_would_give_other_bits_gets_no_job(
-    run: Run, job: EpochJob, until: Until, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    run: Run, job: Job, until: Until, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(keeper, "PAUSE_S", 0.01)
+    monkeypatch.setattr(supervisor, "PAUSE_S", 0.01)
 
     async def replace_by_another() -> tuple[str, str, str, bool]:
-        pool = ProcessPoolExecutor(workers=1, torch_threads=2)
+        pool = ProcessPoolExecutor(workers=1, torch_threads=2, probe=PROBE)
         try:
-            before = await pool.run_epoch(job, LIMIT_S)
+            before = await first_unit(pool, job, LIMIT_S)
             with monkeypatch.context() as patch:
                 for name, value in OTHER_KERNELS.items():
                     patch.setenv(name, value)
@@ -116,8 +124,8 @@ def test_a_worker_that_would_give_other_bits_gets_no_job(
                 trouble, was_ready = pool.trouble, pool.ready
             if trouble is None:
                 pytest.skip("these kernels change no bit on this processor")
-            after = await pool.run_epoch(job, LIMIT_S)
-            return before.weights_hash, after.weights_hash, trouble, was_ready
+            after = await first_unit(pool, job, LIMIT_S)
+            return before.digest, after.digest, trouble, was_ready
         finally:
             await pool.close()
 

@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 
-from ml_trainer_env.server.executors import tickets
-from ml_trainer_env.server.executors.contract import EpochJob, ExecutorError, wait_quietly
-from ml_trainer_env.server.executors.tickets import JobQueue
+from ml_trainer_env.server.executors import job_queue
+from ml_trainer_env.server.executors.contract import ExecutorError, wait_quietly
+from ml_trainer_env.server.executors.job import Job, UnitResult
+from ml_trainer_env.server.executors.job_queue import JobQueue
 
 Run = Callable[[Awaitable[Any]], Any]
 Until = Callable[[Callable[[], bool]], Awaitable[None]]
 LIMIT_S = 120.0
+RESULT = UnitResult(None, {}, "", 0.5, "i")
 
 
 @pytest.fixture
@@ -20,14 +22,14 @@ def queue() -> JobQueue:
     return JobQueue()
 
 
-def test_tickets_are_taken_in_the_order_they_came(queue: JobQueue, job: EpochJob) -> None:
+def test_tickets_are_taken_in_the_order_they_came(queue: JobQueue, job: Job) -> None:
     lined_up = [queue.put(job, LIMIT_S) for _ in range(3)]
 
     assert [queue.take() for _ in range(3)] == lined_up
     assert queue.take(timeout_s=0) is None
 
 
-def test_a_ticket_that_was_put_back_is_next(queue: JobQueue, job: EpochJob) -> None:
+def test_a_ticket_that_was_put_back_is_next(queue: JobQueue, job: Job) -> None:
     first, _ = (queue.put(job, LIMIT_S) for _ in range(2))
     taken = queue.take()
     assert taken is first
@@ -37,7 +39,7 @@ def test_a_ticket_that_was_put_back_is_next(queue: JobQueue, job: EpochJob) -> N
     assert queue.take() is first
 
 
-def test_the_queue_counts_who_waits_and_who_is_served(queue: JobQueue, job: EpochJob) -> None:
+def test_the_queue_counts_who_waits_and_who_is_served(queue: JobQueue, job: Job) -> None:
     for _ in range(3):
         queue.put(job, LIMIT_S)
     one, other = queue.take(), queue.take()
@@ -46,15 +48,15 @@ def test_the_queue_counts_who_waits_and_who_is_served(queue: JobQueue, job: Epoc
     assert (queue.waiting, queue.busy) == (1, 2)
 
     queue.put_back(one)
-    queue.finish(other, 0.5)
+    queue.finish(other)
 
     assert (queue.waiting, queue.busy) == (2, 0)
 
 
 def test_a_job_that_waits_hears_its_place_until_it_is_taken(
-    run: Run, queue: JobQueue, job: EpochJob, until: Until, monkeypatch: pytest.MonkeyPatch
+    run: Run, queue: JobQueue, job: Job, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tickets, "TELL_PLACE_EVERY_S", 0.001)
+    monkeypatch.setattr(job_queue, "TELL_POSITION_EVERY_S", 0.001)
     heard: list[int] = []
 
     async def wait_behind_another() -> object:
@@ -67,17 +69,18 @@ def test_a_job_that_waits_hears_its_place_until_it_is_taken(
         count = len(heard)
         await asyncio.sleep(0.02)
         assert len(heard) == count
-        queue.finish(second, 0.5)
+        second.deliver(RESULT)
+        queue.finish(second)
         return await waiting
 
-    assert run(wait_behind_another()) == 0.5
+    assert run(wait_behind_another()) == (RESULT,)
     assert sorted(heard, reverse=True) == heard
 
 
 def test_a_listener_that_raises_ends_the_wait_and_takes_the_job_out(
-    run: Run, queue: JobQueue, job: EpochJob, monkeypatch: pytest.MonkeyPatch
+    run: Run, queue: JobQueue, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tickets, "TELL_PLACE_EVERY_S", 0.001)
+    monkeypatch.setattr(job_queue, "TELL_POSITION_EVERY_S", 0.001)
 
     def hang_up(place: int) -> None:
         raise ConnectionError(f"nobody listens at place {place}")
@@ -88,7 +91,7 @@ def test_a_listener_that_raises_ends_the_wait_and_takes_the_job_out(
     assert queue.waiting == 0
 
 
-def test_a_cancelled_ticket_leaves_the_queue_and_does_not_come_back(run: Run, queue: JobQueue, job: EpochJob) -> None:
+def test_a_cancelled_ticket_leaves_the_queue_and_does_not_come_back(run: Run, queue: JobQueue, job: Job) -> None:
     async def cancel_both() -> None:
         tickets = [queue.put(job, LIMIT_S) for _ in range(2)]
         waits = [asyncio.create_task(queue.wait_for(ticket, wait_quietly)) for ticket in tickets]
@@ -108,9 +111,7 @@ def test_a_cancelled_ticket_leaves_the_queue_and_does_not_come_back(run: Run, qu
     assert (queue.waiting, queue.busy) == (0, 0)
 
 
-def test_a_closed_queue_fails_those_who_wait_and_those_put_back_and_takes_no_more(
-    queue: JobQueue, job: EpochJob
-) -> None:
+def test_a_closed_queue_fails_those_who_wait_and_those_put_back_and_takes_no_more(queue: JobQueue, job: Job) -> None:
     served, waiting = (queue.put(job, LIMIT_S) for _ in range(2))
     assert queue.take() is served
 
@@ -119,7 +120,7 @@ def test_a_closed_queue_fails_those_who_wait_and_those_put_back_and_takes_no_mor
 
     for ticket in (served, waiting):
         with pytest.raises(ExecutorError, match="closed"):
-            ticket.future.result(LIMIT_S)
+            ticket.outcome()
     with pytest.raises(ExecutorError, match="closed"):
         queue.put(job, LIMIT_S)
     assert queue.take() is None

@@ -13,21 +13,30 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ml_trainer_env.server.executors import keeper, worker_process
-from ml_trainer_env.server.executors.contract import EpochJob, EpochResult, ExecutorError
+from ml_trainer_env.server.executors import supervisor, worker_process
+from ml_trainer_env.server.executors.contract import Executor, ExecutorError, wait_quietly
+from ml_trainer_env.server.executors.job import Job, UnitResult
 from ml_trainer_env.server.executors.pool import ProcessPoolExecutor
+from ml_trainer_env.server.trainer import PROBE
 
 Run = Callable[[Awaitable[Any]], Any]
 Until = Callable[[Callable[[], bool]], Awaitable[None]]
 LIMIT_S = 120.0
+
+
+async def first_unit(executor: Executor, job: Job, timeout_s: float, *rest: Any) -> UnitResult:
+    return (await executor.run(job, timeout_s, *rest))[0]
+
+
 GONE_WITHIN_S = 30.0
 
 PARENT = """
 import asyncio, sys
 from ml_trainer_env.server.executors.pool import ProcessPoolExecutor
+from ml_trainer_env.server.trainer import PROBE
 
 async def main():
-    pool = ProcessPoolExecutor(workers=2, torch_threads=1)
+    pool = ProcessPoolExecutor(workers=2, torch_threads=1, probe=PROBE)
     await pool.start()
     while len(pool.worker_pids) < 2:
         await asyncio.sleep(0.05)
@@ -47,31 +56,47 @@ def is_running(pid: int) -> bool:
 
 
 def test_a_worker_killed_in_an_epoch_costs_nothing_but_time(
-    run: Run, pool: ProcessPoolExecutor, long_job: EpochJob, until: Until
+    run: Run, pool: ProcessPoolExecutor, long_job: Job, until: Until
 ) -> None:
-    async def kill_while_it_trains() -> EpochResult:
-        training = asyncio.create_task(pool.run_epoch(long_job, LIMIT_S))
+    async def kill_while_it_trains() -> UnitResult:
+        training = asyncio.create_task(first_unit(pool, long_job, LIMIT_S))
         await until(lambda: pool.busy == 1 or training.done())
         os.kill(before, signal.SIGKILL)
         await until(lambda: pool.worker_deaths == deaths + 1)
         return await training
 
-    undisturbed = run(pool.run_epoch(long_job, LIMIT_S))
+    undisturbed = run(first_unit(pool, long_job, LIMIT_S))
     (before,), deaths = pool.worker_pids, pool.worker_deaths
     disturbed = run(kill_while_it_trains())
 
-    assert disturbed.weights_hash == undisturbed.weights_hash
-    assert disturbed.metrics == undisturbed.metrics
+    assert disturbed.digest == undisturbed.digest
+    assert disturbed.figures == undisturbed.figures
     assert pool.worker_pids != [before]
+
+
+def test_a_killed_worker_costs_no_unit_that_it_had_delivered(run: Run, pool: ProcessPoolExecutor, job: Job) -> None:
+    delivered: list[UnitResult] = []
+
+    def kill_after_two(result: UnitResult) -> None:
+        delivered.append(result)
+        if len(delivered) == 2:
+            os.kill(pool.worker_pids[0], signal.SIGKILL)
+
+    straight, deaths = run(pool.run(replace(job, units=40), LIMIT_S)), pool.worker_deaths
+    results = run(pool.run(replace(job, units=40), LIMIT_S, wait_quietly, kill_after_two))
+
+    assert pool.worker_deaths == deaths + 1
+    assert [result.digest for result in results] == [result.digest for result in straight]
+    assert tuple(delivered) == results
 
 
 @pytest.mark.slow
 def test_a_job_of_which_three_workers_died_fails(
-    run: Run, pool: ProcessPoolExecutor, job: EpochJob, lasting_job: EpochJob, until: Until
+    run: Run, pool: ProcessPoolExecutor, job: Job, lasting_job: Job, until: Until
 ) -> None:
-    async def kill_three() -> EpochResult:
+    async def kill_three() -> UnitResult:
         deaths = pool.worker_deaths
-        training = asyncio.create_task(pool.run_epoch(lasting_job, LIMIT_S))
+        training = asyncio.create_task(first_unit(pool, lasting_job, LIMIT_S))
         for killed in range(3):
             await until(lambda: pool.worker_pids and pool.busy == 1 and pool.worker_deaths == deaths + killed)  # noqa: B023 - awaited here
             os.kill(pool.worker_pids[0], signal.SIGKILL)
@@ -80,90 +105,90 @@ def test_a_job_of_which_three_workers_died_fails(
     with pytest.raises(ExecutorError, match=r"3 workers in a row died .* \(SIGKILL\)"):
         run(kill_three())
 
-    assert run(pool.run_epoch(job, LIMIT_S)).state.epoch == 1
+    assert run(first_unit(pool, job, LIMIT_S)).state.facts["epoch"] == "1"
 
 
 def test_a_worker_that_died_while_idle_is_replaced_before_it_is_needed(
-    run: Run, pool: ProcessPoolExecutor, job: EpochJob, until: Until
+    run: Run, pool: ProcessPoolExecutor, job: Job, until: Until
 ) -> None:
     async def kill_the_idle_one() -> None:
         os.kill(pool.worker_pids[0], signal.SIGKILL)
         await until(lambda: pool.worker_deaths == deaths + 1 and pool.ready)
 
-    run(pool.run_epoch(job, LIMIT_S))
+    run(first_unit(pool, job, LIMIT_S))
     deaths = pool.worker_deaths
     run(kill_the_idle_one())
 
-    assert run(pool.run_epoch(job, LIMIT_S)).state.epoch == 1
+    assert run(first_unit(pool, job, LIMIT_S)).state.facts["epoch"] == "1"
     assert pool.worker_deaths == deaths + 1
 
 
 def test_a_worker_that_hangs_in_an_epoch_is_killed_and_replaced(
-    run: Run, pool: ProcessPoolExecutor, job: EpochJob, monkeypatch: pytest.MonkeyPatch
+    run: Run, pool: ProcessPoolExecutor, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker_process, "STOP_TIMEOUT_S", 0.1)
-    run(pool.run_epoch(job, LIMIT_S))
+    run(first_unit(pool, job, LIMIT_S))
     (frozen,), deaths = pool.worker_pids, pool.worker_deaths
     os.kill(frozen, signal.SIGSTOP)
 
     with pytest.raises(ExecutorError, match=r"took longer than 0\.1 s"):
-        run(pool.run_epoch(job, 0.1))
+        run(first_unit(pool, job, 0.1))
 
-    assert run(pool.run_epoch(job, LIMIT_S)).state.epoch == 1
+    assert run(first_unit(pool, job, LIMIT_S)).state.facts["epoch"] == "1"
     assert not is_running(frozen)
     assert pool.worker_deaths == deaths + 1
 
 
 @pytest.mark.slow
 def test_a_worker_that_leaves_its_request_unread_is_replaced(
-    run: Run, job: EpochJob, long_job: EpochJob, monkeypatch: pytest.MonkeyPatch
+    run: Run, job: Job, long_job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker_process, "STUCK_S", 2.0)
 
-    async def freeze_before_a_large_request() -> EpochResult:
-        pool = ProcessPoolExecutor(workers=1, torch_threads=1)
+    async def freeze_before_a_large_request() -> UnitResult:
+        pool = ProcessPoolExecutor(workers=1, torch_threads=1, probe=PROBE)
         try:
-            await pool.run_epoch(job, LIMIT_S)
+            await first_unit(pool, job, LIMIT_S)
             os.kill(pool.worker_pids[0], signal.SIGSTOP)
-            return await pool.run_epoch(long_job, LIMIT_S)
+            return await first_unit(pool, long_job, LIMIT_S)
         finally:
             await pool.close()
 
-    assert run(freeze_before_a_large_request()).state.epoch == 1
+    assert run(freeze_before_a_large_request()).state.facts["epoch"] == "1"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux enforces the limit")
 @pytest.mark.slow
-def test_a_job_that_needs_too_much_memory_fails_with_the_limit_in_words(run: Run, job: EpochJob) -> None:
+def test_a_job_that_needs_too_much_memory_fails_with_the_limit_in_words(run: Run, job: Job) -> None:
     images, labels = np.zeros((300_000, 28, 28), np.uint8), np.zeros(300_000, np.int64)
     large = replace(job, data=replace(job.data, key="large", train_inputs=images, train_labels=labels))
 
-    async def ask_too_much() -> tuple[EpochResult, int]:
-        pool = ProcessPoolExecutor(workers=1, torch_threads=1, memory_mb=2500)
+    async def ask_too_much() -> tuple[UnitResult, int]:
+        pool = ProcessPoolExecutor(workers=1, torch_threads=1, memory_mb=2500, probe=PROBE)
         try:
             with pytest.raises(ExecutorError, match="an epoch needed more memory than the worker's limit of 2500 MB"):
-                await pool.run_epoch(large, LIMIT_S)
-            return await pool.run_epoch(job, LIMIT_S), pool.worker_deaths
+                await first_unit(pool, large, LIMIT_S)
+            return await first_unit(pool, job, LIMIT_S), pool.worker_deaths
         finally:
             await pool.close()
 
     result, deaths = run(ask_too_much())
 
-    assert result.state.epoch == 1
+    assert result.state.facts["epoch"] == "1"
     assert deaths == 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux enforces the limit")
 @pytest.mark.slow
-def test_jobs_fail_when_no_worker_can_be_started(run: Run, job: EpochJob, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeper, "PAUSE_S", 0.01)
+def test_jobs_fail_when_no_worker_can_be_started(run: Run, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "PAUSE_S", 0.01)
 
     async def start_in_vain() -> int:
-        pool = ProcessPoolExecutor(workers=1, torch_threads=1, memory_mb=64)
+        pool = ProcessPoolExecutor(workers=1, torch_threads=1, memory_mb=64, probe=PROBE)
         try:
             for _ in range(2):
                 with pytest.raises(ExecutorError, match=r"no worker can be started.* 64 MB"):
-                    await pool.run_epoch(job, LIMIT_S)
+                    await first_unit(pool, job, LIMIT_S)
             assert not pool.ready
             return pool.worker_deaths
         finally:
@@ -172,10 +197,10 @@ def test_jobs_fail_when_no_worker_can_be_started(run: Run, job: EpochJob, monkey
     assert run(start_in_vain()) >= 4
 
 
-def test_closing_ends_the_workers_and_fails_what_is_under_way(run: Run, lasting_job: EpochJob, until: Until) -> None:
+def test_closing_ends_the_workers_and_fails_what_is_under_way(run: Run, lasting_job: Job, until: Until) -> None:
     async def close_while_it_trains() -> list[int]:
-        pool = ProcessPoolExecutor(workers=1, torch_threads=1)
-        jobs = [asyncio.create_task(pool.run_epoch(lasting_job, LIMIT_S)) for _ in range(2)]
+        pool = ProcessPoolExecutor(workers=1, torch_threads=1, probe=PROBE)
+        jobs = [asyncio.create_task(first_unit(pool, lasting_job, LIMIT_S)) for _ in range(2)]
         await until(lambda: pool.busy == 1)
         pids = pool.worker_pids
         await pool.close()
@@ -192,7 +217,7 @@ def test_closing_ends_the_workers_and_fails_what_is_under_way(run: Run, lasting_
 
 def test_closing_while_workers_warm_up_ends_them(run: Run, until: Until) -> None:
     async def close_at_once() -> list[int]:
-        pool = ProcessPoolExecutor(workers=2, torch_threads=1)
+        pool = ProcessPoolExecutor(workers=2, torch_threads=1, probe=PROBE)
         await pool.start()
         await until(lambda: len(pool.worker_pids) == 2)
         pids = pool.worker_pids
@@ -218,12 +243,12 @@ def test_workers_end_with_their_parent_however_it_ends(how: signal.Signals) -> N
     assert not any(map(is_running, pids))
 
 
-def test_jobs_of_many_callers_take_turns_epoch_by_epoch(run: Run, pool: ProcessPoolExecutor, job: EpochJob) -> None:
+def test_jobs_of_many_callers_take_turns_epoch_by_epoch(run: Run, pool: ProcessPoolExecutor, job: Job) -> None:
     finished: list[str] = []
 
     async def caller(name: str) -> None:
         for _ in range(3):
-            await pool.run_epoch(job, LIMIT_S)
+            await first_unit(pool, job, LIMIT_S)
             finished.append(name)
 
     async def everyone() -> None:

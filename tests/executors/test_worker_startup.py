@@ -11,7 +11,8 @@ import pytest
 from ml_trainer_env.server.executors import startup, worker_process
 from ml_trainer_env.server.executors.contract import ExecutorError
 from ml_trainer_env.server.executors.startup import Standing, StartupWatch, standing_of
-from ml_trainer_env.server.executors.worker_process import WorkerProcess
+from ml_trainer_env.server.executors.worker_process import WorkerProcess, WorkerSettings
+from ml_trainer_env.server.trainer import PROBE
 
 linux = pytest.mark.skipif(standing_of(os.getpid()) is None, reason="the system does not tell processor time")
 
@@ -77,7 +78,7 @@ def test_nothing_is_known_of_a_process_that_is_not_there() -> None:
 @pytest.fixture
 def start_worker(monkeypatch: pytest.MonkeyPatch) -> Callable[[], WorkerProcess]:
     monkeypatch.setattr(worker_process, "START_LOOK_EVERY_S", 0.02)
-    return lambda: WorkerProcess(torch_threads=1)
+    return lambda: WorkerProcess(WorkerSettings(1, None, PROBE, {}))
 
 
 @linux

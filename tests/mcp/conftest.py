@@ -20,6 +20,7 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from epoch_executor import EpochExecutor, EpochJob, EpochResult, HeldOutJob
 from fastmcp import Client, FastMCP
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
@@ -30,14 +31,14 @@ from ml_trainer_env.server.datasets import DataSettings
 from ml_trainer_env.server.episodes.game import TimeLimits
 from ml_trainer_env.server.episodes.registry import EpisodeRegistry
 from ml_trainer_env.server.episodes.session import Session
-from ml_trainer_env.server.executors.contract import EpochJob, EpochResult, HeldOutJob, OnWait, wait_quietly
+from ml_trainer_env.server.executors.contract import OnWait, wait_quietly
 from ml_trainer_env.server.executors.identity import Identity
 from ml_trainer_env.server.mcp.tools import build_mcp_server
 from ml_trainer_env.server.operations.metrics import Telemetry
 from ml_trainer_env.server.room.tuning import TuningRoom
 from ml_trainer_env.server.settings import Settings
 from ml_trainer_env.server.trainer.metrics import EpochMetrics
-from ml_trainer_env.server.trainer.state import TrainingState, weights_hash
+from ml_trainer_env.server.trainer.state import TrainingState
 from ml_trainer_env.server.tuning.game import TuningGame
 
 Progressed = tuple[float, float | None, str | None]
@@ -50,7 +51,7 @@ BOTH = "application/json, text/event-stream"
 
 
 @dataclass
-class HeldExecutor:
+class HeldExecutor(EpochExecutor):
     """Keeps the executor contract without training: each epoch ends when the test lets it.
 
     Attributes:
@@ -102,7 +103,7 @@ class HeldExecutor:
         )
         start = job.state
         state = TrainingState(start.network, {}, {}, job.config.optimizer, epoch=number, seed=start.seed)
-        return EpochResult(state, metrics, 0.25, weights_hash(state), IDENTITY.key)
+        return EpochResult(state, metrics, 0.25, IDENTITY.key)
 
     async def held_out_accuracy(self, job: HeldOutJob, timeout_s: float, on_wait: OnWait = wait_quietly) -> float:
         return 0.5
@@ -351,5 +352,5 @@ def mcp_server() -> FastMCP:
     """The MCP server of a session that plays nothing."""
     game = TuningGame(DataSettings(None, False), TimeLimits())
     nothing: Any = None
-    registry = EpisodeRegistry(game, trainer=nothing, journal=nothing, limits=TimeLimits(), telemetry=Telemetry())
+    registry = EpisodeRegistry(game, source=nothing, journal=nothing, limits=TimeLimits(), telemetry=Telemetry())
     return build_mcp_server(Session(registry, "there is no episode"), TuningRoom())

@@ -10,22 +10,24 @@ from typing import Any
 
 import httpx
 import pytest
+from epoch_executor import EpochExecutor, EpochJob, EpochResult, HeldOutJob
 from openenv.core.env_server.mcp_types import CallToolAction
 from openenv.core.env_server.serialization import serialize_observation
 
 from ml_trainer_env import MLTrainerEnv
 from ml_trainer_env.server.datasets import DataSettings, load_images
 from ml_trainer_env.server.episodes.game import TimeLimits
-from ml_trainer_env.server.episodes.training import LiveTrainer
-from ml_trainer_env.server.executors.contract import EpochJob, EpochResult, ExecutorError, HeldOutJob
+from ml_trainer_env.server.episodes.units import LiveSource
+from ml_trainer_env.server.executors.contract import ExecutorError
 from ml_trainer_env.server.executors.identity import Identity
 from ml_trainer_env.server.executors.in_process import InProcessExecutor
 from ml_trainer_env.server.openenv.environment import GameEnvironment
 from ml_trainer_env.server.room.tuning import TuningRoom
 from ml_trainer_env.server.services import Services
 from ml_trainer_env.server.settings import Settings
+from ml_trainer_env.server.trainer import PROBE
 from ml_trainer_env.server.trainer.metrics import EpochMetrics
-from ml_trainer_env.server.trainer.state import TrainingState, weights_hash
+from ml_trainer_env.server.trainer.state import TrainingState
 from ml_trainer_env.server.tuning.episode import TuningEpisode
 from ml_trainer_env.server.tuning.grading import RubricVersion
 from ml_trainer_env.server.tuning.tasks import TASKS
@@ -37,7 +39,7 @@ IDENTITY = Identity({"engine": "canned"})
 
 
 @dataclass
-class CannedExecutor:
+class CannedExecutor(EpochExecutor):
     """Keeps the executor contract without training: each epoch comes to figures given beforehand.
 
     Attributes:
@@ -85,7 +87,7 @@ class CannedExecutor:
         state = TrainingState(
             job.state.network, {}, {}, job.config.optimizer, epoch=job.state.epoch + 1, seed=job.state.seed
         )
-        return EpochResult(state, metrics, self.epoch_s, weights_hash(state), IDENTITY.key)
+        return EpochResult(state, metrics, self.epoch_s, IDENTITY.key)
 
     async def held_out_accuracy(self, job: HeldOutJob, timeout_s: float, on_wait: object = None) -> float:
         return 0.5
@@ -149,7 +151,7 @@ def new_session(tmp_path: Path) -> Iterator[NewSession]:
 @pytest.fixture(scope="session")
 def trainer() -> Iterator[InProcessExecutor]:
     """Trains for real, in a thread of this process."""
-    executor = InProcessExecutor(torch_threads=1)
+    executor = InProcessExecutor(torch_threads=1, probe=PROBE)
     yield executor
     asyncio.run(executor.close())
 
@@ -169,7 +171,7 @@ def new_episode(trainer: InProcessExecutor) -> NewEpisode:
             "images": load_images(task.images, BUNDLED),
             "seed": task.seed,
             "rubric": RubricVersion.V1,
-            "trainer": LiveTrainer(options.pop("executor", trainer)),
+            "source": LiveSource(options.pop("executor", trainer)),
             "limits": TimeLimits(),
         }
         return TuningEpisode(**{**settings, **options})

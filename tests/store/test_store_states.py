@@ -11,12 +11,13 @@ import pytest
 
 from ml_trainer_env.server.store import CallRecord, Database, EpisodeHeader, Journal, StateStore
 from ml_trainer_env.server.store import states as states_module
+from ml_trainer_env.server.trainer.arrays import State
 from ml_trainer_env.server.trainer.state import TrainingState, weights_hash
 
 HEADER = EpisodeHeader("e", "easy_mnist", 1, "v1", "checksum", {"torch": "2"}, rules=2)
 
 
-def state(seed: int = 0, size: int = 1000) -> TrainingState:
+def state(seed: int = 0, size: int = 1000) -> State:
     source = np.random.default_rng(seed)
     weights = {
         "z.weight": source.normal(size=(size, 2)).astype(np.float32),
@@ -24,7 +25,7 @@ def state(seed: int = 0, size: int = 1000) -> TrainingState:
         "batches": np.array(7, np.int64),
     }
     optimizer = {"z.weight/step": np.array(3.0, np.float32), "z.weight/exp_avg": source.normal(size=(size, 2))}
-    return TrainingState("simple_mlp", weights, optimizer, "adam", epoch=3, seed=2**63 - 1)
+    return TrainingState("simple_mlp", weights, optimizer, "adam", epoch=3, seed=2**63 - 1).to_state()
 
 
 @pytest.fixture
@@ -46,21 +47,22 @@ def files(folder: Path) -> set[str]:
 def test_what_comes_back_is_what_was_kept_bit_for_bit(database: Database, folder: Path) -> None:
     kept = state()
 
-    async def there_and_back() -> TrainingState | None:
+    async def there_and_back() -> State | None:
         await StateStore(database, folder, 10**9).save("key", kept)
         return await StateStore(database, folder, 10**9).find("key")
 
     back = asyncio.run(there_and_back())
 
     assert back is not None
-    for ours, theirs in ((back.weights, kept.weights), (back.optimizer, kept.optimizer)):
-        assert list(ours) == list(theirs)
-        for name in theirs:
-            assert (ours[name].dtype, ours[name].shape) == (theirs[name].dtype, theirs[name].shape)
-            assert ours[name].tobytes() == theirs[name].tobytes()
-            assert not ours[name].flags.writeable
-    assert weights_hash(back) == weights_hash(kept)
-    assert (back.network, back.optimizer_kind, back.epoch, back.seed) == ("simple_mlp", "adam", 3, 2**63 - 1)
+    assert list(back.arrays) == list(kept.arrays)
+    for name, array in kept.arrays.items():
+        assert (back.arrays[name].dtype, back.arrays[name].shape) == (array.dtype, array.shape)
+        assert back.arrays[name].tobytes() == array.tobytes()
+        assert not back.arrays[name].flags.writeable
+    assert back.facts == kept.facts
+    ours, theirs = TrainingState.from_state(back), TrainingState.from_state(kept)
+    assert weights_hash(ours) == weights_hash(theirs)
+    assert (ours.network, ours.optimizer_kind, ours.epoch, ours.seed) == ("simple_mlp", "adam", 3, 2**63 - 1)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +76,7 @@ def test_what_comes_back_is_what_was_kept_bit_for_bit(database: Database, folder
     ids=["cut short", "emptied", "one bit", "gone"],
 )
 def test_a_damaged_file_is_not_taken_for_a_model(database: Database, folder: Path, damage: Any) -> None:
-    async def spoil() -> tuple[TrainingState | None, TrainingState | None]:
+    async def spoil() -> tuple[State | None, State | None]:
         await StateStore(database, folder, 10**9).save("key", state())
         (path,) = folder.glob("*/*.safetensors")
         damage(path)

@@ -5,6 +5,7 @@ variables of their own, and other kernels round otherwise. Takes about a tenth o
 """
 
 import hashlib
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -32,8 +33,11 @@ _STEPS = {
 """Shape of the images, their transforms, and the optimizer, by network."""
 
 
-def probe() -> str:
+def probe(_options: Mapping[str, int | str]) -> str:
     """Train each network for one step on fixed noise.
+
+    Args:
+        _options: The options of the executor. None of them changes a step.
 
     Returns:
         SHA-256 (hex) over the weights and the figures after the steps.

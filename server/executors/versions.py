@@ -7,23 +7,23 @@ import hashlib
 import platform
 from functools import cache
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
-
-import ml_trainer_env.server.trainer
 
 __all__ = ["versions"]
 
 
 @cache
-def versions(torch_threads: int) -> dict[str, str]:
+def versions(torch_threads: int, probe: str) -> dict[str, str]:
     """Everything that may change the last digit of a loss, by name.
 
     Args:
         torch_threads: Threads that torch computes with.
+        probe: Reference of the probe. The package that it lies in is the engine.
     """
     return {
         "ml_trainer_env": version("openenv-ml-trainer-env"),
-        "engine": _engine_digest(),
+        "engine": _engine_digest(probe.partition(":")[0]),
         "torch": version("torch"),
         "numpy": version("numpy"),
         "python": platform.python_version(),
@@ -33,12 +33,14 @@ def versions(torch_threads: int) -> dict[str, str]:
     }
 
 
-def _engine_digest() -> str:
-    """Of the trainer's source: who changes the engine must not be served results of the old one."""
+def _engine_digest(module: str) -> str:
+    """Digest of the engine's source: a changed engine must not be served results of the old one."""
+    spec = find_spec(module)
+    if spec is None or spec.origin is None:
+        raise ImportError(f"there is no module {module}")
     digest = hashlib.sha256()
-    for folder in ml_trainer_env.server.trainer.__path__:
-        for path in sorted(Path(folder).glob("*.py")):
-            digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    for path in sorted(Path(spec.origin).parent.glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
 

@@ -1,20 +1,21 @@
-"""Looks after one worker of the pool, in a thread of its own.
+"""Supervises one worker of the pool, in a thread of its own.
 
-It keeps a warm worker at hand, takes jobs from the queue, has them done, and replaces a worker that
-ended. A job whose worker died is tried again, since training is a value and dying costs but time.
+It keeps a warm worker ready, takes jobs from the queue, has them run, and replaces a worker that
+ended. A job whose worker died is tried again: jobs are pure functions, so that costs time and nothing else.
 """
 
 import logging
 import threading
 from collections.abc import Callable
 
+from ml_trainer_env.server.executors.bell import Bell
 from ml_trainer_env.server.executors.contract import ExecutorError
 from ml_trainer_env.server.executors.identity import IdentityError
+from ml_trainer_env.server.executors.job_queue import JobQueue, QueuedJob
 from ml_trainer_env.server.executors.startup import StartupWatch
-from ml_trainer_env.server.executors.tickets import JobQueue, Ticket
 from ml_trainer_env.server.executors.worker_process import WorkerDiedError, WorkerProcess
 
-__all__ = ["WorkerKeeper"]
+__all__ = ["WorkerSupervisor"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -36,11 +37,11 @@ IDLE_LOOK_EVERY_S = 1.0
 """How often an idle worker is looked at, lest it has died."""
 
 
-class WorkerKeeper:
+class WorkerSupervisor:
     """A worker and its thread.
 
     Args:
-        tickets: Where jobs come from. The thread ends when it is closed.
+        queue: Where jobs come from. The thread ends when it is closed.
         start_worker: Starts a process; may raise OSError.
         on_no_worker: Called with the reason, from the thread, each time the worker could not be
             started the third time in a row or more.
@@ -53,11 +54,11 @@ class WorkerKeeper:
 
     def __init__(
         self,
-        tickets: JobQueue,
+        queue: JobQueue,
         start_worker: Callable[[], WorkerProcess],
         on_no_worker: Callable[[ExecutorError], None],
     ) -> None:
-        self._tickets = tickets
+        self._queue = queue
         self._start_worker = start_worker
         self._on_no_worker = on_no_worker
         self._worker: WorkerProcess | None = None
@@ -65,7 +66,7 @@ class WorkerKeeper:
         self.ready = False
         self.trouble: str | None = None
         self.deaths = 0
-        self.thread = threading.Thread(target=self._serve, name="worker-keeper", daemon=True)
+        self.thread = threading.Thread(target=self._serve, name="worker-supervisor", daemon=True)
 
     @property
     def pid(self) -> int | None:
@@ -81,29 +82,32 @@ class WorkerKeeper:
 
     def _serve(self) -> None:
         try:
-            while not self._tickets.closed.is_set():
-                worker = self._warm_worker()
-                ticket = self._tickets.take(IDLE_LOOK_EVERY_S) if worker else None
-                if worker and ticket:
-                    self._do(ticket, worker)
+            with Bell() as bell:
+                self._queue.bells.append(bell.ring)
+                while not self._queue.closed.is_set():
+                    worker = self._warm_worker()
+                    queued = self._queue.take(IDLE_LOOK_EVERY_S) if worker else None
+                    if worker and queued:
+                        self._run(queued, worker, bell)
+                self._queue.bells.remove(bell.ring)
         finally:
-            self._drop_worker("its keeper has ended")
+            self._drop_worker("its supervisor has ended")
 
-    def _do(self, ticket: Ticket, worker: WorkerProcess) -> None:
-        ticket.attempts += 1
+    def _run(self, queued: QueuedJob, worker: WorkerProcess, bell: Bell) -> None:
+        queued.attempts += 1
         try:
-            result = worker.do(ticket)
-        except Exception as error:  # the thread's boundary: whoever waits for the job hears of it
+            worker.run(queued, bell, lambda: self._queue.is_crowded)
+        except Exception as error:  # the thread's boundary: the caller of the job receives it
             if not worker.is_alive:
                 self._drop_worker(str(error))
             if not isinstance(error, WorkerDiedError):
-                self._tickets.fail(ticket, error)
-            elif ticket.attempts < MAX_ATTEMPTS:
-                self._tickets.put_back(ticket)
+                self._queue.fail(queued, error)
+            elif queued.attempts < MAX_ATTEMPTS:
+                self._queue.put_back(queued)
             else:
-                self._tickets.fail(ticket, ExecutorError(f"{MAX_ATTEMPTS} workers in a row died of it: {error}"))
+                self._queue.fail(queued, ExecutorError(f"{MAX_ATTEMPTS} workers in a row died of it: {error}"))
         else:
-            self._tickets.finish(ticket, result)
+            self._queue.finish(queued)
 
     def _warm_worker(self) -> WorkerProcess | None:
         """The worker, warm, or none after a failure and a pause."""
@@ -118,7 +122,7 @@ class WorkerKeeper:
 
     def _start(self) -> None:
         self._worker = self._start_worker()
-        if self._tickets.closed.is_set():
+        if self._queue.closed.is_set():
             self._worker.kill()  # whoever closed may have come too early to see it
         warned_at_s = 0.0
 
@@ -128,7 +132,7 @@ class WorkerKeeper:
                 warned_at_s, self.trouble = watch.elapsed_s, watch.told()
                 _LOG.warning("%s", self.trouble)
 
-        self._tickets.serve(self._worker.wait_ready(note))
+        self._queue.serve(self._worker.wait_ready(note))
         self._failed_starts, self.ready, self.trouble = 0, True, None
 
     def _note_failed_start(self, error: Exception) -> None:
@@ -140,7 +144,7 @@ class WorkerKeeper:
         pause_s = PAUSE_S * 2 ** min(self._failed_starts, _MAX_DOUBLINGS)
         if isinstance(error, IdentityError) and self._failed_starts >= MAX_ATTEMPTS:
             pause_s = IDENTITY_PAUSE_S
-        self._tickets.closed.wait(pause_s)
+        self._queue.closed.wait(pause_s)
 
     def _drop_worker(self, reason: str) -> None:
         self.ready = False
@@ -148,6 +152,6 @@ class WorkerKeeper:
         if worker is None:
             return
         worker.close()
-        if not self._tickets.closed.is_set():
+        if not self._queue.closed.is_set():
             self.deaths += 1
             _LOG.warning("replacing a worker: %s", reason)

@@ -1,0 +1,45 @@
+"""The job functions of the tuning game: pure functions that an executor runs, one unit of work at a time.
+
+Imports torch, so this module is named by object references and imported only where jobs run.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+from ml_trainer_env.server.trainer.arrays import Outcome, State
+from ml_trainer_env.server.trainer.config import EpochSettings
+from ml_trainer_env.server.trainer.data import TensorData
+from ml_trainer_env.server.trainer.engine import advance, held_out_accuracy, initial_state
+from ml_trainer_env.server.trainer.state import FreshState, TrainingState, weights_hash
+
+__all__ = ["measure_test_accuracy", "train_epoch"]
+
+
+def train_epoch(state: State, settings: EpochSettings, data: TensorData, interrupted: Callable[[], bool]) -> Outcome:
+    """Train for one epoch.
+
+    Args:
+        state: A `TrainingState`, or a `FreshState` whose weights are drawn first.
+        settings: The configuration and the learning rates.
+        data: The images.
+        interrupted: Asked before each batch whether to stop.
+
+    Returns:
+        The state after the epoch, the figures of an `EpochMetrics`, and the hash of the weights.
+
+    Raises:
+        Interrupted: `interrupted` said yes.
+    """
+    before = TrainingState.from_state(state) if state.arrays else initial_state(FreshState.from_state(state))
+    after, (metrics,) = advance(before, settings.config, settings.plan, data, interrupted=interrupted)
+    return Outcome(after.to_state(), metrics.to_figures(), partial(weights_hash, after), ends=metrics.diverged)
+
+
+def measure_test_accuracy(state: State, _settings: None, data: TensorData, _interrupted: Callable[[], bool]) -> Outcome:
+    """Measure the accuracy on the held-out images. It cannot be interrupted.
+
+    Returns:
+        The figure `test_accuracy`, from 0 to 1.
+    """
+    accuracy = held_out_accuracy(TrainingState.from_state(state), data)
+    return Outcome(None, {"test_accuracy": accuracy}, str, ends=True)

@@ -1,0 +1,113 @@
+"""What the tuning game's units of work are run with: an epoch's recipe, and the measurement on the test images."""
+
+from dataclasses import dataclass
+
+from ml_trainer_env.server.episodes.states import StateRef
+from ml_trainer_env.server.trainer.arrays import State
+from ml_trainer_env.server.trainer.config import EpochSettings, TrainingConfig
+from ml_trainer_env.server.trainer.examples import Examples, PermutedExamples
+from ml_trainer_env.server.trainer.figures import Figures
+from ml_trainer_env.server.trainer.lineage import epoch_key, fresh_key
+from ml_trainer_env.server.trainer.metrics import EPOCH_FIGURES
+from ml_trainer_env.server.trainer.schedules import LearningRatePlan
+from ml_trainer_env.server.trainer.state import FreshState, TrainingState, weights_hash
+
+__all__ = ["Measurement", "Recipe", "fresh_ref"]
+
+_JOBS = "ml_trainer_env.server.trainer.jobs"
+_PREPARE = "ml_trainer_env.server.trainer.data:prepare"
+
+
+def fresh_ref(fresh: FreshState) -> StateRef:
+    """Fresh weights. They are drawn where their first epoch is trained."""
+    return StateRef(fresh_key(fresh), fresh.epoch, initial=fresh.to_state())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recipe:
+    """The plan of epochs; see `UnitPlan`.
+
+    Attributes:
+        config: The settings.
+        plan: The learning rate by epoch.
+        data: The images.
+        label: The split of the task, for the metrics.
+    """
+
+    config: TrainingConfig
+    plan: LearningRatePlan
+    data: Examples | PermutedExamples
+    label: str = "train"
+
+    @property
+    def function(self) -> str:
+        """Reference of the job function."""
+        return f"{_JOBS}:train_epoch"
+
+    @property
+    def prepare(self) -> str:
+        """Reference of the function that prepares the data."""
+        return _PREPARE
+
+    @property
+    def settings(self) -> EpochSettings:
+        """The settings of the job."""
+        return EpochSettings(self.config, self.plan)
+
+    @property
+    def unit(self) -> str:
+        """What a unit is called."""
+        return "epoch"
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """The names of an epoch's figures."""
+        return EPOCH_FIGURES
+
+    def key(self, identity: str, before: str, position: int) -> str:
+        """Name the state after an epoch; see `trainer.lineage`."""
+        return epoch_key(identity, before, self.config, self.plan.rate_at(position), self.data.key)
+
+    def digest(self, state: State) -> str:
+        """The hash of the weights."""
+        return weights_hash(TrainingState.from_state(state))
+
+    def ends(self, figures: Figures) -> bool:
+        """Whether the epoch diverged."""
+        return bool(figures["diverged"])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measurement:
+    """The plan of a measurement on the test images; see `MeasurementPlan`.
+
+    Attributes:
+        data: The images.
+    """
+
+    data: Examples | PermutedExamples
+
+    @property
+    def function(self) -> str:
+        """Reference of the job function."""
+        return f"{_JOBS}:measure_test_accuracy"
+
+    @property
+    def prepare(self) -> str:
+        """Reference of the function that prepares the data."""
+        return _PREPARE
+
+    @property
+    def settings(self) -> None:
+        """None are needed."""
+        return None
+
+    @property
+    def unit(self) -> str:
+        """What it is called in messages."""
+        return "epoch"
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """The name of the figure that it gives."""
+        return ("test_accuracy",)
