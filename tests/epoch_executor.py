@@ -12,7 +12,7 @@ from ml_trainer_env.server.executors.contract import OnUnit, OnWait, ignore_unit
 from ml_trainer_env.server.executors.identity import Identity
 from ml_trainer_env.server.executors.job import Job, UnitResult
 from ml_trainer_env.server.trainer.config import TrainingConfig
-from ml_trainer_env.server.trainer.examples import Examples
+from ml_trainer_env.server.trainer.examples import Examples, PermutedExamples
 from ml_trainer_env.server.trainer.metrics import EpochMetrics
 from ml_trainer_env.server.trainer.schedules import LearningRatePlan
 from ml_trainer_env.server.trainer.state import FreshState, TrainingState, weights_hash
@@ -56,11 +56,16 @@ def typed_state(job: Job) -> TrainingState | FreshState:
 
 
 def typed_job(job: Job) -> EpochJob:
-    return EpochJob(typed_state(job), job.settings.config, job.settings.plan, job.data, job.data.permutation)
+    return EpochJob(typed_state(job), job.settings.config, job.settings.plan, *_split(job))
 
 
 def held_out_job(job: Job) -> HeldOutJob:
-    return HeldOutJob(TrainingState.from_state(job.state), job.data, job.data.permutation)
+    return HeldOutJob(TrainingState.from_state(job.state), *_split(job))
+
+
+def _split(job: Job) -> tuple[Examples, Permutation | None]:
+    data = job.data
+    return (data.base, data.permutation) if isinstance(data, PermutedExamples) else (data, None)
 
 
 class EpochExecutor:

@@ -80,7 +80,15 @@ async def pool(task_id: str, seed: int, data_dir: str, _: str) -> Run:
 
     async def run(epochs: int) -> str:
         nonlocal state
-        job = Job(f"{jobs}:train_epoch", f"{jobs}:tensors", state, settings, data, epochs, unit="epoch")
+        job = Job(
+            f"{jobs}:train_epoch",
+            "ml_trainer_env.server.trainer.data:prepare",
+            state,
+            settings,
+            data,
+            epochs,
+            unit="epoch",
+        )
         last = (await executor.run(job, EPOCH_LIMIT_S))[-1]
         assert last.state is not None
         state = last.state

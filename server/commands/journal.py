@@ -101,10 +101,12 @@ async def _is_replayed(journaled: JournaledEpisode, settings: Settings) -> bool:
     from ml_trainer_env.server.episodes.errors import ReplayError
     from ml_trainer_env.server.episodes.recorded import VerifyingSource
     from ml_trainer_env.server.episodes.replay import replayed
+    from ml_trainer_env.server.store.measured import DEFAULT_BATCH
 
     name, recorded = journaled.header.name, journaled.header.versions
     threads = int(recorded.get("torch_threads", settings.torch_threads))
-    async with _scratch(replace(settings, torch_threads=threads)) as services:
+    batch = int(recorded.get("evaluation_batch", DEFAULT_BATCH))  # older journals do not name it
+    async with _scratch(replace(settings, torch_threads=threads, evaluation_batch=batch)) as services:
         for changed in (await services.executor.identity()).differences(recorded):
             print(f"{name}: {changed}")
         episode = await services.registry.recreate(journaled.header)
@@ -135,10 +137,12 @@ async def _scratch(settings: Settings) -> AsyncIterator[Services]:
     """Services that share nothing with the server's: no cache, and a journal that is thrown away."""
     from ml_trainer_env.server.executors.in_process import InProcessExecutor
     from ml_trainer_env.server.services import Services
+    from ml_trainer_env.server.store.measured import DEFAULT_BATCH
     from ml_trainer_env.server.trainer import PROBE
 
+    options = {"evaluation_batch": settings.evaluation_batch or DEFAULT_BATCH}
     with tempfile.TemporaryDirectory() as folder:
-        executor = InProcessExecutor(settings.torch_threads, probe=PROBE)
+        executor = InProcessExecutor(settings.torch_threads, probe=PROBE, options=options)
         services = Services(replace(settings, state_dir=Path(folder), cache=False), executor)
         try:
             yield services

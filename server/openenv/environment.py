@@ -21,7 +21,7 @@ from openenv.core.env_server.mcp_types import (
 )
 from openenv.core.env_server.types import Action, EnvironmentMetadata, Observation, State
 from openenv.core.utils import run_async_safely
-from pydantic_core import to_json
+from pydantic import TypeAdapter
 
 from ml_trainer_env.server.episodes.arguments import read_flag, read_number
 from ml_trainer_env.server.episodes.errors import EpisodeError, ResetError
@@ -46,6 +46,8 @@ _CALL_MARGIN_S = 60.0
 _RESET_OPTIONS = "task_id, seed, episode_id, rubric, resume, fork_from, split, index"
 
 NO_EPISODE = "there is no episode: call reset first (with resume=true to go on with an earlier one)"
+
+_JSON: TypeAdapter[Reply] = TypeAdapter(Reply)
 
 Result = TypeVar("Result")
 
@@ -314,10 +316,10 @@ class _JsonRpcTools:
         """The tools."""
         return await self._environment._async_list_tools()
 
-    async def call_tool(self, name: str, arguments: dict[str, Any]) -> CallToolResult:
+    async def call_tool(self, name: str, arguments: dict[str, Any] | None) -> CallToolResult:
         """Call a tool. The reply is in `content`, for MCP's readers, and in `data`, for OpenEnv's."""
-        reply = await self._environment.call(name, arguments)
-        text = TextContent(type="text", text=to_json(reply).decode())
+        reply = await self._environment.call(name, arguments or {})
+        text = TextContent(type="text", text=_JSON.dump_json(reply).decode())
         return CallToolResult([text], None, meta=None, data=reply, is_error=False)
 
 

@@ -7,12 +7,13 @@ from typing import Any
 
 from ml_trainer_env.server.store.errors import StoreError
 
-__all__ = ["MEASURED_FILE", "evaluation_batch", "read_measured", "write_measured"]
+__all__ = ["DEFAULT_BATCH", "MEASURED_FILE", "evaluation_batch", "read_measured", "write_measured"]
 
 MEASURED_FILE = "measured.json"
 
 _BATCH = "evaluation_batch"
-_DEFAULT_BATCH = 64
+DEFAULT_BATCH = 64
+"""Examples that are evaluated together where nothing was measured or chosen."""
 
 
 def evaluation_batch(chosen: int | None, folder: Path) -> int:
@@ -40,7 +41,7 @@ def read_measured(folder: Path) -> int:
         if type(batch) is not int or batch < 1:
             raise ValueError(f"{_BATCH} must be a whole number of at least 1, got {batch!r}")
     except FileNotFoundError:
-        return _DEFAULT_BATCH
+        return DEFAULT_BATCH
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise StoreError(f"{path} is damaged ({error}); run ml-trainer-measure again, or delete the file") from error
     return batch

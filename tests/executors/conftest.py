@@ -35,7 +35,15 @@ def epoch_job(
 ) -> Job:
     jobs = "ml_trainer_env.server.trainer.jobs"
     data = permuted(images, permutation)
-    return Job(f"{jobs}:train_epoch", f"{jobs}:tensors", fresh.to_state(), settings, data, units, unit="epoch")
+    return Job(
+        f"{jobs}:train_epoch",
+        "ml_trainer_env.server.trainer.data:prepare",
+        fresh.to_state(),
+        settings,
+        data,
+        units,
+        unit="epoch",
+    )
 
 
 def small_job(train: int = 200, seed: int = 1) -> Job:
@@ -122,11 +130,11 @@ def network_jobs() -> dict[str, Job]:
     """A small job for each convolutional network, and one on permuted images."""
     small, jobs = small_job(), {}
     permutation = Permutation.draw(np.random.default_rng(5))
-    scattered = replace(small.data.images, key="scattered", augmentation=AugmentationKind.SCATTERED)
+    scattered = replace(small.data, key="scattered", augmentation=AugmentationKind.SCATTERED)
     fresh = FreshState("batch_norm_mlp", 1)
     jobs["batch_norm_mlp"] = epoch_job(fresh, small.settings, scattered, permutation)
     for network in ("small_cnn", "deeper_cnn"):
-        data = small.data.images
+        data = small.data
         if network == "deeper_cnn":
             source = np.random.default_rng(4)
             images = source.integers(0, 256, (200, 32, 32, 3), dtype=np.uint8)

@@ -102,14 +102,14 @@ def test_data_are_sent_once_and_again_when_they_are_forgotten(monkeypatch: pytes
         return replace(job, data=replace(images, key=f"task {number}"))
 
     try:
-        first = requested((pool, worker), with_key(0)).data.images
-        assert requested((pool, worker), with_key(0)).data.images is first
-        others = [requested((pool, worker), with_key(1 + number)).data.images for number in range(3)]
-        again = requested((pool, worker), with_key(0)).data.images
+        first = requested((pool, worker), with_key(0)).data
+        assert requested((pool, worker), with_key(0)).data is first
+        others = [requested((pool, worker), with_key(1 + number)).data for number in range(3)]
+        again = requested((pool, worker), with_key(0)).data
 
         assert again is not first
-        assert np.array_equal(again.train_images, images.train_images)
-        assert requested((pool, worker), with_key(3)).data.images is others[-1]
+        assert np.array_equal(again.train_inputs, images.train_inputs)
+        assert requested((pool, worker), with_key(3)).data is others[-1]
     finally:
         pool.close()
         worker.close()
@@ -121,7 +121,7 @@ def test_images_are_sent_once_however_they_are_permuted(ends: Ends, job: Job) ->
     first = requested(ends, replace(job, data=permuted(job.data, one))).data
     second = requested(ends, replace(job, data=permuted(job.data, other))).data
 
-    assert second.images is first.images
+    assert second.base is first.base
     assert (first.permutation, second.permutation) == (one, other)
 
 

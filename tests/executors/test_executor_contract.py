@@ -258,8 +258,8 @@ def test_held_out_images_are_measured_under_the_permutation_that_was_trained_on(
     run: Run, executor: Executor, network_jobs: dict[str, Job]
 ) -> None:
     job = network_jobs["batch_norm_mlp"]
-    images = job.data
-    learnt = replace(images, key="learnt", test_images=images.train_images, test_labels=images.train_labels)
+    images = job.data.base
+    learnt = replace(images, key="learnt", test_inputs=images.train_inputs, test_labels=images.train_labels)
     settings = EpochSettings(TrainingConfig(batch_size=32), job.settings.plan)
     job = replace(job, data=permuted(learnt, job.data.permutation), settings=settings, units=8)
     state = run(executor.run(job, LIMIT_S))[-1].state
