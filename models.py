@@ -13,6 +13,8 @@ __all__ = [
     "CallToolAction",
     "CallToolObservation",
     "DatasetDescription",
+    "EpisodeObservation",
+    "EpisodeState",
     "MLTrainerState",
     "ResetObservation",
     "TaskDescription",
@@ -77,16 +79,13 @@ class TaskDescription(BaseModel):
     tools: list[str] = Field(description="The tools' names; list_tools gives their schemas")
 
 
-class ResetObservation(Observation):
-    """The reply to a reset: the task, and where the run stands: at its beginning, unless it is resumed or forked."""
+class EpisodeObservation(Observation):
+    """The reply to a reset in any game: what the episode is, and what led to it."""
 
     episode_id: str
     seed: int = Field(ge=0, description="Fixes initial weights, shuffling, augmentation, dropout and any permutation")
     rubric: str = Field(description="v1 or v2")
     rules: int = Field(default=1, description="Version of the rules that the episode is played by")
-    task: TaskDescription
-    status: TrainingStatus
-    configuration: dict[str, Any] = Field(default_factory=dict, description="The settings of the next epoch")
     resumed: bool = Field(default=False, description="Whether the episode was begun in another session")
     forked_from: str | None = Field(default=None, description="The episode and place it was forked from")
     last_call: dict[str, Any] | None = Field(
@@ -94,8 +93,16 @@ class ResetObservation(Observation):
     )
 
 
-class MLTrainerState(State):
-    """An episode's state, without anything that is held out.
+class ResetObservation(EpisodeObservation):
+    """The reply to a reset: the task, and where the run stands: at its beginning, unless it is resumed or forked."""
+
+    task: TaskDescription
+    status: TrainingStatus
+    configuration: dict[str, Any] = Field(default_factory=dict, description="The settings of the next epoch")
+
+
+class EpisodeState(State):
+    """The state of an episode in any game, without anything that is held out.
 
     `episode_id` and `step_count` (tool calls so far, refused ones included) come from the base.
     """
@@ -104,6 +111,14 @@ class MLTrainerState(State):
     seed: int | None = None
     rubric: str | None = None
     done: bool = False
+
+
+class MLTrainerState(EpisodeState):
+    """An episode's state, without anything that is held out.
+
+    `episode_id` and `step_count` (tool calls so far, refused ones included) come from the base.
+    """
+
     status: TrainingStatus | None = None
     configuration: dict[str, Any] | None = None
     weights_hash: str | None = None

@@ -37,9 +37,15 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Carry out a command. Returns the exit status."""
+def main(arguments: Sequence[str] | None = None, game: Game | None = None) -> int:
+    """Carry out a command. Returns the exit status.
+
+    Args:
+        arguments: The command line; that of the process if None.
+        game: The game of the journal's episodes; the tuning game if None.
+    """
     options = _parser().parse_args(arguments)
+    options.game = game
     return run_command("ml-trainer-journal", lambda: _carry_out(options))
 
 
@@ -59,7 +65,7 @@ async def _replay(options: argparse.Namespace, journal: Journal) -> int:
     settings, fails = _settings(), False
     for name in _chosen(options, journal):
         episode = await _loaded(name, journal)
-        fails |= episode is None or not await _is_replayed(episode, settings)
+        fails |= episode is None or not await _is_replayed(episode, settings, options.game)
     return int(fails)
 
 
@@ -69,7 +75,7 @@ async def _export(options: argparse.Namespace, journal: Journal) -> int:
     settings, form = _settings(), ArgumentsForm(options.arguments)
     fails = False
     with options.output.open("w", encoding="utf-8") if options.output else contextlib.nullcontext(sys.stdout) as file:
-        async with _scratch(settings) as services:
+        async with _scratch(settings, options.game) as services:
             game = services.registry.game
             for name in _chosen(options, journal):
                 episode = await _loaded(name, journal)
@@ -96,7 +102,7 @@ async def _loaded(name: str, journal: Journal) -> JournaledEpisode | None:
         return None
 
 
-async def _is_replayed(journaled: JournaledEpisode, settings: Settings) -> bool:
+async def _is_replayed(journaled: JournaledEpisode, settings: Settings, game: Game | None) -> bool:
     """Train an episode again and say what came of it."""
     from ml_trainer_env.server.episodes.errors import ReplayError
     from ml_trainer_env.server.episodes.recorded import VerifyingSource
@@ -106,7 +112,7 @@ async def _is_replayed(journaled: JournaledEpisode, settings: Settings) -> bool:
     name, recorded = journaled.header.name, journaled.header.versions
     threads = int(recorded.get("torch_threads", settings.torch_threads))
     batch = int(recorded.get("evaluation_batch", DEFAULT_BATCH))  # older journals do not name it
-    async with _scratch(replace(settings, torch_threads=threads, evaluation_batch=batch)) as services:
+    async with _scratch(replace(settings, torch_threads=threads, evaluation_batch=batch), game) as services:
         for changed in (await services.executor.identity()).differences(recorded):
             print(f"{name}: {changed}")
         episode = await services.registry.recreate(journaled.header)
@@ -133,7 +139,7 @@ def _settings() -> Settings:
 
 
 @contextlib.asynccontextmanager
-async def _scratch(settings: Settings) -> AsyncIterator[Services]:
+async def _scratch(settings: Settings, game: Game | None) -> AsyncIterator[Services]:
     """Services that share nothing with the server's: no cache, and a journal that is thrown away."""
     from ml_trainer_env.server.executors.in_process import InProcessExecutor
     from ml_trainer_env.server.services import Services
@@ -143,7 +149,7 @@ async def _scratch(settings: Settings) -> AsyncIterator[Services]:
     options = {"evaluation_batch": settings.evaluation_batch or DEFAULT_BATCH}
     with tempfile.TemporaryDirectory() as folder:
         executor = InProcessExecutor(settings.torch_threads, probe=PROBE, options=options)
-        services = Services(replace(settings, state_dir=Path(folder), cache=False), executor)
+        services = Services(replace(settings, state_dir=Path(folder), cache=False), executor, game)
         try:
             yield services
         finally:

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from openenv.core.env_server.types import Observation, State
 from openenv.core.rubrics import Rubric
 
+from ml_trainer_env.models import EpisodeObservation, EpisodeState
 from ml_trainer_env.server.episodes.progress import OnProgress, ignore_progress
 from ml_trainer_env.server.episodes.states import Unit
 from ml_trainer_env.server.episodes.tools import Arguments, Reply, Toolbox
@@ -162,8 +162,8 @@ class Episode(Protocol):
         """Note that the interrupted call has ended."""
         ...
 
-    def describe(self) -> Observation:
-        """What a reset answers: the task, and where the episode stands. Has the fields of `EpisodeObservation`."""
+    def describe(self) -> EpisodeObservation:
+        """What a reset answers: the task, and where the episode stands."""
         ...
 
     def snapshot(self) -> dict[str, Any]:
@@ -205,12 +205,12 @@ class Game(Protocol):
         ...
 
     @property
-    def reset_model(self) -> type[Observation]:
+    def reset_model(self) -> type[EpisodeObservation]:
         """The model of what a reset answers."""
         ...
 
     @property
-    def state_model(self) -> type[State]:
+    def state_model(self) -> type[EpisodeState]:
         """The model of an episode's state."""
         ...
 

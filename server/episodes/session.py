@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from openenv.core.env_server.types import Observation
-
+from ml_trainer_env.models import EpisodeObservation
 from ml_trainer_env.server.episodes.errors import ArgumentsError, EpisodeError, UnknownToolError
 from ml_trainer_env.server.episodes.open_episode import OpenEpisode, shown_call
 from ml_trainer_env.server.episodes.progress import OnProgress, ignore_progress
@@ -34,7 +33,7 @@ class Session:
         self._no_episode = no_episode
         self._is_closed = False
 
-    async def start(self, request: EpisodeRequest) -> Observation:
+    async def start(self, request: EpisodeRequest) -> EpisodeObservation:
         """Begin, resume or fork an episode. The session leaves the episode that it played before.
 
         Returns:
@@ -121,7 +120,7 @@ class Session:
             await opened.retire(reason)
 
 
-def _reset_observation(opened: OpenEpisode) -> Observation:
+def _reset_observation(opened: OpenEpisode) -> EpisodeObservation:
     return opened.episode.describe().model_copy(
         update={
             "resumed": opened.resumed,

@@ -1,0 +1,183 @@
+"""A game of its own, played on every surface: nothing but its file knows it."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from mcp import ClientSession
+from mcp.client.streamable_http import streamable_http_client
+from websockets.sync.client import connect
+
+from ml_trainer_env.server.commands import journal
+
+HERE = Path(__file__).parent
+READY_S = 120.0
+
+
+class Server:
+    """The toy game served by a process, which can be killed and started again on the same folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def start(self) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        ours = {name: value for name, value in os.environ.items() if not name.startswith("ML_TRAINER_")}
+        settings = {"STATE_DIR": str(self.folder), "WORKERS": "1", "TORCH_THREADS": "1"}
+        ours |= {f"ML_TRAINER_{name}": value for name, value in settings.items()}
+        command = [sys.executable, str(HERE / "toy_game.py"), str(self.port)]
+        self.process = subprocess.Popen(command, env={**ours, "PYTHONPATH": str(HERE)})
+        deadline = time.monotonic() + READY_S
+        while time.monotonic() < deadline and self.process.poll() is None:
+            with contextlib.suppress(httpx.HTTPError):
+                if httpx.get(f"http://127.0.0.1:{self.port}/ready").status_code == 200:
+                    return
+            time.sleep(0.1)
+        self.kill()
+        raise TimeoutError("the server is not ready")
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    @contextlib.contextmanager
+    def session(self, **options: Any) -> Iterator["Player"]:
+        with connect(f"ws://127.0.0.1:{self.port}/ws") as socket_:
+            player = Player(socket_)
+            player.begun = player.ask({"type": "reset", "data": options})["observation"]
+            yield player
+
+
+class Player:
+    """A client of the WebSocket."""
+
+    begun: dict[str, Any]
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def ask(self, message: dict[str, Any]) -> dict[str, Any]:
+        self._connection.send(json.dumps(message))
+        answer = json.loads(self._connection.recv())
+        assert answer["type"] != "error", answer
+        return answer["data"]
+
+    def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
+        action = {"type": "call_tool", "tool_name": tool, "arguments": arguments}
+        return self.ask({"type": "step", "data": action})["observation"]
+
+    def reply(self, tool: str, **arguments: Any) -> dict[str, Any]:
+        answer = self.call(tool, **arguments)
+        assert answer["error"] is None, answer
+        return answer["result"]["data"]
+
+    def rpc(self, method: str, **params: Any) -> dict[str, Any]:
+        return self.ask({"type": "mcp", "data": {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}})
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    served = Server(tmp_path_factory.mktemp("toy"))
+    served.start()
+    yield served
+    served.kill()
+
+
+def test_it_is_played_over_the_websocket(server: Server) -> None:
+    with server.session(seed=3) as player:
+        assert player.begun["seed"] == 3
+        assert player.reply("count", steps="4")["count"] == 11
+        assert "must be a whole number" in player.call("count", steps=10)["error"]["message"]
+        assert player.call("count")["error"]["message"] == "'steps': Missing required argument"
+        assert player.reply("stop") | {"message": ""} == {
+            "count": 11, "steps": 4, "reward": 0.0, "done": True, "message": "", "score": 4.0,
+        }  # fmt: skip
+
+
+def test_it_is_played_over_json_rpc(server: Server) -> None:
+    with server.session(seed=1) as player:
+        tools = player.rpc("tools/list")["result"]["tools"]
+        assert [tool["name"] for tool in tools] == ["count", "mark", "look", "stop"]
+        assert player.rpc("tools/call", name="count", arguments={"steps": 2})["result"]["data"]["count"] == 5
+
+
+def test_it_is_played_over_mcp(server: Server) -> None:
+    async def play() -> tuple[list[str], Any]:
+        async with (
+            streamable_http_client(f"http://127.0.0.1:{server.port}/mcp") as (read, write, _),
+            ClientSession(read, write) as session,
+        ):
+            await session.initialize()
+            tools = [tool.name for tool in (await session.list_tools()).tools]
+            await session.call_tool("start_task", {"seed": 2})
+            return tools, (await session.call_tool("count", {"steps": 3})).structuredContent
+
+    tools, reply = anyio.run(play)
+
+    assert tools == ["list_tasks", "start_task", "count", "mark", "look", "stop"]
+    assert reply["count"] == 8
+
+
+def test_it_goes_on_after_a_kill_and_is_forked_at_each_kind_of_place(server: Server) -> None:
+    with server.session(episode_id="long") as player:
+        player.reply("count", steps=3)
+        player.reply("mark", name="here")
+        player.reply("count", steps=2)
+        server.kill()
+    server.start()
+
+    with server.session(episode_id="long", resume=True) as player:
+        assert player.begun["last_call"]["reply"]["count"] == 10
+        assert player.reply("count", steps=1)["count"] == 12
+    for place, count in (("@here", 8), ("@1", 4), ("", 14)):
+        with server.session(fork_from=f"long{place}") as player:
+            assert player.reply("count", steps=1)["count"] == count
+
+
+def test_a_step_that_ran_before_comes_from_the_cache(server: Server) -> None:
+    def counted(label: str) -> float:
+        lines = httpx.get(f"http://127.0.0.1:{server.port}/metrics").text.splitlines()
+        wanted = f'ml_trainer_epochs_total{{source="{label}",split="toy"}}'
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(wanted))
+
+    with server.session(seed=77) as player:
+        first = player.reply("count", steps=5)
+    before = counted("trained"), counted("cache")
+    with server.session(seed=77) as player:
+        assert player.reply("count", steps=5) == first
+
+    assert (counted("trained"), counted("cache")) == (before[0], before[1] + 5)
+
+
+def test_it_is_replayed_and_exported(
+    server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(HERE))
+    monkeypatch.setenv("ML_TRAINER_STATE_DIR", str(server.folder))
+    monkeypatch.setenv("ML_TRAINER_TORCH_THREADS", "1")
+    from toy_game import ToyGame
+
+    with server.session(episode_id="kept", seed=5) as player:
+        player.reply("count", steps=2)
+        player.reply("stop")
+
+    assert journal.main(["replay", "kept"], ToyGame()) == 0
+    assert "the same" in capsys.readouterr().out
+    assert journal.main(["export", "kept", "--format", "chat"], ToyGame()) == 0
+    exported = json.loads(capsys.readouterr().out)
+    assert exported["score"] == 2.0
+    assert exported["messages"][0]["content"] == "You count."
+    assert [tool["function"]["name"] for tool in exported["tools"]] == ["count", "mark", "look", "stop"]
