@@ -16,6 +16,8 @@ SUBMISSIONS ?= 200
 ARENA_KILLS ?= 20
 SEED ?= 1
 DEPENDENCY_GROUPS := --group dev
+# Tests of a file run in one process, since they share servers.
+PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
 
 UV := scripts/uv.sh
 RUN := $(UV) run --no-sync
@@ -23,6 +25,8 @@ RUN := $(UV) run --no-sync
 export UV_HTTP_TIMEOUT ?= 300
 # The project's own environment, whichever one is active.
 unexport VIRTUAL_ENV
+# A process without bytecode starts a second later, and the tests start hundreds.
+unexport PYTHONDONTWRITEBYTECODE
 
 # What `make data` fetched is used by every command after it.
 ifndef ML_TRAINER_DATA_DIR
@@ -48,7 +52,7 @@ demo: install ## Let an agent play the three tasks, and leave a report in output
 	$(RUN) inference.py $(ARGS)
 
 test: install ## Run the tests
-	$(RUN) pytest -m "not slow" $(ARGS)
+	$(RUN) pytest -m "not slow" $(PARALLEL) $(ARGS)
 
 test-slow: install ## Run the tests that take long
 	$(RUN) pytest -m slow $(ARGS)
