@@ -78,7 +78,7 @@ def play(env: MLTrainerEnv) -> tuple[list[dict[str, Any]], dict[str, Any]]:
 def draw(rows: Sequence[dict[str, Any]], end: dict[str, Any], path: Path) -> None:
     """Draw an episode as SVG. The same rows give the same bytes."""
     mpl.rcParams["svg.hashsalt"] = TASK
-    figure = Figure(figsize=(9.0, 3.4), layout="constrained")
+    figure = Figure(figsize=(9.0, 3.6), layout="constrained")
     FigureCanvasSVG(figure)
     figure.patch.set_alpha(0.0)
     figure.suptitle(
@@ -86,8 +86,10 @@ def draw(rows: Sequence[dict[str, Any]], end: dict[str, Any], path: Path) -> Non
     )
     for axes, figure_name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         _draw_figure(axes, rows, figure_name)
-        _mark_calls(axes, end["graded_epoch"])
+        _mark_calls(axes, rows[end["graded_epoch"] - 1], figure_name)
         _style(axes, figure_name)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, labelcolor=INK, fontsize=9)
     figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
 
 
@@ -97,14 +99,15 @@ def _draw_figure(axes: Axes, rows: Sequence[dict[str, Any]], name: str) -> None:
         axes.plot(epochs, [row[f"{part}_{name}"] for row in rows], color=color, linewidth=1.8, label=label)
 
 
-def _mark_calls(axes: Axes, graded_epoch: int) -> None:
+def _mark_calls(axes: Axes, graded: dict[str, Any], name: str) -> None:
     """Mark where each change of settings was made, and the epoch whose model was graded."""
     begin = 0.5
     for step in EPISODE:
-        axes.axvline(begin, color=INK, linestyle=":", linewidth=1.2)
+        label = "change of settings" if step is EPISODE[0] else None
+        axes.axvline(begin, color=INK, linestyle=":", linewidth=1.2, label=label)
         axes.text(begin + 0.3, 0.98, step.label, color=INK, fontsize=8, va="top", transform=axes.get_xaxis_transform())
         begin += step.epochs
-    axes.axvline(graded_epoch, color=BEST, linewidth=1.4, label="submitted")
+    axes.plot([graded["epoch"]], [graded[f"val_{name}"]], "o", color=BEST, markersize=8, label="submitted model")
 
 
 def _style(axes: Axes, name: str) -> None:
@@ -117,7 +120,6 @@ def _style(axes: Axes, name: str) -> None:
     axes.tick_params(colors=INK)
     for spine in axes.spines.values():
         spine.set_color(INK)
-    axes.legend(frameon=False, labelcolor=INK, fontsize=9, loc="center right")
 
 
 if __name__ == "__main__":
