@@ -58,8 +58,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ.pop("ML_TRAINER_DATA_DIR", None)  # only the bundled images are left
         variables = {"ML_TRAINER_STATE_DIR": folder, "ML_TRAINER_DOWNLOAD": "false"}
-        with local_server(Path(folder) / "server.log", variables) as url, MLTrainerEnv(base_url=url) as env:
-            rows, end = play(env)
+        with local_server(Path(folder) / "server.log", variables) as url:
+            env = MLTrainerEnv(base_url=url)
+            with env:
+                rows, end = play(env)
     DRAWING.parent.mkdir(exist_ok=True)
     draw(rows, end, DRAWING)
     print(f"{DRAWING}: {DRAWING.stat().st_size:,} bytes, score {end['score']:.4f}")

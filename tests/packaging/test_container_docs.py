@@ -60,9 +60,7 @@ def test_the_image_that_is_built_is_the_one_that_is_run(block: str, repository: 
 
 
 def test_an_agent_in_a_container_is_given_namespaces_by_options_that_are_named(page: str) -> None:
-    evaluated = re.findall(
-        r"^    ((?:docker|podman) run (?:.*\\\n)*.*permuted-mnist evaluate.*)$", page, re.MULTILINE
-    )
+    evaluated = re.findall(r"^    ((?:docker|podman) run (?:.*\\\n)*.*permuted-mnist evaluate.*)$", page, re.MULTILINE)
     options = {command.split()[0]: set(re.findall(r"--security-opt (\S+)", command)) for command in evaluated}
 
     assert options == {
