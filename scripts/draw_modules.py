@@ -1,6 +1,6 @@
 """Draws which parts of the server import which, for ARCHITECTURE.md: `python scripts/draw_modules.py`.
 
-The drawing is a Mermaid graph. An arrow that follows from others is left out: from A to C if A points to B and B to C.
+The drawing is a Mermaid graph. It leaves out an arrow that follows from others: A to C where A leads to B and B to C.
 """
 
 from collections.abc import Mapping
