@@ -52,7 +52,7 @@ LABEL org.opencontainers.image.title="ML Training Optimizer" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.version="0.3.0"
 
-# bubblewrap and libseccomp are for the sandbox of `permuted-mnist`. Without the container options that README names they
+# bubblewrap and libseccomp are for the sandbox of `permuted-mnist`. Without the container options that docs/server.md names they
 # are not permitted to work, and the rest of the image does not need them.
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends bubblewrap libseccomp2 \

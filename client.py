@@ -108,7 +108,7 @@ class MLTrainerEnv(MCPToolClient):
             arguments: Arguments of the tool. One of them may be called `name`.
 
         Returns:
-            The reply, a dict. README describes its fields.
+            The reply, a dict. docs/tools.md describes its fields.
 
         Raises:
             ToolCallError: The server refused the call, or the call failed.
@@ -121,7 +121,7 @@ class MLTrainerEnv(MCPToolClient):
         """Begin an episode.
 
         Args:
-            options: `task_id`, `seed`, `episode_id`, `rubric`, `resume` and `fork_from`; see README.
+            options: `task_id`, `seed`, `episode_id`, `rubric`, `resume` and `fork_from`; see docs/python.md.
 
         Returns:
             A `StepResult` whose observation is a `models.ResetObservation`.

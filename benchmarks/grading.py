@@ -1,4 +1,4 @@
-"""What tricks earn beside honest training, under both rubrics and both versions of the rules: figures in README.
+"""What tricks earn beside honest training, under both rubrics and both versions of the rules: figures in docs/tasks.md.
 
     python benchmarks/grading.py
 

@@ -1,4 +1,4 @@
-"""What one epoch and a submit earn on each task under both rubrics: the figures in README.
+"""What one epoch and a submit earn on each task under both rubrics: the figures in docs/tasks.md.
 
     python benchmarks/one_epoch_submit.py
 

@@ -23,6 +23,13 @@ def project() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
+def documents() -> dict[str, str]:
+    """README and the pages of docs/: their text, by their path in the repository."""
+    paths = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    return {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in paths}
+
+
+@pytest.fixture(scope="session")
 def source_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the repository to build in, so that no build touches the repository itself."""
 

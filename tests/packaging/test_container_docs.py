@@ -1,4 +1,4 @@
-"""The container commands in README do what README says. `docker` is a program that notes how it is called."""
+"""The container commands in docs/server.md do what it says. `docker` is a program that notes how it is called."""
 
 import os
 import re
@@ -14,14 +14,14 @@ printf '%s\\n' "$@" --end-of-command >>"$CALLS"
 
 
 @pytest.fixture(scope="module")
-def readme(repository: Path) -> str:
-    return (repository / "README.md").read_text(encoding="utf-8")
+def page(repository: Path) -> str:
+    return (repository / "docs/server.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
-def block(readme: str) -> str:
+def block(page: str) -> str:
     """The lines that build and run the server's image."""
-    found = re.search(r"(?:^    .*\n)*^    docker run .*-p 8000:8000.*\n(?:^    .*\n)*", readme, re.MULTILINE)
+    found = re.search(r"(?:^    .*\n)*^    docker run .*-p 8000:8000.*\n(?:^    .*\n)*", page, re.MULTILINE)
     assert found
     return found[0]
 
@@ -59,10 +59,8 @@ def test_the_image_that_is_built_is_the_one_that_is_run(block: str, repository: 
     assert (repository / "server/Dockerfile").is_file()
 
 
-def test_an_agent_in_a_container_is_given_namespaces_by_options_that_are_named(readme: str) -> None:
-    evaluated = re.findall(
-        r"^    ((?:docker|podman) run (?:.*\\\n)*.*permuted-mnist evaluate.*)$", readme, re.MULTILINE
-    )
+def test_an_agent_in_a_container_is_given_namespaces_by_options_that_are_named(page: str) -> None:
+    evaluated = re.findall(r"^    ((?:docker|podman) run (?:.*\\\n)*.*permuted-mnist evaluate.*)$", page, re.MULTILINE)
     options = {command.split()[0]: set(re.findall(r"--security-opt (\S+)", command)) for command in evaluated}
 
     assert options == {

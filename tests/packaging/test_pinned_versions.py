@@ -17,9 +17,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def named_backends() -> list[str]:
-    """The builds of torch that README names, as uv's --torch-backend takes them."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    return sorted(set(re.findall(r"(?:TORCH_BACKEND=|--torch-backend )(\w[\w.]*)", readme)))
+    """The builds of torch that the documents name, as uv's --torch-backend takes them."""
+    texts = [(ROOT / path).read_text(encoding="utf-8") for path in ("README.md", "docs/server.md")]
+    return sorted(set(re.findall(r"(?:TORCH_BACKEND=|--torch-backend )(\w[\w.]*)", "\n".join(texts))))
 
 
 @pytest.fixture
