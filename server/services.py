@@ -91,7 +91,7 @@ class Services:
     def _watch(self) -> None:
         watch, executor = self.telemetry.watch, self.executor
         watch("open_episodes", "Episodes that a session plays.", lambda: self.registry.open_episodes)
-        watch("queue_length", "Epochs that wait for a worker.", lambda: executor.waiting)
+        watch("queue_length", "Jobs that wait for a worker.", lambda: executor.waiting)
         watch("busy_workers", "Workers that are training.", lambda: executor.busy)
         watch("worker_deaths", "Workers lost.", lambda: executor.worker_deaths, only_grows=True)
         watch("state_bytes", "Size of the models kept.", self._states.size_bytes)
