@@ -18,7 +18,7 @@ from chaos_play import Evidence, journaled, play, undisturbed
 
 from ml_trainer_env.server.store import CallRecord
 
-KILLS = 12
+KILLS = 6
 SEED = 1
 
 _SUMMARY = pytest.StashKey[str]()

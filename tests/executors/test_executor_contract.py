@@ -314,7 +314,7 @@ def test_another_job_waits_for_one_unit_at_most(run: Run, executor: Executor, lo
             if not other:
                 other.append(asyncio.create_task(ask()))
 
-        results = await executor.run(replace(long_job, units=6), LIMIT_S, wait_quietly, delivered)
+        results = await executor.run(replace(long_job, units=3), LIMIT_S, wait_quietly, delivered)
         await other[0]
         return results
 

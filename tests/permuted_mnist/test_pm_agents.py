@@ -13,7 +13,7 @@ from permuted_mnist.delivery import Delivery
 from permuted_mnist.mnist import load_mnist
 from permuted_mnist.tasks import draw_task
 
-AGENTS = ("random", "linear", "mlp", "mlp_fast", "unscramble")
+AGENTS = ("random", "linear", "mlp", "mlp_fast", pytest.param("unscramble", marks=pytest.mark.slow))
 FLOORS = {"random": 0.05, "linear": 0.86, "mlp": 0.91, "mlp_fast": 0.94, "unscramble": 0.96}
 """Accuracy with the first 8,000 training images that an agent must reach."""
 
