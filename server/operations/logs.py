@@ -10,7 +10,7 @@ from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter
 
-__all__ = ["configure_logging", "logged_episode", "socket_is_refused"]
+__all__ = ["configure_logging", "logged_episode", "mark_socket_refused"]
 
 _FIELDS = {"created": "time", "levelname": "level", "name": "logger", "exc_info": "exception", "stack_info": "stack"}
 _OTHERS_LOGGERS = ("uvicorn", "uvicorn.access", "uvicorn.error", "fastmcp")
@@ -39,7 +39,7 @@ def logged_episode(episode_id: str) -> Iterator[None]:
         _episode_id.reset(token)
 
 
-def socket_is_refused() -> None:
+def mark_socket_refused() -> None:
     """Take note that the WebSocket of this task is refused in words, which is no error of the application."""
     _is_refused.set(True)
 
