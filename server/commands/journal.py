@@ -51,9 +51,9 @@ def main(arguments: Sequence[str] | None = None, game: Game | None = None) -> in
 
 def _carry_out(options: argparse.Namespace) -> int:
     from ml_trainer_env.server.store import Database, Journal
-    from ml_trainer_env.server.store.folder import JOURNAL_FILE, chosen_folder, state_folder
+    from ml_trainer_env.server.store.folder import JOURNAL_FILE, configured_folder, state_folder
 
-    path = state_folder(chosen_folder(os.environ)) / JOURNAL_FILE
+    path = state_folder(configured_folder(os.environ)) / JOURNAL_FILE
     if not path.exists():
         print(f"there is no journal at {path}; set ML_TRAINER_STATE_DIR to the server's", file=sys.stderr)
         return 2
