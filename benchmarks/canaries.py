@@ -34,7 +34,7 @@ from serving.processes import ROOT
 
 from ml_trainer_env.server.datasets.fonts import load_fonts
 from ml_trainer_env.server.datasets.glyphs import draw_glyphs, draw_shapes
-from ml_trainer_env.server.datasets.words import Words
+from ml_trainer_env.server.datasets.random_stream import RandomStream
 from permuted_mnist.agent.unscramble.network import build_network
 from permuted_mnist.cli import OWN_AGENTS
 from permuted_mnist.evaluation.series import evaluate
@@ -180,10 +180,10 @@ def train_network(file: Path, epochs: int) -> None:
 
 def drawn(epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The images of an epoch: all shapes are new."""
-    fonts, words, parts = load_fonts(), Words([2026, epoch]), []
+    fonts, stream, parts = load_fonts(), RandomStream([2026, epoch]), []
     for _ in range(SHAPES_AN_EPOCH):
-        shapes = draw_shapes(len(DIGITS), STYLE.side, SHAPES, words)
-        parts.append(draw_glyphs(fonts, fonts.for_training, DIGITS, IMAGES_A_SHAPE, words, STYLE, shapes))
+        shapes = draw_shapes(len(DIGITS), STYLE.side, SHAPES, stream)
+        parts.append(draw_glyphs(fonts, fonts.for_training, DIGITS, IMAGES_A_SHAPE, stream, STYLE, shapes))
     images, digits = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return torch.from_numpy(images), torch.from_numpy(digits)
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from ml_trainer_env.server.datasets import Source
 from ml_trainer_env.server.datasets.fonts import load_fonts
 from ml_trainer_env.server.datasets.glyphs import Style, Warp, draw_glyphs, draw_shapes
+from ml_trainer_env.server.datasets.random_stream import RandomStream
 from ml_trainer_env.server.datasets.values import Images, Labels
-from ml_trainer_env.server.datasets.words import Words
 
 __all__ = ["DIGITS", "SHAPES", "STYLE", "DrawnDigits", "draw_digits"]
 
@@ -61,9 +61,9 @@ def draw_digits(seed: int, number: int, sizes: DrawnDigits) -> tuple[Images, Lab
         Training images uint8 (N, 28, 28), training digits int64 (N,), test images and test digits.
     """
     fonts = load_fonts()
-    shapes = draw_shapes(len(DIGITS), STYLE.side, SHAPES, _words(seed, number, "shapes"))
+    shapes = draw_shapes(len(DIGITS), STYLE.side, SHAPES, _random_stream(seed, number, "shapes"))
     train, test = (
-        draw_glyphs(fonts, names, DIGITS, size, _words(seed, number, part), STYLE, shapes)
+        draw_glyphs(fonts, names, DIGITS, size, _random_stream(seed, number, part), STYLE, shapes)
         for part, names, size in (
             ("train", fonts.for_training, sizes.train_size),
             ("test", fonts.for_test, sizes.test_size),
@@ -72,7 +72,7 @@ def draw_digits(seed: int, number: int, sizes: DrawnDigits) -> tuple[Images, Lab
     return *train, *test
 
 
-def _words(seed: int, number: int, part: str) -> Words:
+def _random_stream(seed: int, number: int, part: str) -> RandomStream:
     """Create an independent random stream for each part."""
     digest = hashlib.sha256(f"digits {seed} {number} {part}".encode()).digest()
-    return Words(int.from_bytes(digest))
+    return RandomStream(int.from_bytes(digest))

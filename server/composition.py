@@ -23,7 +23,7 @@ from ml_trainer_env.server.openenv.environment import GameEnvironment
 from ml_trainer_env.server.operations.probes import probe_routes
 from ml_trainer_env.server.room.contract import Room
 from ml_trainer_env.server.room.tuning import TuningRoom
-from ml_trainer_env.server.security import guarded
+from ml_trainer_env.server.security import security_middleware
 from ml_trainer_env.server.services import Services
 from ml_trainer_env.server.settings import Settings
 from ml_trainer_env.server.store import StoreError
@@ -74,7 +74,9 @@ def build_app(
     services.telemetry.watch("mcp_sessions", "Sessions of MCP clients.", lambda: len(endpoint.sessions))
     app.router.lifespan_context = _with_services(app, services, endpoint)
     app.add_middleware(McpSwitch, endpoint=endpoint)
-    app.add_middleware(guarded, access=settings.access)  # the last to be added is the first that a request meets
+    app.add_middleware(
+        security_middleware, access=settings.access
+    )  # the last to be added is the first that a request meets
     return app
 
 

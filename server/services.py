@@ -94,4 +94,4 @@ class Services:
         watch("queue_length", "Jobs that wait for a worker.", lambda: executor.waiting)
         watch("busy_workers", "Workers that are training.", lambda: executor.busy)
         watch("worker_deaths", "Workers lost.", lambda: executor.worker_deaths, only_grows=True)
-        watch("state_bytes", "Size of the models kept.", self._states.size_bytes)
+        watch("state_bytes", "Size of the models kept.", self._states.total_bytes)

@@ -1,7 +1,7 @@
-"""Times evaluation in a process of its own, as a worker would do it. `measure.py` starts it and reads what it prints.
+"""Times evaluation in a separate process, like a worker. `measure.py` starts it and reads its output.
 
-It prints one line of JSON for each round: seconds by network and batch. The networks and batches of a round take turns,
-so that a change of the machine's speed meets all of them.
+It prints one line of JSON for each round: seconds by network and batch. A round measures all networks and batches in
+turn, so that a change of the machine's speed affects all of them.
 """
 
 import json
@@ -18,30 +18,30 @@ from ml_trainer_env.server.trainer.kinds import AugmentationKind
 from ml_trainer_env.server.trainer.network_specs import NETWORKS, NetworkSpec
 from ml_trainer_env.server.trainer.state import FreshState
 
-__all__ = ["main", "rounds"]
+__all__ = ["main", "print_rounds"]
 
 EXAMPLES = 2_000
-"""Examples evaluated in each measurement, about as many as an epoch evaluates."""
+"""Examples in each measurement, about as many as in an epoch."""
 
 
-def rounds(torch_threads: int, limit_s: float, most: int, batches: list[int]) -> None:
-    """Print the times of at least two rounds, until the time or the number of rounds is reached.
+def print_rounds(torch_threads: int, limit_s: float, max_rounds: int, batches: list[int]) -> None:
+    """Print the times of at least two rounds, until the time limit or the number of rounds is reached.
 
     Args:
-        torch_threads: How many threads torch computes with.
-        limit_s: Seconds after which no round begins.
-        most: The largest number of rounds.
-        batches: The numbers of examples to evaluate together.
+        torch_threads: Number of torch's threads.
+        limit_s: Seconds after which no round starts.
+        max_rounds: Largest number of rounds.
+        batches: Evaluation batches to measure.
     """
     torch.set_num_threads(torch_threads)
     states = {name: initial_state(FreshState(name, 0)) for name in NETWORKS}
     data = {name: TensorData(_noise(spec)) for name, spec in NETWORKS.items()}
     deadline = time.monotonic() + limit_s
-    for number in range(most + 1):
+    for number in range(max_rounds + 1):
         if number > 2 and time.monotonic() > deadline:
             return
         seconds: dict[str, dict[str, float]] = {name: {} for name in NETWORKS}
-        # Every other round goes backwards, so that no batch is always the one after another.
+        # Every other round is reversed, so that no batch always follows the same one.
         for name in NETWORKS:
             for batch in batches if number % 2 else reversed(batches):
                 data[name].evaluation_batch = batch
@@ -62,9 +62,9 @@ def _noise(spec: NetworkSpec) -> Examples:
 
 
 def main() -> None:
-    """Read threads, seconds, rounds and batches from the command line."""
-    threads, limit_s, most, *batches = sys.argv[1:]
-    rounds(int(threads), float(limit_s), int(most), [int(batch) for batch in batches])
+    """Run with threads, seconds, rounds and batches from the command line."""
+    threads, limit_s, max_rounds, *batches = sys.argv[1:]
+    print_rounds(int(threads), float(limit_s), int(max_rounds), [int(batch) for batch in batches])
 
 
 if __name__ == "__main__":

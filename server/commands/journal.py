@@ -1,12 +1,12 @@
-"""Reads the journal of a server, also while it runs: lists episodes, trains them again, exports them, deletes old ones.
+"""Lists, replays, exports and prunes the episodes of a server's journal, also while the server runs.
 
     ml-trainer-journal list --task easy_mnist --since 7d
-    ml-trainer-journal replay EPISODE...      # or --all; exit status 1 if anything came out different
+    ml-trainer-journal replay EPISODE...      # or --all; exit status 1 if any result differs
     ml-trainer-journal export EPISODE... --format chat > episodes.jsonl
     ml-trainer-journal prune --older-than 30d --max-mb 500
 
-The journal is that of `ML_TRAINER_STATE_DIR`, as the server's. Each command imports what it needs when it runs, so that
-`--help` and `list` do not wait for the trainer.
+The journal is in `ML_TRAINER_STATE_DIR`, like the server's. Each command imports its modules when it runs, so that
+`--help` and `list` do not load the trainer.
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None, game: Game | None = None) -> int:
-    """Carry out a command. Returns the exit status.
+    """Run a command and return the exit status.
 
     Args:
-        arguments: The command line; that of the process if None.
+        arguments: The command line; `sys.argv` if None.
         game: The game of the journal's episodes; the tuning game if None.
     """
     options = _parser().parse_args(arguments)
     options.game = game
-    return run_command("ml-trainer-journal", lambda: _carry_out(options))
+    return run_command("ml-trainer-journal", lambda: _run(options))
 
 
-def _carry_out(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> int:
     from ml_trainer_env.server.store import Database, Journal
-    from ml_trainer_env.server.store.folder import JOURNAL_FILE, chosen_folder, state_folder
+    from ml_trainer_env.server.store.folder import JOURNAL_FILE, configured_folder, state_folder
 
-    path = state_folder(chosen_folder(os.environ)) / JOURNAL_FILE
+    path = state_folder(configured_folder(os.environ)) / JOURNAL_FILE
     if not path.exists():
         print(f"there is no journal at {path}; set ML_TRAINER_STATE_DIR to the server's", file=sys.stderr)
         return 2
@@ -63,9 +63,9 @@ def _carry_out(options: argparse.Namespace) -> int:
 
 async def _replay(options: argparse.Namespace, journal: Journal) -> int:
     settings, fails = _settings(), False
-    for name in _chosen(options, journal):
-        episode = await _loaded(name, journal)
-        fails |= episode is None or not await _is_replayed(episode, settings, options.game)
+    for name in _select_names(options, journal):
+        episode = await _load(name, journal)
+        fails |= episode is None or not await _replay_episode(episode, settings, options.game)
     return int(fails)
 
 
@@ -75,24 +75,24 @@ async def _export(options: argparse.Namespace, journal: Journal) -> int:
     settings, form = _settings(), ArgumentsForm(options.arguments)
     fails = False
     with options.output.open("w", encoding="utf-8") if options.output else contextlib.nullcontext(sys.stdout) as file:
-        async with _scratch(settings, options.game) as services:
+        async with _temporary_services(settings, options.game) as services:
             game = services.registry.game
-            for name in _chosen(options, journal):
-                episode = await _loaded(name, journal)
+            for name in _select_names(options, journal):
+                episode = await _load(name, journal)
                 if episode is None:
                     fails = True
                     continue
-                begun = await _begun(services, episode)
+                reset_reply = await _reset_reply(services, episode)
                 if options.format == "chat":
-                    row = chat(episode, begun, _tools(game), game.about.prompt, form)
+                    row = chat(episode, reset_reply, _tools(game), game.about.prompt, form)
                 else:
-                    row = trajectory(episode, begun)
+                    row = trajectory(episode, reset_reply)
                 file.write(json.dumps(row) + "\n")
     return int(fails)
 
 
-async def _loaded(name: str, journal: Journal) -> JournaledEpisode | None:
-    """An episode, None if it is damaged: that is said, and the others are read all the same."""
+async def _load(name: str, journal: Journal) -> JournaledEpisode | None:
+    """Read an episode. If it is damaged, print the error and return None."""
     from ml_trainer_env.server.store import DamagedError
 
     try:
@@ -102,8 +102,8 @@ async def _loaded(name: str, journal: Journal) -> JournaledEpisode | None:
         return None
 
 
-async def _is_replayed(journaled: JournaledEpisode, settings: Settings, game: Game | None) -> bool:
-    """Train an episode again and say what came of it."""
+async def _replay_episode(journaled: JournaledEpisode, settings: Settings, game: Game | None) -> bool:
+    """Replay an episode, print the differences, and return whether there are none."""
     from ml_trainer_env.server.episodes.errors import ReplayError
     from ml_trainer_env.server.episodes.recorded import VerifyingSource
     from ml_trainer_env.server.episodes.replay import replayed
@@ -111,12 +111,12 @@ async def _is_replayed(journaled: JournaledEpisode, settings: Settings, game: Ga
 
     name, recorded = journaled.header.name, journaled.header.versions
     threads = int(recorded.get("torch_threads", settings.torch_threads))
-    batch = int(recorded.get("evaluation_batch", DEFAULT_BATCH))  # older journals do not name it
-    async with _scratch(replace(settings, torch_threads=threads, evaluation_batch=batch), game) as services:
+    batch = int(recorded.get("evaluation_batch", DEFAULT_BATCH))  # missing in older journals
+    async with _temporary_services(replace(settings, torch_threads=threads, evaluation_batch=batch), game) as services:
         for changed in (await services.executor.identity()).differences(recorded):
             print(f"{name}: {changed}")
         episode = await services.registry.recreate(journaled.header)
-        bar = _bar(journaled)
+        bar = _progress_bar(journaled)
         verifier = VerifyingSource(episode.source, on_unit=bar.update)
         try:
             with bar:
@@ -139,8 +139,8 @@ def _settings() -> Settings:
 
 
 @contextlib.asynccontextmanager
-async def _scratch(settings: Settings, game: Game | None) -> AsyncIterator[Services]:
-    """Services that share nothing with the server's: no cache, and a journal that is thrown away."""
+async def _temporary_services(settings: Settings, game: Game | None) -> AsyncIterator[Services]:
+    """Run services without a cache and with a temporary journal, separate from those of the server."""
     from ml_trainer_env.server.executors.in_process import InProcessExecutor
     from ml_trainer_env.server.services import Services
     from ml_trainer_env.server.store.measured import DEFAULT_BATCH
@@ -156,14 +156,14 @@ async def _scratch(settings: Settings, game: Game | None) -> AsyncIterator[Servi
             await services.close()
 
 
-async def _begun(services: Services, journaled: JournaledEpisode) -> Json:
+async def _reset_reply(services: Services, journaled: JournaledEpisode) -> Json:
     episode = await services.registry.recreate(journaled.header)
-    left_out = {"resumed", "forked_from", "last_call", "metadata"}
-    return episode.describe().model_dump(exclude=left_out)
+    excluded = {"resumed", "forked_from", "last_call", "metadata"}
+    return episode.describe().model_dump(exclude=excluded)
 
 
 def _tools(game: Game) -> list[Json]:
-    """The tools of an agent, as chat APIs describe them."""
+    """Return the tools in the format of chat APIs."""
     return [
         {
             "type": "function",
@@ -173,14 +173,14 @@ def _tools(game: Game) -> list[Json]:
     ]
 
 
-def _chosen(options: argparse.Namespace, journal: Journal) -> Iterable[str]:
+def _select_names(options: argparse.Namespace, journal: Journal) -> Iterable[str]:
     from ml_trainer_env.server.store import list_names
 
     return options.episodes or list_names(journal.database)
 
 
-def _bar(journaled: JournaledEpisode) -> Any:
-    """Shows how many epochs of an episode have been trained again: on a terminal, and nowhere else."""
+def _progress_bar(journaled: JournaledEpisode) -> Any:
+    """Return a progress bar of replayed epochs. It is shown only on a terminal."""
     from tqdm import tqdm  # type: ignore[import-untyped]  # it has no stubs of its own
 
     total = sum(len(call.units) for call in journaled.calls)

@@ -1,4 +1,4 @@
-"""`ml-trainer-journal list`: the episodes of a journal, one a line, the one called last first."""
+"""`ml-trainer-journal list`: lists the episodes of a journal, the latest call first."""
 
 from __future__ import annotations
 
@@ -7,41 +7,41 @@ import sys
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from ml_trainer_env.server.commands.times import moment
+from ml_trainer_env.server.commands.times import parse_time
 
 if TYPE_CHECKING:
     from ml_trainer_env.server.store import DamagedEpisode, EpisodeSummary, Journal
 
-__all__ = ["add_list_command", "when"]
+__all__ = ["add_list_command", "time_argument"]
 
 DEFAULT_LIMIT = 50
 
 
 def add_list_command(commands: Any) -> None:
-    """Add the command to a parser's."""
-    parser = commands.add_parser("list", help="list the episodes, the last one first")
+    """Add the command to the subparsers."""
+    parser = commands.add_parser("list", help="list episodes, the latest call first")
     parser.add_argument(
         "--limit",
         type=int,
         default=DEFAULT_LIMIT,
         metavar="N",
-        help="at most so many lines; 0 for all (default: %(default)s)",
+        help="largest number of lines; 0 for all (default: %(default)s)",
     )
     parser.add_argument("--task", metavar="ID", help="episodes of this task")
-    parser.add_argument("--since", type=when, metavar="WHEN", help="called since then: 30d, 12h, 2026-11-27")
+    parser.add_argument("--since", type=time_argument, metavar="WHEN", help="called since then: 30d, 12h, 2026-11-27")
     parser.set_defaults(run=_list)
 
 
-def when(text: str) -> float:
-    """A point in time, for argparse."""
+def time_argument(text: str) -> float:
+    """Parse a point in time, for argparse."""
     try:
-        return moment(text)
+        return parse_time(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
 async def _list(options: argparse.Namespace, journal: Journal) -> int:
-    from ml_trainer_env.server.store import Filter, list_episodes  # late: `--help` need not wait for it
+    from ml_trainer_env.server.store import Filter, list_episodes  # late, so that `--help` is fast
 
     print(f"{'episode':36}  {'task':15}  {'seed':>6}  {'epochs':>6}  {'calls':>5}  {'score':>6}  last call")
     limit = options.limit if options.limit > 0 else None
@@ -67,5 +67,5 @@ def _line(row: EpisodeSummary | DamagedEpisode) -> str:
 
 
 def _printable(text: str) -> str:
-    """Text as a terminal can show it, should it be damaged."""
+    """Escape damaged text, so that a terminal can show it."""
     return text.encode("utf-8", "backslashreplace").decode()

@@ -1,10 +1,10 @@
-"""Measures how many examples are best evaluated together on this machine, and writes the value as a setting.
+"""Measures the fastest evaluation batch on this machine and writes it as a setting.
 
-    ml-trainer-measure               # about 40 seconds; the machine should do nothing else meanwhile
+    ml-trainer-measure               # about 40 seconds, on an idle machine
     ml-trainer-measure --dry-run     # writes nothing
 
-A larger batch is chosen only if it is clearly faster. The setting lies in the folder of `ML_TRAINER_STATE_DIR`, and the
-server reads it when it starts. It is part of what results depend on: with another value, epochs are trained again.
+A larger batch is chosen only if it is clearly faster. The setting is in the folder of `ML_TRAINER_STATE_DIR`, and the
+server reads it when it starts. Results depend on it: after a change, epochs are trained again.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from collections.abc import Iterator, Sequence
 
 from ml_trainer_env.command_line import CommandParser, run_command
 
-__all__ = ["BATCHES", "Round", "chosen_batch", "main"]
+__all__ = ["BATCHES", "Round", "choose_batch", "main"]
 
 BATCHES = (64, 128, 256, 512)
-"""Numbers of examples that are tried; the first is the one that the others must beat."""
+"""Batches to measure, in examples. The first is the baseline."""
 
 CLEAR_GAIN = 1.05
 """A batch is clearly faster if it is this many times as fast in three quarters of the rounds."""
 
 WORST_LOSS = 0.97
-"""No network may be slower than this, as a ratio of speeds, in the median round."""
+"""Smallest allowed ratio of speeds of any network, in the median round."""
 
 LIMIT_S = 40.0
 ROUNDS = 25
@@ -41,37 +41,37 @@ _TIMER = "ml_trainer_env.server.commands.evaluation_times"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Carry out the command. Returns the exit status."""
+    """Run the command and return the exit status."""
     options = _parser().parse_args(arguments)
-    return run_command("ml-trainer-measure", lambda: _carry_out(options))
+    return run_command("ml-trainer-measure", lambda: _run(options))
 
 
-def chosen_batch(rounds: Sequence[Round]) -> int:
-    """The batch to evaluate with.
+def choose_batch(rounds: Sequence[Round]) -> int:
+    """Choose the evaluation batch.
 
-    A round's gain of a batch is the geometric mean, over the networks, of how many times as fast it is as the first.
-    A batch qualifies if its lower quartile of gains is at least `CLEAR_GAIN`, and if no network is slower than
-    `WORST_LOSS` in the median. Of those that qualify, the one with the largest median gain is chosen.
+    The gain of a batch in a round is its speedup over the first batch, as the geometric mean over the networks. A batch
+    qualifies if the lower quartile of its gains is at least `CLEAR_GAIN`, and the median speedup of each network at
+    least `WORST_LOSS`. The qualifying batch with the largest median gain is chosen.
 
     Args:
-        rounds: At least two.
+        rounds: At least two rounds.
     """
     best, best_gain = BATCHES[0], 0.0
     for batch in BATCHES[1:]:
-        gains = [statistics.geometric_mean(_ratios(times, batch).values()) for times in rounds]
-        worst = min(statistics.median(_ratios(times, batch)[name] for times in rounds) for name in rounds[0])
+        gains = [statistics.geometric_mean(_speedups(times, batch).values()) for times in rounds]
+        worst = min(statistics.median(_speedups(times, batch)[name] for times in rounds) for name in rounds[0])
         clear = statistics.quantiles(gains, n=4, method="inclusive")[0] >= CLEAR_GAIN and worst >= WORST_LOSS
         if clear and statistics.median(gains) > best_gain:
             best, best_gain = batch, statistics.median(gains)
     return best
 
 
-def _ratios(times: Round, batch: int) -> dict[str, float]:
-    """How many times as fast a batch is as the first, by network."""
+def _speedups(times: Round, batch: int) -> dict[str, float]:
+    """Return the speedup of a batch over the first, by network."""
     return {name: seconds[BATCHES[0]] / seconds[batch] for name, seconds in times.items()}
 
 
-def _carry_out(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> int:
     from importlib.metadata import version
 
     from ml_trainer_env.server.settings import Settings
@@ -80,12 +80,12 @@ def _carry_out(options: argparse.Namespace) -> int:
 
     settings = Settings.from_environment(os.environ)
     rounds: list[Round] = []
-    for times in _timed(settings.torch_threads, options.seconds, options.rounds):
+    for times in _time_rounds(settings.torch_threads, options.seconds, options.rounds):
         rounds.append(times)
         print(f"\rround {len(rounds)} of {options.rounds} at most", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     _show(rounds)
-    batch = chosen_batch(rounds)
+    batch = choose_batch(rounds)
     print(f"{len(rounds)} rounds, {settings.torch_threads} torch threads. Evaluation batch: {batch}.")
     if options.dry_run:
         return 0
@@ -96,12 +96,12 @@ def _carry_out(options: argparse.Namespace) -> int:
         "rounds": len(rounds),
     }
     path = write_measured(state_folder(settings.state_dir), batch, facts)
-    print(f"Written to {path}. A server that starts from now on uses it, unless ML_TRAINER_EVALUATION_BATCH is set.")
+    print(f"Written to {path}. Servers use it from their next start, unless ML_TRAINER_EVALUATION_BATCH is set.")
     return 0
 
 
-def _timed(torch_threads: int, limit_s: float, rounds: int) -> Iterator[Round]:
-    """The rounds, as a process with a worker's threads times them."""
+def _time_rounds(torch_threads: int, limit_s: float, rounds: int) -> Iterator[Round]:
+    """Yield the rounds. A process with the threads of a worker times them."""
     words = [sys.executable, "-m", _TIMER, str(torch_threads), str(limit_s), str(rounds), *map(str, BATCHES)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch_threads), "OMP_WAIT_POLICY": "passive"}
     with subprocess.Popen(words, stdout=subprocess.PIPE, env=environment, text=True) as process:
@@ -113,11 +113,11 @@ def _timed(torch_threads: int, limit_s: float, rounds: int) -> Iterator[Round]:
 
 
 def _show(rounds: Sequence[Round]) -> None:
-    print("ms to evaluate 2,000 examples, median [least, most]; in brackets how many times as fast as the first")
+    print("ms to evaluate 2,000 examples, median [min, max]; in brackets the speedup over the first batch")
     for name in rounds[0]:
         for batch in BATCHES:
             seconds = [times[name][batch] * 1000 for times in rounds]
-            ratio = statistics.median(_ratios(times, batch)[name] for times in rounds)
+            ratio = statistics.median(_speedups(times, batch)[name] for times in rounds)
             spread = f"{statistics.median(seconds):8.1f} [{min(seconds):.1f}, {max(seconds):.1f}]"
             print(f"{name:>15} {batch:4d} {spread:>28}  ({ratio:.2f})")
 
@@ -125,11 +125,13 @@ def _show(rounds: Sequence[Round]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog="ml-trainer-measure",
-        description="Measure how many examples are best evaluated together on this machine, and keep it as a setting.",
+        description="Measure the fastest evaluation batch on this machine and write it as a setting.",
     )
     parser.add_version()
     parser.add_argument("--seconds", type=_seconds, default=LIMIT_S, help="time limit (default: %(default)s)")
-    parser.add_argument("--rounds", type=_rounds, default=ROUNDS, help="at most so many (default: %(default)s)")
+    parser.add_argument(
+        "--rounds", type=_rounds, default=ROUNDS, help="largest number of rounds (default: %(default)s)"
+    )
     parser.add_argument("--dry-run", action="store_true", help="show the choice and write nothing")
     return parser
 

@@ -1,4 +1,4 @@
-"""`ml-trainer-journal prune`: deletes episodes by age and by bytes, never one that is open."""
+"""`ml-trainer-journal prune`: deletes closed episodes by age and by size."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import sys
 from typing import TYPE_CHECKING, Any
 
-from ml_trainer_env.server.commands.listing import when
+from ml_trainer_env.server.commands.listing import time_argument
 
 if TYPE_CHECKING:
     from ml_trainer_env.server.store import Journal
@@ -18,21 +18,23 @@ _MB = 1_000_000
 
 
 def add_prune_command(commands: Any) -> None:
-    """Add the command to a parser's."""
+    """Add the command to the subparsers."""
     parser = commands.add_parser(
         "prune",
-        help="delete old episodes, and give their space back",
-        description="Delete episodes that are not open, the oldest first. An episode is open while a session of a "
-        "running server plays it and, if it is not done, for a day after its last call.",
+        help="delete old episodes and free their space",
+        description="Delete closed episodes, the oldest first. An episode is open while a session of a running server "
+        "plays it. An episode that is not done stays open for a day after its last call.",
     )
-    parser.add_argument("--older-than", type=when, metavar="WHEN", help="last called before then: 30d, 2026-11-27")
-    parser.add_argument("--max-mb", type=_megabytes, metavar="MB", help="until the journal comes to no more than this")
-    parser.add_argument("--dry-run", action="store_true", help="delete nothing, and say what would be deleted")
+    parser.add_argument(
+        "--older-than", type=time_argument, metavar="WHEN", help="last called before then: 30d, 2026-11-27"
+    )
+    parser.add_argument("--max-mb", type=_megabytes, metavar="MB", help="delete until the journal is no larger")
+    parser.add_argument("--dry-run", action="store_true", help="only show what would be deleted")
     parser.set_defaults(run=_prune)
 
 
 def _megabytes(text: str) -> float:
-    """A size, for argparse."""
+    """Parse a size, for argparse."""
     try:
         size = float(text)
     except ValueError:
@@ -43,7 +45,7 @@ def _megabytes(text: str) -> float:
 
 
 async def _prune(options: argparse.Namespace, journal: Journal) -> int:
-    from ml_trainer_env.server.store.pruning import prune  # late: `--help` need not wait for it
+    from ml_trainer_env.server.store.pruning import prune  # late, so that `--help` is fast
 
     if options.older_than is None and options.max_mb is None:
         print("prune needs --older-than, --max-mb, or both", file=sys.stderr)
@@ -55,8 +57,8 @@ async def _prune(options: argparse.Namespace, journal: Journal) -> int:
             print(name)
     verb = "would delete" if options.dry_run else "deleted"
     print(
-        f"{verb} {len(result.episodes)} episodes and {result.states} models; the journal came to "
-        f"{result.bytes_before / _MB:.1f} MB and comes to {result.bytes_after / _MB:.1f} MB"
+        f"{verb} {len(result.episodes)} episodes and {result.states} models; journal size before: "
+        f"{result.bytes_before / _MB:.1f} MB, after: {result.bytes_after / _MB:.1f} MB"
     )
     if limit is not None and result.bytes_after > limit:
         print("the rest are open episodes and the figures of epochs: see --older-than", file=sys.stderr)

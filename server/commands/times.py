@@ -1,22 +1,22 @@
-"""Points in time as people write them on a command line."""
+"""Parses points in time from a command line."""
 
 import re
 import time
 from datetime import datetime
 
-__all__ = ["moment"]
+__all__ = ["parse_time"]
 
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 
 
-def moment(text: str) -> float:
-    """A point in time, in seconds since 1970.
+def parse_time(text: str) -> float:
+    """Parse a point in time. Return seconds since 1970.
 
     Args:
-        text: How long ago (`30d`, `12h`, `45m`), or a date (`2026-11-27`, `2026-11-27T12:30`; local time).
+        text: An age (`30d`, `12h`, `45m`) or a date (`2026-11-27`, `2026-11-27T12:30`; local time).
 
     Raises:
-        ValueError: It is neither.
+        ValueError: The text is neither.
     """
     if ago := re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text):
         return time.time() - float(ago[1]) * _SECONDS[ago[2]]

@@ -1,4 +1,4 @@
-"""Episodes of a journal as data to learn from: trajectories, and chats with tool calls."""
+"""Converts episodes of a journal to training data: trajectories, and chats with tool calls."""
 
 import json
 from collections.abc import Sequence
@@ -13,30 +13,30 @@ Json = dict[str, Any]
 
 
 class ArgumentsForm(StrEnum):
-    """How the arguments of a tool call are written in a chat."""
+    """Format of the arguments of a tool call in a chat."""
 
     OBJECT = "object"
-    """As a JSON object, which most chat templates take (Qwen, Llama, Gemma, GLM, gpt-oss)."""
+    """A JSON object, for most chat templates (Qwen, Llama, Gemma, GLM, gpt-oss)."""
     JSON = "json"
-    """As text that holds a JSON object, as OpenAI's API and the templates of DeepSeek take them."""
+    """JSON text, for OpenAI's API and the templates of DeepSeek."""
 
 
-def trajectory(episode: JournaledEpisode, begun: Json) -> Json:
-    """An episode as steps of observation, action, reward and done.
+def trajectory(episode: JournaledEpisode, reset_reply: Json) -> Json:
+    """Convert an episode to steps of observation, action, reward and done.
 
-    A step's observation is what the agent had seen when it acted: the reply before, or the error.
+    The observation of a step is the previous reply or error.
 
     Args:
-        episode: As it was written down.
-        begun: What its reset answered.
+        episode: The episode from the journal.
+        reset_reply: Reply of its reset.
     """
-    seen = begun
+    observation = reset_reply
     steps = []
     for call in episode.calls:
-        following = _seen(call)
+        following = _observation(call)
         steps.append(
             {
-                "observation": seen,
+                "observation": observation,
                 "action": {"tool_name": call.tool, "arguments": dict(call.arguments)},
                 "reward": following.get("reward", 0.0),
                 "done": following.get("done", False),
@@ -44,13 +44,13 @@ def trajectory(episode: JournaledEpisode, begun: Json) -> Json:
                 "inherited": call.inherited,
             }
         )
-        seen = following
-    return {**_facts(episode), "steps": steps, "final_observation": seen}
+        observation = following
+    return {**_summary(episode), "steps": steps, "final_observation": observation}
 
 
 def chat(
     episode: JournaledEpisode,
-    begun: Json,
+    reset_reply: Json,
     tools: Sequence[Json],
     prompt: str,
     arguments: ArgumentsForm = ArgumentsForm.OBJECT,
@@ -60,32 +60,32 @@ def chat(
     Every message has text as its content: many templates fail on null.
 
     Args:
-        episode: As it was written down.
-        begun: What its reset answered.
-        tools: The tools that its agent had, as `{"type": "function", "function": ...}`.
+        episode: The episode from the journal.
+        reset_reply: Reply of its reset.
+        tools: The agent's tools, as `{"type": "function", "function": ...}`.
         prompt: The system prompt.
-        arguments: The form of the arguments of a tool call.
+        arguments: Format of the arguments of a tool call.
 
     Returns:
         Facts about the episode, `messages`, and `tools`.
     """
     messages: list[Json] = [
         {"role": "system", "content": prompt},
-        {"role": "user", "content": json.dumps(begun)},
+        {"role": "user", "content": json.dumps(reset_reply)},
     ]
     for number, call in enumerate(episode.calls, 1):
         identity = f"call_{number}"
         given = dict(call.arguments)
         function = {"name": call.tool, "arguments": json.dumps(given) if arguments is ArgumentsForm.JSON else given}
-        asked = [{"id": identity, "type": "function", "function": function}]
-        reply = json.dumps(_seen(call))
-        messages.append({"role": "assistant", "content": "", "tool_calls": asked})
+        tool_calls = [{"id": identity, "type": "function", "function": function}]
+        reply = json.dumps(_observation(call))
+        messages.append({"role": "assistant", "content": "", "tool_calls": tool_calls})
         messages.append({"role": "tool", "tool_call_id": identity, "name": call.tool, "content": reply})
-    return {**_facts(episode), "messages": messages, "tools": [_as_written(tool) for tool in tools]}
+    return {**_summary(episode), "messages": messages, "tools": [_adapt_schema(tool) for tool in tools]}
 
 
-def _as_written(tool: Json) -> Json:
-    """A tool's schema as exported calls are: where text spells the numbers to choose from, the journal has numbers."""
+def _adapt_schema(tool: Json) -> Json:
+    """Adapt a tool's schema to the exported calls, which have numbers where the schema has text."""
     function = tool["function"]
     parameters = function["parameters"]
     properties = {name: _number_schema(schema) for name, schema in parameters.get("properties", {}).items()}
@@ -93,16 +93,16 @@ def _as_written(tool: Json) -> Json:
 
 
 def _number_schema(schema: Json) -> Json:
-    """An integer for a choice of integers. The description names them, and templates fail on choices of numbers."""
+    """Replace a choice of integers by an integer. Templates fail on choices of numbers; the description lists them."""
     choices = schema.get("enum", ())
     if not choices or not all(str(choice).isdigit() for choice in choices):
         return schema
     return {**{key: value for key, value in schema.items() if key != "enum"}, "type": "integer"}
 
 
-def _facts(episode: JournaledEpisode) -> Json:
+def _summary(episode: JournaledEpisode) -> Json:
     header = episode.header
-    own = [_seen(call) for call in episode.calls if not call.inherited]
+    own = [_observation(call) for call in episode.calls if not call.inherited]
     last = own[-1] if own else {}
     return {
         "episode_id": header.name,
@@ -118,5 +118,5 @@ def _facts(episode: JournaledEpisode) -> Json:
     }
 
 
-def _seen(call: CallRecord) -> Json:
+def _observation(call: CallRecord) -> Json:
     return {"error": call.error} if call.reply is None else dict(call.reply)

@@ -1,6 +1,6 @@
-"""Where images come from: a file in the data directory, the bundled sets, a download, or a procedural stand-in.
+"""Image data sets, loaded from a file in the data directory, the bundled sets, a download, or a procedural stand-in.
 
-`load_images` is the one function a task needs. The layer stands on numpy alone and knows nothing of tasks or training.
+Tasks call `load_images`. The package depends on numpy, not on tasks or training.
 """
 
 from ml_trainer_env.server.datasets.bundled import bundled_mnist

@@ -1,9 +1,9 @@
-"""The small data sets that this package carries: enough for the MNIST and Fashion-MNIST tasks without a network.
+"""The small data sets in this package. The MNIST and Fashion-MNIST tasks need no network.
 
 `bundled/mnist.npz` holds the first 10,000 training images of MNIST. `bundled/fashion_mnist.npz` holds one draw of
 Fashion-MNIST, `BUNDLED_FASHION`, in its final order. Both have the keys `images` and `labels` (uint8).
-`scripts/build_bundled_data.py` builds them, with `checksums.json` and the licences beside them. `bundled/glyphs.npz`
-holds the shapes of letters and digits: see `fonts.py`.
+`scripts/build_bundled_data.py` builds them, with `checksums.json` and the licences. `bundled/glyphs.npz` holds the
+shapes of letters and digits; see `fonts.py`.
 """
 
 import hashlib
@@ -32,21 +32,21 @@ __all__ = ["BUNDLED_FASHION", "bundled_mnist", "has_bundled", "load_bundled", "r
 BUNDLED_FASHION = ImageRequest(
     DatasetName.FASHION_MNIST, train_size=6500, validation_size=1500, test_size=2000, seed=123
 )
-"""The one request that the bundled Fashion-MNIST answers."""
+"""The only request that the bundled Fashion-MNIST can serve."""
 
 _FOLDER = files("ml_trainer_env.server.datasets") / "bundled"
 
 
 def has_bundled(request: ImageRequest) -> bool:
-    """Tells whether the bundled sets answer a request."""
+    """Whether the bundled sets can serve a request."""
     return fits_pool(request) or request == BUNDLED_FASHION
 
 
 def load_bundled(request: ImageRequest) -> TaskExamples:
-    """Returns the images of a request that `has_bundled`.
+    """Return the images of a request for which `has_bundled` is true.
 
     Raises:
-        DatasetError: The bundled file is missing or is not the one that was built.
+        DatasetError: The bundled file is missing or damaged.
     """
     images, labels = _read(file_name(request.dataset))
     if request.dataset is DatasetName.MNIST:
@@ -55,10 +55,10 @@ def load_bundled(request: ImageRequest) -> TaskExamples:
 
 
 def bundled_mnist() -> tuple[Images, Labels]:
-    """Returns the first 10,000 training images of MNIST and their labels, in the order of the data set.
+    """Return the first 10,000 training images of MNIST and their labels, in the order of the data set.
 
     Raises:
-        DatasetError: The bundled file is missing or is not the one that was built.
+        DatasetError: The bundled file is missing or damaged.
     """
     return _read(file_name(DatasetName.MNIST))
 
@@ -69,10 +69,10 @@ def _read(name: str) -> tuple[Images, Labels]:
 
 
 def read_bundled(name: str) -> dict[str, npt.NDArray[Any]]:
-    """Returns the arrays of a bundled file.
+    """Return the arrays of a bundled file.
 
     Raises:
-        DatasetError: The file is missing or is not the one whose checksum lies beside it.
+        DatasetError: The file is missing, or does not have its checksum.
     """
     try:
         content = (_FOLDER / name).read_bytes()

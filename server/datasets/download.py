@@ -1,7 +1,7 @@
-"""Downloads a data set into the data directory: once, whole or not at all, and within a time limit.
+"""Downloads a data set into the data directory, once, atomically, and within a time limit.
 
-The fetching itself happens in a child process (`fetch.py`), which can be killed when the time is up, whatever it waits
-for. Here are the lock, the time limit and the last step, which puts the finished file into its place in one move.
+A child process (`fetch.py`) fetches the files, because a process can always be killed at the time limit. This module
+holds the lock, enforces the time limit and moves the finished file into place.
 """
 
 import json
@@ -25,16 +25,15 @@ _FETCH_MODULE = "ml_trainer_env.server.datasets.fetch"
 
 
 def download(dataset: DatasetName, settings: DataSettings) -> Path:
-    """Downloads a whole data set, unless its file is there already.
+    """Download a whole data set, unless its file exists.
 
-    Processes that start at once download once: one fetches, and the others wait for its file. Shows a progress bar if
-    the standard error stream is a terminal.
+    Of several processes one downloads, and the others wait for its file. Shows a progress bar if stderr is a terminal.
 
     Returns:
         The path of the data set's file in the data directory.
 
     Raises:
-        DownloadError: The settings do not allow it, or it did not finish within the time limit; nothing is left behind.
+        DownloadError: The settings do not allow it, or it failed or exceeded the time limit. No file is left.
     """
     if not settings.download or settings.data_dir is None:
         raise DownloadError(
@@ -59,9 +58,9 @@ def download(dataset: DatasetName, settings: DataSettings) -> Path:
 
 
 def _download_locked(dataset: DatasetName, settings: DataSettings, target: Path, deadline: float) -> None:
-    """Fetches into a temporary folder beside the target and moves the finished file into place."""
+    """Fetch into a temporary folder beside the target, and move the finished file into place."""
     prefix = f".{dataset.value}-download-"
-    for left_behind in target.parent.glob(f"{prefix}*"):  # by a process that was killed: the lock is ours
+    for left_behind in target.parent.glob(f"{prefix}*"):  # left by a killed process; this process holds the lock
         shutil.rmtree(left_behind, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=prefix, dir=target.parent, ignore_cleanup_errors=True) as folder:
         fetched = Path(folder) / file_name(dataset)
@@ -74,13 +73,13 @@ def _download_locked(dataset: DatasetName, settings: DataSettings, target: Path,
 
 
 def _fetch(dataset: DatasetName, settings: DataSettings, target: Path, deadline: float) -> None:
-    """Runs `fetch.py` in a child process until it ends or the deadline passes.
+    """Run `fetch.py` in a child process until it ends or the deadline passes.
 
     Raises:
         DownloadError: The child failed or was killed.
     """
     mirror = next((mirror for mirror in settings.mirrors if mirror.dataset is dataset), None)
-    order = {
+    request = {
         "dataset": dataset.value,
         "target": str(target),
         "url": mirror.url if mirror else None,
@@ -89,7 +88,7 @@ def _fetch(dataset: DatasetName, settings: DataSettings, target: Path, deadline:
     try:
         child = subprocess.run(
             [sys.executable, "-m", _FETCH_MODULE],
-            input=json.dumps(order),
+            input=json.dumps(request),
             stdout=subprocess.PIPE,
             timeout=max(0.0, deadline - time.monotonic()),
             text=True,

@@ -1,11 +1,10 @@
-"""The draw: which images of a data set a task gets. Pure: arrays and a seed in, arrays out.
+"""Draws the images of a task from a data set. Pure functions of arrays and a seed.
 
-A data set may come in its original order or sorted by class, whole or only as the part a task needs. Images are
-therefore put into a canonical order first, the order of their SHA-256, and drawn by the task's seed after that.
+A file may hold a data set in its original order or sorted by class. Therefore images are first sorted canonically, by
+their SHA-256, and then drawn by the task's seed.
 
-The draw takes raw 64-bit words from PCG64 and sorts by them. numpy promises that the words of a bit generator stay the
-same between versions, and does not promise it for `Generator.permutation` (NEP 19); the bundled Fashion-MNIST is a
-draw made once, so it has to be repeatable for ever.
+The draw sorts by raw 64-bit words from PCG64. numpy keeps the words of a bit generator the same between versions, but
+not the results of `Generator.permutation` (NEP 19). The bundled Fashion-MNIST is such a draw, so it must be repeatable.
 """
 
 import hashlib
@@ -37,8 +36,9 @@ __all__ = [
 ]
 
 MNIST_POOL_SIZE = 10_000
-"""The first so many training images of MNIST, which this package carries. A task that they suffice for draws from them
-alone, so that it gets the same images from every source."""
+"""Size of the bundled pool: the first training images of MNIST.
+
+A task that fits the pool draws from it alone, so that it gets the same images from every source."""
 
 Indices = npt.NDArray[np.intp]
 
@@ -46,15 +46,14 @@ _Array = TypeVar("_Array", Images, Labels)
 
 
 def fits_pool(request: ImageRequest) -> bool:
-    """Tells whether a request is one for MNIST that the pool suffices for."""
+    """Whether a request is for MNIST and fits the pool."""
     return request.dataset is DatasetName.MNIST and request.total_size <= MNIST_POOL_SIZE
 
 
 def order_canonically(images: Images, labels: Labels) -> Indices:
-    """Returns the (N,) indices that sort images by the SHA-256 of their pixels and label.
+    """Return the (N,) indices that sort images by the SHA-256 of their pixels and label.
 
-    Two images share a place only if they and their labels are identical, so the sorted content depends on the set of
-    images alone.
+    Only identical images with identical labels have equal keys, so the result depends on the set of images alone.
     """
     keys = [
         hashlib.sha256(image.tobytes() + bytes([label])).digest() for image, label in zip(images, labels, strict=True)
@@ -63,16 +62,15 @@ def order_canonically(images: Images, labels: Labels) -> Indices:
 
 
 def permute(size: int, seed: int) -> Indices:
-    """Returns a permutation of `range(size)` drawn by `seed`: the order of the first `size` words of PCG64."""
+    """Return a permutation of `range(size)` by `seed`: the sort order of the first `size` words of PCG64."""
     return np.argsort(np.random.PCG64(seed).random_raw(size), kind="stable")
 
 
 def draw_from_set(request: ImageRequest, images: ImageSet, source: Source) -> TaskExamples:
-    """Draws a task's images from a whole data set.
+    """Draw a task's images from a whole data set.
 
-    A request that the first 10,000 training images of MNIST suffice for draws from these alone (`draw_from_pool`). The
-    others draw training and validation images from the whole training set, and their held-out images are the first test
-    images of the file.
+    A request that fits the MNIST pool draws from the pool alone (`draw_from_pool`). Other requests draw training and
+    validation images from the whole training set. Their held-out images are the first test images of the file.
 
     Raises:
         DatasetError: The data set has fewer images than the request needs.
@@ -95,10 +93,10 @@ def draw_from_set(request: ImageRequest, images: ImageSet, source: Source) -> Ta
 
 
 def draw_from_pool(request: ImageRequest, images: Images, labels: Labels, source: Source) -> TaskExamples:
-    """Draws training, validation and held-out images from one pool, in this order, none of them twice.
+    """Draw training, validation and held-out images from one pool, in this order, without replacement.
 
     Raises:
-        DatasetError: The pool is smaller than the three together.
+        DatasetError: The pool is smaller than the request.
     """
     _check_size(
         "images in the pool of training, validation and held-out images", request.total_size, len(labels), request
@@ -109,13 +107,13 @@ def draw_from_pool(request: ImageRequest, images: Images, labels: Labels, source
 
 
 def split_into_parts(request: ImageRequest, images: Images, labels: Labels, source: Source) -> TaskExamples:
-    """Cuts images in their final order into training, validation and held-out ones, frozen and checksummed.
+    """Split images in their final order into read-only training, validation and held-out parts with a checksum.
 
     Args:
-        request: Tells the three sizes.
+        request: Has the three sizes.
         images: uint8 (N, ...), N at least the sum of the three.
         labels: (N,), converted to int64.
-        source: Where the images came from.
+        source: Source of the images.
     """
     first = request.train_size
     second = first + request.validation_size
@@ -138,7 +136,7 @@ def split_into_parts(request: ImageRequest, images: Images, labels: Labels, sour
 
 
 def _freeze(array: _Array) -> _Array:
-    """Returns a C-contiguous, read-only copy."""
+    """Return a C-contiguous, read-only copy."""
     copy = array.copy(order="C")
     copy.setflags(write=False)
     return copy

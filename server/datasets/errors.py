@@ -1,4 +1,4 @@
-"""The errors of the dataset layer: one base class, and a subclass where a caller can act differently."""
+"""Errors of the data sets: a base class, and a subclass for downloads."""
 
 from ml_trainer_env.errors import MLTrainerError
 
@@ -6,8 +6,8 @@ __all__ = ["DatasetError", "DownloadError"]
 
 
 class DatasetError(MLTrainerError):
-    """The images of a task cannot be had; the message says what was expected, what came and what to do."""
+    """The images of a task are not available. The message says what was expected, what was found and what to do."""
 
 
 class DownloadError(DatasetError):
-    """A download did not finish: no network, too slow, damaged on the way, or not allowed by the settings."""
+    """A download failed: no network, too slow, damaged, or not allowed by the settings."""

@@ -1,11 +1,11 @@
 """The child process of `download.py`: fetches the original files of one data set and writes them as one `.npz`.
 
-Run as `python -m ml_trainer_env.server.datasets.fetch` with the order as JSON on the standard input: `dataset`,
-`target` (the path to write), `url` (of a mirror, or null) and `md5` (file name to MD5 hex, for a mirror's own files).
-Ends with 0, or with 1 and the reason on the standard output. Nothing imports this module.
+Run as `python -m ml_trainer_env.server.datasets.fetch` with the request as JSON on stdin: `dataset`, `target` (the path
+to write), `url` (of a mirror, or null) and `md5` (file name to MD5 hex, for a mirror's own files). The exit code is 0,
+or 1 with the reason on stdout. No module imports this one.
 
-It asks the addresses that torchvision asks, without torchvision: importing that takes seconds, because it brings
-torch's compiler along, and fails beside a CPU-only torch. CIFAR-10 comes in its binary form, which needs no pickle.
+The addresses are those of torchvision. Importing torchvision takes seconds, because it loads torch's compiler, and
+fails with a CPU-only torch. CIFAR-10 is fetched in its binary form, which needs no pickle.
 """
 
 import gzip
@@ -27,18 +27,18 @@ from ml_trainer_env.server.datasets.npz import ImageSet, write_image_set
 from ml_trainer_env.server.datasets.values import DatasetName, Images, Labels
 
 CONNECT_LIMIT_S = 5.0
-"""A host that has not answered by then is taken for unreachable, name resolution included."""
+"""Time limit for an answer of the host, name resolution included."""
 
 STALL_LIMIT_S = 20.0
-"""A connection that sends nothing for so long is given up."""
+"""Time limit for a connection that sends nothing."""
 
 FAILURES = (DownloadError, httpx.HTTPError, tarfile.TarError, zlib.error, OSError, EOFError, ValueError, KeyError)
-"""What a network, a disk or damaged content can raise; anything else is a bug and ends the process with a traceback."""
+"""Errors of networks, disks and damaged content. Any other error is a bug and ends the process with a traceback."""
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where the original files of a data set lie.
+    """The location of a data set's original files.
 
     Attributes:
         url: The folder, with a slash at the end.
@@ -74,15 +74,15 @@ ORIGINS = {
         "https://www.cs.toronto.edu/~kriz/", {CIFAR10_ARCHIVE: "c32a1d4ab5d03f1284b67883e8d87530"}
     ),
 }
-"""Addresses and sums of the two MNISTs: torchvision 0.27, `datasets/mnist.py`; of CIFAR-10: its own page."""
+"""Addresses and checksums. MNIST, Fashion-MNIST: torchvision 0.27, `datasets/mnist.py`; CIFAR-10: its own page."""
 
 
 def main() -> int:
-    """Carries out the order on the standard input and returns the exit code."""
-    order = json.load(sys.stdin)
-    dataset = DatasetName(order["dataset"])
-    target = Path(order["target"])
-    origin = Origin(order["url"] or ORIGINS[dataset].url, ORIGINS[dataset].md5 | order["md5"])
+    """Run the request on stdin and return the exit code."""
+    request = json.load(sys.stdin)
+    dataset = DatasetName(request["dataset"])
+    target = Path(request["target"])
+    origin = Origin(request["url"] or ORIGINS[dataset].url, ORIGINS[dataset].md5 | request["md5"])
     try:
         probe(origin.url)
         files = fetch_files(origin, target.parent)
@@ -94,11 +94,11 @@ def main() -> int:
 
 
 def probe(url: str) -> None:
-    """Asks for the folder, whatever the answer.
+    """Send a request for the folder. Any response is accepted.
 
     Raises:
-        DownloadError: The host did not answer within `CONNECT_LIMIT_S`. httpx's time limit would not do: it leaves
-            out name resolution, which can hang much longer on a machine without a network.
+        DownloadError: The host did not answer within `CONNECT_LIMIT_S`. The timeout of httpx is not enough: it
+            excludes name resolution, which can take much longer without a network.
     """
     failures = [f"{url} did not answer within {CONNECT_LIMIT_S:g} s"]
 
@@ -117,11 +117,11 @@ def probe(url: str) -> None:
 
 
 def fetch_files(origin: Origin, folder: Path) -> list[Path]:
-    """Downloads the files of an origin into a folder, and returns their paths in its order.
+    """Download the files of an origin into a folder, and return their paths in the same order.
 
     Raises:
-        DownloadError: A file does not have its MD5.
-        httpx.HTTPError: A file cannot be had.
+        DownloadError: A file has the wrong MD5.
+        httpx.HTTPError: A file cannot be downloaded.
     """
     timeout = httpx.Timeout(STALL_LIMIT_S, connect=CONNECT_LIMIT_S)
     with httpx.Client(base_url=origin.url, timeout=timeout, follow_redirects=True) as client:
@@ -129,7 +129,7 @@ def fetch_files(origin: Origin, folder: Path) -> list[Path]:
 
 
 def fetch_file(client: httpx.Client, name: str, md5: str, target: Path) -> Path:
-    """Downloads one file, with a progress bar if the standard error stream is a terminal."""
+    """Download one file, with a progress bar if stderr is a terminal."""
     digest = hashlib.md5(usedforsecurity=False)
     with client.stream("GET", name, headers={"Accept-Encoding": "identity"}) as response, target.open("wb") as file:
         response.raise_for_status()
@@ -145,7 +145,7 @@ def fetch_file(client: httpx.Client, name: str, md5: str, target: Path) -> Path:
 
 
 def read_mnist(files: list[Path]) -> ImageSet:
-    """Reads the four files of MNIST's format: big-endian sizes in 16 bytes (images) or 8 (labels), then the pixels."""
+    """Read the four files of MNIST's format: big-endian sizes in 16 bytes (images) or 8 (labels), then the data."""
     train_images, train_labels, test_images, test_labels = (gzip.decompress(file.read_bytes()) for file in files)
     return ImageSet(
         train_images=np.frombuffer(train_images, dtype=np.uint8, offset=16).reshape(-1, 28, 28),
@@ -156,7 +156,7 @@ def read_mnist(files: list[Path]) -> ImageSet:
 
 
 def read_cifar10(archive: Path) -> ImageSet:
-    """Reads the binary archive of CIFAR-10: records of a label and 3 x 32 x 32 pixels, in six batches."""
+    """Read the binary archive of CIFAR-10: records of a label and 3 x 32 x 32 pixels, in six batches."""
     with tarfile.open(archive) as files:
         train = [read_batch(files, f"data_batch_{number}.bin") for number in range(1, 6)]
         test_images, test_labels = read_batch(files, "test_batch.bin")
@@ -169,7 +169,7 @@ def read_cifar10(archive: Path) -> ImageSet:
 
 
 def read_batch(archive: tarfile.TarFile, name: str) -> tuple[Images, Labels]:
-    """Returns the images (N, 32, 32, 3) and labels (N,) of one batch."""
+    """Return the images (N, 32, 32, 3) and labels (N,) of one batch."""
     file = archive.extractfile(f"cifar-10-batches-bin/{name}")
     if file is None:
         raise DownloadError(f"{name} in {CIFAR10_ARCHIVE} is not a file")

@@ -1,13 +1,13 @@
-"""The figures of the stand-in: ten classes after those of CIFAR-10, each drawn in two views from a few plain parts.
+"""The figures of the stand-in: ten classes like those of CIFAR-10, each in two views made of a few simple parts.
 
-Coordinates are those of the figure: x to the right, y down, about -1 to 1 each way, before the picture places, turns,
-stretches and jitters it. Classes that CIFAR-10 networks confuse share most of their layout here too.
+Figure coordinates: x to the right, y down, about -1 to 1, before the figure is placed, rotated, stretched and jittered.
+Classes that CIFAR-10 networks confuse share most of their layout here too.
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["FIGURES", "HABITS", "Colour", "Figure", "Habit", "Part", "Shape"]
+__all__ = ["APPEARANCES", "FIGURES", "Appearance", "Colour", "Figure", "Part", "Shape"]
 
 Colour = tuple[float, float, float]
 """Red, green and blue, 0 to 1."""
@@ -17,13 +17,13 @@ class Shape(StrEnum):
     """The outline of a part."""
 
     ELLIPSE = "ellipse"
-    """Fills the ellipse of the two half axes."""
+    """The ellipse with these half axes."""
 
     BOX = "box"
-    """Fills the rectangle of the two half axes."""
+    """The rectangle with these half axes."""
 
     TRIANGLE = "triangle"
-    """Fills the triangle with its tip at the top of that rectangle."""
+    """The triangle with its tip at the top of that rectangle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +32,11 @@ class Part:
 
     Attributes:
         shape: Its outline.
-        x: Of the centre.
-        y: Of the centre.
-        half_width: Along x, above 0.
-        half_height: Along y, above 0.
-        colour: Which of the figure's colours: 0 main, 1 second, 2 detail.
+        x: x of the centre.
+        y: y of the centre.
+        half_width: Half axis along x, above 0.
+        half_height: Half axis along y, above 0.
+        colour: Index of the colour: 0 main, 1 second, 2 detail.
     """
 
     shape: Shape
@@ -211,15 +211,15 @@ FIGURES: tuple[tuple[Figure, Figure], ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Habit:
-    """What a class tends to look like, shape aside: a hint, because every picture strays from it.
+class Appearance:
+    """Typical colours and stripes of a class. Only a hint: every picture deviates from them.
 
     Attributes:
-        figure: The usual colour of its main parts.
-        above: The usual colour of what is behind it, in the upper part of the picture.
-        below: The same for the lower part.
-        stripes_x: How many stripes its surface has along the figure's x, from -1 to 1.
-        stripes_y: The same along y.
+        figure: Colour of the main parts.
+        above: Colour of the background's upper part.
+        below: Colour of the background's lower part.
+        stripes_x: Number of stripes along the figure's x, from -1 to 1.
+        stripes_y: Number of stripes along y.
     """
 
     figure: Colour
@@ -229,16 +229,16 @@ class Habit:
     stripes_y: float
 
 
-HABITS: tuple[Habit, ...] = (
-    Habit((0.8, 0.8, 0.85), (0.4, 0.6, 0.9), (0.6, 0.7, 0.85), 5.0, 0.0),  # airplane
-    Habit((0.75, 0.2, 0.2), (0.6, 0.65, 0.6), (0.4, 0.4, 0.4), 0.0, 4.0),  # automobile
-    Habit((0.45, 0.35, 0.25), (0.6, 0.75, 0.7), (0.4, 0.55, 0.3), 4.0, 4.0),  # bird
-    Habit((0.5, 0.45, 0.4), (0.6, 0.5, 0.45), (0.65, 0.5, 0.4), 0.0, 7.0),  # cat
-    Habit((0.6, 0.4, 0.25), (0.3, 0.45, 0.25), (0.45, 0.5, 0.25), 6.0, 3.0),  # deer
-    Habit((0.75, 0.6, 0.4), (0.5, 0.5, 0.5), (0.5, 0.55, 0.4), 3.0, 6.0),  # dog
-    Habit((0.4, 0.55, 0.2), (0.4, 0.4, 0.25), (0.5, 0.4, 0.3), 7.0, 7.0),  # frog
-    Habit((0.4, 0.25, 0.15), (0.5, 0.6, 0.6), (0.4, 0.6, 0.25), 8.0, 0.0),  # horse
-    Habit((0.65, 0.65, 0.7), (0.65, 0.75, 0.9), (0.2, 0.4, 0.6), 0.0, 2.0),  # ship
-    Habit((0.6, 0.5, 0.25), (0.7, 0.75, 0.8), (0.5, 0.45, 0.4), 2.5, 0.0),  # truck
+APPEARANCES: tuple[Appearance, ...] = (
+    Appearance((0.8, 0.8, 0.85), (0.4, 0.6, 0.9), (0.6, 0.7, 0.85), 5.0, 0.0),  # airplane
+    Appearance((0.75, 0.2, 0.2), (0.6, 0.65, 0.6), (0.4, 0.4, 0.4), 0.0, 4.0),  # automobile
+    Appearance((0.45, 0.35, 0.25), (0.6, 0.75, 0.7), (0.4, 0.55, 0.3), 4.0, 4.0),  # bird
+    Appearance((0.5, 0.45, 0.4), (0.6, 0.5, 0.45), (0.65, 0.5, 0.4), 0.0, 7.0),  # cat
+    Appearance((0.6, 0.4, 0.25), (0.3, 0.45, 0.25), (0.45, 0.5, 0.25), 6.0, 3.0),  # deer
+    Appearance((0.75, 0.6, 0.4), (0.5, 0.5, 0.5), (0.5, 0.55, 0.4), 3.0, 6.0),  # dog
+    Appearance((0.4, 0.55, 0.2), (0.4, 0.4, 0.25), (0.5, 0.4, 0.3), 7.0, 7.0),  # frog
+    Appearance((0.4, 0.25, 0.15), (0.5, 0.6, 0.6), (0.4, 0.6, 0.25), 8.0, 0.0),  # horse
+    Appearance((0.65, 0.65, 0.7), (0.65, 0.75, 0.9), (0.2, 0.4, 0.6), 0.0, 2.0),  # ship
+    Appearance((0.6, 0.5, 0.25), (0.7, 0.75, 0.8), (0.5, 0.45, 0.4), 2.5, 0.0),  # truck
 )
 """By class, in the order of CIFAR-10's labels."""

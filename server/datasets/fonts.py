@@ -1,8 +1,9 @@
-"""The shapes of letters and digits in about 100 fonts that this package carries: `bundled/glyphs.npz`.
+"""The shapes of letters and digits in about 100 bundled fonts: `bundled/glyphs.npz`.
 
-Of each character the file has a distance field: how far the middle of each cell of a square grid lies inside the
-outline (above `MIDDLE`) or outside of it (below). The outline is centred, and its longer side is `BOX` cells long.
-`scripts/build_fonts.py` builds it from fonts under the SIL Open Font License, whose notices lie beside it.
+The file has a distance field for each character: the distance of each grid cell's centre from the outline, inside
+(above `MIDDLE`) or outside (below). The outline is centred, and its longer side is `BOX` cells long.
+`scripts/build_fonts.py` builds the file from fonts under the SIL Open Font License. Their notices are in the same
+folder.
 """
 
 import functools
@@ -26,10 +27,10 @@ MIDDLE = 127.5
 """The level of a distance field on the outline itself."""
 
 LEVELS_PER_CELL = 32
-"""So many levels lie between two points one of which is one cell further inside; fields end 4 cells from an outline."""
+"""Change of level per cell of distance. Fields are clipped 4 cells from an outline."""
 
 _TEST_SHARE = 64
-"""Fonts whose hash begins with a byte below this are for tests: about a quarter of 256."""
+"""Fonts whose first hash byte is below this are test fonts: about a quarter of 256."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,10 +38,10 @@ class Fonts:
     """Distance fields by font and character.
 
     Attributes:
-        names: Of the fonts, in order.
-        characters: In order.
-        distances: uint8 (fonts, characters, CELLS, CELLS), read-only; zero where a font has no such character. All have
-            the letters and digits.
+        names: Names of the fonts, in order.
+        characters: Characters, in order.
+        distances: uint8 (fonts, characters, CELLS, CELLS), read-only; zero for a character that a font lacks. All fonts
+            have the letters and digits.
     """
 
     names: tuple[str, ...]
@@ -49,33 +50,33 @@ class Fonts:
 
     @property
     def for_training(self) -> tuple[str, ...]:
-        """Names of the fonts that training images are drawn from."""
+        """Names of the fonts for training images."""
         return tuple(name for name in self.names if not _is_for_test(name))
 
     @property
     def for_test(self) -> tuple[str, ...]:
-        """Names of the fonts that test images are drawn from: none that training images are drawn from."""
+        """Names of the fonts for test images. They are disjoint from the training fonts."""
         return tuple(name for name in self.names if _is_for_test(name))
 
     def has(self, name: str, characters: str) -> bool:
-        """Whether a font has all of these characters; they must be among `characters`."""
+        """Whether a font has all of these characters, which must be in `characters`."""
         columns = [self.characters.index(character) for character in characters]
         return bool(self.distances[self.names.index(name), columns].any((1, 2)).all())
 
 
 @functools.cache
 def load_fonts() -> Fonts:
-    """Returns the bundled fonts, kept in memory from the first call on.
+    """Return the bundled fonts. They are cached in memory.
 
     Raises:
-        DatasetError: The bundled file is missing or is not the one that was built.
+        DatasetError: The bundled file is missing or damaged.
     """
     arrays = read_bundled("glyphs.npz")
-    distances = np.cumsum(arrays["changes"], axis=-1, dtype=np.uint8)  # wraps around, as the differences did
+    distances = np.cumsum(arrays["changes"], axis=-1, dtype=np.uint8)  # wraps around, like the differences
     distances.setflags(write=False)
     return Fonts(tuple(arrays["fonts"].tolist()), "".join(arrays["characters"].tolist()), distances)
 
 
 def _is_for_test(name: str) -> bool:
-    """Decided by the name alone, so that another font that is added moves none to the other side."""
+    """Whether a font is a test font. Depends on its name alone, so that new fonts do not move others."""
     return hashlib.sha256(name.encode()).digest()[0] < _TEST_SHARE

@@ -1,12 +1,12 @@
-"""A renderer of glyphs: any characters of the bundled fonts, at any size, each image warped by its own draw.
+"""Renders glyphs of the bundled fonts at any size, each image with a random warp.
 
-An image is made in three steps. Its pixels are mapped to places in the glyph's distance field (`fonts.py`) by an affine
-map and an elastic one; the field is read there; and what lies inside the outline, moved in or out to make the stroke
-thinner or thicker, is white. Besides its own warp an image may have one that all images of its class share: see
-`Shape`. A set with such shapes has classes that nobody has seen before.
+An image is made in three steps. An affine and an elastic map take its pixels to points of the glyph's distance field
+(`fonts.py`). The field is sampled at these points. Pixels inside the outline become white; the outline is first moved
+in or out for a thinner or thicker stroke. All images of a class may also share a warp (`Shapes`), which makes new
+classes.
 
-The same seed gives the same bytes on every machine: everything is made as `words.py` says, of additions,
-multiplications, divisions, comparisons and roundings element by element.
+The same seed gives the same bytes on every machine: only `random_stream.py` and element-wise additions,
+multiplications, divisions, comparisons and roundings are used.
 """
 
 from collections.abc import Sequence
@@ -17,27 +17,27 @@ import numpy.typing as npt
 
 from ml_trainer_env.server.datasets.errors import DatasetError
 from ml_trainer_env.server.datasets.fonts import BOX, CELLS, LEVELS_PER_CELL, MIDDLE, Fonts
+from ml_trainer_env.server.datasets.random_stream import Floats, RandomStream
 from ml_trainer_env.server.datasets.values import Images, Labels
-from ml_trainer_env.server.datasets.words import Floats, Words
 
 __all__ = ["Shapes", "Style", "Warp", "draw_glyphs", "draw_shapes"]
 
-_BATCH = 256  # images at a time, so that the arrays stay in the processor's cache; another number, other images
-_KNOTS = 5  # of the elastic map along each side
+_BATCH = 256  # images at a time, so that the arrays fit the cache; the images depend on this number
+_KNOTS = 5  # knots of the elastic map along each side
 
 
 @dataclass(frozen=True, slots=True)
 class Warp:
-    """How far a map strays from leaving everything in its place. Lengths are in units of half the picture's side.
+    """Limits of a random map. The default is the identity. Lengths are in units of half the picture's side.
 
     Attributes:
         turn: Tangent of half the largest angle, at most 1, which is a quarter turn either way.
-        any_way_up: Also upside down and mirrored, each in half of all cases.
-        shear: Largest.
-        stretch: Largest change of width and height, each by its own draw.
-        shift: Largest, in x and in y.
+        any_way_up: Whether half of the images are upside down, and half of them mirrored, independently.
+        shear: Largest shear.
+        stretch: Largest change of width and of height, drawn independently.
+        shift: Largest shift in x and in y.
         bend: Largest displacement of a knot of the elastic map, in x and in y.
-        stroke: How far the outline moves out, in pixels: the least (negative: in) and the most.
+        stroke: Least and largest distance that the outline moves out, in pixels; negative moves in.
     """
 
     turn: float = 0.0
@@ -54,10 +54,10 @@ class Style:
     """How glyphs are drawn.
 
     Attributes:
-        side: Of the picture, in pixels.
+        side: Side of the picture, in pixels.
         size: Longer side of an unwarped glyph, as a share of the picture's; MNIST's digits have 20 of 28 pixels.
-        warp: Of each image, by its own draw.
-        noise: Largest change of a pixel by noise, as a share of white. Its distribution is a triangle around 0.
+        warp: Limits of each image's own warp.
+        noise: Largest noise of a pixel, as a share of white. Its distribution is triangular around 0.
     """
 
     side: int = 28
@@ -68,11 +68,11 @@ class Style:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shapes:
-    """A warp for each class, the same for all its images: where each pixel lies before the image's own warp.
+    """A warp for each class, shared by its images: the position of each pixel before the image's own warp.
 
     Attributes:
         x: float32 (classes, side, side), in units of half the picture's side.
-        y: Likewise.
+        y: Like `x`.
         stroke: float32 (classes,): how far the outline moves out, in pixels.
     """
 
@@ -81,11 +81,11 @@ class Shapes:
     stroke: Floats
 
 
-def draw_shapes(classes: int, side: int, warp: Warp, words: Words) -> Shapes:
-    """Draws a warp for each of so many classes."""
-    plain = _no_shapes(1, side)
-    x, y = _warped(np.repeat(plain.x, classes, 0), np.repeat(plain.y, classes, 0), warp, words)
-    return Shapes(x, y, words.between(*warp.stroke, classes))
+def draw_shapes(classes: int, side: int, warp: Warp, stream: RandomStream) -> Shapes:
+    """Draw a warp for each class."""
+    plain = _identity_shapes(1, side)
+    x, y = _apply_warp(np.repeat(plain.x, classes, 0), np.repeat(plain.y, classes, 0), warp, stream)
+    return Shapes(x, y, stream.between(*warp.stroke, classes))
 
 
 def draw_glyphs(
@@ -93,44 +93,44 @@ def draw_glyphs(
     names: Sequence[str],
     characters: str,
     size: int,
-    words: Words,
+    stream: RandomStream,
     style: Style,
     shapes: Shapes | None = None,
 ) -> tuple[Images, Labels]:
-    """Draws labelled images, white on black. Character and font of each are independent draws, all equally likely.
+    """Draw labelled images, white on black. Character and font are independent and uniformly distributed.
 
     Args:
-        fonts: As `load_fonts` returns them.
-        names: Of the fonts to draw from.
+        fonts: From `load_fonts`.
+        names: Names of the fonts to draw from.
         characters: One for each class.
-        size: How many images.
-        words: Decides everything.
+        size: Number of images.
+        stream: Source of randomness.
         style: How they are drawn.
-        shapes: One for each class; none: only the image's own warp.
+        shapes: Warps of the classes; None for no warp shared by a class.
 
     Returns:
-        uint8 (size, side, side) and int64 (size,), the place of each image's character among `characters`.
+        uint8 (size, side, side) and int64 (size,), the index of each image's character in `characters`.
 
     Raises:
-        DatasetError: One of the fonts is not there, or lacks one of the characters.
+        DatasetError: A font is missing, or lacks a character.
     """
-    fields = _fields(fonts, names, characters)
-    shapes = shapes or _no_shapes(len(characters), style.side)
+    fields = _select_fields(fonts, names, characters)
+    shapes = shapes or _identity_shapes(len(characters), style.side)
     images = np.empty((size, style.side, style.side), np.uint8)
-    labels = words.below(len(characters), size)
-    chosen = words.below(len(names), size)
+    labels = stream.below(len(characters), size)
+    chosen = stream.below(len(names), size)
     for start in range(0, size, _BATCH):
         batch = slice(start, start + _BATCH)
         kinds = labels[batch]
-        x, y = _warped(shapes.x[kinds], shapes.y[kinds], style.warp, words)
-        levels = _read(fields, chosen[batch] * len(characters) + kinds, x, y, style)
-        stroke = shapes.stroke[kinds] + words.between(*style.warp.stroke, len(kinds))
-        images[batch] = _inked(levels, stroke, words, style)
+        x, y = _apply_warp(shapes.x[kinds], shapes.y[kinds], style.warp, stream)
+        levels = _sample_fields(fields, chosen[batch] * len(characters) + kinds, x, y, style)
+        stroke = shapes.stroke[kinds] + stream.between(*style.warp.stroke, len(kinds))
+        images[batch] = _render(levels, stroke, stream, style)
     return images, labels
 
 
-def _fields(fonts: Fonts, names: Sequence[str], characters: str) -> Floats:
-    """Returns the distance fields of each font's characters, float32 (fonts * characters * CELLS * CELLS,)."""
+def _select_fields(fonts: Fonts, names: Sequence[str], characters: str) -> Floats:
+    """Return the distance fields of each font's characters, float32 (fonts * characters * CELLS * CELLS,)."""
     missing = [name for name in names if name not in fonts.names] + [c for c in characters if c not in fonts.characters]
     if missing:
         raise DatasetError(f"there should be fonts and characters of these names, and are not: {', '.join(missing)}")
@@ -142,8 +142,8 @@ def _fields(fonts: Fonts, names: Sequence[str], characters: str) -> Floats:
     return chosen.astype(np.float32).reshape(-1)
 
 
-def _no_shapes(classes: int, side: int) -> Shapes:
-    """Returns the middles of the pixels, for each class alike."""
+def _identity_shapes(classes: int, side: int) -> Shapes:
+    """Return the centres of the pixels, the same for each class."""
     ramp = (np.arange(side, dtype=np.float32) + np.float32(0.5)) * np.float32(2 / side) - np.float32(1)
     return Shapes(
         np.broadcast_to(ramp[None, None, :], (classes, side, side)),
@@ -152,33 +152,33 @@ def _no_shapes(classes: int, side: int) -> Shapes:
     )
 
 
-def _warped(x: Floats, y: Floats, warp: Warp, words: Words) -> tuple[Floats, Floats]:
-    """Returns the places that a warp, drawn for each image, gives to places (images, side, side)."""
+def _apply_warp(x: Floats, y: Floats, warp: Warp, stream: RandomStream) -> tuple[Floats, Floats]:
+    """Apply a random warp for each image to points (images, side, side)."""
     count, side, _ = x.shape
-    half = words.between(-warp.turn, warp.turn, count, 1, 1)  # tangent of half the angle: cosine and sine follow
+    half = stream.between(-warp.turn, warp.turn, count, 1, 1)  # tangent of half the angle: cosine and sine follow
     cosine, sine = (1 - half * half) / (1 + half * half), 2 * half / (1 + half * half)
     if warp.any_way_up:
-        up = words.signs(count, 1, 1)
-        flip = words.signs(count, 1, 1)
+        up = stream.signs(count, 1, 1)
+        flip = stream.signs(count, 1, 1)
     else:
         up = flip = np.ones((count, 1, 1), np.float32)
-    wide, high = 1 + words.between(-warp.stretch, warp.stretch, 2, count, 1, 1)
-    shear = words.between(-warp.shear, warp.shear, count, 1, 1)
-    shift = words.between(-warp.shift, warp.shift, 2, count, 1, 1)
+    wide, high = 1 + stream.between(-warp.stretch, warp.stretch, 2, count, 1, 1)
+    shear = stream.between(-warp.shear, warp.shear, count, 1, 1)
+    shift = stream.between(-warp.shift, warp.shift, 2, count, 1, 1)
     x, y = x + shift[0], y + shift[1]
     along, across = (cosine * x + sine * y) * up, (cosine * y - sine * x) * up
     along = (along + shear * across) * (wide * flip)
     across = across * high
     if warp.bend:
-        along += _elastic(count, side, warp.bend, words)
-        across += _elastic(count, side, warp.bend, words)
+        along += _draw_displacements(count, side, warp.bend, stream)
+        across += _draw_displacements(count, side, warp.bend, stream)
     return along, across
 
 
-def _elastic(count: int, side: int, bend: float, words: Words) -> Floats:
-    """Returns smooth random displacements, float32 (count, side, side): uniform cubic B-splines of random knots."""
-    knots = words.between(-bend, bend, count, _KNOTS, _KNOTS)
-    weights = _spline(side)
+def _draw_displacements(count: int, side: int, bend: float, stream: RandomStream) -> Floats:
+    """Return smooth random displacements, float32 (count, side, side): uniform cubic B-splines of random knots."""
+    knots = stream.between(-bend, bend, count, _KNOTS, _KNOTS)
+    weights = _spline_weights(side)
     rows = knots[:, 0, None, :] * weights[:, 0, None]
     for knot in range(1, _KNOTS):
         rows += knots[:, knot, None, :] * weights[:, knot, None]
@@ -188,8 +188,8 @@ def _elastic(count: int, side: int, bend: float, words: Words) -> Floats:
     return field
 
 
-def _spline(side: int) -> Floats:
-    """Returns the weight of each knot at each pixel, float32 (side, _KNOTS)."""
+def _spline_weights(side: int) -> Floats:
+    """Return the weight of each knot at each pixel, float32 (side, _KNOTS)."""
     place = (np.arange(side, dtype=np.float32) + np.float32(0.5)) * np.float32((_KNOTS - 3) / side)
     distance = np.abs(place[:, None] - (np.arange(_KNOTS, dtype=np.float32) - np.float32(1)))
     near = np.maximum(np.float32(2) - distance, 0)
@@ -198,8 +198,8 @@ def _spline(side: int) -> Floats:
     return weights
 
 
-def _read(fields: Floats, chosen: npt.NDArray[np.int64], x: Floats, y: Floats, style: Style) -> Floats:
-    """Returns the levels of distance fields at places (images, side, side), interpolated between the four cells."""
+def _sample_fields(fields: Floats, chosen: npt.NDArray[np.int64], x: Floats, y: Floats, style: Style) -> Floats:
+    """Return the levels of distance fields at points (images, side, side), by bilinear interpolation."""
     scale, middle = np.float32(BOX / 2 / style.size), np.float32((CELLS - 1) / 2)
     last = np.float32(CELLS - 1.001)
     column, row = (np.clip(place * scale + middle, 0, last) for place in (x, y))
@@ -216,13 +216,13 @@ def _read(fields: Floats, chosen: npt.NDArray[np.int64], x: Floats, y: Floats, s
     return upper
 
 
-def _inked(levels: Floats, stroke: Floats, words: Words, style: Style) -> Images:
-    """Returns pictures, uint8: white inside the outlines, grey at their edge, with noise."""
+def _render(levels: Floats, stroke: Floats, stream: RandomStream, style: Style) -> Images:
+    """Return pictures, uint8: white inside the outlines, grey at their edges, with noise."""
     pixel = np.float32(LEVELS_PER_CELL * BOX / (style.side * style.size))  # levels
     cover = (levels - np.float32(MIDDLE)) / pixel + (stroke + np.float32(0.5))[:, None, None]
     ink = np.clip(cover, 0, 1) * np.float32(255)
     if style.noise:
-        first, second = words.bytes(2, *levels.shape)
+        first, second = stream.bytes(2, *levels.shape)
         ink += (first.astype(np.float32) - second) * np.float32(style.noise)
     np.clip(ink, 0, 255, out=ink)
     return (ink + np.float32(0.5)).astype(np.uint8)

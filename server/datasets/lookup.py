@@ -1,9 +1,9 @@
-"""The look-up: tries the sources in their order, and says in the log whenever it has to go past one that failed.
+"""Tries the sources of images in order. Logs a warning when a source fails.
 
-1. the file in the data directory (a damaged one is an error: it was put there to be used);
-2. the bundled sets, for a request that asks for less instead too;
-3. a download into the data directory, if the settings allow it;
-4. for CIFAR-10 alone, the procedural stand-in.
+1. The file in the data directory. A damaged file is an error.
+2. The bundled sets, also for the smaller request in `instead`.
+3. A download into the data directory, if the settings allow it.
+4. The procedural stand-in, for CIFAR-10 only.
 """
 
 import functools
@@ -29,31 +29,31 @@ __all__ = ["load_images"]
 
 logger = logging.getLogger(__name__)
 
-_KEPT_REQUESTS = 8
-"""So many tasks' images stay in memory; the largest takes 55 MB."""
+_CACHED_REQUESTS = 8
+"""Number of requests whose images stay in memory. The largest takes 55 MB."""
 
 _locks = {dataset: threading.Lock() for dataset in DatasetName}
-"""One load of a data set at a time, so that sessions that start at once share the work."""
+"""One load of a data set at a time, so that concurrent sessions share the work."""
 
 _failed_downloads: dict[tuple[DatasetName, DataSettings], str] = {}
-"""Why a download failed in this process: it is not tried again, or every reset would wait for the time limit."""
+"""Errors of failed downloads. They are not retried in this process, or every reset would wait for the time limit."""
 
 
 def load_images(request: ImageRequest, settings: DataSettings) -> TaskExamples:
-    """Returns the images of a task from the first source that has them.
+    """Return the images of a task from the first source that has them.
 
-    The same request gives the same images from every source but the stand-in, which names itself in `source`. The
-    answer is kept in memory: a process goes on with the images it began with, even if a file appears later. May block
-    for `download_timeout_s`, once a process.
+    The same request gives the same images from every source except the stand-in, which has its own `source`. The result
+    is cached, so a process keeps its images even if a file appears later. May block for `download_timeout_s`, once per
+    process.
 
     Raises:
-        DatasetError: No source has the images, they are too few, or the file in the data directory is damaged.
+        DatasetError: No source has enough images, or the file in the data directory is damaged.
     """
     with _locks[request.dataset]:
         return _load(request, settings)
 
 
-@functools.lru_cache(maxsize=_KEPT_REQUESTS)
+@functools.lru_cache(maxsize=_CACHED_REQUESTS)
 def _load(request: ImageRequest, settings: DataSettings) -> TaskExamples:
     dataset = request.dataset
     file = settings.data_dir / file_name(dataset) if settings.data_dir is not None else None
@@ -65,7 +65,7 @@ def _load(request: ImageRequest, settings: DataSettings) -> TaskExamples:
         logger.warning(
             "All of %s is not there (%s): making do with %d images to train on and %d held out.",
             dataset,
-            _absence(file),
+            _describe_missing(file),
             request.instead.train_size,
             request.instead.test_size,
         )
@@ -73,12 +73,12 @@ def _load(request: ImageRequest, settings: DataSettings) -> TaskExamples:
     try:
         downloaded = _download_unless_failed(dataset, settings)
     except DownloadError as error:
-        return _do_without(request, file, str(error))
+        return _load_stand_in(request, file, str(error))
     return draw_from_set(request, read_image_set(downloaded, dataset), Source.DOWNLOAD)
 
 
 def _download_unless_failed(dataset: DatasetName, settings: DataSettings) -> Path:
-    """Downloads, unless the same download failed in this process before."""
+    """Download, unless the same download failed in this process before."""
     key = (dataset, settings)
     if key in _failed_downloads:
         raise DownloadError(_failed_downloads[key])
@@ -91,12 +91,12 @@ def _download_unless_failed(dataset: DatasetName, settings: DataSettings) -> Pat
         raise
 
 
-def _do_without(request: ImageRequest, file: Path | None, reason: str) -> TaskExamples:
-    """Returns the stand-in of CIFAR-10; for the other data sets there is nothing left to try."""
+def _load_stand_in(request: ImageRequest, file: Path | None, reason: str) -> TaskExamples:
+    """Return the stand-in for CIFAR-10. Raise a DatasetError for other data sets."""
     if request.dataset is DatasetName.CIFAR10:
         logger.warning(
             "Using the procedural stand-in for CIFAR-10 (source: synthetic), because there is %s. %s",
-            _absence(file),
+            _describe_missing(file),
             reason,
         )
         images, labels = draw_stand_in(request.total_size, request.seed)
@@ -108,6 +108,6 @@ def _do_without(request: ImageRequest, file: Path | None, reason: str) -> TaskEx
     )
 
 
-def _absence(file: Path | None) -> str:
-    """What is not there, in words."""
+def _describe_missing(file: Path | None) -> str:
+    """Describe what is missing."""
     return f"no {file}" if file else "no data directory"

@@ -1,4 +1,4 @@
-"""The file format of the data directory: one uncompressed or compressed `.npz` a data set, read and written here.
+"""Reads and writes the files of the data directory: one `.npz` per data set, compressed or not.
 
 The keys are `train_images`, `train_labels`, `test_images` and `test_labels`, all uint8.
 """
@@ -43,12 +43,12 @@ class ImageSet:
 
 
 def file_name(dataset: DatasetName) -> str:
-    """Returns the name of a data set's file in the data directory."""
+    """Return the name of a data set's file in the data directory."""
     return f"{dataset.value}.npz"
 
 
 def read_image_set(path: Path, dataset: DatasetName) -> ImageSet:
-    """Reads a data set's file and checks all of it.
+    """Read and check a data set's file.
 
     Raises:
         DatasetError: The file cannot be read, or its keys, types, shapes or labels are not those of the data set.
@@ -72,7 +72,7 @@ def read_image_set(path: Path, dataset: DatasetName) -> ImageSet:
 
 
 def write_image_set(path: Path, images: ImageSet) -> None:
-    """Writes a data set's file, uncompressed: it is a cache, and reading it back is what takes time."""
+    """Write a data set's file, uncompressed for fast reading."""
     np.savez(
         path,
         allow_pickle=False,
@@ -86,7 +86,7 @@ def write_image_set(path: Path, images: ImageSet) -> None:
 def _check_part(
     path: Path, part: str, images: npt.NDArray[np.generic], labels: npt.NDArray[np.generic], shape: tuple[int, ...]
 ) -> None:
-    """Raises DatasetError unless the images and labels of one part are what `ImageSet` promises."""
+    """Raise DatasetError unless the images and labels of one part are valid for `ImageSet`."""
     if images.dtype != np.uint8 or images.shape[1:] != shape:
         expected = f"uint8 (N, {', '.join(map(str, shape))})"
         raise _damaged(path, f"{part}_images should be {expected} and is {images.dtype} {images.shape}")

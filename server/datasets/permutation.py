@@ -1,8 +1,7 @@
-"""A permutation of pixels and of classes: what makes a task of its own out of images that everybody knows.
+"""A permutation of pixels and of classes, which makes a new task out of known images.
 
-It moves the values of an image to other places, the same for all images, and gives each class another label. Nothing
-is lost by it, so a network that looks at pixels one by one learns as well as before; one that counts on neighbours,
-or an agent that knows the digits, has nothing to go by.
+All images are permuted alike, and each class gets another label. No information is lost, so a fully connected network
+learns as well as before. Convolutions and prior knowledge of the digits do not help.
 """
 
 import hashlib
@@ -21,7 +20,7 @@ _PIXEL_COUNT = int(np.prod(IMAGE_SHAPES[DatasetName.MNIST]))
 
 @dataclass(frozen=True, slots=True)
 class Permutation:
-    """Where the values of an image and the classes go. A small value: it is equal to another of the same content.
+    """A permutation of the values of an image and of the classes. Compared by content.
 
     Attributes:
         pixels: Value `i` of a permuted image, row by row, is the image's value `pixels[i]`.
@@ -33,20 +32,20 @@ class Permutation:
 
     @classmethod
     def draw(cls, generator: np.random.Generator) -> Self:
-        """Draws one for images of MNIST: the pixels first, the classes after them."""
+        """Draw a permutation for images of MNIST: first of the pixels, then of the classes."""
         pixels, classes = generator.permutation(_PIXEL_COUNT), generator.permutation(CLASS_COUNT)
         return cls(tuple(pixels.tolist()), tuple(classes.tolist()))
 
     @property
     def key(self) -> str:
-        """Names the content: SHA-256, hex."""
+        """SHA-256 of the content, hex."""
         return hashlib.sha256(repr((self.pixels, self.classes)).encode()).hexdigest()
 
     def of_images(self, images: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Returns permuted copies of images (N, ...), C-contiguous, in their own shape and type."""
+        """Return permuted copies of images (N, ...), C-contiguous, of the same shape and type."""
         permuted: npt.NDArray[Any] = np.take(images.reshape(len(images), -1), self.pixels, axis=1)
         return permuted.reshape(images.shape)
 
     def of_labels(self, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Returns the permuted labels (N,), int64."""
+        """Return the permuted labels (N,), int64."""
         return np.array(self.classes, np.int64)[labels]

@@ -1,4 +1,4 @@
-"""The values of the dataset layer: what a task asks for, what it gets, and where images may come from."""
+"""The values of the data sets: requests, examples, sources and settings."""
 
 import hashlib
 from dataclasses import dataclass
@@ -32,11 +32,11 @@ Labels = npt.NDArray[np.int64]
 """Classes, 0 to 9: (N,)."""
 
 CLASS_COUNT = 10
-"""Every data set here has ten classes."""
+"""Number of classes of every data set here."""
 
 
 class ExampleKind(StrEnum):
-    """What an example is."""
+    """The kind of an example."""
 
     IMAGES = "images"
     """A picture: uint8 (H, W) or (H, W, C)."""
@@ -45,14 +45,14 @@ class ExampleKind(StrEnum):
     """A row of a table: float32 (columns,)."""
 
     SEQUENCES = "sequences"
-    """Channels that were measured over time: float32 (length, channels)."""
+    """A time series: float32 (length, channels)."""
 
     TOKENS = "tokens"
-    """A text as whole numbers below the size of a vocabulary: (length,)."""
+    """A text as integers below the size of a vocabulary: (length,)."""
 
 
 class TargetKind(StrEnum):
-    """What is to be predicted."""
+    """What a network predicts."""
 
     CLASSES = "classes"
     """The class of an example: labels (N,)."""
@@ -62,7 +62,7 @@ class TargetKind(StrEnum):
 
 
 class DatasetName(StrEnum):
-    """The data sets a task can ask for; the value is the stem of the file in the data directory."""
+    """The data sets. The value is the stem of the file in the data directory."""
 
     MNIST = "mnist"
     """Handwritten digits, 28 x 28 grey."""
@@ -75,19 +75,19 @@ class DatasetName(StrEnum):
 
 
 class Source(StrEnum):
-    """Where the images of a task came from."""
+    """The source of a task's images."""
 
     BUNDLED = "bundled"
-    """The small sets inside this package."""
+    """The small sets in this package."""
 
     CACHE = "cache"
-    """A file in the data directory that was there before this process looked."""
+    """An existing file in the data directory."""
 
     DOWNLOAD = "download"
     """A file that this process downloaded into the data directory."""
 
     SYNTHETIC = "synthetic"
-    """The procedural stand-in: not the data set of that name, but drawn images of like difficulty."""
+    """The procedural stand-in: generated images of similar difficulty, not the data set of that name."""
 
 
 IMAGE_SHAPES: dict[DatasetName, tuple[int, ...]] = {
@@ -100,16 +100,16 @@ IMAGE_SHAPES: dict[DatasetName, tuple[int, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class ImageRequest:
-    """What a task asks for.
+    """A request for the images of a task.
 
     Attributes:
         dataset: Which data set.
-        train_size: How many images to train on.
-        validation_size: How many images the agent is shown the accuracy of.
-        test_size: How many held-out images.
-        seed: The seed of the draw, at least 0: the task's own, never that of an episode.
-        instead: What to ask for where the data directory has no file, for a task that would rather have all images and
-            makes do with the bundled ones. None: there is nothing else to ask for.
+        train_size: Number of training images.
+        validation_size: Number of validation images, whose accuracy the agent sees.
+        test_size: Number of held-out images.
+        seed: Seed of the draw, at least 0. It belongs to the task, not to an episode.
+        instead: Smaller request that replaces this one if the data directory has no file and the bundled sets are too
+            small. None for no replacement.
     """
 
     dataset: DatasetName
@@ -121,7 +121,7 @@ class ImageRequest:
 
     @property
     def total_size(self) -> int:
-        """How many images, all parts together."""
+        """Total number of images."""
         return self.train_size + self.validation_size + self.test_size
 
 
@@ -139,12 +139,12 @@ class TaskExamples:
         validation_labels: As `train_labels`.
         test_inputs: Held out; as `train_inputs`.
         test_labels: Held out; as `train_labels`.
-        source: Where the examples came from.
-        checksum: `checksum_arrays` of the six arrays: the same content has the same checksum, whatever the source.
-        kind: What an example is.
-        target: What is to be predicted.
-        outputs: Number of classes, or of tokens to choose the next one from.
-        vocabulary: Number of different tokens; 0 for examples that are not tokens.
+        source: Source of the examples.
+        checksum: `checksum_arrays` of the six arrays. It does not depend on the source.
+        kind: Kind of an example.
+        target: What a network predicts.
+        outputs: Number of classes, or of possible next tokens.
+        vocabulary: Number of different tokens; 0 if examples are not tokens.
     """
 
     train_inputs: npt.NDArray[Any]
@@ -163,13 +163,13 @@ class TaskExamples:
 
 @dataclass(frozen=True, slots=True)
 class Mirror:
-    """A place to download a data set from, instead of its official one.
+    """A server to download a data set from, in place of the official one.
 
     Attributes:
-        dataset: Which data set it serves.
-        url: The address of the folder that holds the original files (`train-images-idx3-ubyte.gz` and its three
+        dataset: The data set.
+        url: URL of the folder with the original files (`train-images-idx3-ubyte.gz` and its three
             siblings, or `cifar-10-binary.tar.gz`).
-        md5: (file name, MD5 hex) of files whose content is not the official one, which only tests need.
+        md5: (file name, MD5 hex) of files that differ from the official ones, for tests.
     """
 
     dataset: DatasetName
@@ -179,15 +179,15 @@ class Mirror:
 
 @dataclass(frozen=True, slots=True)
 class DataSettings:
-    """Where images may come from.
+    """Settings for the sources of images.
 
     Attributes:
-        data_dir: The directory of `mnist.npz`, `fashion_mnist.npz` and `cifar10.npz`, where downloads land too.
-            `None`: there is none, and nothing is downloaded.
-        download: Whether the network may be asked.
-        download_timeout_s: Time limit of one download, in seconds, from the first connection to the finished file,
-            waiting for another process that downloads the same included.
-        mirrors: Other places to download from, at most one a data set.
+        data_dir: Directory of `mnist.npz`, `fashion_mnist.npz` and `cifar10.npz`, also for downloads. If None, nothing
+            is downloaded.
+        download: Whether downloads are allowed.
+        download_timeout_s: Time limit of one download, in seconds, from the first connection to the finished file. It
+            includes waiting for another process that downloads the same data set.
+        mirrors: Mirrors, at most one per data set.
     """
 
     data_dir: Path | None = None
@@ -197,7 +197,7 @@ class DataSettings:
 
 
 def checksum_arrays(*arrays: npt.NDArray[np.uint8] | npt.NDArray[np.int64]) -> str:
-    """Returns the SHA-256, in hex, of the arrays' types, shapes and contents, in the order given."""
+    """Return the SHA-256, in hex, of the arrays' types, shapes and contents, in the order given."""
     digest = hashlib.sha256()
     for array in arrays:
         portable = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))

@@ -226,7 +226,7 @@ class LiveSource:
         if len(self._recent) > RECENT_UNITS:
             self._recent.popitem(last=False)
         if self._states is not None and state is not None:
-            self._states.hold(figures.key, state)
+            self._states.keep_in_memory(figures.key, state)
 
     async def _state(self, ref: StateRef, on_wait: OnWait) -> State:
         """The arrays of a state: held, stored, or made again. In each case they have the digest that was recorded.
@@ -254,7 +254,7 @@ class LiveSource:
                 "changed since; restore a checkpoint or reinitialize"
             )
         if self._states is not None:
-            self._states.hold(ref.key, result.state)
+            self._states.keep_in_memory(ref.key, result.state)
         return result.state
 
 

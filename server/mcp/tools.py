@@ -85,7 +85,7 @@ class _Client:
             ToolError: The call was refused or failed.
         """
         connection = connection_of(get_http_request().scope)
-        with anyio.CancelScope() as scope, connection.when_gone(scope.cancel) if connection else nullcontext():
+        with anyio.CancelScope() as scope, connection.on_disconnect(scope.cancel) if connection else nullcontext():
             try:
                 async with relayed(_progress_sender()) as on_progress:
                     return await self.session.call(tool, given, on_progress)

@@ -194,7 +194,7 @@ class GameEnvironment(MCPEnvironment):
             RuntimeError: The call failed by a bug, which is logged.
         """
         connection = current_connection()
-        with connection.when_gone(self._interrupt) if connection else nullcontext():
+        with connection.on_disconnect(self._interrupt) if connection else nullcontext():
             try:
                 return await self._session.call(tool, given, on_progress)
             except (EpisodeError, ConfigError):

@@ -1,1 +1,1 @@
-"""For the people who run a server: logs, metrics and probes."""
+"""Logs, metrics and probes."""

@@ -1,4 +1,4 @@
-"""What the server counts, for Prometheus. Knows of no part of the server: each tells it, or lets itself be asked."""
+"""Metrics of the server for Prometheus. The parts of the server record calls and epochs, or register functions."""
 
 from collections.abc import Callable, Collection, Iterator
 from enum import StrEnum
@@ -12,7 +12,7 @@ __all__ = ["CONTENT_TYPE_LATEST", "Outcome", "Telemetry"]
 UNKNOWN = "unknown"
 
 _CALL_BUCKETS = (0.005, 0.02, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 900.0)
-"""From a call that only looks to one that takes all the time it may, in seconds."""
+"""Bucket limits in seconds, from a call without training to one at its time limit."""
 
 _EPOCH_BUCKETS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0)
 
@@ -21,10 +21,10 @@ class Outcome(StrEnum):
     """How a call ends.
 
     Attributes:
-        OK: As it was meant to.
-        REFUSED: By a mistake of the caller's.
-        STOPPED: Training took too long, nobody waited for it any more, or its workers died.
-        FAILED: By a mistake of ours.
+        OK: It succeeded.
+        REFUSED: The caller made an error.
+        STOPPED: Training exceeded its time limit, the client disconnected, or the workers died.
+        FAILED: The server has a bug.
     """
 
     OK = "ok"
@@ -34,10 +34,10 @@ class Outcome(StrEnum):
 
 
 class Telemetry:
-    """Counts calls and epochs, and asks for the rest when it is read.
+    """Counts calls and epochs. Registered functions supply the other metrics.
 
     Args:
-        tools: The tools there are. Calls of others are counted together: whoever calls must not make up labels.
+        tools: Names of the tools. Calls of unknown tools share one label, so that callers cannot create labels.
     """
 
     def __init__(self, tools: Collection[str] = ()) -> None:
@@ -68,9 +68,9 @@ class Telemetry:
         """Count a tool call.
 
         Args:
-            tool: Which tool.
-            outcome: How it ended.
-            seconds: How long it took.
+            tool: Name of the tool.
+            outcome: Outcome of the call.
+            seconds: Duration of the call.
         """
         self._calls.labels(tool if tool in self._tools else UNKNOWN, outcome).observe(seconds)
 
@@ -79,31 +79,31 @@ class Telemetry:
 
         Args:
             split: Split of its task: `train` for the named tasks.
-            seconds: How long it took where it ran.
-            from_cache: Whether it was found in the cache, and took nobody's time.
+            seconds: Duration of its training.
+            from_cache: Whether it was found in the cache.
         """
         self._epochs.labels(split, "cache" if from_cache else "trained").inc()
         if not from_cache:
             self._epoch_seconds.labels(split).observe(seconds)
 
     def watch(self, name: str, documentation: str, function: Callable[[], float], *, only_grows: bool = False) -> None:
-        """Ask a function whenever the figures are read.
+        """Register a function that supplies a metric.
 
         Args:
-            name: What the figure is called, after `ml_trainer_`.
-            documentation: What it says.
-            function: Gives it. Cheap, and called on the event loop.
-            only_grows: Whether it counts what has happened, rather than telling what is.
+            name: Name of the metric, without `ml_trainer_`.
+            documentation: Description of the metric.
+            function: Returns its value. Must be fast; called on the event loop at each read.
+            only_grows: Whether the metric is a counter, not a gauge.
         """
         self._registry.register(_Watched(f"ml_trainer_{name}", documentation, function, only_grows))
 
     def exposition(self) -> bytes:
-        """All figures in the text format of Prometheus."""
+        """Return all metrics in the text format of Prometheus."""
         return generate_latest(self._registry)
 
 
 class _Watched(Collector):
-    """A figure that a function gives."""
+    """A metric that a function supplies."""
 
     def __init__(self, name: str, documentation: str, function: Callable[[], float], only_grows: bool) -> None:
         self._name = name
@@ -112,9 +112,9 @@ class _Watched(Collector):
         self._family = CounterMetricFamily if only_grows else GaugeMetricFamily
 
     def describe(self) -> Iterator[Metric]:
-        """The figure's name, so that registering it does not ask for it."""
+        """Return the name of the metric, so that registration does not call the function."""
         yield self._family(self._name, self._documentation)
 
     def collect(self) -> Iterator[Metric]:
-        """The figure as it is now."""
+        """Return the current value."""
         yield self._family(self._name, self._documentation, value=float(self._function()))

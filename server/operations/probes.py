@@ -1,4 +1,4 @@
-"""Routes for whoever runs the server: whether it is ready, and what it has counted."""
+"""Routes for monitoring: readiness and metrics."""
 
 from collections.abc import Callable
 
@@ -13,18 +13,18 @@ __all__ = ["probe_routes"]
 def probe_routes(
     telemetry: Telemetry, is_ready: Callable[[], bool], trouble: Callable[[], str | None] = lambda: None
 ) -> APIRouter:
-    """`GET /ready` and `GET /metrics`.
+    """Return the routes `GET /ready` and `GET /metrics`.
 
     Args:
-        telemetry: What has been counted.
-        is_ready: Whether a call would be worked on now.
-        trouble: Why it would not, in words; None if the server is just starting.
+        telemetry: The metrics.
+        is_ready: Whether the server can handle calls now.
+        trouble: Reason why it cannot; None while it starts.
     """
     router = APIRouter(tags=["Health"])
 
     @router.get("/ready", summary="Readiness", responses={503: {"description": "The server is starting"}})
     async def ready() -> JSONResponse:
-        """Whether calls are worked on: a server that is healthy may still be starting its workers."""
+        """Whether the server can handle calls. A healthy server may still be starting its workers."""
         if is_ready():
             return JSONResponse({"status": "ready"})
         reason = trouble()
@@ -32,9 +32,9 @@ def probe_routes(
             return JSONResponse({"status": "starting"}, 503)
         return JSONResponse({"status": "not ready", "reason": reason}, 503)
 
-    @router.get("/metrics", summary="Figures for Prometheus", response_class=Response)
+    @router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
     async def metrics() -> Response:
-        """What the server has counted, in the text format of Prometheus."""
+        """Metrics in the text format of Prometheus."""
         return Response(telemetry.exposition(), media_type=CONTENT_TYPE_LATEST)
 
     return router

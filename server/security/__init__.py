@@ -1,10 +1,10 @@
-"""The doors: who may come in, from where, and with what. Each is a small ASGI middleware around any application.
+"""Access control: small ASGI middlewares that work with any application.
 
-`guarded` puts them together. What is behind them knows nothing of them.
+`security_middleware` combines them. The application does not depend on them.
 """
 
 from ml_trainer_env.server.security.access import Access, AccessError
 from ml_trainer_env.server.security.bodies import MAX_BODY_BYTES
-from ml_trainer_env.server.security.middleware import guarded
+from ml_trainer_env.server.security.middleware import security_middleware
 
-__all__ = ["MAX_BODY_BYTES", "Access", "AccessError", "guarded"]
+__all__ = ["MAX_BODY_BYTES", "Access", "AccessError", "security_middleware"]

@@ -1,4 +1,4 @@
-"""Who may come in: the values that the doors go by."""
+"""Access policy: the token, hosts and origins that the security middleware checks."""
 
 import re
 from collections.abc import Iterable
@@ -15,20 +15,20 @@ OFF = "off"
 
 
 class AccessError(MLTrainerError, ValueError):
-    """A rule of who may come in is none. The message names its variable and what was expected, never a secret."""
+    """A setting of the access policy is invalid. The message names the variable and never contains a secret."""
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who may come in.
+    """Access policy of a server.
 
     Attributes:
-        token: The secret that everybody must present. If None, only callers on this machine come in.
-        open_to_all: Nobody must present anything, wherever they call from.
-        allowed_hosts: Names that a request may call this server by, without ports, besides loopback names on
-            loopback connections. If empty, connections from other machines may use any name.
-        allowed_origins: Pages on other servers that may call this one, such as `https://example.org:8443`.
-        public_host: Name of this server's own address, which the sign-in page links to; None if it is not known.
+        token: The secret that every caller must send. If None, only callers on this machine are admitted.
+        open_to_all: Whether all callers are admitted without a token.
+        allowed_hosts: Allowed values of `Host`, without ports. Loopback connections may also use loopback names. If
+            empty, connections from other machines may use any name.
+        allowed_origins: Origins of other servers whose pages may call this one, such as `https://example.org:8443`.
+        public_host: Public host name of this server, for the link on the sign-in page; None if unknown.
     """
 
     token: str | None = field(default=None, repr=False)
@@ -39,16 +39,16 @@ class Access:
 
     @classmethod
     def of(cls, token: str, hosts: Iterable[str] = (), origins: Iterable[str] = (), public_host: str = "") -> Self:
-        """Read the rules as people write them.
+        """Parse the policy from settings.
 
         Args:
-            token: A secret of at least 16 visible ASCII characters, `off`, or nothing.
-            hosts: Names of hosts.
-            origins: Origins of pages.
-            public_host: This server's name on the web, or nothing. A malformed one is left out.
+            token: A secret of at least 16 visible ASCII characters, `off`, or empty.
+            hosts: Host names.
+            origins: Origins.
+            public_host: Public host name, or empty. A malformed name is ignored.
 
         Raises:
-            AccessError: One of them is not that.
+            AccessError: A token, host or origin is malformed.
         """
         return cls(
             token=_secret(token) if token and token.lower() != OFF else None,

@@ -1,4 +1,4 @@
-"""Where a request comes from and whom it calls: addresses, names of hosts and origins. Pure functions of a scope."""
+"""Addresses, host names and origins of a request. Pure functions of an ASGI scope."""
 
 import re
 from ipaddress import ip_address
@@ -85,39 +85,39 @@ _PROXY_PREFIXES = (
     "x-varnish",
     "x-vercel-",
 )
-"""What reverse proxies, tunnels, load balancers and content delivery networks add to the requests that they pass on."""
+"""Prefixes of headers that reverse proxies, tunnels, load balancers and content delivery networks add to requests."""
 
 
 def header_values(scope: Scope, name: bytes) -> list[bytes]:
-    """All values of a header, by its name in lower case."""
+    """Return all values of a header. The name is in lower case."""
     return [value for key, value in scope["headers"] if key == name]
 
 
 def is_on_loopback(scope: Scope) -> bool:
-    """Whether the connection ends on an address that only this machine can reach."""
+    """Whether the server side of the connection has a loopback address or is a Unix socket."""
     server = scope.get("server")
     if server is None:
         return True
     address = str(server[0])
-    return "/" in address or _is_loopback_address(address)  # with a slash it is a Unix socket's path
+    return "/" in address or _is_loopback_address(address)  # a slash: path of a Unix socket
 
 
 def is_from_this_machine(scope: Scope) -> bool:
-    """Whether the caller is on this machine too: the connection is local, and no header shows a proxy."""
+    """Whether the caller is on this machine: the connection is local, and no header was added by a proxy."""
     return is_on_loopback(scope) and not any(_shows_proxy(name) for name, _ in scope["headers"])
 
 
 def is_https(scope: Scope) -> bool:
-    """Whether the client's own connection is encrypted, as this server or a proxy before it says.
+    """Whether this server or a proxy in front of it says that the client's connection is encrypted.
 
-    A client can claim it too. Use it only for what a false claim cannot make less safe for others.
+    A client can forge this. Use it only where a forged value cannot harm other clients.
     """
     claimed = header_values(scope, b"x-forwarded-proto")
     return scope.get("scheme") in {"https", "wss"} or any(_first(value) in {b"https", b"wss"} for value in claimed)
 
 
 def is_cross_site(scope: Scope) -> bool:
-    """Whether a browser says that a page of another site sent the request, and not to load a page of this server."""
+    """Whether a browser marks the request as cross-site. Navigation to a page of this server does not count."""
     if b"cross-site" not in header_values(scope, b"sec-fetch-site"):
         return False
     is_get = scope["type"] == "http" and scope["method"] == "GET"
@@ -125,12 +125,12 @@ def is_cross_site(scope: Scope) -> bool:
 
 
 def is_loopback_name(name: str) -> bool:
-    """Whether a name of a host, in lower case and without a port, is one of this machine for itself."""
+    """Whether a host name is a loopback name. The name is in lower case and has no port."""
     return name.rstrip(".") == "localhost" or _is_loopback_address(name.strip("[]"))
 
 
 def origin_of(text: str) -> tuple[str, int] | None:
-    """The host and the port of an origin such as `https://example.org`, None if it is no such thing."""
+    """Return host and port of an origin such as `https://example.org`; None if it is malformed."""
     match = _ORIGIN_PATTERN.fullmatch(text.lower())
     host = HOST_PATTERN.fullmatch(match["host"]) if match else None
     if match is None or host is None:
@@ -139,19 +139,19 @@ def origin_of(text: str) -> tuple[str, int] | None:
 
 
 def is_same_origin(origin: str, host: str) -> bool:
-    """Whether a page's origin is the server that a Host header names. A port left out is the scheme's."""
+    """Whether an origin and a Host header name the same server. The default port is that of the scheme."""
     ours = origin_of(f"{origin.lower().split('://')[0]}://{host}")
     return ours is not None and origin_of(origin) == ours
 
 
 def _shows_proxy(header: bytes) -> bool:
-    """Whether only a proxy adds a header of this name. Some write underscores for hyphens."""
+    """Whether a header of this name is added by a proxy. Some proxies write underscores for hyphens."""
     name = header.decode("latin-1").lower().replace("_", "-")
     return name in _PROXY_HEADERS or name.startswith(_PROXY_PREFIXES)
 
 
 def _first(values: bytes) -> bytes:
-    """The first of a header's values that are separated by commas: the one of the proxy next to the client."""
+    """The first of the comma-separated values. The proxy next to the client wrote it."""
     return values.partition(b",")[0].strip().lower()
 
 

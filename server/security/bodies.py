@@ -1,4 +1,4 @@
-"""Bodies of HTTP requests: none is larger than the server wants to hold, and JSON in them is JSON it can handle."""
+"""Limits the size of HTTP request bodies and validates JSON in them."""
 
 import asyncio
 from contextlib import suppress
@@ -10,35 +10,35 @@ from ml_trainer_env.server.security.addresses import header_values
 from ml_trainer_env.server.security.answers import answer
 from ml_trainer_env.server.security.json_rules import JsonError, check_json, check_json_rpc, check_step, rpc_error
 
-__all__ = ["MAX_BODY_BYTES", "BodyDoor", "BodyTooLargeError", "read_body", "replay_body"]
+__all__ = ["MAX_BODY_BYTES", "BodyMiddleware", "BodyTooLargeError", "read_body", "replay_body"]
 
 MAX_BODY_BYTES = 1_000_000
-"""Of a request's body, and of a message on a WebSocket. A tool call takes a few hundred."""
+"""Limit for a request body and for a WebSocket message. A tool call has a few hundred bytes."""
 
 DRAINED_BYTES = 8_000_000
 DRAIN_S = 1.0
-"""How much of a body that is too large is thrown away after the refusal, and for how many seconds."""
+"""How much of a refused body is read and discarded at most, in bytes and in seconds."""
 
 RPC_PATH = "/mcp"
 STEP_PATHS = frozenset({"/step", "/web/step"})
 
 
 class BodyTooLargeError(ValueError):
-    """A body is larger than it may be. The message says how large it may be."""
+    """A body exceeds the limit. The message names the limit."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"a request's body may have {limit:,} bytes at the most")
 
 
-class BodyDoor:
-    """Lets in bodies up to a limit; of those that say that they are JSON, only what the server can handle."""
+class BodyMiddleware:
+    """Refuses bodies over a limit (413) and JSON that the server cannot handle (422)."""
 
     def __init__(self, app: ASGIApp, limit: int = MAX_BODY_BYTES) -> None:
         self._app = app
         self._limit = limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Read the body, check it, and hand it on in one piece."""
+        """Read and check the body, then pass it on as one message."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -48,9 +48,9 @@ class BodyDoor:
                 return
             _check(scope, body)
         except BodyTooLargeError as error:
-            # The rest of the body is thrown away at most in part, so the connection cannot be used again.
+            # The body may not be read to its end, so the connection cannot be reused.
             refusal = JSONResponse({"detail": str(error)}, 413, {"Connection": "close"})
-            await answer(refusal, scope, receive, _draining(receive, send))
+            await answer(refusal, scope, receive, _drain_after_response(receive, send))
         except JsonError as error:
             await answer(_refusal(scope, error), scope, receive, send)
         else:
@@ -63,11 +63,11 @@ class BodyDoor:
         return await read_body(receive, self._limit)
 
 
-def _draining(receive: Receive, send: Send) -> Send:
-    """Sends a response whole, and closes the connection only after some of what the client still sends has come.
+def _drain_after_response(receive: Receive, send: Send) -> Send:
+    """Return a `send` that reads some of the remaining body before it ends the response.
 
-    If a connection is closed while data waits in it, the system resets it, and a client that is still sending may
-    never see the response.
+    The system resets a connection that is closed with unread data. Then a client that is still sending may never see
+    the response.
     """
 
     async def drain() -> None:
@@ -91,10 +91,10 @@ def _draining(receive: Receive, send: Send) -> Send:
 
 
 async def read_body(receive: Receive, limit: int) -> bytes | None:
-    """The whole body of a request; None if the client has gone before its end.
+    """Read the whole body of a request. Return None if the client disconnects first.
 
     Raises:
-        BodyTooLargeError: It has more bytes than the limit. What is left of it has not been read.
+        BodyTooLargeError: The body has more bytes than the limit. The rest has not been read.
     """
     body = bytearray()
     while True:
@@ -109,7 +109,7 @@ async def read_body(receive: Receive, limit: int) -> bytes | None:
 
 
 def replay_body(body: bytes, receive: Receive) -> Receive:
-    """Gives the body, and then whatever comes after it."""
+    """Return a `receive` that returns the body first and later messages after it."""
     rest: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replay() -> Message:

@@ -1,8 +1,7 @@
-"""Notices that a client has gone while a call of its is being worked on.
+"""Detects that a client disconnects while its request is running.
 
-Frameworks look at a connection again when they have answered. Until then a call for a client that has gone away would
-go on. `ConnectionWatch` reads ahead; whoever works on the call asks `current_connection`, or `connection_of` its
-request. Knows of no call and no rule.
+Frameworks read from a connection again only after the response. `ConnectionMiddleware` reads ahead, so a disconnect is
+seen at once. Handlers get the connection from `current_connection`, or from `connection_of` for a request.
 """
 
 import asyncio
@@ -13,10 +12,10 @@ from contextvars import ContextVar
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["Connection", "ConnectionWatch", "connection_of", "current_connection"]
+__all__ = ["Connection", "ConnectionMiddleware", "connection_of", "current_connection"]
 
 READ_AHEAD = 16
-"""Messages of a WebSocket that wait for the application at the most. With so many waiting nothing more is read."""
+"""Largest number of WebSocket messages that are read before the application asks for them."""
 
 _SCOPE_KEY = "ml_trainer_env.connection"
 
@@ -24,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class Connection:
-    """A client's connection, for as long as its request or its socket is served.
+    """A client's connection while its request or WebSocket is served.
 
     Attributes:
         send_text: Sends a text frame; None unless the connection is a WebSocket.
@@ -32,84 +31,84 @@ class Connection:
 
     def __init__(self) -> None:
         self.send_text: Callable[[str], Awaitable[None]] | None = None
-        self._is_gone = False
-        self._is_over = False
+        self._is_disconnected = False
+        self._is_answered = False
         self._callbacks: dict[object, Callable[[], None]] = {}
 
     @property
-    def is_gone(self) -> bool:
-        """Whether the client has gone before it was answered."""
-        return self._is_gone
+    def is_disconnected(self) -> bool:
+        """Whether the client disconnected before the response was complete."""
+        return self._is_disconnected
 
     @property
-    def is_over(self) -> bool:
-        """Whether it has been answered, so that nothing more can be learnt of the client."""
-        return self._is_over
+    def is_answered(self) -> bool:
+        """Whether the response is complete. A disconnect is not recorded after that."""
+        return self._is_answered
 
     @contextmanager
-    def when_gone(self, callback: Callable[[], None]) -> Iterator[None]:
-        """Be told, while the block runs, that the client has gone.
+    def on_disconnect(self, callback: Callable[[], None]) -> Iterator[None]:
+        """Call a function if the client disconnects while the block runs.
 
         Args:
-            callback: Called once, on the event loop; at once if the client has gone already.
+            callback: Called once, on the event loop; at once if the client is disconnected already.
         """
         registration = object()
         self._callbacks[registration] = callback
         try:
-            if self._is_gone:
-                self._tell()
+            if self._is_disconnected:
+                self._notify()
             yield
         finally:
             self._callbacks.pop(registration, None)
 
-    def has_gone(self) -> None:
-        """Take note that the client has gone. Nothing happens if it has been answered."""
-        if not self._is_over:
-            self._is_gone = True
-            self._tell()
+    def mark_disconnected(self) -> None:
+        """Record a disconnect and run the callbacks. Does nothing after the response."""
+        if not self._is_answered:
+            self._is_disconnected = True
+            self._notify()
 
-    def end(self) -> None:
-        """Take note that the client has been answered."""
-        self._is_over = True
+    def mark_answered(self) -> None:
+        """Record that the response is complete."""
+        self._is_answered = True
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         while self._callbacks:
             _, callback = self._callbacks.popitem()
             try:
                 callback()
             except Exception:
-                logger.exception("a callback for a client that has gone failed")
+                logger.exception("a disconnect callback failed")
 
 
 _current: ContextVar[Connection | None] = ContextVar("connection", default=None)
 
 
 def current_connection() -> Connection | None:
-    """The connection that the running task works for; None if there is none, or if it has been answered.
+    """Return the connection of the current task; None without one, or after its response.
 
-    The latter is so in tasks that outlive the request that began them.
+    A task that outlives its request gets None.
     """
     connection = _current.get()
-    return None if connection is None or connection.is_over else connection
+    return None if connection is None or connection.is_answered else connection
 
 
 def connection_of(scope: Scope) -> Connection | None:
-    """The connection that a request came by, None if it is not watched.
+    """Return the connection of a request, None without the middleware.
 
-    For tasks that work on a request and were not begun by it, so that `current_connection` does not know.
+    For tasks that the request did not start: `current_connection` returns None there.
     """
     connection = scope.get(_SCOPE_KEY)
     return connection if isinstance(connection, Connection) else None
 
 
-class ConnectionWatch:
-    """Reads ahead of an application, so that a client's going is noticed while it is busy."""
+class ConnectionMiddleware:
+    """Reads ahead of the application, so that a disconnect is detected while the application is busy."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request or a socket with its connection watched."""
+        """Serve a request or a WebSocket and detect its disconnect."""
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
@@ -119,10 +118,10 @@ class ConnectionWatch:
         token = _current.set(connection)
 
         async def send_while_connected(message: Message) -> None:
-            if connection.is_gone and scope["type"] == "websocket":
-                return  # applications learn of it when they next read; a failure to send they would take for their own
+            if connection.is_disconnected and scope["type"] == "websocket":
+                return  # the application sees the disconnect at its next read; an error here would look like its own
             if _is_last(message):
-                connection.end()
+                connection.mark_answered()
             await send(message)
 
         async def send_text(text: str) -> None:
@@ -131,16 +130,16 @@ class ConnectionWatch:
         if scope["type"] == "websocket":
             connection.send_text = send_text
         try:
-            async with _reading_ahead(receive, connection, capacity) as receive_ahead:
+            async with _read_ahead(receive, connection, capacity) as receive_ahead:
                 await self._app(scope, receive_ahead, send_while_connected)
         finally:
-            connection.end()
+            connection.mark_answered()
             _current.reset(token)
 
 
 @asynccontextmanager
-async def _reading_ahead(receive: Receive, connection: Connection, capacity: int) -> AsyncIterator[Receive]:
-    """Reads in a task of its own, once the application has begun to read. The order stays, errors included."""
+async def _read_ahead(receive: Receive, connection: Connection, capacity: int) -> AsyncIterator[Receive]:
+    """Read in a separate task from the first read of the application on. Messages and errors keep their order."""
     read: asyncio.Queue[Message | Exception] = asyncio.Queue(capacity)
     reader: asyncio.Task[None] | None = None
 
@@ -153,7 +152,7 @@ async def _reading_ahead(receive: Receive, connection: Connection, capacity: int
                 return
             is_last = message["type"] in {"http.disconnect", "websocket.disconnect"}
             if is_last:
-                connection.has_gone()
+                connection.mark_disconnected()
             await read.put(message)
             if is_last:
                 return
@@ -168,7 +167,7 @@ async def _reading_ahead(receive: Receive, connection: Connection, capacity: int
             last[:] = [item]
             raise item
         if item["type"] in {"http.disconnect", "websocket.disconnect"}:
-            last[:] = [item]  # whoever asks again is told again
+            last[:] = [item]  # later reads return it again
         return item
 
     try:
@@ -180,7 +179,7 @@ async def _reading_ahead(receive: Receive, connection: Connection, capacity: int
 
 
 def _is_last(message: Message) -> bool:
-    """Whether nothing is sent after a message."""
+    """Whether a message is the last of its response."""
     kind = message["type"]
     if kind in {"http.response.body", "websocket.http.response.body"}:
         return not message.get("more_body", False)

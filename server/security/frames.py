@@ -1,7 +1,7 @@
-"""Messages on WebSockets: none is larger than the server wants to hold, and each is a JSON object that it can handle.
+"""Limits the size of WebSocket messages and validates their JSON.
 
-A message that is not is answered with an error in the words of the protocol, and goes no further: the session it came
-to, and the episode in it, stay as they are.
+An invalid message is answered with an error of the protocol. The application does not receive it, so the session and
+its episode do not change.
 """
 
 import json
@@ -19,20 +19,20 @@ from ml_trainer_env.server.security.json_rules import (
     rpc_error,
 )
 
-__all__ = ["FrameDoor"]
+__all__ = ["FrameMiddleware"]
 
 MESSAGE_TOO_BIG = 1009
 
 
-class FrameDoor:
-    """Lets in messages of text up to a limit that are JSON objects."""
+class FrameMiddleware:
+    """Passes on text messages that are JSON objects within the limit. Closes the WebSocket (1009) over the limit."""
 
     def __init__(self, app: ASGIApp, limit: int = MAX_BODY_BYTES) -> None:
         self._app = app
         self._limit = limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Check what comes over a WebSocket."""
+        """Check the messages of a WebSocket."""
         if scope["type"] != "websocket":
             await self._app(scope, receive, send)
             return
@@ -74,8 +74,8 @@ def _check(data: str | bytes, is_rpc: bool) -> None:
 
 
 def _error_frame(error: JsonError) -> dict[str, Any]:
-    """An error as OpenEnv's /ws tells it."""
-    if isinstance(error, ParamsError):  # of a request of JSON-RPC that came in a frame
+    """Format an error for OpenEnv's /ws."""
+    if isinstance(error, ParamsError):  # JSON-RPC request inside a frame
         return {"type": "mcp", "data": rpc_error(error)}
     code = "VALIDATION_ERROR" if isinstance(error, ActionError) else "INVALID_JSON"
     return {"type": "error", "data": {"message": str(error), "code": code}}

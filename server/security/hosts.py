@@ -1,8 +1,7 @@
-"""Which name a request calls the server by, and which page sent it.
+"""Checks `Host` and `Origin`.
 
-A web page can make a browser call a server on the reader's own machine: under a name that it has pointed there (DNS
-rebinding), or by opening a WebSocket, which browsers allow to any page. The first shows in `Host`, the second in
-`Origin`.
+A web page can make a browser call a server on the user's machine: by DNS rebinding, or over a WebSocket, which browsers
+allow to any page. `Host` reveals the first, `Origin` the second.
 """
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -17,13 +16,13 @@ from ml_trainer_env.server.security.addresses import (
 )
 from ml_trainer_env.server.security.answers import refuse
 
-__all__ = ["HostDoor"]
+__all__ = ["HostMiddleware"]
 
 
-class HostDoor:
-    """Lets in what calls this server by its own name, and no page of another.
+class HostMiddleware:
+    """Refuses requests with a wrong host or origin.
 
-    A Host header that is missing or malformed is answered with 400, a wrong host or origin with 403.
+    A missing or malformed Host header is answered with 400, a wrong host or origin with 403.
     """
 
     def __init__(self, app: ASGIApp, access: Access) -> None:

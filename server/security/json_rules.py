@@ -1,8 +1,8 @@
-"""Which JSON the server takes. Pure: from text to nothing, or to an error that says what is wrong.
+"""Validates JSON from clients. Pure functions that return the value or raise an error.
 
-The handlers behind the doors read JSON with `json.loads` and answer with parts of what they read. Some texts make the
-one fail in ways that they do not expect (deep nesting, endless digits), and some the other (halves of surrogate pairs,
-which no answer in UTF-8 can hold). They end the session; here they are refused and nothing happens.
+The application reads JSON with `json.loads` and puts parts of it into responses. Deep nesting and very long numbers
+make `json.loads` fail. Lone surrogates cannot be encoded as UTF-8. Such errors would end the session, so the middleware
+refuses these texts.
 """
 
 import json
@@ -23,24 +23,24 @@ __all__ = [
 ]
 
 MAX_DEPTH = 64
-"""Arrays and objects inside one another. A tool call has four."""
+"""Limit for the nesting of arrays and objects. A tool call has four levels."""
 
 TOOLS_CALL = "tools/call"
 
 PARSE_ERROR = -32700
 INVALID_PARAMS = -32602
-"""Codes of JSON-RPC."""
+"""Error codes of JSON-RPC."""
 
 _ACTION_PARTS = (("type", str, "a text"), ("tool_name", str, "a text"), ("arguments", dict, "an object"))
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class JsonError(ValueError):
-    """A text is not JSON that the server takes. The message says why.
+    """A text is invalid JSON, or JSON that the server cannot handle. The message says why.
 
     Attributes:
-        value: What it says nevertheless, if that could be read.
-        code: Of JSON-RPC.
+        value: The parsed value, None if the text could not be parsed.
+        code: Error code of JSON-RPC.
     """
 
     code = PARSE_ERROR
@@ -51,7 +51,7 @@ class JsonError(ValueError):
 
 
 class ParamsError(JsonError):
-    """A request of JSON-RPC has parameters that its method cannot take. `value` is the request."""
+    """A JSON-RPC request has invalid parameters. `value` is the request."""
 
     code = INVALID_PARAMS
 
@@ -61,14 +61,14 @@ class ActionError(JsonError):
 
 
 def check_json(data: str | bytes, *, allow_nan: bool = True) -> Any:
-    """Read a text that must be JSON.
+    """Parse and check JSON.
 
     Args:
         data: The text, or its bytes in UTF-8.
-        allow_nan: Whether NaN and Infinity, which JSON has not but Python writes, may be in it.
+        allow_nan: Whether NaN and Infinity are allowed. Python writes them, JSON does not have them.
 
     Raises:
-        JsonError: It is not, or the handlers behind the doors could not handle it.
+        JsonError: The text is invalid, or the application cannot handle it.
     """
     try:
         text = data.decode() if isinstance(data, bytes) else data
@@ -83,7 +83,7 @@ def check_json(data: str | bytes, *, allow_nan: bool = True) -> Any:
         raise JsonError(f"invalid JSON: {error}") from None
     except ValueError:
         raise JsonError("invalid JSON: a whole number has too many digits") from None
-    # Hardly any message has as many brackets, or an escape of this kind: the rest costs nothing.
+    # Few messages have that many brackets or such an escape, so the exact checks rarely run.
     if text.count("[") + text.count("{") > MAX_DEPTH and _is_too_deep(value):
         raise _too_deep(value)
     if _SURROGATE.search(text) and not _is_unicode(value):
@@ -95,7 +95,7 @@ def check_json_object(text: str | bytes) -> dict[str, Any]:
     """Read a text that must be a JSON object.
 
     Raises:
-        JsonError: It is not, or the handlers behind the doors could not handle it.
+        JsonError: The text is invalid, or the application cannot handle it.
     """
     value = check_json(text)
     if not isinstance(value, dict):
@@ -104,10 +104,10 @@ def check_json_object(text: str | bytes) -> dict[str, Any]:
 
 
 def check_json_rpc(text: str | bytes) -> dict[str, Any]:
-    """Read a text that must be a request of JSON-RPC.
+    """Parse and check a JSON-RPC request.
 
     Raises:
-        JsonError: It is not, or the handlers behind the doors could not handle it.
+        JsonError: The text is invalid, or the application cannot handle it.
     """
     request = check_json_object(text)
     _check_rpc(request)
@@ -115,10 +115,10 @@ def check_json_rpc(text: str | bytes) -> dict[str, Any]:
 
 
 def check_frame(text: str | bytes) -> None:
-    """Read a message on OpenEnv's WebSocket: a JSON object, with a step or a request of JSON-RPC in it as it may be.
+    """Check a message of OpenEnv's WebSocket: a JSON object that may contain a step or a JSON-RPC request.
 
     Raises:
-        JsonError: It is not, or the handlers behind the doors could not handle it.
+        JsonError: The text is invalid, or the application cannot handle it.
     """
     frame = check_json_object(text)
     kind, data = frame.get("type"), frame.get("data")
@@ -129,10 +129,10 @@ def check_frame(text: str | bytes) -> None:
 
 
 def check_step(data: str | bytes) -> None:
-    """Read a text that must be JSON, and if it holds an action, must say in words of what type that is.
+    """Check the JSON body of a step. The parts of an action must have the right types.
 
     Raises:
-        JsonError: It is not, or the handlers behind the doors could not handle it.
+        JsonError: The text is invalid, or the application cannot handle it.
     """
     body = check_json(data, allow_nan=False)
     _check_action(body.get("action", {}) if isinstance(body, dict) else {}, "action")
@@ -147,7 +147,7 @@ def _check_action(action: Any, name: str) -> None:
 
 
 def _check_rpc(request: dict[str, Any]) -> None:
-    """Check what a request's method needs of its parameters. Null counts as left out, as in MCP's own SDKs."""
+    """Check the parameters of a request. Null counts as absent, as in the MCP SDKs."""
     params = {} if request.get("params") is None else request["params"]
     if not isinstance(params, dict):
         raise ParamsError(f"params must be an object, got {_kind(params)}", request)
@@ -163,7 +163,7 @@ def _check_rpc(request: dict[str, Any]) -> None:
 
 
 def rpc_error(error: JsonError) -> dict[str, Any]:
-    """The error as JSON-RPC tells it, to the request that it is about if it has a name."""
+    """Format an error as a JSON-RPC response, with the id of the request if it has a valid one."""
     named = error.value.get("id") if isinstance(error.value, dict) else None
     request_id = named if isinstance(named, str | int) and _is_unicode(named) else None
     return {"jsonrpc": "2.0", "error": {"code": error.code, "message": str(error)}, "id": request_id}
@@ -178,7 +178,7 @@ def _too_deep(value: Any = None) -> JsonError:
 
 
 def _is_too_deep(value: Any) -> bool:
-    """Whether containers lie in one another deeper than they may. Goes level by level, without recursion."""
+    """Whether containers are nested deeper than `MAX_DEPTH`. Works level by level, without recursion."""
     level = [value]
     for _ in range(MAX_DEPTH):
         level = [part for container in level for part in _parts(container) if isinstance(part, list | dict)]

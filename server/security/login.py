@@ -1,9 +1,9 @@
-"""How a person at a browser presents the token: a form without any script, answered with a cookie.
+"""Sign-in for browsers: an HTML form without scripts that sets a cookie.
 
-A page may lie in a frame of another site, as a Space does on Hugging Face. Browsers send a cookie there only if it says
-`SameSite=None; Secure`, and some only if it is `Partitioned` too: kept apart for each site that frames the page. That
-needs HTTPS. What `SameSite=Strict` kept out, requests by pages of other sites, is kept out by `HostDoor` (`Origin`) and
-by `TokenDoor` (`Sec-Fetch-Site`). Where a browser blocks the cookie nevertheless, a link opens the page in its own tab.
+Another site may frame the page, as Hugging Face does with a Space. There browsers send a cookie only with
+`SameSite=None; Secure`, and some only with `Partitioned` too. That needs HTTPS. `HostMiddleware` (`Origin`) and
+`TokenMiddleware` (`Sec-Fetch-Site`) refuse cross-site requests in place of `SameSite=Strict`. If a browser blocks the
+cookie, a link opens the page in its own tab.
 """
 
 import html
@@ -33,10 +33,10 @@ body {{ font: 1rem system-ui, sans-serif; color-scheme: light dark; max-width: 2
 input, button {{ font: inherit; padding: .4rem .6rem; box-sizing: border-box; width: 100%; margin-top: .5rem }}
 </style>
 <h1>ML Training Optimizer</h1>
-<p role="status">{told}</p>
+<p role="status">{message}</p>
 <form method="post" action="{action}">
 <label>Token <input type="password" name="token" required autofocus autocomplete="current-password"></label>
-<button>Come in</button>
+<button>Sign in</button>
 </form>
 {link}</html>
 """
@@ -57,35 +57,35 @@ def login_page(
     status: int,
     headers: Mapping[str, str],
     public_host: str | None = None,
-    told: str = "This server asks for its token.",
+    message: str = "This server asks for its token.",
 ) -> Response:
-    """The form, with a link to the page's own address where it may lie in a frame.
+    """Return the form. It has a link to the page's own address if the page may be framed.
 
     Args:
         scope: The request.
-        status: Of the response.
+        status: Status of the response.
         headers: Further headers.
-        public_host: The server's own name on the web, if it is known.
-        told: What is said above the form.
+        public_host: Public host name of the server, if known.
+        message: Text above the form.
     """
     is_framed = header_values(scope, b"sec-fetch-dest") in ([b"iframe"], [b"frame"])
     address = f"https://{public_host}{PAGE_PATH}" if public_host else PAGE_PATH
     link = _LINK.format(address=html.escape(address)) if public_host or is_framed else ""
-    page = _PAGE.format(told=told, action=LOGIN_PATH, link=link)
+    page = _PAGE.format(message=message, action=LOGIN_PATH, link=link)
     return HTMLResponse(page, status, {**_PAGE_HEADERS, **headers})
 
 
 async def log_in(
     scope: Scope, receive: Receive, is_token: Callable[[bytes], bool], cookie: str, public_host: str | None = None
 ) -> Response:
-    """Answer the form: with the cookie, or with the form once more.
+    """Handle the submitted form. Return a redirect with the cookie, or the form again.
 
     Args:
         scope: The request.
-        receive: Where its body comes from.
-        is_token: Whether what was typed is the token.
-        cookie: Name and value of the cookie that stands for it.
-        public_host: The server's own name on the web, if it is known.
+        receive: Receives its body.
+        is_token: Whether a value is the token.
+        cookie: Name and value of the cookie.
+        public_host: Public host name of the server, if known.
     """
     try:
         body = await read_body(receive, MAX_LOGIN_BYTES)
@@ -94,7 +94,7 @@ async def log_in(
     given = parse_qs((body or b"").decode("latin-1"), encoding="latin-1").get("token", [""])[0]
     if not is_token(given.strip().encode("latin-1", "replace")):
         return login_page(scope, 401, {"WWW-Authenticate": "Bearer"}, public_host, "That is not the token.")
-    # Starlette's set_cookie writes `Partitioned` on Python 3.14 alone.
-    reach = "SameSite=None; Secure; Partitioned" if is_https(scope) else "SameSite=Strict"
-    headers = {"Set-Cookie": f"{cookie}; Path=/; HttpOnly; {reach}", "Cache-Control": "no-store"}
+    # Starlette's set_cookie supports `Partitioned` only on Python 3.14.
+    attributes = "SameSite=None; Secure; Partitioned" if is_https(scope) else "SameSite=Strict"
+    headers = {"Set-Cookie": f"{cookie}; Path=/; HttpOnly; {attributes}", "Cache-Control": "no-store"}
     return RedirectResponse(PAGE_PATH, 303, headers)

@@ -1,33 +1,33 @@
-"""All doors, one behind the other."""
+"""The security middleware stack."""
 
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ml_trainer_env.server.security.access import Access
-from ml_trainer_env.server.security.bodies import BodyDoor
-from ml_trainer_env.server.security.connection import ConnectionWatch
-from ml_trainer_env.server.security.frames import FrameDoor
-from ml_trainer_env.server.security.hosts import HostDoor
-from ml_trainer_env.server.security.paths import PathDoor
-from ml_trainer_env.server.security.tokens import TokenDoor
+from ml_trainer_env.server.security.bodies import BodyMiddleware
+from ml_trainer_env.server.security.connection import ConnectionMiddleware
+from ml_trainer_env.server.security.frames import FrameMiddleware
+from ml_trainer_env.server.security.hosts import HostMiddleware
+from ml_trainer_env.server.security.paths import PathMiddleware
+from ml_trainer_env.server.security.tokens import TokenMiddleware
 
-__all__ = ["OPEN_PATHS", "guarded"]
+__all__ = ["OPEN_PATHS", "security_middleware"]
 
 OPEN_PATHS = frozenset({"/health", "/ready"})
-"""What anybody may ask: probes come without token and by any name, and learn nothing else."""
+"""Probes. They need no token and may use any host name."""
 
 
-def guarded(app: ASGIApp, access: Access) -> ASGIApp:
-    """An application behind the doors.
+def security_middleware(app: ASGIApp, access: Access) -> ASGIApp:
+    """Wrap an application in the security middlewares.
 
     Args:
-        app: What is behind them.
-        access: Who may come in.
+        app: The application.
+        access: The access policy.
     """
-    checked: ASGIApp = PathDoor(BodyDoor(FrameDoor(app)))
-    admitted: ASGIApp = TokenDoor(ConnectionWatch(checked), access)
+    checked: ASGIApp = PathMiddleware(BodyMiddleware(FrameMiddleware(app)))
+    admitted: ASGIApp = TokenMiddleware(ConnectionMiddleware(checked), access)
     if access.allowed_origins:
-        # Browsers ask before they send a token, and show a page only what is said to be for it.
+        # Browsers send a preflight request before a token, and show a response to a page only with these headers.
         admitted = CORSMiddleware(
             admitted,
             allow_origins=sorted(access.allowed_origins),
@@ -35,11 +35,11 @@ def guarded(app: ASGIApp, access: Access) -> ASGIApp:
             allow_headers=["*"],
             expose_headers=["mcp-session-id"],
         )
-    doors = HostDoor(admitted, access)
+    stack = HostMiddleware(admitted, access)
 
-    async def enter(scope: Scope, receive: Receive, send: Send) -> None:
+    async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
         is_open = scope["type"] == "http" and scope["method"] == "GET" and scope["path"] in OPEN_PATHS
-        inside = app if is_open or scope["type"] == "lifespan" else doors
-        await inside(scope, receive, send)
+        target = app if is_open or scope["type"] == "lifespan" else stack
+        await target(scope, receive, send)
 
-    return enter
+    return dispatch

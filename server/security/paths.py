@@ -1,25 +1,25 @@
-"""One address for each route: a slash at the end of a path makes no difference.
+"""Removes trailing slashes, so that each route has one address.
 
-Starlette answers such a path with a redirect (307), which many clients do not follow for a POST, and which names
-the scheme of the connection to this server, not the one that a proxy before it serves.
+Starlette redirects such a path (307). Many clients do not follow the redirect of a POST. It also names the scheme of
+this server, not that of a proxy in front of it.
 """
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-__all__ = ["PathDoor"]
+__all__ = ["PathMiddleware"]
 
 PAGE_PREFIX = "/web/"
-"""The web page's own routes, where a slash matters."""
+"""Prefix of the web page's routes, where a trailing slash matters."""
 
 
-class PathDoor:
-    """Removes slashes at the end of a request's path."""
+class PathMiddleware:
+    """Removes trailing slashes from a request's path."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, by the route's own path."""
+        """Pass a request on without the trailing slash."""
         await self._app(_without_slash(scope), receive, send)
 
 

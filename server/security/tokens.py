@@ -1,4 +1,4 @@
-"""Whether a caller may come in: from this machine, by the server's token, or by the cookie that stands for it."""
+"""Authentication by the server's token, by the sign-in cookie, or by a local connection."""
 
 import hashlib
 import hmac
@@ -11,7 +11,7 @@ from ml_trainer_env.server.security.addresses import header_values, is_cross_sit
 from ml_trainer_env.server.security.answers import answer, refuse
 from ml_trainer_env.server.security.login import LOGIN_PATH, log_in, login_page
 
-__all__ = ["COOKIE_NAME", "TokenDoor"]
+__all__ = ["COOKIE_NAME", "TokenMiddleware"]
 
 COOKIE_NAME = "ml_trainer_token"
 
@@ -23,14 +23,14 @@ _NO_TOKEN = (
 _NEEDED = "send the server's token: the header `Authorization: Bearer <ML_TRAINER_TOKEN>`"
 
 
-class TokenDoor:
-    """Lets in who presents the server's token; without a token, who is on this machine."""
+class TokenMiddleware:
+    """Admits callers with the server's token. A server without a token admits callers on its own machine."""
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self._app = app
         self._access = access
         self._token = (access.token or "").encode()
-        # Browsers send cookies of a host to all its ports: what is in one must not be the secret.
+        # Browsers send a host's cookies to all its ports, so the cookie must not contain the token.
         self._cookie = hmac.new(self._token, COOKIE_NAME.encode(), hashlib.sha256).hexdigest()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -41,8 +41,8 @@ class TokenDoor:
             await refuse(scope, receive, send, 401, _NO_TOKEN, _CHALLENGE)
         elif _is_login(scope):
             cookie = f"{COOKIE_NAME}={self._cookie}"
-            entered = await log_in(scope, receive, self._is_token, cookie, self._access.public_host)
-            await answer(entered, scope, receive, send)
+            response = await log_in(scope, receive, self._is_token, cookie, self._access.public_host)
+            await answer(response, scope, receive, send)
         elif _is_page(scope):
             await answer(login_page(scope, 401, _CHALLENGE, self._access.public_host), scope, receive, send)
         else:
@@ -51,7 +51,7 @@ class TokenDoor:
     def _admits(self, scope: Scope) -> bool:
         if self._access.token is None:
             return self._access.open_to_all or is_from_this_machine(scope)
-        # Browsers add the cookie to what any page sends, so it opens only what this server's own pages send.
+        # Browsers add the cookie to requests of any page, so it counts only for requests of this server's pages.
         return self._has_bearer(scope) or (not is_cross_site(scope) and self._has_cookie(scope))
 
     def _has_bearer(self, scope: Scope) -> bool:
@@ -73,7 +73,7 @@ def _is_login(scope: Scope) -> bool:
 
 
 def _is_page(scope: Scope) -> bool:
-    """Whether a person at a browser waits for a page."""
+    """Whether a browser requests an HTML page."""
     return (
         scope["type"] == "http"
         and scope["method"] == "GET"

@@ -1,4 +1,4 @@
-"""What outlives a process: the journal of episodes, the states they reached, and the figures of every unit of work."""
+"""Persistent storage: the journal of episodes, their states, and the figures of every unit of work."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -6,17 +6,14 @@ from typing import TYPE_CHECKING, Any
 from ml_trainer_env.server.store.damage import DamagedError
 from ml_trainer_env.server.store.database import Database, StoreError
 from ml_trainer_env.server.store.journal import (
-    CallRecord,
-    EpisodeHeader,
     EpisodeTakenError,
     Journal,
-    JournaledEpisode,
     NameTakenError,
     NoSuchEpisodeError,
     Ownership,
-    RecordedUnit,
 )
 from ml_trainer_env.server.store.listing import DamagedEpisode, EpisodeSummary, Filter, list_episodes, list_names
+from ml_trainer_env.server.store.records import CallRecord, EpisodeHeader, JournaledEpisode, RecordedUnit
 from ml_trainer_env.server.store.units import UnitFigures, UnitStore
 
 if TYPE_CHECKING:
@@ -47,6 +44,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "StateStore":  # late: it needs NumPy, which commands that only read the journal do not wait for
+    if name == "StateStore":  # late: it needs NumPy, which commands that only read the journal do not load
         return import_module("ml_trainer_env.server.store.states").StateStore
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

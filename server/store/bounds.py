@@ -1,31 +1,31 @@
-"""How much is kept of a call that was refused. What it asked for came from a client, and has no other limit."""
+"""Limits what the journal keeps of a refused call. Clients choose its contents, which have no other limit."""
 
 import json
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["KEPT_CHARACTERS", "bounded_arguments", "bounded_text", "bounded_tool"]
+__all__ = ["MAX_CHARACTERS", "truncate_arguments", "truncate_text", "truncate_tool"]
 
-KEPT_CHARACTERS = 2_000
-"""Of the arguments as JSON, and of the error."""
+MAX_CHARACTERS = 2_000
+"""Limit for the arguments as JSON, and for the error."""
 
 _TOOL_CHARACTERS = 64
 
 
-def bounded_tool(tool: str) -> str:
-    """The beginning of a tool's name."""
-    return bounded_text(tool, _TOOL_CHARACTERS)
+def truncate_tool(tool: str) -> str:
+    """Truncate the name of a tool."""
+    return truncate_text(tool, _TOOL_CHARACTERS)
 
 
-def bounded_text(text: str, characters: int = KEPT_CHARACTERS) -> str:
-    """The beginning of a text, and how much there was of it if there was more."""
+def truncate_text(text: str, characters: int = MAX_CHARACTERS) -> str:
+    """Truncate a text. The length of a truncated text is appended."""
     return text if len(text) <= characters else f"{text[:characters]}... ({len(text)} characters)"
 
 
-def bounded_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments as they are, or else `{"cut": ...}` with the beginning of their JSON.
+def truncate_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments, or `{"cut": ...}` with the beginning of their JSON if they are too long.
 
-    No tool has a parameter of that name, so a call with it is refused like the call that it stands for.
+    No tool has a parameter of that name, so a replay refuses this call like the original one.
     """
     text = json.dumps(dict(arguments), default=repr)
-    return dict(arguments) if len(text) <= KEPT_CHARACTERS else {"cut": bounded_text(text)}
+    return dict(arguments) if len(text) <= MAX_CHARACTERS else {"cut": truncate_text(text)}

@@ -1,4 +1,4 @@
-"""Reads values that a damaged file, or somebody's hand, may have changed: each is checked before it is used."""
+"""Checks values read from the database, because the file may be damaged or edited."""
 
 import json
 from types import UnionType
@@ -8,30 +8,30 @@ import sqlalchemy as sa
 
 from ml_trainer_env.server.store.database import StoreError
 
-__all__ = ["DamagedError", "checked", "loaded", "raw"]
+__all__ = ["DamagedError", "check_value", "load_json", "raw_column"]
 
 _SHOWN_CHARACTERS = 60
 
 
 class DamagedError(StoreError):
-    """Something in the journal is not what was written. The message names the episode, and the call."""
+    """A value in the journal is damaged. The message names the episode and the call."""
 
 
-def raw(column: sa.Column[Any]) -> sa.Label[Any]:
-    """A column as SQLite holds it, so that what does not parse can be told from what is not there."""
+def raw_column(column: sa.Column[Any]) -> sa.Label[Any]:
+    """Return a column without conversion, so that a malformed value differs from a missing one."""
     return sa.type_coerce(column, sa.types.NullType()).label(column.name)
 
 
-def checked(name: str, value: object, kind: type | UnionType) -> Any:
-    """The value, if it is of that kind.
+def check_value(name: str, value: object, kind: type | UnionType) -> Any:
+    """Return the value if it has the expected type.
 
     Args:
-        name: Of the value, for the message.
-        value: As SQLite or JSON gave it. A flag may be 0 or 1, as SQLite holds them.
-        kind: What it must be.
+        name: Name of the value, for the message.
+        value: Value from SQLite or JSON. A flag may be 0 or 1, as in SQLite.
+        kind: Expected type.
 
     Raises:
-        ValueError: It is not.
+        ValueError: The value has another type.
     """
     if kind is bool and type(value) is int and value in (0, 1):
         return bool(value)
@@ -40,17 +40,17 @@ def checked(name: str, value: object, kind: type | UnionType) -> Any:
     return value
 
 
-def loaded(name: str, text: object, kind: type) -> Any:
-    """The value that JSON text holds, if it is of that kind.
+def load_json(name: str, text: object, kind: type) -> Any:
+    """Parse JSON text and return its value if it has the expected type.
 
     Raises:
-        ValueError: It does not parse, or holds something else.
+        ValueError: The text is not JSON, or the value has another type.
     """
     try:
-        value = json.loads(checked(name, text, str))
+        value = json.loads(check_value(name, text, str))
     except (json.JSONDecodeError, RecursionError):
         raise ValueError(f"its {name} is no JSON: {_shown(text)}") from None
-    return checked(name, value, kind)
+    return check_value(name, value, kind)
 
 
 def _shown(value: object) -> str:

@@ -1,8 +1,7 @@
-"""One SQLite file, written by one thread.
+"""One SQLite file with one writer thread.
 
-Many sessions write little at a time. Their writes queue up for one thread, which puts all that wait
-into one transaction: a write is on disk when its future is done, and a hundred sessions share a
-flush. Other processes may use the same file.
+Many sessions make small writes. The writer thread commits all queued writes in one transaction, so a hundred sessions
+share one flush. A write is on disk when its future is done. Other processes may use the same file.
 """
 
 import asyncio
@@ -30,29 +29,28 @@ __all__ = ["Database", "StoreError"]
 Result = TypeVar("Result")
 
 _BUSY_TIMEOUT_S = 60.0
-"""How long a write waits for another process's."""
+"""How long a write waits for the write of another process."""
 
 _CONNECTIONS = 5
-"""Opened at the start and held to the end, so that load opens no more files. Whoever finds none free waits."""
+"""Size of the connection pool. All are opened at the start, so that load opens no more files."""
 
-_STREAMED_TOGETHER = 500
-"""Rows of a query in memory at a time."""
+_STREAMED_ROWS = 500
+"""Rows of a streamed query in memory at a time."""
 
-_TOGETHER = 256
-"""Writes in one transaction, at most."""
+_MAX_BATCH = 256
+"""Largest number of writes in one transaction."""
 
 
 class Database:
     """A SQLite file in WAL mode.
 
-    A write is acknowledged only while the file is still there and may be written: SQLite itself goes on writing into
-    a file that was deleted.
+    A write fails if the file was deleted or is read-only. SQLite itself continues to write to a deleted file.
 
     Args:
-        path: The file; made if it is not there, with the folders above it.
+        path: The file. It is created if it is missing, with its parent folders.
 
     Raises:
-        StoreError: It cannot be opened, or another version of this program made it.
+        StoreError: The file cannot be opened, or has an unknown schema version.
     """
 
     def __init__(self, path: Path) -> None:
@@ -66,26 +64,26 @@ class Database:
             _prepare(self._engine, path)
             with ExitStack() as held:
                 for _ in range(_CONNECTIONS):
-                    # Reading something makes SQLite open its files.
+                    # SQLite opens its files at the first read.
                     held.enter_context(self._engine.connect()).exec_driver_sql("PRAGMA user_version")
             self._files = {file: _identity_of(file) for file in (path, Path(f"{path}-wal")) if file.exists()}
         except (OSError, sa.exc.SQLAlchemyError) as error:
             raise StoreError(f"the journal {path} cannot be opened: {_reason(error)}") from error
         self._failure: str | None = None
-        self._thread = threading.Thread(target=self._serve, name="journal-writer", daemon=True)
+        self._thread = threading.Thread(target=self._run_writer, name="journal-writer", daemon=True)
         self._thread.start()
 
     async def write(self, work: Callable[[sa.Connection], Result]) -> Result:
-        """Do some work in a transaction; on return it is on disk.
+        """Run a function in a transaction. On return the transaction is on disk.
 
         Raises:
-            StoreError: It could not be written, and nothing of it was.
-            Exception: What `work` raised; nothing of it was written.
+            StoreError: The write failed. Nothing was written.
+            Exception: `work` raised it. Nothing was written.
         """
         return await asyncio.wrap_future(self.submit(work))
 
     def submit(self, work: Callable[[sa.Connection], Result]) -> "Future[Result]":
-        """As `write`, from any thread; the future is done when the work is on disk."""
+        """Like `write`, from any thread. The future is done when the transaction is on disk."""
         future: Future[Result] = Future()
         if self._closed:
             future.set_exception(StoreError("the journal is closed"))
@@ -95,11 +93,11 @@ class Database:
         return future
 
     async def read(self, work: Callable[[sa.Connection], Result]) -> Result:
-        """Do some reading, in a thread."""
+        """Run a reading function in a thread."""
         return await asyncio.to_thread(self.read_now, work)
 
     def read_now(self, work: Callable[[sa.Connection], Result]) -> Result:
-        """Do some reading in this thread."""
+        """Run a reading function in this thread."""
         try:
             with self._engine.connect() as connection:
                 return work(connection)
@@ -107,22 +105,22 @@ class Database:
             raise StoreError(f"the journal {self.path} cannot be read: {_reason(error)}") from error
 
     def stream(self, statement: "sa.Select[Any]") -> Iterator[sa.RowMapping]:
-        """The rows of a query, a few hundred in memory at a time. Blocking.
+        """Yield the rows of a query. Blocking; a few hundred rows are in memory at a time.
 
         Raises:
-            StoreError: They cannot be read.
+            StoreError: The rows cannot be read.
         """
         try:
             with self._engine.connect() as connection:
-                yield from connection.execution_options(yield_per=_STREAMED_TOGETHER).execute(statement).mappings()
+                yield from connection.execution_options(yield_per=_STREAMED_ROWS).execute(statement).mappings()
         except sa.exc.SQLAlchemyError as error:
             raise StoreError(f"the journal {self.path} cannot be read: {_reason(error)}") from error
 
     @property
     def trouble(self) -> str | None:
-        """Why nothing can be written, in words; None if it can, as far as is known.
+        """Why writes fail, as a message; None if no write is known to fail.
 
-        After a write that failed, being asked tries again.
+        After a failed write, this submits another attempt.
         """
         try:
             self._require_same_files()
@@ -131,14 +129,14 @@ class Database:
             return str(error)
         failure = self._failure
         if failure is not None and self._writes.empty():
-            self.submit(_write_the_same)
+            self.submit(_rewrite_version)
         return failure
 
     def compact(self) -> None:
-        """Give the space of what was deleted back to the disk. Others wait meanwhile before they can write.
+        """Return free space in the file to the disk. Other writes wait until it is done.
 
         Raises:
-            StoreError: It could not be done, for want of room perhaps. Nothing is lost.
+            StoreError: Compaction failed, for example on a full disk. Nothing is lost.
         """
         try:
             connection = self._engine.raw_connection()
@@ -152,7 +150,7 @@ class Database:
             raise StoreError(f"the journal {self.path} cannot be made smaller: {_reason(error)}") from error
 
     def close(self) -> None:
-        """Finish the writes that wait, and close the file."""
+        """Finish the queued writes and close the file."""
         if not self._closed:
             self._closed = True
             self._writes.put(None)
@@ -160,10 +158,10 @@ class Database:
             self._engine.dispose()
             self.presence.close()
 
-    def _serve(self) -> None:
+    def _run_writer(self) -> None:
         while (first := self._writes.get()) is not None:
             batch, last = [first], False
-            while len(batch) < _TOGETHER and not self._writes.empty():
+            while len(batch) < _MAX_BATCH and not self._writes.empty():
                 following = self._writes.get()
                 if following is None:
                     last = True
@@ -174,7 +172,7 @@ class Database:
                 return
 
     def _commit(self, batch: list[tuple[Callable[[sa.Connection], Any], Future[Any]]]) -> None:
-        """Do a batch of works in one transaction, each undone by itself if it fails."""
+        """Run a batch of writes in one transaction. A failed write is rolled back alone."""
         outcomes: list[tuple[Future[Any], Any, BaseException | None]] = []
         nothing_written: str | None = None
         try:
@@ -187,11 +185,11 @@ class Database:
                             outcomes.append((future, work(connection), None))
                     except sa.exc.OperationalError:
                         raise
-                    except Exception as error:  # the thread's boundary: whoever asked hears of it
-                        outcomes.append((future, None, self._told(error)))
+                    except Exception as error:  # boundary of the thread: the caller gets the error
+                        outcomes.append((future, None, self._translate_error(error)))
             self._require_same_files()
-        except Exception as error:  # nothing of the batch is on disk
-            unwritten = error if isinstance(error, StoreError) else self._unwritten(error)
+        except Exception as error:  # no write of the batch is on disk
+            unwritten = error if isinstance(error, StoreError) else self._write_error(error)
             nothing_written = str(unwritten)
             outcomes = [(future, None, unwritten) for _, future in batch]
         self._failure = nothing_written
@@ -202,10 +200,10 @@ class Database:
                 future.set_exception(failure)
 
     def _require_same_files(self) -> None:
-        """See that the files that SQLite has open are those that the next server will find.
+        """Check that the paths still lead to the files that SQLite has open.
 
         Raises:
-            StoreError: They are not.
+            StoreError: A file was deleted or replaced.
         """
         for file, identity in self._files.items():
             try:
@@ -218,40 +216,39 @@ class Database:
                 )
 
     def _require_writable(self) -> None:
-        """See that the file may be written. Who has it open may go on writing; the next server could not.
+        """Check that the file is writable. An open file stays writable, but the next server could not write it.
 
         Raises:
-            StoreError: It may not.
+            StoreError: The file or its folder is read-only.
         """
         for place in (self.path, self.path.parent):
             if not os.access(place, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
                 raise StoreError(f"the journal {self.path} cannot be written: {place} is read-only")
 
-    def _told(self, error: Exception) -> Exception:
-        """What whoever asked for a work is told of its failure: damage in the file is not a mistake of theirs."""
-        return self._unwritten(error) if type(error) is sa.exc.DatabaseError else error
+    def _translate_error(self, error: Exception) -> Exception:
+        """Return the error for the caller of a failed write. Damage in the file becomes a StoreError."""
+        return self._write_error(error) if type(error) is sa.exc.DatabaseError else error
 
-    def _unwritten(self, error: Exception) -> StoreError:
+    def _write_error(self, error: Exception) -> StoreError:
         return StoreError(f"the journal {self.path} cannot be written: {_reason(error)}")
 
 
-def _write_the_same(connection: sa.Connection) -> None:
-    """Write, and change nothing: a newer program may have made another layout of the file meanwhile."""
+def _rewrite_version(connection: sa.Connection) -> None:
+    """Write the schema version unchanged. A newer program may have raised it."""
     version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
     connection.exec_driver_sql(f"PRAGMA user_version = {version}")
 
 
 def _identity_of(file: Path) -> tuple[int, int]:
-    """Which file a path leads to."""
+    """Return device and inode of a file."""
     found = file.stat()
     return found.st_dev, found.st_ino
 
 
 def _reason(error: Exception) -> str:
-    """An error in one line, without the library's advertisement.
+    """Return the first line of the original error, without the link that SQLAlchemy appends.
 
-    Where one error led to another, the first is the reason: on a full disk SQLite ends the transaction, and then
-    there is no savepoint to go back to.
+    Later errors of a chain mislead: on a full disk SQLite ends the transaction, and its savepoint no longer exists.
     """
     first: BaseException = (error.orig or error) if isinstance(error, sa.exc.DBAPIError) else error
     link: BaseException | None = error
@@ -262,7 +259,7 @@ def _reason(error: Exception) -> str:
 
 
 def _text(value: bytes) -> str:
-    """Text of the file, which may be damaged: then what reads it finds out."""
+    """Decode text. Damaged text does not raise here; its reader checks it."""
     return value.decode("utf-8", "surrogateescape")
 
 
@@ -273,13 +270,13 @@ def _engine(path: Path) -> sa.Engine:
         pool_size=_CONNECTIONS,
         max_overflow=0,
         pool_timeout=_BUSY_TIMEOUT_S,
-        # Callers in this process may pass what no JSON holds; it is refused, and written down as it reads.
+        # Callers in this process may pass values that JSON cannot hold. Such calls are refused and recorded by `repr`.
         json_serializer=functools.partial(json.dumps, default=repr),
     )
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _: object) -> None:
-        # The driver's own transactions begin too late for savepoints: we begin them ourselves.
+        # The driver begins transactions too late for savepoints, so `_begin` does it.
         connection.isolation_level = None
         connection.text_factory = _text
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
@@ -287,7 +284,7 @@ def _engine(path: Path) -> sa.Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
-        # A writer asks for the lock at once: one that began as a reader could not wait for it.
+        # A writer takes the lock at once. A transaction that begins as a reader cannot wait for it later.
         writes = connection.get_execution_options().get("writes", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
@@ -295,7 +292,7 @@ def _engine(path: Path) -> sa.Engine:
 
 
 def _prepare(engine: sa.Engine, path: Path) -> None:
-    """Make the tables, or bring those of an earlier version up to date."""
+    """Create the tables, or migrate those of an earlier version."""
     with engine.execution_options(writes=True).begin() as connection:
         version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
         if not 0 <= version <= SCHEMA_VERSION:

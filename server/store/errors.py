@@ -1,4 +1,4 @@
-"""Errors of what is stored."""
+"""Errors of the store."""
 
 from ml_trainer_env.errors import MLTrainerError
 
@@ -6,4 +6,4 @@ __all__ = ["StoreError"]
 
 
 class StoreError(MLTrainerError):
-    """What is stored cannot be read or written. The message says which file, and why."""
+    """The store cannot be read or written. The message names the file and the reason."""

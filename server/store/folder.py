@@ -1,4 +1,4 @@
-"""The folder that holds the journal and the models of a server."""
+"""The state folder: journal and model states of a server."""
 
 import logging
 import tempfile
@@ -9,25 +9,28 @@ from platformdirs import user_state_path
 
 from ml_trainer_env.server.store.errors import StoreError
 
-__all__ = ["JOURNAL_FILE", "chosen_folder", "state_folder"]
+__all__ = ["JOURNAL_FILE", "configured_folder", "state_folder"]
 
 JOURNAL_FILE = "journal.sqlite3"
 
 _LOG = logging.getLogger(__name__)
 
 
-def chosen_folder(environment: Mapping[str, str]) -> Path | None:
-    """The folder that ML_TRAINER_STATE_DIR names, None if it is not set."""
+def configured_folder(environment: Mapping[str, str]) -> Path | None:
+    """Return the folder in ML_TRAINER_STATE_DIR, None if it is not set."""
     text = environment.get("ML_TRAINER_STATE_DIR", "").strip()
     return Path(text).expanduser() if text else None
 
 
 def state_folder(chosen: Path | None) -> Path:
-    """Where the journal and the models are, made if need be.
+    """Return the state folder. It is created if it is missing.
 
     Args:
-        chosen: The setting. Without one it is the user's folder for such things; if that cannot be written,
-            as in a container with a read-only root, a temporary one that does not outlive the machine.
+        chosen: The setting. If None, the user's state folder is used. If that is read-only, as in some containers, a
+            temporary folder is used.
+
+    Raises:
+        StoreError: No folder can be written.
     """
     folder = chosen or user_state_path("ml_trainer_env")
     try:

@@ -1,4 +1,4 @@
-"""Lists of episodes, read one at a time: a journal may hold many more than fit in memory. Blocking, for commands."""
+"""Streams lists of episodes, which may be larger than memory. Blocking, for commands."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ml_trainer_env.server.store.damage import checked, raw
+from ml_trainer_env.server.store.damage import check_value, raw_column
 from ml_trainer_env.server.store.database import Database
 from ml_trainer_env.server.store.tables import CALLS, EPISODES
 
@@ -15,7 +15,7 @@ __all__ = ["DamagedEpisode", "EpisodeSummary", "Filter", "list_episodes", "list_
 
 @dataclass(frozen=True, slots=True)
 class EpisodeSummary:
-    """A line of a list of episodes."""
+    """Summary of an episode, for a list."""
 
     name: str
     task: str
@@ -31,11 +31,11 @@ class EpisodeSummary:
 
 @dataclass(frozen=True, slots=True)
 class DamagedEpisode:
-    """An episode whose line cannot be read.
+    """An episode whose row is damaged.
 
     Attributes:
-        name: Its name, as far as it can be read.
-        reason: What is wrong with it, in words.
+        name: Its name, which may be damaged too.
+        reason: Message that says what is damaged.
     """
 
     name: str
@@ -44,18 +44,18 @@ class DamagedEpisode:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which episodes to list.
+    """Selects episodes.
 
     Attributes:
-        task: Of that task; None for all.
-        since: Called since then, in seconds since 1970; None for ever.
+        task: Id of the task; None for all tasks.
+        since: Earliest last call, in seconds since 1970; None for no limit.
     """
 
     task: str | None = None
     since: float | None = None
 
     def apply(self, statement: "sa.Select[Any]") -> "sa.Select[Any]":
-        """The statement for these episodes alone."""
+        """Restrict a statement to the selected episodes."""
         if self.task is not None:
             statement = statement.where(EPISODES.c.task == self.task)
         if self.since is not None:
@@ -79,25 +79,25 @@ _KINDS: Mapping[str, Any] = {
 def list_episodes(
     database: Database, chosen: Filter = Filter(), limit: int | None = None
 ) -> Iterator[EpisodeSummary | DamagedEpisode]:
-    """The episodes, the one called last first.
+    """Yield episodes in descending order of their last call.
 
     Args:
-        database: The journal's.
-        chosen: Which ones.
-        limit: How many at the most; None for all.
+        database: Database of the journal.
+        chosen: Which episodes.
+        limit: Largest number of episodes; None for all.
 
     Raises:
         StoreError: The journal cannot be read.
     """
     calls = sa.select(sa.func.count()).where(CALLS.c.episode == EPISODES.c.id, ~CALLS.c.inherited).scalar_subquery()
-    statement: sa.Select[Any] = sa.select(*(raw(EPISODES.c[name]) for name in _KINDS), calls.label("calls"))
+    statement: sa.Select[Any] = sa.select(*(raw_column(EPISODES.c[name]) for name in _KINDS), calls.label("calls"))
     statement = chosen.apply(statement).order_by(EPISODES.c.called_at.desc(), EPISODES.c.id.desc()).limit(limit)
     for row in database.stream(statement):
         yield _summary(row)
 
 
 def list_names(database: Database, chosen: Filter = Filter()) -> Iterator[str]:
-    """The names of the episodes, the one called first first."""
+    """Yield the names of episodes in ascending order of their last call."""
     statement = chosen.apply(sa.select(EPISODES.c.name)).order_by(EPISODES.c.called_at, EPISODES.c.id)
     for row in database.stream(statement):
         yield str(row["name"])
@@ -105,7 +105,7 @@ def list_names(database: Database, chosen: Filter = Filter()) -> Iterator[str]:
 
 def _summary(row: sa.RowMapping) -> EpisodeSummary | DamagedEpisode:
     try:
-        fields = {name: checked(name, row[name], kind) for name, kind in _KINDS.items()}
+        fields = {name: check_value(name, row[name], kind) for name, kind in _KINDS.items()}
     except ValueError as error:
         return DamagedEpisode(str(row["name"]), str(error))
     return EpisodeSummary(**fields, calls=row["calls"])

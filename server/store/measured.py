@@ -1,4 +1,4 @@
-"""The settings that `ml-trainer-measure` found for this machine: a small JSON file beside the journal."""
+"""The settings that `ml-trainer-measure` measured: a small JSON file beside the journal."""
 
 import json
 import os
@@ -13,15 +13,15 @@ MEASURED_FILE = "measured.json"
 
 _BATCH = "evaluation_batch"
 DEFAULT_BATCH = 64
-"""Examples that are evaluated together where nothing was measured or chosen."""
+"""Evaluation batch without a setting and without a measurement."""
 
 
 def evaluation_batch(chosen: int | None, folder: Path) -> int:
-    """How many examples are evaluated together.
+    """Return the number of examples per evaluation batch.
 
     Args:
         chosen: The value of ML_TRAINER_EVALUATION_BATCH, None if it is not set.
-        folder: The state folder. What was measured is taken from it if nothing was chosen.
+        folder: The state folder, whose measured value is used if `chosen` is None.
 
     Raises:
         StoreError: The file of measured settings cannot be read.
@@ -30,7 +30,7 @@ def evaluation_batch(chosen: int | None, folder: Path) -> int:
 
 
 def read_measured(folder: Path) -> int:
-    """The evaluation batch that was measured; 64 if none was.
+    """Return the measured evaluation batch; 64 if none was measured.
 
     Raises:
         StoreError: The file cannot be read.
@@ -48,7 +48,7 @@ def read_measured(folder: Path) -> int:
 
 
 def write_measured(folder: Path, batch: int, facts: dict[str, Any]) -> Path:
-    """Write the evaluation batch, with facts about how it was measured. The file is replaced as a whole.
+    """Write the evaluation batch and facts about its measurement. The file is replaced atomically.
 
     Returns:
         The file.

@@ -1,6 +1,6 @@
-"""Which servers run on a journal: each holds a lock on a file of its own for as long as its process lives.
+"""Detects which servers of a journal are alive. Each server locks a file of its own while its process runs.
 
-The operating system drops the lock when the process ends, in whatever way. Nothing here knows episodes.
+The operating system releases the lock when the process ends, also after a crash.
 """
 
 import contextlib
@@ -16,10 +16,10 @@ __all__ = ["Presence"]
 
 
 class Presence:
-    """A server's lock, and a look at those of others. The lock is taken when `server` is first asked for.
+    """The lock of this server, and checks of other servers' locks. The first read of `server` takes the lock.
 
     Args:
-        folder: Where the files are; made when it is needed.
+        folder: Folder of the lock files. It is created when it is needed.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -29,17 +29,17 @@ class Presence:
 
     @property
     def server(self) -> str:
-        """The name of this server.
+        """The unique name of this server.
 
         Raises:
-            OSError: The file cannot be written.
+            OSError: The lock file cannot be written.
         """
         if self._server is None:
-            self._server, self._file = self._appear()
+            self._server, self._file = self._register()
         return self._server
 
     def is_alive(self, server: str) -> bool:
-        """Whether a server still runs. Where files cannot be locked it is taken to."""
+        """Whether a server is running. On Windows, whether its file exists."""
         if server == self._server:
             return True
         path = self._folder / server
@@ -50,49 +50,48 @@ class Presence:
         except FileNotFoundError:
             return False
         except OSError:
-            return True  # whoever cannot look must not conclude that nobody is there
+            return True  # unreadable, so the server may be alive
         try:
-            return not _lock(file)
+            return not _try_lock(file)
         finally:
             os.close(file)
 
     def sweep(self) -> None:
-        """Remove the files of servers that have ended."""
+        """Delete the files of servers that have ended."""
         if sys.platform == "win32":
             return
         with contextlib.suppress(OSError):
             for path in self._folder.iterdir():
                 file = os.open(path, os.O_RDWR)
                 try:
-                    if path.name != self._server and _lock(file):
-                        path.unlink(
-                            missing_ok=True
-                        )  # under the lock: a server that appears finds it gone, or not at all
+                    if path.name != self._server and _try_lock(file):
+                        # Under the lock: `_register` checks that its file still exists.
+                        path.unlink(missing_ok=True)
                 finally:
                     os.close(file)
 
     def close(self) -> None:
-        """Take note that this server stops."""
+        """Release the lock and delete its file."""
         if self._file is not None:
             with contextlib.suppress(OSError):
                 (self._folder / self.server).unlink()
             os.close(self._file)
             self._file = self._server = None
 
-    def _appear(self) -> tuple[str, int]:
+    def _register(self) -> tuple[str, int]:
         self._folder.mkdir(exist_ok=True)
         self.sweep()
         while True:
             server = uuid.uuid4().hex
             path = self._folder / server
             file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-            if _lock(file) and path.exists():  # another server's sweep may have come between
+            if _try_lock(file) and path.exists():  # another server's sweep may have deleted it
                 return server, file
             os.close(file)
 
 
-def _lock(file: int) -> bool:
-    """Try to lock a file; whether that went well."""
+def _try_lock(file: int) -> bool:
+    """Try to lock a file. Return whether the lock was taken."""
     if sys.platform != "win32":
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,7 +1,8 @@
-"""Deletes episodes by age and by bytes, never one that is open, and gives their space back to the disk.
+"""Deletes episodes by age and by size, and returns their space to the disk. Open episodes are never deleted.
 
-An episode is open while a session of a running server plays it, and, if it is not done, for a day after its last call:
-whoever lost its connection may still come back to it. Servers may write meanwhile: episodes go a few at a time.
+An episode is open while a session of a running server plays it. An episode that is not done also stays open for a day
+after its last call, so that a disconnected client can resume it. Episodes are deleted in small transactions, so that
+servers can write in between.
 """
 
 import contextlib
@@ -20,11 +21,11 @@ from ml_trainer_env.server.store.tables import EPISODES, EPOCHS, HOLDS, STATES
 __all__ = ["RESUMABLE_S", "PruneResult", "prune"]
 
 RESUMABLE_S = 24 * 3600.0
-"""An episode that is not done counts as open for so long after its last call."""
+"""How long an episode that is not done stays open after its last call."""
 
-_FIGURES_TOGETHER = 1_000
-_TOGETHER = 100
-"""Episodes deleted in one transaction: others wait meanwhile."""
+_FIGURES_BATCH = 1_000
+_EPISODES_BATCH = 100
+"""Episodes deleted in one transaction. Other writes wait for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +33,10 @@ class PruneResult:
     """What was deleted.
 
     Attributes:
-        episodes: Names of the episodes.
-        states: How many models that only they needed.
-        bytes_before: What the journal came to.
-        bytes_after: What it comes to now.
+        episodes: Names of the deleted episodes.
+        states: Number of deleted model states, which only these episodes needed.
+        bytes_before: Size of the journal before.
+        bytes_after: Size of the journal after.
     """
 
     episodes: tuple[str, ...]
@@ -45,7 +46,7 @@ class PruneResult:
 
 
 class _DryRunError(Exception):
-    """Takes a transaction back."""
+    """Rolls a transaction back."""
 
 
 @dataclass(slots=True)
@@ -62,25 +63,25 @@ def prune(
     max_bytes: int | None = None,
     dry_run: bool = False,
 ) -> PruneResult:
-    """Delete episodes that are not open, the one called first first. Blocking.
+    """Delete closed episodes in ascending order of their last call. Blocking.
 
     Args:
-        database: The journal's.
-        before: Delete those that were last called before then, in seconds since 1970, and the figures of epochs that
-            were not used since; None for none.
-        max_bytes: Delete until the journal comes to no more, as far as that is possible: first the figures of epochs
-            not used for longest, which can be made again, then the oldest episodes. None for any size.
-        dry_run: Whether to delete nothing and tell what would be deleted.
+        database: Database of the journal.
+        before: Time in seconds since 1970. Episodes last called before it, and figures of epochs last used before it,
+            are deleted; None for no age limit.
+        max_bytes: Size limit of the journal. First the least recently used figures of epochs are deleted, which can be
+            computed again, then the oldest episodes. None for no limit.
+        dry_run: Whether to only report what would be deleted.
 
     Raises:
-        StoreError: The journal cannot be written. What was deleted before that stays deleted.
+        StoreError: The journal cannot be written. Earlier deletions remain.
     """
-    bytes_before = database.read_now(_size)
+    bytes_before = database.read_now(_journal_bytes)
     folder = database.path.parent / STATES_FOLDER
     names: list[str] = []
     states = 0
     while True:
-        batch = _pruned(database, before, max_bytes, None if dry_run else _TOGETHER, dry_run)
+        batch = _prune_batch(database, before, max_bytes, None if dry_run else _EPISODES_BATCH, dry_run)
         names += batch.episodes
         states += len(batch.states)
         if dry_run or not batch.episodes:
@@ -94,76 +95,76 @@ def prune(
     return PruneResult(tuple(names), states, bytes_before, batch.bytes_after)
 
 
-def _pruned(
+def _prune_batch(
     database: Database, before: float | None, max_bytes: int | None, at_most: int | None, dry_run: bool
 ) -> _Batch:
-    """Delete some episodes in one transaction."""
-    told: list[_Batch] = []
+    """Delete some episodes in one transaction. A dry run rolls it back."""
+    batches: list[_Batch] = []
 
     def work(connection: sa.Connection) -> _Batch:
         if before is not None:
             connection.execute(sa.delete(EPOCHS).where(EPOCHS.c.used_at < before))
         if max_bytes is not None:
-            _forget_figures(connection, max_bytes)
+            _delete_old_figures(connection, max_bytes)
         batch = _Batch([], [], 0)
-        for identity, name, called_at, needed in _closed(connection, database.presence, at_most):
+        for row_id, name, called_at, needed in _closed_episodes(connection, database.presence, at_most):
             is_old = before is not None and called_at < before
-            is_too_much = max_bytes is not None and _size(connection) > max_bytes
+            is_too_much = max_bytes is not None and _journal_bytes(connection) > max_bytes
             if not is_old and not is_too_much:
                 break
-            connection.execute(sa.delete(EPISODES).where(EPISODES.c.id == identity))
+            connection.execute(sa.delete(EPISODES).where(EPISODES.c.id == row_id))
             batch.episodes.append(name)
-            batch.states += _dropped(connection, needed)
-        batch.bytes_after = _size(connection)
-        told.append(batch)
+            batch.states += _delete_unneeded_states(connection, needed)
+        batch.bytes_after = _journal_bytes(connection)
+        batches.append(batch)
         if dry_run:
             raise _DryRunError
         return batch
 
     with contextlib.suppress(_DryRunError):
         database.submit(work).result()
-    return told[0]
+    return batches[0]
 
 
-def _forget_figures(connection: sa.Connection, max_bytes: int) -> None:
-    """Delete figures of the epochs that were not used for longest, until the journal comes to no more than that."""
-    while _size(connection) > max_bytes:
-        eldest = sa.select(EPOCHS.c.key).order_by(EPOCHS.c.used_at).limit(_FIGURES_TOGETHER)
-        if not connection.execute(sa.delete(EPOCHS).where(EPOCHS.c.key.in_(eldest))).rowcount:
+def _delete_old_figures(connection: sa.Connection, max_bytes: int) -> None:
+    """Delete the least recently used figures of epochs until the journal is within the limit."""
+    while _journal_bytes(connection) > max_bytes:
+        oldest = sa.select(EPOCHS.c.key).order_by(EPOCHS.c.used_at).limit(_FIGURES_BATCH)
+        if not connection.execute(sa.delete(EPOCHS).where(EPOCHS.c.key.in_(oldest))).rowcount:
             return
 
 
-def _closed(
+def _closed_episodes(
     connection: sa.Connection, presence: Presence, at_most: int | None
 ) -> Iterator[tuple[int, str, float, Sequence[str]]]:
-    """The episodes that are not open, the one called first first: id, name, last call, and the states it needs."""
+    """Yield id, name, last call and needed states of closed episodes, in ascending order of their last call."""
     servers = connection.execute(sa.select(HOLDS.c.server).distinct()).scalars().all()
     played = sa.select(HOLDS.c.episode).where(HOLDS.c.server.in_([s for s in servers if presence.is_alive(s)]))
     resumable = sa.and_(~EPISODES.c.done, EPISODES.c.called_at > time.time() - RESUMABLE_S)
     columns = (EPISODES.c.id, EPISODES.c.name, EPISODES.c.called_at, sa.type_coerce(EPISODES.c.needed, sa.Text))
     statement = sa.select(*columns).where(EPISODES.c.id.not_in(played), ~resumable)
     rows = connection.execute(statement.order_by(EPISODES.c.called_at, EPISODES.c.id).limit(at_most)).all()
-    for identity, name, called_at, needed in rows:
-        yield identity, name, called_at, _keys(needed)
+    for row_id, name, called_at, needed in rows:
+        yield row_id, name, called_at, _parse_keys(needed)
 
 
-def _keys(needed: str) -> list[str]:
-    """The keys in a list that may be damaged."""
+def _parse_keys(needed: str) -> list[str]:
+    """Parse a list of keys that may be damaged."""
     with contextlib.suppress(ValueError):
         return [key for key in json.loads(needed) if isinstance(key, str)]
     return []
 
 
-def _dropped(connection: sa.Connection, keys: Sequence[str]) -> list[str]:
-    """Strike out the states among some that no unfinished episode needs. Returns their keys."""
+def _delete_unneeded_states(connection: sa.Connection, keys: Sequence[str]) -> list[str]:
+    """Delete the rows of those states that no unfinished episode needs. Return their keys."""
     unneeded = sa.and_(STATES.c.key.in_(keys), STATES.c.key.not_in(needed_keys()))
     dropped = list(connection.execute(sa.select(STATES.c.key).where(unneeded)).scalars())
     connection.execute(sa.delete(STATES).where(STATES.c.key.in_(dropped)))
     return dropped
 
 
-def _size(connection: sa.Connection) -> int:
-    """Bytes that the journal comes to, without the space of what was deleted."""
+def _journal_bytes(connection: sa.Connection) -> int:
+    """Return the size of the journal without its free pages."""
     figures = ("page_count", "freelist_count", "page_size")
     pages, free, size = (connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in figures)
     return int((pages - free) * size)

@@ -1,4 +1,4 @@
-"""States by key: in memory while there is room, and in safetensors files under a byte limit."""
+"""Stores states by key, in memory and in safetensors files. Both have size limits."""
 
 import asyncio
 import contextlib
@@ -27,27 +27,27 @@ __all__ = ["STATES_FOLDER", "StateStore", "needed_keys", "state_path"]
 _LOG = logging.getLogger(__name__)
 
 STATES_FOLDER = "states"
-"""Where the files are, beside the journal."""
+"""Folder of the files, beside the journal."""
 
 MEMORY_BYTES = 256_000_000
-"""States held in memory, at most."""
+"""Limit for states in memory."""
 
 _ORPHAN_AGE_S = 3600.0
-"""A file without a row that is older than this was left by a process that died while writing it."""
+"""Minimum age of a file without a row. A process that died while writing left such a file."""
 
 _ORDER = "order"
-"""Name under which a file lists its arrays, beside the facts. The file format sorts them; their order matters."""
+"""Metadata key for the order of the arrays, which the file format does not keep."""
 
 
 class StateStore:
-    """Keeps states. Each of them can be made again, so the store may delete any of them.
+    """Cache of states. A deleted state can be computed again.
 
-    It deletes the least recently used ones first, and those that an unfinished episode needs after all others.
+    The least recently used states are deleted first. States that an unfinished episode needs are deleted last.
 
     Args:
-        database: Where the files are listed, with the checksum of each.
-        folder: Where the files are.
-        limit_bytes: How much they may come to.
+        database: Records the files and their checksums.
+        folder: Folder of the files.
+        limit_bytes: Size limit for all files.
 
     Raises:
         StoreError: The folder cannot be used.
@@ -62,31 +62,31 @@ class StateStore:
         self._lock = threading.Lock()
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._sweep()
+            self._delete_orphans()
         except OSError as error:
             raise StoreError(f"the folder {folder} of models cannot be used: {error}") from error
 
     async def find(self, key: str) -> State | None:
-        """The state of that key, None if it is not here or its file is damaged."""
-        if (held := self._held(key)) is not None:
-            return held
+        """Return the state of a key, None if it is missing or its file is damaged."""
+        if (state := self._find_in_memory(key)) is not None:
+            return state
         return await asyncio.to_thread(self._read, key)
 
     async def save(self, key: str, state: State) -> None:
-        """Keep a state. On return its file is written and listed.
+        """Store a state. On return its file is written and recorded.
 
         Raises:
-            StoreError: It could not be.
+            StoreError: The file cannot be recorded.
         """
-        self.hold(key, state)
+        self.keep_in_memory(key, state)
         size, digest = await asyncio.to_thread(self._write, key, state)
         if size:
-            dropped = await self._database.write(lambda connection: self._list(connection, key, size, digest))
+            dropped = await self._database.write(lambda connection: self._record_file(connection, key, size, digest))
             if dropped:
                 await asyncio.to_thread(self._unlink, dropped)
 
-    def hold(self, key: str, state: State) -> None:
-        """Keep a state in memory for a while."""
+    def keep_in_memory(self, key: str, state: State) -> None:
+        """Cache a state in memory. The least recently used states are evicted."""
         with self._lock:
             if key not in self._memory:
                 self._memory_bytes += state.nbytes
@@ -96,12 +96,12 @@ class StateStore:
                 _, oldest = self._memory.popitem(last=False)
                 self._memory_bytes -= oldest.nbytes
 
-    def size_bytes(self) -> int:
-        """What the files come to."""
+    def total_bytes(self) -> int:
+        """Return the size of all files."""
         statement = sa.select(sa.func.coalesce(sa.func.sum(STATES.c.bytes), 0))
         return int(self._database.read_now(lambda connection: connection.execute(statement).scalar_one()))
 
-    def _held(self, key: str) -> State | None:
+    def _find_in_memory(self, key: str) -> State | None:
         with self._lock:
             if key in self._memory:
                 self._memory.move_to_end(key)
@@ -116,26 +116,26 @@ class StateStore:
             content = self._path(key).read_bytes()
             if hashlib.sha256(content).hexdigest() != digest:
                 raise ValueError("its checksum is wrong")
-            state = _unpacked(content)
+            state = _unpack(content)
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             _LOG.warning("the kept state %s is damaged and will be trained again: %s", key, error)
-            strike = sa.delete(STATES).where(STATES.c.key == key)
-            self._database.submit(lambda connection: connection.execute(strike)).result()
+            deletion = sa.delete(STATES).where(STATES.c.key == key)
+            self._database.submit(lambda connection: connection.execute(deletion)).result()
             return None
         used = sa.update(STATES).where(STATES.c.key == key).values(used_at=time.time())
         self._database.submit(lambda connection: connection.execute(used))
-        self.hold(key, state)
+        self.keep_in_memory(key, state)
         return state
 
     def _write(self, key: str, state: State) -> tuple[int, str]:
-        """Write a file, unless it is listed already. Whole or not at all: it is renamed into place.
+        """Write a file atomically, unless it is recorded already. Return its size and checksum; 0 and "" if unchanged.
 
-        It is not flushed to the disk, since a loss of power is noticed by the checksum.
+        The file is not flushed to the disk: the checksum detects damage after a loss of power.
         """
         statement = sa.select(STATES.c.key).where(STATES.c.key == key)
         if self._database.read_now(lambda connection: connection.execute(statement).first()):
             return 0, ""
-        content = _packed(state)
+        content = _pack(state)
         path = self._path(key)
         self._folder.mkdir(exist_ok=True)
         path.parent.mkdir(exist_ok=True)
@@ -150,8 +150,8 @@ class StateStore:
             raise
         return len(content), hashlib.sha256(content).hexdigest()
 
-    def _list(self, connection: sa.Connection, key: str, size: int, digest: str) -> list[str]:
-        """Note a file down, and strike out others if they come to too much. Returns the keys struck out."""
+    def _record_file(self, connection: sa.Connection, key: str, size: int, digest: str) -> list[str]:
+        """Record a file. Over the size limit, delete the rows of others and return their keys."""
         row = {"key": key, "bytes": size, "sha256": digest, "used_at": time.time()}
         connection.execute(insert(STATES).values(row).on_conflict_do_update(index_elements=["key"], set_=row))
         excess = connection.execute(sa.select(sa.func.sum(STATES.c.bytes))).scalar_one() - self._limit_bytes
@@ -175,8 +175,8 @@ class StateStore:
     def _path(self, key: str) -> Path:
         return state_path(self._folder, key)
 
-    def _sweep(self) -> None:
-        """Remove what processes that died have left behind."""
+    def _delete_orphans(self) -> None:
+        """Delete files that dead processes left."""
         listed = self._database.read_now(lambda connection: set(connection.execute(sa.select(STATES.c.key)).scalars()))
         before = time.time() - _ORPHAN_AGE_S
         for path in self._folder.glob("??/*"):
@@ -186,27 +186,27 @@ class StateStore:
 
 
 def state_path(folder: Path, key: str) -> Path:
-    """The file of a state."""
+    """Return the path of a state's file."""
     return folder / key[:2] / f"{key}.safetensors"
 
 
 def needed_keys() -> sa.Select[tuple[str]]:
-    """Keys of the states that unfinished episodes stand on or keep by name."""
-    # A list that is damaged counts as none: it must not keep others from being read.
+    """Select the keys of the states that unfinished episodes need: current states and checkpoints."""
+    # A damaged list counts as empty, so that the others can be read.
     needed = sa.type_coerce(EPISODES.c.needed, sa.Text)
     sound = sa.case((sa.func.json_valid(needed) == 1, needed), else_="[]")
     listed = sa.func.json_each(sound).table_valued("value")
     return sa.select(listed.c.value).select_from(EPISODES.join(listed, sa.true())).where(~EPISODES.c.done)
 
 
-def _packed(state: State) -> bytes:
+def _pack(state: State) -> bytes:
     arrays = {name: np.asarray(array, order="C") for name, array in state.arrays.items()}
     content: bytes = save(arrays, metadata={**state.facts, _ORDER: "\n".join(arrays)})
     return content
 
 
-def _unpacked(content: bytes) -> State:
-    # The format: eight bytes with the header's length, the header as JSON, and the tensors.
+def _unpack(content: bytes) -> State:
+    # The format: eight bytes with the length of the header, the header as JSON, the tensors.
     facts = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
     arrays = load(content)
     names = facts.pop(_ORDER)

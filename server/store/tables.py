@@ -1,4 +1,4 @@
-"""The tables of the store. A change of them raises `SCHEMA_VERSION`."""
+"""The tables of the store. Raise `SCHEMA_VERSION` when they change."""
 
 import sqlalchemy as sa
 
@@ -7,7 +7,7 @@ __all__ = ["ADDED_COLUMNS", "CALLS", "EPISODES", "EPOCHS", "HOLDS", "METADATA", 
 SCHEMA_VERSION = 2
 
 ADDED_COLUMNS = (("episodes", "rules", "INTEGER NOT NULL DEFAULT 1"),)
-"""What a file of an earlier schema version may lack: table, column, declaration."""
+"""Columns that a file of an earlier schema version may lack: table, column, declaration."""
 
 METADATA = sa.MetaData()
 
@@ -21,7 +21,7 @@ EPISODES = sa.Table(
     sa.Column("rubric", sa.Text, nullable=False),
     sa.Column("images", sa.Text, nullable=False),
     sa.Column("versions", sa.JSON, nullable=False),
-    # A program of schema version 1 that still has the file open leaves it out, and plays by rules 1.
+    # A program of schema version 1 that still has the file open omits it and plays by rules 1.
     sa.Column("rules", sa.Integer, nullable=False, server_default="1"),
     sa.Column("forked_from", sa.Text),
     sa.Column("owner", sa.Text, nullable=False),
@@ -32,7 +32,7 @@ EPISODES = sa.Table(
     sa.Column("score", sa.Float),
     sa.Column("needed", sa.JSON, nullable=False),
 )
-"""An episode. `owner` names who may append to it, `needed` the states it may go on from."""
+"""An episode. `owner` is the ownership token, `needed` the keys of the states that it may continue from."""
 
 CALLS = sa.Table(
     "calls",
@@ -49,7 +49,7 @@ CALLS = sa.Table(
     sa.Column("epochs", sa.JSON, nullable=False),
     sa.Column("weights_hash", sa.Text),
 )
-"""A call of an episode's agent, with its reply or its error, and the epochs it trained."""
+"""A call of the agent, with its reply or error and the epochs that it trained."""
 
 HOLDS = sa.Table(
     "holds",
@@ -59,8 +59,8 @@ HOLDS = sa.Table(
     sa.Column("server", sa.Text, nullable=False),
     sa.Column("training", sa.Boolean, nullable=False),
 )
-"""An episode that a session plays: under which ownership, on which server (see `presence`), and whether its name is
-reserved because its first epochs are being trained. Made where it is missing, so older journals need no change."""
+"""An episode that a session plays: the ownership token, the server (see `presence`), and whether the name is reserved
+while its first epochs are trained. Created if it is missing, so older journals need no migration."""
 
 STATES = sa.Table(
     "states",
@@ -70,7 +70,7 @@ STATES = sa.Table(
     sa.Column("sha256", sa.Text, nullable=False),
     sa.Column("used_at", sa.Float, nullable=False, index=True),
 )
-"""A file with a training state."""
+"""The file of a training state."""
 
 EPOCHS = sa.Table(
     "epochs",
@@ -81,4 +81,4 @@ EPOCHS = sa.Table(
     sa.Column("seconds", sa.Float, nullable=False),
     sa.Column("used_at", sa.Float, nullable=False, index=True),
 )
-"""What an epoch came to on this machine, by the key of the state it ended in."""
+"""Result of an epoch on this machine, by the key of the state it ended in."""

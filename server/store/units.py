@@ -1,4 +1,4 @@
-"""The figures of every unit of work, by the key of the state it ended in: one half of the replay cache."""
+"""Stores the figures of units of work, by the key of the state they ended in. One half of the replay cache."""
 
 import logging
 import time
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from ml_trainer_env.server.store.damage import checked, loaded, raw
+from ml_trainer_env.server.store.damage import check_value, load_json, raw_column
 from ml_trainer_env.server.store.database import Database
 from ml_trainer_env.server.store.tables import EPOCHS
 from ml_trainer_env.server.trainer.figures import Figures
 from ml_trainer_env.server.trainer.metrics import EPOCH_FIGURES
 
-__all__ = ["UnitFigures", "UnitStore", "checked_figures", "record_units"]
+__all__ = ["UnitFigures", "UnitStore", "check_figures", "record_units"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -22,18 +22,18 @@ MAX_UNITS = 200_000
 """Limit for the rows, about 100 MB. When it is exceeded, the least recently used ones are deleted."""
 
 _FLAGS = ("diverged",)
-"""Which figures of an epoch are flags."""
+"""Figures of an epoch that are flags."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnitFigures:
-    """The result of a unit of work, its state aside.
+    """The result of a unit of work without its state.
 
     Attributes:
         key: Key of the state it ended in.
         figures: Its figures.
         digest: Digest (hex) of the state it ended in.
-        seconds: Wall time of the unit where it ran.
+        seconds: Wall time of the unit, in seconds.
     """
 
     key: str
@@ -43,47 +43,47 @@ class UnitFigures:
 
 
 class UnitStore:
-    """Figures of units that ran on this machine."""
+    """Stores figures of units that ran on this machine."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def find(self, keys: Sequence[str], names: Collection[str]) -> dict[str, UnitFigures]:
-        """Find the units known among some. Counts as a use of them.
+        """Return the known units among some, by key. Marks them as used.
 
         Args:
             keys: Keys of the states that the units end in.
-            names: The names of their figures. A row with other figures is damaged.
+            names: Names of their figures. A row with other figures is damaged.
         """
         found: dict[str, UnitFigures] = {}
         damaged: list[str] = []
 
         def read(connection: sa.Connection) -> None:
-            rows = connection.execute(sa.select(*map(raw, EPOCHS.c)).where(EPOCHS.c.key.in_(keys))).mappings()
+            rows = connection.execute(sa.select(*map(raw_column, EPOCHS.c)).where(EPOCHS.c.key.in_(keys))).mappings()
             for row in rows:
                 try:
-                    found[row["key"]] = _figures(row, names)
+                    found[row["key"]] = _unit_from_row(row, names)
                 except ValueError:
                     damaged.append(row["key"])
 
         await self._database.read(read)
         if damaged:
             _LOG.warning("the figures of %d epochs are damaged; they will be trained again", len(damaged))
-            strike = sa.delete(EPOCHS).where(EPOCHS.c.key.in_(damaged))
-            await self._database.write(lambda connection: connection.execute(strike))
+            deletion = sa.delete(EPOCHS).where(EPOCHS.c.key.in_(damaged))
+            await self._database.write(lambda connection: connection.execute(deletion))
         if found:
             used = sa.update(EPOCHS).where(EPOCHS.c.key.in_(list(found))).values(used_at=time.time())
             self._database.submit(lambda connection: connection.execute(used))
         return found
 
     async def count(self) -> int:
-        """How many units are known."""
+        """Return the number of known units."""
         statement = sa.select(sa.func.count()).select_from(EPOCHS)
         return await self._database.read(lambda connection: connection.execute(statement).scalar_one())
 
 
 def record_units(connection: sa.Connection, units: Sequence[UnitFigures]) -> None:
-    """Write units down, within a transaction; delete the least recently used of too many."""
+    """Record units in a transaction. Over the limit, delete the least recently used ones."""
     if not units:
         return
     now = time.time()
@@ -104,35 +104,35 @@ def record_units(connection: sa.Connection, units: Sequence[UnitFigures]) -> Non
         connection.execute(sa.delete(EPOCHS).where(EPOCHS.c.key.in_(oldest)))
 
 
-def checked_figures(fields: Mapping[str, object], names: Collection[str] | None = None) -> Figures:
-    """The figures of a unit, if they are sound.
+def check_figures(fields: Mapping[str, object], names: Collection[str] | None = None) -> Figures:
+    """Return the figures of a unit if they are valid.
 
     Args:
-        fields: As they were read.
-        names: The names they must have; None for any.
+        fields: The values that were read.
+        names: Expected names; None for any.
 
     Raises:
-        ValueError: A name or a value is not what a unit may have.
+        ValueError: A name or a value is invalid.
     """
     if names is not None and set(fields) != set(names):
         raise ValueError(f"its figures are {sorted(fields)}")
     flags = _FLAGS if set(fields) == set(EPOCH_FIGURES) else None
-    return {name: _checked_figure(name, value, flags) for name, value in fields.items()}
+    return {name: _check_figure(name, value, flags) for name, value in fields.items()}
 
 
-def _checked_figure(name: str, value: object, flags: Collection[str] | None) -> float | bool | None:
-    """A figure of an epoch is a number, or a flag if it is among `flags`. Other figures may be either, or null."""
+def _check_figure(name: str, value: object, flags: Collection[str] | None) -> float | bool | None:
+    """Check one figure. With `flags`, it is a flag if named there, else a number. Without, it may be either or null."""
     if flags is None:
-        figure: float | bool | None = value if isinstance(value, bool | None) else checked(name, value, float | int)
+        figure: float | bool | None = value if isinstance(value, bool | None) else check_value(name, value, float | int)
         return figure
-    number: float | bool = checked(name, value, bool if name in flags else float | int)
+    number: float | bool = check_value(name, value, bool if name in flags else float | int)
     return number
 
 
-def _figures(row: sa.RowMapping, names: Collection[str]) -> UnitFigures:
+def _unit_from_row(row: sa.RowMapping, names: Collection[str]) -> UnitFigures:
     return UnitFigures(
         key=str(row["key"]),
-        figures=checked_figures(loaded("metrics", row["metrics"], dict), names),
-        digest=checked("weights_hash", row["weights_hash"], str),
-        seconds=checked("seconds", row["seconds"], float | int),
+        figures=check_figures(load_json("metrics", row["metrics"], dict), names),
+        digest=check_value("weights_hash", row["weights_hash"], str),
+        seconds=check_value("seconds", row["seconds"], float | int),
     )

@@ -141,7 +141,7 @@ def test_what_a_kill_left_half_written_is_swept_away_when_it_is_old(evidence: An
 
     database = Database(evidence.server.journal)
     store = StateStore(database, folder, limit_bytes=10**9)
-    listed_bytes = store.size_bytes()
+    listed_bytes = store.total_bytes()
     database.close()
 
     assert list(folder.glob("??/*.part")) == []

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from ml_trainer_env.server.commands.journal import main
-from ml_trainer_env.server.commands.times import moment
+from ml_trainer_env.server.commands.times import parse_time
 from ml_trainer_env.server.episodes.registry import EpisodeRequest
 from ml_trainer_env.server.executors.in_process import InProcessExecutor
 from ml_trainer_env.server.services import Services
@@ -156,9 +156,9 @@ def test_a_time_that_is_none_is_refused(run: Any, capsys: pytest.CaptureFixture[
 
 
 def test_times_are_how_long_ago_or_dates() -> None:
-    assert moment("2d") == pytest.approx(time.time() - 2 * DAY_S, abs=60)
-    assert moment("1.5h") == pytest.approx(time.time() - 5400, abs=60)
-    assert moment("2026-11-27T12:30") - moment("2026-11-27") == 12.5 * 3600
+    assert parse_time("2d") == pytest.approx(time.time() - 2 * DAY_S, abs=60)
+    assert parse_time("1.5h") == pytest.approx(time.time() - 5400, abs=60)
+    assert parse_time("2026-11-27T12:30") - parse_time("2026-11-27") == 12.5 * 3600
 
 
 def test_pruning_by_age_deletes_what_is_old_and_says_so(run: Any) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ml_trainer_env.server.commands.measure import BATCHES, Round, chosen_batch, main
+from ml_trainer_env.server.commands.measure import BATCHES, Round, choose_batch, main
 from ml_trainer_env.server.settings import Settings, SettingsError
 from ml_trainer_env.server.store import StoreError
 from ml_trainer_env.server.store.measured import MEASURED_FILE, evaluation_batch, read_measured, write_measured
@@ -17,19 +17,19 @@ def times(**speeds: dict[int, float]) -> Round:
 
 
 def test_without_a_gain_the_first_batch_stays() -> None:
-    assert chosen_batch([times(mlp={}, cnn={})] * 5) == 64
+    assert choose_batch([times(mlp={}, cnn={})] * 5) == 64
 
 
 def test_the_fastest_of_those_that_are_clearly_faster_is_chosen() -> None:
-    assert chosen_batch([times(mlp={128: 1.1, 256: 1.3, 512: 1.2}, cnn={128: 1.1, 256: 1.3, 512: 1.2})] * 5) == 256
+    assert choose_batch([times(mlp={128: 1.1, 256: 1.3, 512: 1.2}, cnn={128: 1.1, 256: 1.3, 512: 1.2})] * 5) == 256
 
 
 def test_a_gain_that_half_of_the_rounds_have_is_not_clear() -> None:
-    assert chosen_batch([times(mlp={256: 1.5}), times(mlp={256: 0.9})] * 3) == 64
+    assert choose_batch([times(mlp={256: 1.5}), times(mlp={256: 0.9})] * 3) == 64
 
 
 def test_a_batch_that_makes_a_network_slower_is_not_chosen() -> None:
-    assert chosen_batch([times(mlp={512: 3.0, 128: 1.1}, cnn={512: 0.9, 128: 1.1})] * 5) == 128
+    assert choose_batch([times(mlp={512: 3.0, 128: 1.1}, cnn={512: 0.9, 128: 1.1})] * 5) == 128
 
 
 def test_the_command_measures_shows_and_writes_what_the_server_reads(

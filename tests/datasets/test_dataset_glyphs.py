@@ -10,8 +10,8 @@ import pytest
 from ml_trainer_env.server.datasets import DatasetError
 from ml_trainer_env.server.datasets.fonts import Fonts, load_fonts
 from ml_trainer_env.server.datasets.glyphs import Shapes, Style, Warp, draw_glyphs, draw_shapes
+from ml_trainer_env.server.datasets.random_stream import RandomStream
 from ml_trainer_env.server.datasets.values import checksum_arrays
-from ml_trainer_env.server.datasets.words import Words
 
 BUNDLED = files("ml_trainer_env.server.datasets") / "bundled"
 WARP = Warp(turn=0.3, any_way_up=True, shear=0.3, stretch=0.25, shift=0.2, bend=0.4, stroke=(-0.5, 1.0))
@@ -24,21 +24,21 @@ def fonts() -> Fonts:
 
 
 def test_a_seed_gives_the_same_bytes_on_every_machine(fonts: Fonts) -> None:
-    words = Words([1, 2])
-    shapes = draw_shapes(3, 28, WARP, words)
-    images, labels = draw_glyphs(fonts, fonts.for_training[:9], "3aZ", 600, words, WARPED, shapes)
+    stream = RandomStream([1, 2])
+    shapes = draw_shapes(3, 28, WARP, stream)
+    images, labels = draw_glyphs(fonts, fonts.for_training[:9], "3aZ", 600, stream, WARPED, shapes)
 
     assert checksum_arrays(images, labels) == "d78d4883c7a6f5d8efdcfd971c32a7a086fb06294833bffc7cd8c53e34147cd1"
 
 
 def test_another_seed_gives_other_images(fonts: Fonts) -> None:
-    one, other = (draw_glyphs(fonts, fonts.names, "01", 50, Words(seed), WARPED)[0] for seed in (1, 2))
+    one, other = (draw_glyphs(fonts, fonts.names, "01", 50, RandomStream(seed), WARPED)[0] for seed in (1, 2))
 
     assert not np.array_equal(one, other)
 
 
 def test_no_two_images_are_the_same(fonts: Fonts) -> None:
-    images, _ = draw_glyphs(fonts, fonts.names[:1], "0", 300, Words(1), Style(warp=WARP))
+    images, _ = draw_glyphs(fonts, fonts.names[:1], "0", 300, RandomStream(1), Style(warp=WARP))
 
     assert len(np.unique(images, axis=0)) == 300
 
@@ -46,7 +46,7 @@ def test_no_two_images_are_the_same(fonts: Fonts) -> None:
 @pytest.mark.parametrize(("characters", "side"), [("0123456789", 28), ("ABCabc", 32), ("#$%&?@+=", 20), ("x", 64)])
 def test_any_characters_are_drawn_at_any_size(fonts: Fonts, characters: str, side: int) -> None:
     usable = [name for name in fonts.names if fonts.has(name, characters)]
-    images, labels = draw_glyphs(fonts, usable, characters, 300, Words(1), Style(side=side, warp=WARP))
+    images, labels = draw_glyphs(fonts, usable, characters, 300, RandomStream(1), Style(side=side, warp=WARP))
 
     assert (images.dtype, images.shape) == (np.uint8, (300, side, side))
     assert (labels.dtype, set(labels.tolist())) == (np.int64, set(range(len(characters))))
@@ -55,7 +55,7 @@ def test_any_characters_are_drawn_at_any_size(fonts: Fonts, characters: str, sid
 
 def test_a_plain_glyph_lies_in_the_middle_as_mnists_digits_do(fonts: Fonts) -> None:
     thicker = Style(warp=Warp(stroke=(0.5, 0.5)))  # a hairline would leave no pixel half covered
-    images, _ = draw_glyphs(fonts, fonts.names, "0123456789", 500, Words(1), thicker)
+    images, _ = draw_glyphs(fonts, fonts.names, "0123456789", 500, RandomStream(1), thicker)
     lit = images > 127
     for rows in (lit.any(1), lit.any(2)):
         first, last = rows.argmax(1), 27 - rows[:, ::-1].argmax(1)
@@ -67,7 +67,7 @@ def test_a_plain_glyph_lies_in_the_middle_as_mnists_digits_do(fonts: Fonts) -> N
 
 def test_a_plain_glyph_is_as_large_at_any_size(fonts: Fonts) -> None:
     small, large = (
-        draw_glyphs(fonts, fonts.names[:5], "38", 40, Words(1), Style(side=side))[0] / 255 for side in (28, 56)
+        draw_glyphs(fonts, fonts.names[:5], "38", 40, RandomStream(1), Style(side=side))[0] / 255 for side in (28, 56)
     )
     halved = large.reshape(-1, 28, 2, 28, 2).mean((2, 4))
 
@@ -76,7 +76,7 @@ def test_a_plain_glyph_is_as_large_at_any_size(fonts: Fonts) -> None:
 
 def test_a_wider_stroke_has_more_ink(fonts: Fonts) -> None:
     thin, plain, thick = (
-        draw_glyphs(fonts, fonts.names, "5", 200, Words(1), Style(warp=Warp(stroke=(w, w))))[0].mean((1, 2))
+        draw_glyphs(fonts, fonts.names, "5", 200, RandomStream(1), Style(warp=Warp(stroke=(w, w))))[0].mean((1, 2))
         for w in (-0.5, 0.0, 0.5)
     )
 
@@ -86,23 +86,23 @@ def test_a_wider_stroke_has_more_ink(fonts: Fonts) -> None:
 
 def test_all_images_of_a_class_share_its_shape(fonts: Fonts) -> None:
     """Without warps of their own, the images of one font are all the same; another class has another shape."""
-    shapes = draw_shapes(2, 28, WARP, Words(1))
-    images, labels = draw_glyphs(fonts, fonts.names[:1], "55", 20, Words(2), Style(), shapes)
+    shapes = draw_shapes(2, 28, WARP, RandomStream(1))
+    images, labels = draw_glyphs(fonts, fonts.names[:1], "55", 20, RandomStream(2), Style(), shapes)
 
     assert len(np.unique(images[labels == 0], axis=0)) == 1
     assert len(np.unique(images, axis=0)) == 2
 
 
 def test_the_shape_that_changes_nothing_changes_nothing(fonts: Fonts) -> None:
-    plain = draw_shapes(1, 28, Warp(), Words(1))
-    one, other = (draw_glyphs(fonts, fonts.names, "7", 30, Words(2), Style(), s)[0] for s in (plain, None))
+    plain = draw_shapes(1, 28, Warp(), RandomStream(1))
+    one, other = (draw_glyphs(fonts, fonts.names, "7", 30, RandomStream(2), Style(), s)[0] for s in (plain, None))
 
     assert isinstance(plain, Shapes)
     assert np.array_equal(one, other)
 
 
 def test_noise_falls_on_the_black_and_on_the_white(fonts: Fonts) -> None:
-    clean, noisy = (draw_glyphs(fonts, fonts.names, "8", 50, Words(1), Style(noise=n))[0] for n in (0.0, 0.3))
+    clean, noisy = (draw_glyphs(fonts, fonts.names, "8", 50, RandomStream(1), Style(noise=n))[0] for n in (0.0, 0.3))
 
     assert noisy[:, 0, 0].any()
     assert not clean[:, 0, 0].any()
@@ -110,9 +110,9 @@ def test_noise_falls_on_the_black_and_on_the_white(fonts: Fonts) -> None:
 
 def test_an_unknown_font_or_character_is_named(fonts: Fonts) -> None:
     with pytest.raises(DatasetError, match="comic"):
-        draw_glyphs(fonts, ["comic"], "0", 1, Words(1), Style())
+        draw_glyphs(fonts, ["comic"], "0", 1, RandomStream(1), Style())
     with pytest.raises(DatasetError, match="é"):
-        draw_glyphs(fonts, fonts.names[:1], "é", 1, Words(1), Style())
+        draw_glyphs(fonts, fonts.names[:1], "é", 1, RandomStream(1), Style())
 
 
 def test_a_character_that_a_font_lacks_is_named(fonts: Fonts) -> None:
@@ -123,7 +123,7 @@ def test_a_character_that_a_font_lacks_is_named(fonts: Fonts) -> None:
     assert not lacking.has(fonts.names[0], "0@")
     assert lacking.has(fonts.names[0], "0")
     with pytest.raises(DatasetError, match=f"{fonts.names[0]} has no @"):
-        draw_glyphs(lacking, fonts.names[:1], "0@", 1, Words(1), Style())
+        draw_glyphs(lacking, fonts.names[:1], "0@", 1, RandomStream(1), Style())
 
 
 # --- The fonts

@@ -11,12 +11,12 @@ import pytest
 
 from ml_trainer_env.server.episodes.errors import EpisodeError
 from ml_trainer_env.server.episodes.open_episode import OpenEpisode, shown_call
-from ml_trainer_env.server.store.bounds import KEPT_CHARACTERS, bounded_arguments
+from ml_trainer_env.server.store.bounds import MAX_CHARACTERS, truncate_arguments
 from ml_trainer_env.server.trainer.errors import ConfigError
 
 Serve = Callable[..., Any]
 LONG = "x" * 900_000
-SMALL = 4 * KEPT_CHARACTERS
+SMALL = 4 * MAX_CHARACTERS
 
 REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("configure_training", {"optimizer": LONG}),
@@ -100,4 +100,4 @@ def test_what_an_older_journal_kept_whole_is_bounded_when_it_is_read_and_when_it
 
 @pytest.mark.parametrize("arguments", [{}, {"num_epochs": 3}, {"a": None, "b": [1.5, "\ud800"]}, {"x": "y" * 1900}])
 def test_arguments_that_are_short_are_kept_as_they_came(arguments: dict[str, Any]) -> None:
-    assert bounded_arguments(arguments) == arguments
+    assert truncate_arguments(arguments) == arguments

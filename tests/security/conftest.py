@@ -1,4 +1,4 @@
-"""Applications behind doors, called in this process as a server would call them from any address, and real servers."""
+"""Applications in the security middleware, called in this process from any address, and real servers."""
 
 import asyncio
 import json
@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ml_trainer_env.server.security import Access, guarded
+from ml_trainer_env.server.security import Access, security_middleware
 
 HERE = ("127.0.0.1", 8000)
 
@@ -32,8 +32,8 @@ class Inside:
 
 
 @dataclass
-class Doors:
-    """An application behind doors."""
+class SecuredApp:
+    """An application in the security middleware."""
 
     access: Access
     inside: Inside = field(default_factory=Inside)
@@ -72,12 +72,12 @@ class Doors:
             "extensions": {"websocket.http.response": {}} if extensions is None else extensions,
         }
         first = {"type": "websocket.connect"} if websocket else {"type": "http.request", "body": body}
-        return asyncio.run(_call(guarded(self.inside, self.access), scope, [first]))
+        return asyncio.run(_call(security_middleware(self.inside, self.access), scope, [first]))
 
 
 @dataclass
 class Answer:
-    """What came out of the doors."""
+    """The messages of a response."""
 
     messages: list[dict[str, Any]]
 
@@ -112,14 +112,14 @@ async def _call(app: Any, scope: dict[str, Any], received: list[dict[str, Any]])
         sent.append(message)
 
     await asyncio.wait_for(app(scope, receive, send), 30.0)
-    assert asyncio.all_tasks() == {asyncio.current_task()}, "the doors left a task behind"
+    assert asyncio.all_tasks() == {asyncio.current_task()}, "the middleware left a task running"
     return Answer(sent)
 
 
 @pytest.fixture
-def doors() -> Callable[..., Doors]:
-    """Doors with some rules."""
-    return lambda *rules, **more: Doors(Access.of(*rules, **more))
+def secured() -> Callable[..., SecuredApp]:
+    """Applications in the middleware, by access policy."""
+    return lambda *rules, **more: SecuredApp(Access.of(*rules, **more))
 
 
 @pytest.fixture

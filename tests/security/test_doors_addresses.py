@@ -47,13 +47,13 @@ class TestToken:
 
     @SOCKETS
     @pytest.mark.parametrize("server", LOOPBACK, ids=str)
-    def test_this_machine_comes_in(self, doors: Any, server: Any, websocket: bool) -> None:
-        assert doors("").ask(server=server, websocket=websocket).status in {101, 200}
+    def test_this_machine_comes_in(self, secured: Any, server: Any, websocket: bool) -> None:
+        assert secured("").ask(server=server, websocket=websocket).status in {101, 200}
 
     @SOCKETS
     @pytest.mark.parametrize("server", OTHER, ids=str)
-    def test_another_machine_does_not_and_is_told_what_to_set(self, doors: Any, server: Any, websocket: bool) -> None:
-        closed = doors("")
+    def test_another_machine_does_not_and_is_told_what_to_set(self, secured: Any, server: Any, websocket: bool) -> None:
+        closed = secured("")
 
         answer = closed.ask(server=server, websocket=websocket)
 
@@ -66,39 +66,39 @@ class TestToken:
     @SOCKETS
     @pytest.mark.parametrize("header", PROXY_HEADERS)
     def test_who_comes_through_a_proxy_on_this_machine_is_not_on_this_machine(
-        self, doors: Any, header: str, websocket: bool
+        self, secured: Any, header: str, websocket: bool
     ) -> None:
         for name in (header, header.upper(), header.replace("-", "_")):
             for value in ("127.0.0.1", ""):
-                closed = doors("")
+                closed = secured("")
 
                 assert closed.ask(headers={name: value}, websocket=websocket).status == 401
                 assert closed.inside.seen == []
 
     @SOCKETS
-    def test_what_a_client_sends_by_itself_shows_no_proxy(self, doors: Any, websocket: bool) -> None:
-        assert doors("").ask(headers=dict.fromkeys(CLIENT_HEADERS, "1"), websocket=websocket).status in {101, 200}
+    def test_what_a_client_sends_by_itself_shows_no_proxy(self, secured: Any, websocket: bool) -> None:
+        assert secured("").ask(headers=dict.fromkeys(CLIENT_HEADERS, "1"), websocket=websocket).status in {101, 200}
 
-    def test_no_header_makes_a_caller_local(self, doors: Any) -> None:
+    def test_no_header_makes_a_caller_local(self, secured: Any) -> None:
         claims = {"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Host": "localhost", "Forwarded": "for=127.0.0.1"}
 
-        assert doors("").ask(server=ELSEWHERE, headers=claims).status == 401
+        assert secured("").ask(server=ELSEWHERE, headers=claims).status == 401
 
     @SOCKETS
     @pytest.mark.parametrize("server", [*LOOPBACK, *OTHER], ids=str)
-    def test_with_a_token_everybody_needs_it(self, doors: Any, server: Any, websocket: bool) -> None:
-        closed = doors(TOKEN)
+    def test_with_a_token_everybody_needs_it(self, secured: Any, server: Any, websocket: bool) -> None:
+        closed = secured(TOKEN)
 
         assert closed.ask(server=server, websocket=websocket).status == 401
         assert closed.ask(server=server, websocket=websocket, headers=BEARER).status in {101, 200}
 
     @SOCKETS
     @pytest.mark.parametrize("server", [*LOOPBACK, *OTHER], ids=str)
-    def test_off_lets_everybody_in(self, doors: Any, server: Any, websocket: bool) -> None:
-        assert doors("off").ask(server=server, websocket=websocket).status in {101, 200}
+    def test_off_lets_everybody_in(self, secured: Any, server: Any, websocket: bool) -> None:
+        assert secured("off").ask(server=server, websocket=websocket).status in {101, 200}
 
-    def test_a_server_that_cannot_refuse_a_socket_in_words_closes_it_before_it_opens(self, doors: Any) -> None:
-        closed = doors(TOKEN)
+    def test_a_server_that_cannot_refuse_a_socket_in_words_closes_it_before_it_opens(self, secured: Any) -> None:
+        closed = secured(TOKEN)
 
         answer = closed.ask(websocket=True, extensions={})
 
@@ -120,30 +120,30 @@ class TestToken:
             "Bearer \xff",
         ],
     )
-    def test_nothing_but_the_token_is_the_token(self, doors: Any, given: str) -> None:
-        assert doors(TOKEN).ask(headers={"Authorization": given}).status == 401
+    def test_nothing_but_the_token_is_the_token(self, secured: Any, given: str) -> None:
+        assert secured(TOKEN).ask(headers={"Authorization": given}).status == 401
 
     @pytest.mark.parametrize("given", [f"Bearer {TOKEN}", f"bearer {TOKEN}", f"BEARER  {TOKEN} "])
-    def test_the_scheme_may_be_written_in_any_way(self, doors: Any, given: str) -> None:
-        assert doors(TOKEN).ask(headers={"Authorization": given}).status == 200
+    def test_the_scheme_may_be_written_in_any_way(self, secured: Any, given: str) -> None:
+        assert secured(TOKEN).ask(headers={"Authorization": given}).status == 200
 
     @pytest.mark.parametrize("path", ["/health", "/ready"])
     @pytest.mark.parametrize("rule", ["", TOKEN, "off"])
-    def test_probes_come_in_from_anywhere_by_any_name(self, doors: Any, path: str, rule: str) -> None:
-        open_door = doors(rule, ["example.org"])
+    def test_probes_come_in_from_anywhere_by_any_name(self, secured: Any, path: str, rule: str) -> None:
+        opened = secured(rule, ["example.org"])
 
-        assert open_door.ask(path, server=ELSEWHERE, host="10.0.0.9:8000").status == 200
-        assert open_door.ask(path, host=None).status == 200
+        assert opened.ask(path, server=ELSEWHERE, host="10.0.0.9:8000").status == 200
+        assert opened.ask(path, host=None).status == 200
 
     @pytest.mark.parametrize(
         "path", ["/health/", "//health", "/health/../state", "/ready/x", "/HEALTH", "/web/health", ""]
     )
-    def test_nothing_that_looks_like_a_probe_is_one(self, doors: Any, path: str) -> None:
-        assert doors(TOKEN).ask(path).status == 401
+    def test_nothing_that_looks_like_a_probe_is_one(self, secured: Any, path: str) -> None:
+        assert secured(TOKEN).ask(path).status == 401
 
-    def test_probes_only_look(self, doors: Any) -> None:
-        assert doors(TOKEN).ask("/health", method="POST").status == 401
-        assert doors(TOKEN).ask("/health", websocket=True).status == 401
+    def test_probes_only_look(self, secured: Any) -> None:
+        assert secured(TOKEN).ask("/health", method="POST").status == 401
+        assert secured(TOKEN).ask("/health", websocket=True).status == 401
 
 
 class TestHost:
@@ -154,8 +154,8 @@ class TestHost:
         "host",
         ["localhost", "LOCALHOST:9", "localhost.", "127.0.0.1", "127.0.0.1:65535", "127.1.2.3:80", "[::1]", "[::1]:80"],
     )
-    def test_on_loopback_a_loopback_name_is_right(self, doors: Any, host: str, websocket: bool) -> None:
-        assert doors("").ask(host=host, websocket=websocket).status in {101, 200}
+    def test_on_loopback_a_loopback_name_is_right(self, secured: Any, host: str, websocket: bool) -> None:
+        assert secured("").ask(host=host, websocket=websocket).status in {101, 200}
 
     @SOCKETS
     @pytest.mark.parametrize("rule", ["", TOKEN, "off"])
@@ -163,9 +163,9 @@ class TestHost:
         "host", ["evil.example", "evil.example:8000", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1"]
     )
     def test_on_loopback_another_name_is_wrong_whatever_the_token(
-        self, doors: Any, host: str, rule: str, websocket: bool
+        self, secured: Any, host: str, rule: str, websocket: bool
     ) -> None:
-        closed = doors(rule)
+        closed = secured(rule)
 
         answer = closed.ask(host=host, websocket=websocket, headers=BEARER)
 
@@ -174,21 +174,21 @@ class TestHost:
         assert closed.inside.seen == []
 
     @pytest.mark.parametrize("host", [None, "", "a b", "a/b", "local host", "[::1", "::1", "a:b", "a:123456", "\xe4"])
-    def test_no_name_at_all_is_a_bad_request(self, doors: Any, host: str | None) -> None:
-        assert doors("").ask(host=host).status == 400
+    def test_no_name_at_all_is_a_bad_request(self, secured: Any, host: str | None) -> None:
+        assert secured("").ask(host=host).status == 400
 
-    def test_a_name_that_is_allowed_is_right_beside_those_of_loopback(self, doors: Any) -> None:
-        door = doors("", ["trainer.example"])
+    def test_a_name_that_is_allowed_is_right_beside_those_of_loopback(self, secured: Any) -> None:
+        app = secured("", ["trainer.example"])
 
-        assert door.ask(host="trainer.example").status == 200
-        assert door.ask(host="Trainer.Example:8443").status == 200
-        assert door.ask(host="localhost").status == 200
-        assert door.ask(host="other.example").status == 403
+        assert app.ask(host="trainer.example").status == 200
+        assert app.ask(host="Trainer.Example:8443").status == 200
+        assert app.ask(host="localhost").status == 200
+        assert app.ask(host="other.example").status == 403
 
-    def test_elsewhere_any_name_is_right_until_some_are_listed(self, doors: Any) -> None:
-        assert doors("off").ask(server=ELSEWHERE, host="any.example").status == 200
+    def test_elsewhere_any_name_is_right_until_some_are_listed(self, secured: Any) -> None:
+        assert secured("off").ask(server=ELSEWHERE, host="any.example").status == 200
 
-        listed = doors("off", ["trainer.example"])
+        listed = secured("off", ["trainer.example"])
         assert listed.ask(server=ELSEWHERE, host="trainer.example").status == 200
         assert listed.ask(server=ELSEWHERE, host="any.example").status == 403
         assert listed.ask(server=ELSEWHERE, host="localhost").status == 403
@@ -210,8 +210,8 @@ class TestOrigin:
             ("[::1]:8000", "http://[::1]:8000"),
         ],
     )
-    def test_its_own_pages_may(self, doors: Any, host: str, origin: str, websocket: bool) -> None:
-        assert doors("").ask(host=host, headers={"Origin": origin}, websocket=websocket).status in {101, 200}
+    def test_its_own_pages_may(self, secured: Any, host: str, origin: str, websocket: bool) -> None:
+        assert secured("").ask(host=host, headers={"Origin": origin}, websocket=websocket).status in {101, 200}
 
     @SOCKETS
     @pytest.mark.parametrize(
@@ -232,8 +232,8 @@ class TestOrigin:
         ],
     )
     @pytest.mark.parametrize("rule", ["", TOKEN, "off"])
-    def test_no_other_page_may(self, doors: Any, origin: str, rule: str, websocket: bool) -> None:
-        closed = doors(rule)
+    def test_no_other_page_may(self, secured: Any, origin: str, rule: str, websocket: bool) -> None:
+        closed = secured(rule)
 
         answer = closed.ask(headers={"Origin": origin, **BEARER}, websocket=websocket)
 
@@ -241,21 +241,21 @@ class TestOrigin:
         assert "ML_TRAINER_ALLOWED_ORIGINS" in answer.detail
         assert closed.inside.seen == []
 
-    def test_a_page_that_is_listed_may_and_its_browser_is_told_so(self, doors: Any) -> None:
+    def test_a_page_that_is_listed_may_and_its_browser_is_told_so(self, secured: Any) -> None:
         origin = "https://pages.example:8443"
-        door = doors(TOKEN, origins=[origin])
+        app = secured(TOKEN, origins=[origin])
 
-        answer = door.ask(headers={"Origin": origin, **BEARER})
+        answer = app.ask(headers={"Origin": origin, **BEARER})
         assert (answer.status, answer.headers["access-control-allow-origin"]) == (200, origin)
-        assert door.ask(headers={"Origin": origin, **BEARER}, websocket=True).status == 101
-        assert door.ask(headers={"Origin": origin}).status == 401
+        assert app.ask(headers={"Origin": origin, **BEARER}, websocket=True).status == 101
+        assert app.ask(headers={"Origin": origin}).status == 401
 
         asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
-        before = door.ask(method="OPTIONS", headers={"Origin": origin, **asked})
+        before = app.ask(method="OPTIONS", headers={"Origin": origin, **asked})
         assert (before.status, before.headers["access-control-allow-headers"]) == (200, "authorization")
 
-    def test_no_browser_is_told_anything_of_that_otherwise(self, doors: Any) -> None:
-        answer = doors(TOKEN).ask(headers={"Origin": "http://localhost:8000", **BEARER})
+    def test_no_browser_is_told_anything_of_that_otherwise(self, secured: Any) -> None:
+        answer = secured(TOKEN).ask(headers={"Origin": "http://localhost:8000", **BEARER})
 
         assert answer.status == 200
         assert "access-control-allow-origin" not in answer.headers

@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from ml_trainer_env.server.security import MAX_BODY_BYTES
-from ml_trainer_env.server.security.frames import FrameDoor
+from ml_trainer_env.server.security.frames import FrameMiddleware
 
 
 def padded(size: int) -> bytes:
@@ -92,6 +92,6 @@ def test_a_server_that_takes_larger_messages_is_stopped_at_the_door(data: bytes 
     async def app(_: Any, receive: Any, __: Any) -> None:
         assert (await receive())["type"] == "websocket.disconnect"
 
-    asyncio.run(FrameDoor(app, limit=10)({"type": "websocket", "path": "/ws"}, receive, send))
+    asyncio.run(FrameMiddleware(app, limit=10)({"type": "websocket", "path": "/ws"}, receive, send))
 
     assert [(message["type"], message["code"]) for message in sent] == [("websocket.close", 1009)]

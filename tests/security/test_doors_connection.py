@@ -19,7 +19,7 @@ from sse_starlette.sse import EventSourceResponse
 from starlette.responses import StreamingResponse
 from websockets.sync.client import connect
 
-from ml_trainer_env.server.security.connection import READ_AHEAD, Connection, ConnectionWatch, current_connection
+from ml_trainer_env.server.security.connection import READ_AHEAD, Connection, ConnectionMiddleware, current_connection
 
 LIVENESS_S = 60.0
 """How long a test waits for what must come, on a machine however busy."""
@@ -41,7 +41,7 @@ def serve() -> Serve:
     @contextlib.contextmanager
     def serve(app: Any) -> Iterator[str]:
         listener = socket.create_server(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(ConnectionWatch(app), lifespan="off", log_config=None))
+        server = uvicorn.Server(uvicorn.Config(ConnectionMiddleware(app), lifespan="off", log_config=None))
         thread = threading.Thread(target=lambda: server.run([listener]))
         thread.start()
         try:
@@ -69,7 +69,7 @@ async def until_gone() -> None:
     connection = current_connection()
     assert connection is not None
     gone = asyncio.Event()
-    with connection.when_gone(gone.set):
+    with connection.on_disconnect(gone.set):
         await asyncio.wait_for(gone.wait(), LIVENESS_S)
 
 
@@ -108,7 +108,7 @@ class TestHttp:
         async def app(scope: Any, receive: Any, send: Any) -> None:
             connection = current_connection()
             assert connection is not None
-            with connection.when_gone(lambda: told.put("gone")):
+            with connection.on_disconnect(lambda: told.put("gone")):
                 body = (await receive())["body"]
                 await asyncio.sleep(0.05)
                 await answer(send, body)
@@ -270,7 +270,7 @@ class TestReadingAhead:
                 assert read == READ_AHEAD + 2  # one is in the application's hands, and one in the reader's
                 assert [(await receive())["text"] for _ in range(50)] == [str(number) for number in range(2, 52)]
 
-            await ConnectionWatch(app)({"type": "websocket"}, receive, nowhere)
+            await ConnectionMiddleware(app)({"type": "websocket"}, receive, nowhere)
             assert asyncio.all_tasks() == {asyncio.current_task()}
 
         run(check())
@@ -285,7 +285,7 @@ class TestReadingAhead:
             async def receive() -> dict[str, Any]:
                 raise OSError("broken")
 
-            await ConnectionWatch(app)({"type": "http"}, receive, nowhere)
+            await ConnectionMiddleware(app)({"type": "http"}, receive, nowhere)
             assert asyncio.all_tasks() == {asyncio.current_task()}
 
         run(check())
@@ -306,7 +306,7 @@ class TestReadingAhead:
                 may_come.set()
                 assert (await receive())["text"] == "kept"
 
-            await ConnectionWatch(app)({"type": "websocket"}, receive, nowhere)
+            await ConnectionMiddleware(app)({"type": "websocket"}, receive, nowhere)
 
         run(check())
 
@@ -321,8 +321,8 @@ class TestReadingAhead:
                 await receive()
 
             with pytest.raises(ZeroDivisionError):
-                await ConnectionWatch(app)({"type": "http"}, never, nowhere)
-            call = asyncio.create_task(ConnectionWatch(stuck)({"type": "http"}, never, nowhere))
+                await ConnectionMiddleware(app)({"type": "http"}, never, nowhere)
+            call = asyncio.create_task(ConnectionMiddleware(stuck)({"type": "http"}, never, nowhere))
             await asyncio.sleep(0.01)
             call.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -346,7 +346,7 @@ class TestReadingAhead:
                 await answer(send)
 
             tasks: list[asyncio.Task[Connection | None]] = []
-            await ConnectionWatch(app)({"type": "http"}, never, nowhere)
+            await ConnectionMiddleware(app)({"type": "http"}, never, nowhere)
             answered.set()
             assert await tasks[0] is None
 
@@ -357,7 +357,7 @@ class TestReadingAhead:
             assert receive is never
             assert current_connection() is None
 
-        run(ConnectionWatch(app)({"type": "lifespan"}, never, nowhere))
+        run(ConnectionMiddleware(app)({"type": "lifespan"}, never, nowhere))
 
 
 class TestConnection:
@@ -365,20 +365,20 @@ class TestConnection:
 
     def test_whoever_asks_late_is_told_at_once_and_once(self) -> None:
         connection, calls = Connection(), []
-        connection.has_gone()
+        connection.mark_disconnected()
 
-        with connection.when_gone(lambda: calls.append("told")):
+        with connection.on_disconnect(lambda: calls.append("told")):
             assert calls == ["told"]
-            connection.has_gone()
+            connection.mark_disconnected()
 
-        assert (calls, connection.is_gone) == (["told"], True)
+        assert (calls, connection.is_disconnected) == (["told"], True)
 
     def test_nobody_is_told_after_the_block(self) -> None:
         connection, calls = Connection(), []
 
-        with connection.when_gone(lambda: calls.append("told")):
+        with connection.on_disconnect(lambda: calls.append("told")):
             pass
-        connection.has_gone()
+        connection.mark_disconnected()
 
         assert calls == []
 
@@ -391,20 +391,20 @@ class TestConnection:
         def note() -> None:
             calls.append("told")
 
-        with connection.when_gone(note), connection.when_gone(fail), connection.when_gone(note):
-            connection.has_gone()
-            connection.has_gone()
+        with connection.on_disconnect(note), connection.on_disconnect(fail), connection.on_disconnect(note):
+            connection.mark_disconnected()
+            connection.mark_disconnected()
 
         assert calls == ["told", "told"]
 
     def test_a_client_that_was_answered_has_not_gone(self) -> None:
         connection, calls = Connection(), []
-        connection.end()
+        connection.mark_answered()
 
-        with connection.when_gone(lambda: calls.append("told")):
-            connection.has_gone()
+        with connection.on_disconnect(lambda: calls.append("told")):
+            connection.mark_disconnected()
 
-        assert (calls, connection.is_gone, connection.is_over) == ([], False, True)
+        assert (calls, connection.is_disconnected, connection.is_answered) == ([], False, True)
 
     def test_outside_of_a_request_there_is_none(self) -> None:
         assert current_connection() is None

@@ -160,7 +160,7 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 
 def sign_in(page: Page | FrameLocator) -> None:
     page.get_by_label("Token").fill(TOKEN)
-    page.get_by_role("button", name="Come in").click()
+    page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("button", name="Reset").first).to_be_visible(timeout=LIMIT_MS)
 
 

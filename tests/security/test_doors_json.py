@@ -1,4 +1,4 @@
-"""JSON that the handlers behind the doors could not handle: it is refused in words, and the episode goes on."""
+"""JSON that the application could not handle: it is refused with a message, and the episode goes on."""
 
 import json
 import math

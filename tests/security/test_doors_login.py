@@ -16,8 +16,8 @@ FORM = urlencode({"token": TOKEN}).encode()
 
 
 @pytest.mark.parametrize("path", ["/web", "/web/", "/", "/docs", "/state", "/login"])
-def test_a_page_asked_for_without_token_is_a_form(doors: Any, path: str) -> None:
-    page = doors(TOKEN).ask(path, headers=PAGE)
+def test_a_page_asked_for_without_token_is_a_form(secured: Any, path: str) -> None:
+    page = secured(TOKEN).ask(path, headers=PAGE)
 
     assert page.status == 401
     assert '<form method="post" action="/login">' in page.text
@@ -27,29 +27,29 @@ def test_a_page_asked_for_without_token_is_a_form(doors: Any, path: str) -> None
     assert page.headers["cache-control"] == "no-store"
 
 
-def test_only_pages_are_answered_with_a_form(doors: Any) -> None:
-    assert "<form" not in doors(TOKEN).ask(headers={"Accept": "application/json"}).text
-    assert "<form" not in doors(TOKEN).ask(headers={"Accept": "*/*"}).text
-    assert "<form" not in doors(TOKEN).ask("/reset", method="POST", headers=PAGE).text
-    assert "<form" not in doors(TOKEN).ask(websocket=True, headers=PAGE).text
+def test_only_pages_are_answered_with_a_form(secured: Any) -> None:
+    assert "<form" not in secured(TOKEN).ask(headers={"Accept": "application/json"}).text
+    assert "<form" not in secured(TOKEN).ask(headers={"Accept": "*/*"}).text
+    assert "<form" not in secured(TOKEN).ask("/reset", method="POST", headers=PAGE).text
+    assert "<form" not in secured(TOKEN).ask(websocket=True, headers=PAGE).text
 
 
-def test_the_token_typed_into_the_form_is_answered_with_a_cookie_that_opens_the_page(doors: Any) -> None:
-    door = doors(TOKEN)
+def test_the_token_typed_into_the_form_is_answered_with_a_cookie_that_opens_the_page(secured: Any) -> None:
+    app = secured(TOKEN)
 
-    entered = door.ask("/login", method="POST", body=FORM, headers={"Origin": "http://localhost:8000"})
+    entered = app.ask("/login", method="POST", body=FORM, headers={"Origin": "http://localhost:8000"})
 
     assert (entered.status, entered.headers["location"]) == (303, "/web")
     assert entered.headers["set-cookie"] == f"ml_trainer_token={COOKIE}; Path=/; HttpOnly; SameSite=Strict"
     cookie = entered.headers["set-cookie"].partition(";")[0]
-    assert door.ask(headers={"Cookie": cookie}).status == 200
-    assert door.ask(headers={"Cookie": cookie}, websocket=True).status == 101
+    assert app.ask(headers={"Cookie": cookie}).status == 200
+    assert app.ask(headers={"Cookie": cookie}, websocket=True).status == 101
 
 
-def test_the_cookie_does_not_tell_the_token_and_is_none_of_a_server_with_another(doors: Any) -> None:
+def test_the_cookie_does_not_tell_the_token_and_is_none_of_a_server_with_another(secured: Any) -> None:
     assert TOKEN not in COOKIE
-    assert doors(f"{TOKEN}!").ask(headers={"Cookie": f"ml_trainer_token={COOKIE}"}).status == 401
-    assert doors("").ask(server=("203.0.113.7", 80), headers={"Cookie": f"ml_trainer_token={COOKIE}"}).status == 401
+    assert secured(f"{TOKEN}!").ask(headers={"Cookie": f"ml_trainer_token={COOKIE}"}).status == 401
+    assert secured("").ask(server=("203.0.113.7", 80), headers={"Cookie": f"ml_trainer_token={COOKIE}"}).status == 401
 
 
 @pytest.mark.parametrize(
@@ -61,9 +61,9 @@ def test_the_cookie_does_not_tell_the_token_and_is_none_of_a_server_with_another
     ],
 )
 def test_behind_https_the_cookie_reaches_a_frame_of_another_site(
-    doors: Any, scheme: str, headers: dict[str, str]
+    secured: Any, scheme: str, headers: dict[str, str]
 ) -> None:
-    entered = doors(TOKEN).ask("/login", method="POST", body=FORM, scheme=scheme, headers=headers)
+    entered = secured(TOKEN).ask("/login", method="POST", body=FORM, scheme=scheme, headers=headers)
 
     first, *attributes = entered.headers["set-cookie"].split("; ")
     assert first == f"ml_trainer_token={COOKIE}"
@@ -71,8 +71,8 @@ def test_behind_https_the_cookie_reaches_a_frame_of_another_site(
 
 
 @pytest.mark.parametrize("proto", ["http", "", "httpsx", "http, https"])
-def test_without_https_the_cookie_stays_at_home(doors: Any, proto: str) -> None:
-    entered = doors(TOKEN).ask("/login", method="POST", body=FORM, headers={"X-Forwarded-Proto": proto})
+def test_without_https_the_cookie_stays_at_home(secured: Any, proto: str) -> None:
+    entered = secured(TOKEN).ask("/login", method="POST", body=FORM, headers={"X-Forwarded-Proto": proto})
 
     assert entered.headers["set-cookie"].endswith("; HttpOnly; SameSite=Strict")
 
@@ -82,54 +82,54 @@ SIGNED_IN = {"Cookie": f"ml_trainer_token={COOKIE}", "Sec-Fetch-Site": "cross-si
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
 @pytest.mark.parametrize("mode", ["cors", "no-cors", "navigate", "websocket", ""])
-def test_the_cookie_opens_nothing_to_a_page_of_another_site_but_a_page(doors: Any, method: str, mode: str) -> None:
+def test_the_cookie_opens_nothing_to_a_page_of_another_site_but_a_page(secured: Any, method: str, mode: str) -> None:
     opens = (method, mode) == ("GET", "navigate")
-    door = doors(TOKEN)
+    app = secured(TOKEN)
 
     headers = {**SIGNED_IN, "Sec-Fetch-Mode": mode}
-    assert door.ask(headers=headers, method=method).status == (200 if opens else 401)
-    assert door.ask(headers={**headers, "Origin": "https://example.org"}, method=method).status == 403
-    assert door.ask(headers={**headers, "Origin": "null"}, method=method).status == 403
-    assert door.ask(headers=headers, websocket=True).status == 401
+    assert app.ask(headers=headers, method=method).status == (200 if opens else 401)
+    assert app.ask(headers={**headers, "Origin": "https://example.org"}, method=method).status == 403
+    assert app.ask(headers={**headers, "Origin": "null"}, method=method).status == 403
+    assert app.ask(headers=headers, websocket=True).status == 401
 
 
 @pytest.mark.parametrize("site", ["same-origin", "same-site", "none"])
-def test_the_cookie_opens_what_the_servers_own_pages_ask_for(doors: Any, site: str) -> None:
+def test_the_cookie_opens_what_the_servers_own_pages_ask_for(secured: Any, site: str) -> None:
     headers = {**SIGNED_IN, "Sec-Fetch-Site": site, "Sec-Fetch-Mode": "cors"}
 
-    assert doors(TOKEN).ask(headers=headers, method="POST").status == 200
+    assert secured(TOKEN).ask(headers=headers, method="POST").status == 200
 
 
-def test_the_token_itself_is_for_everybody_who_has_it(doors: Any) -> None:
+def test_the_token_itself_is_for_everybody_who_has_it(secured: Any) -> None:
     headers = {"Authorization": f"Bearer {TOKEN}", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"}
 
-    assert doors(TOKEN).ask(headers=headers, method="POST").status == 200
+    assert secured(TOKEN).ask(headers=headers, method="POST").status == 200
 
 
 class TestLink:
     """A way out of the frame, where the page may lie in one."""
 
-    def test_a_space_links_to_its_own_address(self, doors: Any) -> None:
-        page = doors(TOKEN, public_host="owner-name.hf.space").ask("/web", headers=PAGE)
+    def test_a_space_links_to_its_own_address(self, secured: Any) -> None:
+        page = secured(TOKEN, public_host="owner-name.hf.space").ask("/web", headers=PAGE)
 
         assert '<a href="https://owner-name.hf.space/web" target="_blank" rel="noopener">' in page.text
 
-    def test_a_refused_token_shows_the_link_again(self, doors: Any) -> None:
-        page = doors(TOKEN, public_host="owner-name.hf.space").ask("/login", method="POST", body=b"token=wrong")
+    def test_a_refused_token_shows_the_link_again(self, secured: Any) -> None:
+        page = secured(TOKEN, public_host="owner-name.hf.space").ask("/login", method="POST", body=b"token=wrong")
 
         assert 'href="https://owner-name.hf.space/web"' in page.text
 
-    def test_in_a_frame_the_link_is_there_without_a_name(self, doors: Any) -> None:
-        page = doors(TOKEN).ask("/web", headers={**PAGE, "Sec-Fetch-Dest": "iframe"})
+    def test_in_a_frame_the_link_is_there_without_a_name(self, secured: Any) -> None:
+        page = secured(TOKEN).ask("/web", headers={**PAGE, "Sec-Fetch-Dest": "iframe"})
 
         assert '<a href="/web" target="_blank"' in page.text
 
-    def test_in_a_tab_of_its_own_there_is_none(self, doors: Any) -> None:
-        assert "<a " not in doors(TOKEN).ask("/web", headers={**PAGE, "Sec-Fetch-Dest": "document"}).text
+    def test_in_a_tab_of_its_own_there_is_none(self, secured: Any) -> None:
+        assert "<a " not in secured(TOKEN).ask("/web", headers={**PAGE, "Sec-Fetch-Dest": "document"}).text
 
     @pytest.mark.parametrize("name", ['"><script>', "a b", "javascript:alert(1)", "https://example.org"])
-    def test_what_is_no_name_is_no_link(self, doors: Any, name: str) -> None:
-        assert "<a " not in doors(TOKEN, public_host=name).ask("/web", headers=PAGE).text
+    def test_what_is_no_name_is_no_link(self, secured: Any, name: str) -> None:
+        assert "<a " not in secured(TOKEN, public_host=name).ask("/web", headers=PAGE).text
 
     def test_the_name_comes_from_the_space(self) -> None:
         settings = Settings.from_environment({"SPACE_HOST": "Owner-Name.hf.space"})
@@ -142,31 +142,31 @@ class TestLink:
     "body",
     [b"", b"token=", b"token=wrong", b"token=%ff%fe", b"token=\xff", b"other=1", b"{}", b"&" * 3_000, TOKEN.encode()],
 )
-def test_anything_else_is_answered_with_the_form_again(doors: Any, body: bytes) -> None:
-    page = doors(TOKEN).ask("/login", method="POST", body=body)
+def test_anything_else_is_answered_with_the_form_again(secured: Any, body: bytes) -> None:
+    page = secured(TOKEN).ask("/login", method="POST", body=body)
 
     assert page.status == 401
     assert "That is not the token" in page.text
     assert "set-cookie" not in page.headers
 
 
-def test_what_was_typed_is_not_shown_again(doors: Any) -> None:
-    assert "<b>typo</b>" not in doors(TOKEN).ask("/login", method="POST", body=b"token=<b>typo</b>").text
+def test_what_was_typed_is_not_shown_again(secured: Any) -> None:
+    assert "<b>typo</b>" not in secured(TOKEN).ask("/login", method="POST", body=b"token=<b>typo</b>").text
 
 
-def test_a_form_is_not_as_large_as_a_body_may_be(doors: Any) -> None:
-    assert doors(TOKEN).ask("/login", method="POST", body=FORM + b"&a=" + b"a" * 4_000).status == 413
+def test_a_form_is_not_as_large_as_a_body_may_be(secured: Any) -> None:
+    assert secured(TOKEN).ask("/login", method="POST", body=FORM + b"&a=" + b"a" * 4_000).status == 413
 
 
-def test_a_page_of_another_server_logs_nobody_in(doors: Any) -> None:
-    page = doors(TOKEN).ask("/login", method="POST", body=FORM, headers={"Origin": "http://evil.example"})
+def test_a_page_of_another_server_logs_nobody_in(secured: Any) -> None:
+    page = secured(TOKEN).ask("/login", method="POST", body=FORM, headers={"Origin": "http://evil.example"})
 
     assert page.status == 403
     assert "set-cookie" not in page.headers
 
 
-def test_a_server_without_token_has_no_form(doors: Any) -> None:
-    answer = doors("").ask("/web", server=("203.0.113.7", 8000), headers=PAGE)
+def test_a_server_without_token_has_no_form(secured: Any) -> None:
+    answer = secured("").ask("/web", server=("203.0.113.7", 8000), headers=PAGE)
 
     assert answer.status == 401
     assert "ML_TRAINER_TOKEN" in answer.detail

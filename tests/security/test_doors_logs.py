@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ml_trainer_env.server.operations.logs import configure_logging, logged_episode, socket_is_refused
+from ml_trainer_env.server.operations.logs import configure_logging, logged_episode, mark_socket_refused
 
 logger = logging.getLogger("ml_trainer_env.test")
 
@@ -109,7 +109,7 @@ def test_a_socket_without_an_answer_is_an_error_unless_it_was_refused(logged: An
     surprised = "ASGI callable returned without completing handshake."
 
     def refused() -> None:
-        socket_is_refused()
+        mark_socket_refused()
         logging.getLogger("uvicorn.error").error(surprised)
         logging.getLogger("uvicorn.error").error("Exception in ASGI application")
 

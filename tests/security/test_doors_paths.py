@@ -64,15 +64,15 @@ def test_a_socket_opens_at_either_address(live_server: str, path: str, message: 
 
 @pytest.mark.parametrize("path", ["/health/", "/ready//", "/login/", "/mcp/", "/state/", "//"])
 @pytest.mark.parametrize("websocket", [False, True])
-def test_no_slash_opens_a_closed_door(doors: Any, path: str, websocket: bool) -> None:
-    closed = doors("a-secret-of-the-tests")
+def test_no_slash_opens_a_closed_door(secured: Any, path: str, websocket: bool) -> None:
+    closed = secured("a-secret-of-the-tests")
 
     assert closed.ask(path, websocket=websocket).status == 401
     assert closed.inside.seen == []
 
 
-def test_the_page_keeps_its_slashes(doors: Any) -> None:
-    opened = doors("")
+def test_the_page_keeps_its_slashes(secured: Any) -> None:
+    opened = secured("")
     for path in ("/web/", "/web/assets/", "/"):
         opened.ask(path)
 

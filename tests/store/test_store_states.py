@@ -131,7 +131,7 @@ def test_memory_is_bounded_too(database: Database, folder: Path, monkeypatch: py
     store = StateStore(database, folder, 10**9)
 
     for number in range(10):
-        store.hold(str(number), state(number))
+        store.keep_in_memory(str(number), state(number))
 
     assert list(store._memory) == ["7", "8", "9"]
     assert store._memory_bytes == sum(kept.nbytes for kept in store._memory.values())

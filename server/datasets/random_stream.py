@@ -1,7 +1,7 @@
 """Random numbers that are the same on every machine and with every version of numpy.
 
-Made from the raw words of PCG64, whose stream numpy keeps the same between versions (it does not promise that for
-`Generator`, NEP 19), and from operations that IEEE 754 fixes exactly.
+They are made of raw words of PCG64, which numpy keeps the same between versions (unlike `Generator`, NEP 19), by
+operations that IEEE 754 defines exactly.
 """
 
 from collections.abc import Sequence
@@ -9,41 +9,41 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Floats", "Words"]
+__all__ = ["Floats", "RandomStream"]
 
 Floats = npt.NDArray[np.float32]
 
 
-class Words:
+class RandomStream:
     """A stream of random numbers.
 
     Args:
-        seed: At least 0, or several such numbers.
+        seed: An integer of at least 0, or several.
     """
 
     def __init__(self, seed: int | Sequence[int]) -> None:
         self._bits = np.random.PCG64(seed)
 
     def floats(self, *shape: int) -> Floats:
-        """Returns float32 in [0, 1), multiples of 2 ** -24."""
+        """Return float32 in [0, 1), multiples of 2 ** -24."""
         size = int(np.prod(shape))
         words = self._bits.random_raw(size) >> np.uint64(40)
         return (words.astype(np.float32) * np.float32(2.0**-24)).reshape(shape)
 
     def between(self, low: float, high: float, *shape: int) -> Floats:
-        """Returns float32 in [low, high)."""
+        """Return float32 in [low, high)."""
         return self.floats(*shape) * np.float32(high - low) + np.float32(low)
 
     def bytes(self, *shape: int) -> npt.NDArray[np.uint8]:
-        """Returns uint8 in [0, 255]."""
+        """Return uint8 in [0, 255]."""
         size = int(np.prod(shape))
         words = self._bits.random_raw(-(-size // 8)).astype("<u8")
         return words.view(np.uint8)[:size].reshape(shape)
 
     def signs(self, *shape: int) -> Floats:
-        """Returns float32, -1 or 1."""
+        """Return float32, -1 or 1."""
         return np.where(self.floats(*shape) < 0.5, np.float32(-1), np.float32(1))
 
     def below(self, bound: int, *shape: int) -> npt.NDArray[np.int64]:
-        """Returns int64 in [0, bound), for a bound that is small beside 2 ** 24."""
+        """Return int64 in [0, bound), for a bound much smaller than 2 ** 24."""
         return (self.floats(*shape) * np.float32(bound)).astype(np.int64)
