@@ -19,7 +19,7 @@ from ml_trainer_env.server.datasets import DatasetError
 from ml_trainer_env.server.episodes.arguments import read_number
 from ml_trainer_env.server.episodes.errors import EpisodeError, ResetError
 from ml_trainer_env.server.episodes.game import Game
-from ml_trainer_env.server.episodes.progress import Progress, SendProgress, ignore_progress, relayed
+from ml_trainer_env.server.episodes.progress import Progress, SendProgress, ignore_progress, relay_progress
 from ml_trainer_env.server.episodes.registry import EpisodeRequest
 from ml_trainer_env.server.episodes.schemas import plain_schema
 from ml_trainer_env.server.episodes.session import Session
@@ -87,7 +87,7 @@ class _Client:
         connection = connection_of(get_http_request().scope)
         with anyio.CancelScope() as scope, connection.when_gone(scope.cancel) if connection else nullcontext():
             try:
-                async with relayed(_progress_sender()) as on_progress:
+                async with relay_progress(_progress_sender()) as on_progress:
                     return await self.session.call(tool, given, on_progress)
             except (EpisodeError, ConfigError) as error:
                 raise tool_error(str(error)) from error
@@ -117,7 +117,7 @@ class _Client:
             ToolError: The request was refused.
         """
         try:
-            async with relayed(_progress_sender()):  # data may be downloaded, and models may be trained again
+            async with relay_progress(_progress_sender()):  # data may be downloaded, and models may be trained again
                 observation = await self.session.start(EpisodeRequest(**given))
         except (ResetError, DatasetError, StoreError) as error:
             raise tool_error(str(error)) from error

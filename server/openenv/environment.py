@@ -25,7 +25,7 @@ from pydantic import TypeAdapter
 
 from ml_trainer_env.server.episodes.arguments import read_flag, read_number
 from ml_trainer_env.server.episodes.errors import EpisodeError, ResetError
-from ml_trainer_env.server.episodes.progress import OnProgress, Progress, SendProgress, ignore_progress, relayed
+from ml_trainer_env.server.episodes.progress import OnProgress, Progress, SendProgress, ignore_progress, relay_progress
 from ml_trainer_env.server.episodes.registry import EpisodeRegistry, EpisodeRequest
 from ml_trainer_env.server.episodes.session import Session
 from ml_trainer_env.server.episodes.tools import Reply
@@ -164,7 +164,7 @@ class GameEnvironment(MCPEnvironment):
         self._loop = self._loop or asyncio.get_running_loop()
         reward, result, error = 0.0, None, None
         try:
-            async with asyncio.timeout(self._call_limit_s), relayed(_progress_sender(action)) as on_progress:
+            async with asyncio.timeout(self._call_limit_s), relay_progress(_progress_sender(action)) as on_progress:
                 reply = await self.call(action.tool_name, action.arguments, on_progress)
             reward, result = reply["reward"], CallToolResult([], None, meta=None, data=reply, is_error=False)
         except TimeoutError:
