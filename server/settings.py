@@ -34,18 +34,17 @@ class Settings:
             longer than the longest call.
         limits: Time limits in seconds of an epoch (ML_TRAINER_EPOCH_TIMEOUT_S; 120) and of a call
             (ML_TRAINER_CALL_TIMEOUT_S; 900).
-        data: The data directory (ML_TRAINER_DATA_DIR; none), whether to download (ML_TRAINER_DOWNLOAD; yes), and the
-            time limit in seconds (ML_TRAINER_DOWNLOAD_TIMEOUT_S; 300). Without a directory nothing is downloaded.
+        data: The data directory (ML_TRAINER_DATA_DIR; none), whether to download into it (ML_TRAINER_DOWNLOAD; yes),
+            and the time limit in seconds (ML_TRAINER_DOWNLOAD_TIMEOUT_S; 300).
         rubric: The default rubric (ML_TRAINER_RUBRIC; v1).
         state_dir: The folder of episodes and models (ML_TRAINER_STATE_DIR; the user's state folder).
         state_mb: Size limit for stored models, in MB (ML_TRAINER_STATE_MB; 4096).
         cache: Whether results of epochs are reused (ML_TRAINER_CACHE; yes).
         worker_memory_mb: Limit for the memory of a worker, in MB (ML_TRAINER_WORKER_MEMORY_MB; 4096).
-        evaluation_batch: Number of examples evaluated together (ML_TRAINER_EVALUATION_BATCH; None). It changes the last
-            digits of losses. None means the number that `ml-trainer-measure` wrote into the state folder, or 64.
-        access: The token (ML_TRAINER_TOKEN; none: this machine only), and the allowed hosts and origins, separated by
-            commas (ML_TRAINER_ALLOWED_HOSTS, ML_TRAINER_ALLOWED_ORIGINS; none). Hugging Face sets SPACE_HOST to the
-            name of a Space.
+        evaluation_batch: Number of examples evaluated together (ML_TRAINER_EVALUATION_BATCH; that of
+            `ml-trainer-measure`, or 64). It changes the last digits of losses.
+        access: The token (ML_TRAINER_TOKEN; none: this machine only), and the hosts and origins, separated by commas
+            (ML_TRAINER_ALLOWED_HOSTS, ML_TRAINER_ALLOWED_ORIGINS; none). A Space on Hugging Face has SPACE_HOST.
     """
 
     workers: int

@@ -90,7 +90,7 @@ class StateRef:
         parent: The state before the unit. None for an initial state.
         plan: The plan of the unit. None for an initial state.
         state: The arrays. None if they are not in memory.
-        identity: Key of the `Identity` that the unit ran under. "" for an initial state or if it was not recorded.
+        identity: Key of the `Identity` of the unit's executor. "" if there is none or it was not recorded.
     """
 
     key: str
@@ -126,7 +126,7 @@ class Unit:
         ref: The state after it.
         figures: Its figures.
         seconds: Wall time of the unit where it ran.
-        from_cache: Whether the result comes from the cache or from a run that another session began.
+        from_cache: Whether the result is from the cache or from another session's run.
     """
 
     ref: StateRef

@@ -11,7 +11,7 @@ Value = TypeVar("Value")
 class BoundedMap(Generic[Value]):
     """Values by key. The least recently used ones are dropped when the sizes exceed the limit.
 
-    The value used last stays, even if it alone exceeds the limit.
+    The last one used always stays.
 
     Args:
         limit_bytes: Limit for the sum of the sizes, in bytes.

@@ -1,7 +1,7 @@
 """Messages between the pool and a worker, pickled, over a pair of sockets.
 
-Both ends are this package on this machine. Nothing from a client is ever unpickled. Both ends keep the large values
-that they exchanged. A later message names such a value instead of containing it.
+Both ends are this package on this machine. Nothing from a client is ever unpickled. Both ends keep large values, and
+later messages name them instead.
 """
 
 import io
@@ -28,7 +28,7 @@ _IN_BAND_BYTES = 16_384
 """Arrays up to this size, in bytes, are sent within the pickle. So many small arrays need few system calls."""
 
 _SEND_BUFFER_BYTES = 1 << 20
-"""Size of the socket's send buffer, in bytes. With the usual 200 kB a large state takes thirty turns of both ends."""
+"""Size of the send buffer, in bytes. With the usual 200 kB a large state takes thirty turns of both ends."""
 
 
 class Channel:
@@ -75,7 +75,7 @@ class Channel:
         return self._socket.fileno()
 
     def has_message(self, timeout_s: float = 0.0) -> bool:
-        """Wait until `receive` would not block. Returns false after the timeout. A timeout of 0 takes a microsecond."""
+        """Wait until `receive` would not block. Returns false after the timeout."""
         return bool(self._poll.poll(timeout_s * 1000))
 
     def close(self) -> None:

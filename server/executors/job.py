@@ -41,7 +41,7 @@ class Data(Part, Protocol):
 class Job:
     """Units of work that run one after another. Each starts from the state after the previous one.
 
-    A unit of work is what can be interrupted, charged and cached.
+    A unit can be interrupted, charged and cached.
 
     Attributes:
         function: Reference of the job function. It is called as `function(state, settings, data, interrupted)`

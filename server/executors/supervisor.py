@@ -43,8 +43,7 @@ class WorkerSupervisor:
     Args:
         queue: The queue of jobs. The thread ends when the queue is closed.
         start_worker: Starts a process. May raise OSError.
-        on_no_worker: Called from the thread with the reason after the third failed start in a row, and after each
-            further one.
+        on_no_worker: Called from the thread with the reason after each failed start in a row from the third on.
 
     Attributes:
         ready: Whether the worker is warm.

@@ -32,7 +32,7 @@ class RubricVersion(StrEnum):
     """The version of the formulas that grade and reward an episode."""
 
     V1 = "v1"
-    """The published formulas. Generalisation, efficiency and stability count independently of accuracy."""
+    """The published formulas. Generalisation, efficiency and stability are independent terms."""
     V2 = "v2"
     """These terms are multiplied by the accuracy score."""
 

@@ -39,11 +39,11 @@ class Snapshot:
 
     Attributes:
         epochs: Number of epochs.
-        best_val_accuracy: Best validation accuracy so far. 0 before the first epoch.
-        best_val_loss: Lowest finite validation loss so far, in nats. Infinite before the first.
-        val_loss: Validation loss of the last epoch, in nats. None before the first epoch.
-        gap: Train accuracy minus validation accuracy of the last epoch. 0 before the first epoch.
-        divergences: Number of epochs that diverged.
+        best_val_accuracy: Best validation accuracy. 0 before the first epoch.
+        best_val_loss: Lowest finite validation loss, in nats. Infinite before the first.
+        val_loss: Validation loss of the last epoch, in nats. None before the first.
+        gap: Train accuracy minus validation accuracy of the last epoch. 0 before the first.
+        divergences: Number of diverged epochs.
     """
 
     epochs: int = 0
@@ -60,7 +60,7 @@ class History:
 
     Attributes:
         records: The epochs.
-        run_start: Number of epochs before the current run. A run begins when weights are drawn or restored.
+        run_start: Number of epochs before the weights were last drawn or restored.
         ancestry: The epochs that trained the current model, from initial weights on. Restores are followed.
     """
 
@@ -88,10 +88,8 @@ class History:
 
     @property
     def seconds(self) -> float:
-        """Training time of the epochs, in seconds. An epoch from the cache counts the time of its training.
-
-        `fsum` rounds once. So the sum is the same in every version of Python.
-        """
+        """Training time of the epochs, in seconds. An epoch from the cache counts its original time."""
+        # `fsum` rounds once, so the sum is the same in every version of Python.
         return math.fsum(record.trained.seconds for record in self.records)
 
     def left_of(self, budget: Budget) -> Budget:
@@ -156,8 +154,8 @@ class History:
     def figures(self, budget_epochs: int, test_accuracy: float | None = None) -> Figures:
         """Return the figures of a grade of one model: the best ancestor of the current one.
 
-        The gap and the losses are those of its epoch. All epochs count as wasted that the episode ran after it first
-        reached this accuracy. So training again from a checkpoint does not reduce them.
+        The gap and the losses are those of its epoch. All epochs after the episode first reached this accuracy count
+        as wasted. A restored checkpoint does not reduce them.
 
         Args:
             budget_epochs: The budget, in epochs.

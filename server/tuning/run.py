@@ -95,7 +95,7 @@ class Run:
 
     @property
     def graded_epoch(self) -> int | None:
-        """The epoch of the submitted model. None if there is no model, or if the rules grade the whole episode."""
+        """The epoch of the submitted model. None without a model, or if the rules grade the whole episode."""
         if not self._rules.grades_one_model or not self.history.ancestry:
             return None
         record = self.history.best_ancestor if self._submits_best else self.history.ancestry[-1]
@@ -111,8 +111,8 @@ class Run:
     def configure(self, changes: Mapping[str, object], reinitialize: bool) -> None:
         """Change settings. `reinitialize` draws new weights.
 
-        Otherwise the weights stay. The momentum also stays unless the optimizer changes. If a setting of the schedule
-        changes, a new schedule begins over the budget that is left.
+        Otherwise the weights stay, and the momentum unless the optimizer changes. If a setting of the schedule changes,
+        a new schedule spans the rest of the budget.
 
         Raises:
             ConfigError: A setting is unknown or out of bounds. Nothing has changed.
@@ -199,7 +199,7 @@ class Run:
         if model.initial is not None:
             return None
         try:
-            # A model whose arrays were deleted is trained again first, so the time limit of a call applies.
+            # A model whose arrays were deleted is trained again, so the time limit of a call applies.
             async with asyncio.timeout(self._limits.call_s):
                 figures = await self.source.measure(model, Measurement(self._data))
                 return round(float(figures["test_accuracy"] or 0.0), 4)
@@ -290,5 +290,5 @@ class _InterruptedError(Exception):
 
 
 def _permutation(seed: int) -> Permutation:
-    """Draw the permutation. It is that of the challenge's first task with the same seed."""
+    """Draw the permutation of the challenge's first task with this seed."""
     return Permutation.draw(np.random.default_rng([seed, 0]))
