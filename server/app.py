@@ -1,8 +1,8 @@
 """The command `server`, and the application for other servers.
 
-`uvicorn server.app:app`, `server` and `python -m ml_trainer_env.server.app` all come through here. Importing the module
-does nothing; asking it for `app` builds the application. What the application is made of is in `composition`, which is
-imported when it is needed: `--help`, a bad setting and a port in use need not wait for it.
+`uvicorn server.app:app`, `server` and `python -m ml_trainer_env.server.app` use this module. Its attribute `app` builds
+the application on access. `composition` is imported late, so that `--help`, a bad setting and a port in use are
+answered at once.
 """
 
 import gc
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 __all__ = ["build_app", "main"]
 
 YOUNG_OBJECTS = 10_000
-"""So many objects are made before the garbage collector looks for cycles among them."""
+"""The garbage collector runs after this many new objects."""
 
 SHUTDOWN_S = 5
-"""How long a server that was told to stop waits for calls under way."""
+"""Seconds that a stopping server waits for running calls."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until told to stop. Returns the exit status."""
+    """Serve until a signal stops the server. Returns the exit status."""
     parser = CommandParser(prog="server", description="Serve the ML Training Optimizer.")
     parser.add_version()
     parser.add_argument("--host", default="127.0.0.1", help="address to bind (default: %(default)s)")
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(chosen: "argparse.Namespace") -> int:
-    # Late, here and below: seconds that a port in use or a bad setting need not wait for.
+    # Late imports: a port in use or a bad setting is reported before they take seconds.
     listener = bound_socket(chosen.host, chosen.port)
     from ml_trainer_env.server.settings import Settings
 
@@ -62,7 +62,7 @@ def _serve(chosen: "argparse.Namespace") -> int:
 
 
 def _app_or_exit() -> Any:
-    """The application for another server. An error that a user can mend ends the process, with the reason in a line."""
+    """Build the application for another server. A user's error ends the process with a message of one line."""
     from ml_trainer_env.server.composition import build_app
     from ml_trainer_env.server.settings import Settings
 
@@ -78,13 +78,13 @@ def _app_or_exit() -> Any:
 
 
 def _prepare_process() -> None:
-    """Set up what belongs to the process as a whole: its log, and when the garbage collector runs.
+    """Configure the log and the garbage collector of the process.
 
-    A full collection looks at every object there is and holds up every session meanwhile: with 500 of them for half a
-    second, every five seconds. What was imported lives for ever and need not be looked at; and young objects are
-    looked at less often, so that those of calls under way are not taken for long-lived ones.
+    A full collection visits every object and blocks all sessions. With 500 sessions it took half a second, every five
+    seconds. So imported objects are excluded. Young objects are collected less often, so that the objects of running
+    calls do not become old ones.
     """
-    # Late, as in `_serve`.
+    # A late import, as in `_serve`.
     from ml_trainer_env.server.operations.logs import configure_logging
 
     configure_logging()

@@ -1,4 +1,4 @@
-"""Composition root: wires the parts of a server together. `app` serves what this builds."""
+"""Composition root: wires the parts of a server together. `app` serves the application."""
 
 import functools
 import logging
@@ -36,14 +36,13 @@ logger = logging.getLogger(__name__)
 def build_app(
     settings: Settings, executor: Executor | None = None, game: Game | None = None, room: Room | None = None
 ) -> FastAPI:
-    """Wire the application together.
+    """Build the application.
 
     Args:
-        settings: How to run.
-        executor: Where jobs run; a pool of worker processes if None. The application starts
-            it when it starts up and closes it when it shuts down.
-        game: The game that is played; the tuning game, with its room, if None.
-        room: Shows episodes of the game to people; None for a game without pictures.
+        settings: The server's settings.
+        executor: Runs jobs. None for a pool of worker processes. The application starts and closes it.
+        game: The game. None for the tuning game with its room.
+        room: Shows episodes of `game` to people. None for a game without pictures.
 
     Raises:
         StoreError: The journal cannot be opened.
@@ -65,23 +64,21 @@ def build_app(
         ),
     )
     app.add_exception_handler(ResetError, _refused)
-    app.add_exception_handler(DatasetError, _without_data)
+    app.add_exception_handler(DatasetError, _unavailable)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(ValidationError, _invalid)
-    app.add_exception_handler(StoreError, _without_journal)
+    app.add_exception_handler(StoreError, _unavailable)
     app.include_router(probe_routes(services.telemetry, services.is_ready, services.trouble))
     endpoint = McpEndpoint(registry, room, settings.max_sessions, settings.session_timeout_s)
     services.telemetry.watch("mcp_sessions", "Sessions of MCP clients.", lambda: len(endpoint.sessions))
     app.router.lifespan_context = _with_services(app, services, endpoint)
     app.add_middleware(McpSwitch, endpoint=endpoint)
-    app.add_middleware(
-        security_middleware, access=settings.access
-    )  # the last to be added is the first that a request meets
+    app.add_middleware(security_middleware, access=settings.access)  # added last, so a request reaches it first
     return app
 
 
 def _with_services(app: FastAPI, services: Services, endpoint: McpEndpoint) -> Any:
-    """The application's lifespan, with that of the services around it, and MCP clients served within it."""
+    """Return a lifespan that also starts and closes the services and the MCP endpoint."""
     inner = app.router.lifespan_context
 
     @asynccontextmanager
@@ -101,15 +98,11 @@ async def _refused(_: Request, error: Exception) -> JSONResponse:
 
 
 async def _invalid(_: Request, error: Exception) -> JSONResponse:
-    """What is wrong with a request, without what it held: that may be nothing that JSON can hold."""
+    """Answer with the problems of a request, without its values. JSON may not be able to represent them."""
     assert isinstance(error, RequestValidationError | ValidationError)
     problems = [{key: problem[key] for key in ("type", "loc", "msg")} for problem in error.errors()]
     return JSONResponse({"detail": problems}, status_code=422)
 
 
-async def _without_journal(_: Request, error: Exception) -> JSONResponse:
-    return JSONResponse({"detail": str(error)}, status_code=503)
-
-
-async def _without_data(_: Request, error: Exception) -> JSONResponse:
+async def _unavailable(_: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": str(error)}, status_code=503)

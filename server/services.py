@@ -1,4 +1,4 @@
-"""What all sessions of a server share: opened together when it starts, closed together when it stops."""
+"""The services that all sessions of a server share. They are opened and closed together."""
 
 import asyncio
 import shutil
@@ -25,18 +25,18 @@ class Services:
     """The executor, the journal and the registry of episodes.
 
     Args:
-        settings: How to run.
-        executor: Where jobs run; a pool of worker processes if None.
-        game: The game that is played; the tuning game if None.
+        settings: The server's settings.
+        executor: Runs jobs. None for a pool of worker processes.
+        game: The game. None for the tuning game.
 
     Raises:
         StoreError: The journal cannot be opened.
 
     Attributes:
-        executor: Where training runs.
+        executor: Runs jobs.
         registry: Opens episodes.
-        telemetry: What has been counted.
-        data: Where images come from.
+        telemetry: The metrics.
+        data: Settings of the data sets.
     """
 
     def __init__(self, settings: Settings, executor: Executor | None = None, game: Game | None = None) -> None:
@@ -45,9 +45,9 @@ class Services:
         self.data: DataSettings = settings.data
         folder = state_folder(settings.state_dir)
         self._database = Database(folder / JOURNAL_FILE)
-        # Models must leave room for the journal, also where there is little: a container's /tmp may be small.
-        room = min(settings.state_mb * 1_000_000, shutil.disk_usage(folder).free // 2)
-        self._states = StateStore(self._database, folder / STATES_FOLDER, room)
+        # Models must leave disk space for the journal. A container's /tmp may be small.
+        limit_bytes = min(settings.state_mb * 1_000_000, shutil.disk_usage(folder).free // 2)
+        self._states = StateStore(self._database, folder / STATES_FOLDER, limit_bytes)
         self.executor = executor or ProcessPoolExecutor(
             settings.workers,
             settings.torch_threads,
@@ -72,19 +72,19 @@ class Services:
         self._watch()
 
     def is_ready(self) -> bool:
-        """Whether a call would be worked on now."""
+        """Whether the server can carry out calls."""
         return self.executor.ready and self._database.trouble is None
 
     def trouble(self) -> str | None:
-        """Why it would not, in words; None if there is no more to say than that the server is starting."""
+        """Return why the server is not ready, as text. None while it starts as usual."""
         return self._database.trouble or self.executor.trouble
 
     async def start(self) -> None:
-        """Begin to start the workers."""
+        """Start the workers. Returns before they are warm."""
         await self.executor.start()
 
     async def close(self) -> None:
-        """Stop training, and finish what is being written down."""
+        """Stop training and finish writing to the journal."""
         await self.executor.close()
         await asyncio.to_thread(self._database.close)
 

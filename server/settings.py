@@ -1,4 +1,4 @@
-"""The server's settings: environment variables, read once, at the entry point."""
+"""The server's settings. They are environment variables, read once at the entry point."""
 
 import os
 from collections.abc import Mapping
@@ -19,33 +19,32 @@ _IDLE_MARGIN_S = 60.0
 
 
 class SettingsError(MLTrainerError, ValueError):
-    """An environment variable does not hold what it should. The message names it."""
+    """An environment variable has an invalid value. The message names the variable."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How the server runs.
+    """Settings of the server. The variable and its default are in parentheses.
 
     Attributes:
-        workers: Worker processes that train (ML_TRAINER_WORKERS; half the cores).
-        torch_threads: Threads of each (ML_TRAINER_TORCH_THREADS; 2). Changes the bits of results.
-        max_sessions: Sessions at a time (ML_TRAINER_MAX_SESSIONS; 256).
-        session_timeout_s: Idle seconds after which a session ends
-            (ML_TRAINER_SESSION_TIMEOUT_S; 3600). Always longer than the longest call.
-        limits: Seconds an epoch and a call may take (ML_TRAINER_EPOCH_TIMEOUT_S; 120, and
-            ML_TRAINER_CALL_TIMEOUT_S; 900).
-        data: Where images come from (ML_TRAINER_DATA_DIR, none; ML_TRAINER_DOWNLOAD, yes;
-            ML_TRAINER_DOWNLOAD_TIMEOUT_S, 300). Without a directory nothing is downloaded.
-        rubric: The rubric of an episode that names none (ML_TRAINER_RUBRIC; v1).
-        state_dir: Where episodes and models are kept (ML_TRAINER_STATE_DIR; the user's state folder).
-        state_mb: How much the models may come to, in MB (ML_TRAINER_STATE_MB; 4096).
-        cache: Whether an epoch that was trained before is not trained again (ML_TRAINER_CACHE; yes).
-        worker_memory_mb: What a worker may use, in MB (ML_TRAINER_WORKER_MEMORY_MB; 4096).
-        evaluation_batch: Examples evaluated together (ML_TRAINER_EVALUATION_BATCH; None: what `ml-trainer-measure`
-            wrote into the state folder, else 64). Changes the last digits of losses.
-        access: Who may come in (ML_TRAINER_TOKEN, none: this machine only; ML_TRAINER_ALLOWED_HOSTS
-            and ML_TRAINER_ALLOWED_ORIGINS, none, separated by commas; SPACE_HOST, which Hugging Face sets
-            to a Space's own name).
+        workers: Number of worker processes (ML_TRAINER_WORKERS; half the cores).
+        torch_threads: Number of threads of each worker (ML_TRAINER_TORCH_THREADS; 2). It changes the bits of results.
+        max_sessions: Limit for the number of sessions (ML_TRAINER_MAX_SESSIONS; 256).
+        session_timeout_s: Idle seconds after which a session ends (ML_TRAINER_SESSION_TIMEOUT_S; 3600). It is always
+            longer than the longest call.
+        limits: Time limits in seconds of an epoch (ML_TRAINER_EPOCH_TIMEOUT_S; 120) and of a call
+            (ML_TRAINER_CALL_TIMEOUT_S; 900).
+        data: The data directory (ML_TRAINER_DATA_DIR; none), whether to download into it (ML_TRAINER_DOWNLOAD; yes),
+            and the time limit in seconds (ML_TRAINER_DOWNLOAD_TIMEOUT_S; 300).
+        rubric: The default rubric (ML_TRAINER_RUBRIC; v1).
+        state_dir: The folder of episodes and models (ML_TRAINER_STATE_DIR; the user's state folder).
+        state_mb: Size limit for stored models, in MB (ML_TRAINER_STATE_MB; 4096).
+        cache: Whether results of epochs are reused (ML_TRAINER_CACHE; yes).
+        worker_memory_mb: Limit for the memory of a worker, in MB (ML_TRAINER_WORKER_MEMORY_MB; 4096).
+        evaluation_batch: Number of examples evaluated together (ML_TRAINER_EVALUATION_BATCH; that of
+            `ml-trainer-measure`, or 64). It changes the last digits of losses.
+        access: The token (ML_TRAINER_TOKEN; none: this machine only), and the hosts and origins, separated by commas
+            (ML_TRAINER_ALLOWED_HOSTS, ML_TRAINER_ALLOWED_ORIGINS; none). A Space on Hugging Face has SPACE_HOST.
     """
 
     workers: int
@@ -67,7 +66,7 @@ class Settings:
         """Read the settings.
 
         Raises:
-            SettingsError: A variable does not hold what it should.
+            SettingsError: A variable has an invalid value.
         """
         read = _Reader(environment)
         limits = TimeLimits(
@@ -156,5 +155,5 @@ class _Reader:
 
 
 def _cores() -> int:
-    """Cores that this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

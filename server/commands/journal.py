@@ -106,7 +106,7 @@ async def _replay_episode(journaled: JournaledEpisode, settings: Settings, game:
     """Replay an episode, print the differences, and return whether there are none."""
     from ml_trainer_env.server.episodes.errors import ReplayError
     from ml_trainer_env.server.episodes.recorded import VerifyingSource
-    from ml_trainer_env.server.episodes.replay import replayed
+    from ml_trainer_env.server.episodes.replay import replay_calls
     from ml_trainer_env.server.store.measured import DEFAULT_BATCH
 
     name, recorded = journaled.header.name, journaled.header.versions
@@ -120,7 +120,7 @@ async def _replay_episode(journaled: JournaledEpisode, settings: Settings, game:
         verifier = VerifyingSource(episode.source, on_unit=bar.update)
         try:
             with bar:
-                await replayed(episode, services.registry.game.tools, journaled.calls, verifier)
+                await replay_calls(episode, services.registry.game.tools, journaled.calls, verifier)
         except ReplayError as error:
             print(f"{name}: {error}")
             verdict = "DIFFERENT"

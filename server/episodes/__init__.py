@@ -1,1 +1,1 @@
-"""What every game shares: an episode is its calls. Registry, resume, fork, replay and the budget of calls."""
+"""What all games share: tools, sessions, the registry of episodes, resume, fork, replay and the budget of calls."""

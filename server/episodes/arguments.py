@@ -1,7 +1,7 @@
-"""Numbers and truth values that came as text: some models write `"2"` for 2 and `"true"` for true.
+"""Reads numbers and booleans from text: some models write `"2"` for 2 and `"true"` for true.
 
-This is the only place that reads them. Every surface uses it before a call is carried out and recorded. So the journal
-holds the value that was read, and a replay reads no text.
+Every surface uses it before a call is carried out and recorded. So the journal holds the value that was read, and a
+replay reads no text.
 """
 
 import re
@@ -15,9 +15,9 @@ _FLAGS = {"true": True, "false": False}
 
 
 def read_number(value: Any) -> Any:
-    """The number that a text in decimal notation spells; anything else unchanged.
+    """Return the number that a text in decimal notation means. Other values are returned unchanged.
 
-    `"2"` is 2, `"0.001"` and `"1e-3"` are 0.001. `"nan"`, `"0x10"`, `"1_000"` and `"two"` stay as they are.
+    `"2"` is 2, `"0.001"` and `"1e-3"` are 0.001. `"nan"`, `"0x10"`, `"1_000"` and `"two"` are returned unchanged.
     """
     if not isinstance(value, str) or len(value) > _MAX_CHARACTERS:
         return value
@@ -28,5 +28,5 @@ def read_number(value: Any) -> Any:
 
 
 def read_flag(value: Any) -> Any:
-    """The truth value that `"true"` or `"false"` spells, in whatever case; anything else unchanged."""
+    """Return the boolean that `"true"` or `"false"` means, in any case. Other values are returned unchanged."""
     return _FLAGS.get(value.strip().lower(), value) if isinstance(value, str) else value

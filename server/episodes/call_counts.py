@@ -1,4 +1,4 @@
-"""The budget of calls: how many calls an episode has had, and which one is its last."""
+"""The budget of calls. Counts the calls of an episode and decides which one is its last."""
 
 from dataclasses import dataclass
 
@@ -7,20 +7,20 @@ from ml_trainer_env.server.episodes.errors import EpisodeError
 __all__ = ["CALLS_AFTER_BUDGET", "MAX_CHANGES", "CallCounts", "CallLimits"]
 
 MAX_CHANGES = 60
-"""Calls that change something in an episode; the last one submits. The rules say which calls count."""
+"""Limit for the calls that change an episode. The last one submits. The rules say which calls count."""
 
 CALLS_AFTER_BUDGET = 5
-"""Calls after the end of the budget; the last one submits."""
+"""Limit for the calls after the end of the budget. The last one submits."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallLimits:
-    """Limits of an episode besides `MAX_CHANGES` and `CALLS_AFTER_BUDGET`. None stands for no limit.
+    """Limits of an episode besides `MAX_CHANGES` and `CALLS_AFTER_BUDGET`. None means no limit.
 
     Attributes:
         saves: How many times a checkpoint may be saved.
         restores: How many times a checkpoint may be restored.
-        calls: How many calls of any kind an episode has; the last one submits.
+        calls: How many calls of any kind an episode may have. The last one submits.
     """
 
     saves: int | None = None
@@ -45,14 +45,14 @@ class CallCounts:
 
     @property
     def next_is_last(self) -> bool:
-        """Whether the next call, of whatever kind, submits."""
+        """Whether the next call of any kind submits."""
         return self._is_last(self._calls + 1)
 
     def count(self, budget_is_spent: bool) -> str | None:
         """Count a call.
 
         Returns:
-            Why the call submits instead of what it asks for. None if it does not.
+            Why the call submits instead of being carried out. None if it does not submit.
         """
         self._calls += 1
         if self._is_last(self._calls):
@@ -70,7 +70,7 @@ class CallCounts:
             self._calls += 1
 
     def count_change(self) -> bool:
-        """Count a call that changed something. Returns whether it submits besides."""
+        """Count a call that changed something. Returns whether it also submits."""
         self._changes += 1
         return self._changes >= MAX_CHANGES
 
@@ -78,7 +78,7 @@ class CallCounts:
         """Check that one more checkpoint may be saved.
 
         Raises:
-            EpisodeError: It may not.
+            EpisodeError: The limit is reached.
         """
         _require_fewer("save a checkpoint", self._saves, self._limits.saves)
 
@@ -86,7 +86,7 @@ class CallCounts:
         """Check that one more checkpoint may be restored.
 
         Raises:
-            EpisodeError: It may not.
+            EpisodeError: The limit is reached.
         """
         _require_fewer("restore a checkpoint", self._restores, self._limits.restores)
 

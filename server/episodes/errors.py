@@ -1,4 +1,4 @@
-"""Errors that an agent reads, or the program that begins episodes for it."""
+"""Errors of episodes. Agents and their programs read the messages."""
 
 from ml_trainer_env.errors import MLTrainerError
 
@@ -8,28 +8,28 @@ __all__ = ["ArgumentsError", "EpisodeError", "ReplayError", "ResetError", "Train
 class EpisodeError(MLTrainerError):
     """A call was refused or failed. The message says what was expected and what to do.
 
-    A refused call has changed nothing.
+    A refused call changes nothing.
     """
 
 
 class ArgumentsError(EpisodeError):
-    """A call lacks a parameter, or has one that its tool does not have. The call did not reach the episode."""
+    """A parameter is missing or unknown. The call did not reach the episode."""
 
 
 class UnknownToolError(EpisodeError):
-    """There is no such tool. The call did not reach the episode."""
+    """The tool does not exist. The call did not reach the episode."""
 
 
 class TrainingStoppedError(EpisodeError):
-    """Training was stopped: it took too long, its client is gone, or it failed.
+    """Training was stopped: it took too long, its client disconnected, or it failed.
 
-    The units of work that it completed stay completed and spent.
+    The completed units of work stay completed and spent.
     """
 
 
 class ResetError(MLTrainerError, ValueError):
-    """A reset asks for something that does not exist. The message says what does."""
+    """A reset asks for something that does not exist. The message says what exists."""
 
 
 class ReplayError(MLTrainerError):
-    """An episode came out different from its record. The message says at which call, and how."""
+    """A replayed episode differs from its record. The message names the call and the difference."""

@@ -1,8 +1,8 @@
-"""The contract between a game and everything that games share.
+"""The contract of a game.
 
 Registry, open episodes, journal, replay, forks, cache, surfaces, export and metrics know this contract and no game. A
-game declares its tasks and its tools, and begins episodes. An episode carries out calls; what it does follows from its
-calls and from the units of work that they ran, so the same calls on the same units give the same episode.
+game declares its tasks and its tools, and begins episodes. An episode carries out calls. The same calls with the same
+results of units give the same episode.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,11 +22,11 @@ __all__ = ["About", "BeginOptions", "Episode", "Game", "Start", "TimeLimits"]
 
 @dataclass(frozen=True, slots=True)
 class TimeLimits:
-    """How long work may take before it is stopped.
+    """Time limits of work, in seconds. Work that exceeds a limit is stopped.
 
     Attributes:
-        unit_s: A unit of work, once it has begun.
-        call_s: A whole call, including the wait for a worker.
+        unit_s: Limit of a unit of work, without the time in the queue.
+        call_s: Limit of a call, including the wait for a worker.
     """
 
     unit_s: float = 120.0
@@ -35,14 +35,14 @@ class TimeLimits:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What an episode begins with. Its calls, carried out again from the same start, give the same episode.
+    """The start of an episode. The same calls from the same start give the same episode.
 
     Attributes:
         task: The task's id.
-        seed: Fixes everything that is random.
-        rubric: The formulas that reward and grade.
-        data: The checksum of the data that it is played on.
-        rules: The version of the rules that it is played by.
+        seed: Seed of all randomness.
+        rubric: Name of the formulas that reward and grade.
+        data: Checksum of the data.
+        rules: Version of the rules.
     """
 
     task: str
@@ -54,14 +54,14 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class BeginOptions:
-    """How an episode is to begin.
+    """Options of a new episode.
 
     Attributes:
         name: The episode's name.
-        source: Gives the episode its units of work.
-        rubric: The formulas that reward and grade; the game's default if None.
-        data: The checksum of the data it must be played on; None for any data.
-        rules: The version of the rules it must be played by; None for the current one.
+        source: The source of its units of work.
+        rubric: Name of the formulas that reward and grade. None for the game's default.
+        data: Required checksum of the data. None for any data.
+        rules: Required version of the rules. None for the current one.
     """
 
     name: str
@@ -91,10 +91,10 @@ class About:
 
 
 class Episode(Protocol):
-    """One attempt at a task. Calls that change something come one at a time; see `open_episode`."""
+    """One attempt at a task. Only one call at a time changes it; see `open_episode`."""
 
     source: UnitSource
-    """Gives the episode its units of work. A replay replaces it for a while."""
+    """The source of its units of work. A replay replaces it temporarily."""
 
     @property
     def name(self) -> str:
@@ -103,22 +103,22 @@ class Episode(Protocol):
 
     @property
     def start(self) -> Start:
-        """What it began with."""
+        """The start of the episode."""
         ...
 
     @property
     def units(self) -> Sequence[Unit]:
-        """Every unit of work that its calls have run, in order. It only grows."""
+        """All units of work of its calls, in order. It only grows."""
         ...
 
     @property
     def needed_keys(self) -> list[str]:
-        """The keys of the states that must be kept: those it may go on from or submit."""
+        """The keys of the states that must be kept. The episode may continue from them or submit them."""
         ...
 
     @property
     def state_hash(self) -> str | None:
-        """SHA-256 of the present state, None before any work."""
+        """SHA-256 (hex) of the current state. None before any work."""
         ...
 
     @property
@@ -128,25 +128,25 @@ class Episode(Protocol):
 
     @property
     def score(self) -> float | None:
-        """What the episode is worth, None before it is over."""
+        """The episode's score. None before it is over."""
         ...
 
     @property
     def reward(self) -> Rubric:
-        """The rubric that rewards come from; its children are the parts of a reward."""
+        """The rubric that computes rewards. Its children are the parts of a reward."""
         ...
 
     @property
     def counts_every_call(self) -> bool:
-        """Whether any call may end the episode, also one that only reads."""
+        """Whether every call counts, so that even a call that only reads may end the episode."""
         ...
 
     async def call(self, tool: str, arguments: Arguments, on_progress: OnProgress = ignore_progress) -> Reply:
         """Carry out a call.
 
         Raises:
-            EpisodeError: The call was refused and changed nothing; or work failed, and what it completed stays done.
-            ConfigError: An argument is out of bounds; nothing has changed.
+            EpisodeError: The call was refused and changed nothing. Or its work failed; completed units stay done.
+            ConfigError: An argument is out of bounds. Nothing has changed.
         """
         ...
 
@@ -155,7 +155,7 @@ class Episode(Protocol):
         ...
 
     def interrupt(self, reason: str) -> None:
-        """Stop the work of the running call. That call fails; the units that it completed stay spent."""
+        """Stop the work of the running call. The call fails. Its completed units stay spent."""
         ...
 
     def forget_interruption(self) -> None:
@@ -163,11 +163,11 @@ class Episode(Protocol):
         ...
 
     def describe(self) -> EpisodeObservation:
-        """What a reset answers: the task, and where the episode stands."""
+        """Return the observation of a reset: the task and the state of the episode."""
         ...
 
     def snapshot(self) -> dict[str, Any]:
-        """What `state` tells of the episode besides its start, by field of the game's `state_model`."""
+        """Return the fields of the game's `state_model` that are not part of the start."""
         ...
 
 
@@ -176,7 +176,7 @@ class Game(Protocol):
 
     @property
     def about(self) -> About:
-        """The texts that introduce it."""
+        """The texts that introduce the game."""
         ...
 
     @property
@@ -206,7 +206,7 @@ class Game(Protocol):
 
     @property
     def reset_model(self) -> type[EpisodeObservation]:
-        """The model of what a reset answers."""
+        """The model of a reset's observation."""
         ...
 
     @property
@@ -216,23 +216,23 @@ class Game(Protocol):
 
     @property
     def task_schema(self) -> Mapping[str, Any]:
-        """The JSON schema of a row of `tasks`."""
+        """The JSON schema of an element of `tasks`."""
         ...
 
     def tasks(self, split: str) -> Sequence[dict[str, Any]]:
-        """The tasks of a split as rows of JSON values, each with its `id`; none for an unknown split."""
+        """Return the tasks of a split as JSON objects, each with its `id`. Empty for an unknown split."""
         ...
 
     async def begin(self, task: object, seed: object, options: BeginOptions) -> Episode:
         """Begin an episode.
 
         Args:
-            task: The task's id, as it came; None for the default task.
-            seed: Fixes everything that is random, as it came; None for the task's own.
-            options: How it is to begin.
+            task: The task's id, not yet checked. None for the default task.
+            seed: Seed of all randomness, not yet checked. None for the task's own seed.
+            options: The other options.
 
         Raises:
-            ResetError: One of these does not exist here.
+            ResetError: The task, seed or an option does not exist here.
             DatasetError: The task's data is not available.
         """
         ...

@@ -1,4 +1,4 @@
-"""An open episode: its calls take turns, and each is recorded in the journal before it is answered."""
+"""An open episode. Its calls take turns. Each call is recorded in the journal before it is answered."""
 
 import asyncio
 import logging
@@ -30,24 +30,24 @@ __all__ = ["OpenEpisode"]
 _LOG = logging.getLogger(__name__)
 
 MAX_IDLE_CALLS = 1000
-"""Calls without effect that are recorded of an episode. A client that polls must not fill the disk."""
+"""Limit for the recorded calls without effect of an episode. A client that polls must not fill the disk."""
 
 
 class OpenEpisode:
     """An episode that one client plays. Calls that change something take turns.
 
-    A cancelled call stops its work soon, and is recorded with the units of work that it completed. All methods but
-    `close` must be called on one event loop.
+    A cancelled call stops at the next batch. It is recorded with the units of work that it completed. All methods
+    except `close` must be called on one event loop.
 
     Args:
         episode: The episode.
         tools: The tools of its game.
-        header: What it began with.
-        calls: The calls that are recorded already.
-        journal: Where calls are recorded.
+        header: The episode's header in the journal.
+        calls: The recorded calls.
+        journal: Records calls.
         ownership: The right to record them.
         telemetry: Measures calls.
-        resumed: Whether it was begun in another session.
+        resumed: Whether another session began the episode.
     """
 
     def __init__(
@@ -71,16 +71,16 @@ class OpenEpisode:
         self._ownership = ownership
         self._telemetry = telemetry
         self._idle_calls = sum(self._is_idle(call) for call in calls)
-        self._gone: str | None = None
+        self._closed_reason: str | None = None
         self._turn = asyncio.Lock()
         self._running: asyncio.Task[Reply] | None = None
         self._works: set[asyncio.Task[Reply]] = set()
         self._loop = asyncio.get_running_loop()
 
     @property
-    def is_gone(self) -> bool:
-        """Whether this session takes no more calls of the episode."""
-        return self._gone is not None
+    def is_closed(self) -> bool:
+        """Whether the session accepts no more calls of the episode."""
+        return self._closed_reason is not None
 
     async def call(self, tool: str, arguments: Arguments, on_progress: OnProgress = ignore_progress) -> Reply:
         """Carry out a call and record it.
@@ -95,13 +95,13 @@ class OpenEpisode:
             ConfigError: An argument is out of bounds.
         """
         self.step_count += 1
-        work = asyncio.ensure_future(self._in_turn(tool, arguments, on_progress))
+        work = asyncio.ensure_future(self._run_in_turn(tool, arguments, on_progress))
         self._works.add(work)
         work.add_done_callback(self._forget)
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
-            # The work goes on: the units that it completed must be recorded.
+            # The work continues until its completed units are recorded.
             if self._running is work:
                 self.interrupt("the call was cancelled")
             else:
@@ -117,47 +117,47 @@ class OpenEpisode:
         self.step_count += 1
         record = CallRecord(tool, arguments, error=message, reached=False)
         if not self.episode.counts_every_call:
-            await self._write_refused(record)
+            await self._record_refused(record)
             return
         async with self._turn:  # calls are numbered in the order in which they are recorded
-            await self._write_refused(record)
+            await self._record_refused(record)
 
     def interrupt(self, reason: str) -> None:
-        """Stop the work of the running call, or the work that it is about to begin."""
+        """Stop the work of the running call."""
         if self._running is not None:
             self.episode.interrupt(reason)
 
     async def retire(self, reason: str) -> None:
-        """Stop for good. On return no call is running and everything is recorded."""
-        self._gone = reason
+        """Close the episode and wait until no call runs and everything is recorded."""
+        self._closed_reason = reason
         self.interrupt(reason)
         async with self._turn:
             pass
         self._journal.release(self._ownership)
 
     def close(self) -> None:
-        """Stop for good without waiting. May be called from any thread."""
-        self._gone = self._gone or "its session has ended"
+        """Close the episode without waiting. May be called from any thread."""
+        self._closed_reason = self._closed_reason or "its session has ended"
         self._journal.release(self._ownership)
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self.interrupt, "the session has ended")
 
-    async def _in_turn(self, tool: str, arguments: Arguments, on_progress: OnProgress) -> Reply:
+    async def _run_in_turn(self, tool: str, arguments: Arguments, on_progress: OnProgress) -> Reply:
         if self.tools.effect(tool).reads_only and not self.episode.counts_every_call:
-            return await self._carried_out(tool, arguments, on_progress)
+            return await self._run_measured(tool, arguments, on_progress)
         async with self._turn:
             self._running = asyncio.current_task()
             try:
-                return await self._carried_out(tool, arguments, on_progress)
+                return await self._run_measured(tool, arguments, on_progress)
             finally:
                 self._running = None
                 self.episode.forget_interruption()
 
-    async def _carried_out(self, tool: str, arguments: Arguments, on_progress: OnProgress) -> Reply:
+    async def _run_measured(self, tool: str, arguments: Arguments, on_progress: OnProgress) -> Reply:
         began, outcome = time.perf_counter(), Outcome.FAILED
         try:
             with logged_episode(self.header.name):
-                reply = await self._written(tool, arguments, on_progress)
+                reply = await self._run_recorded(tool, arguments, on_progress)
             outcome = Outcome.OK
             return reply
         except TrainingStoppedError:
@@ -169,9 +169,9 @@ class OpenEpisode:
         finally:
             self._telemetry.call(tool, outcome, time.perf_counter() - began)
 
-    async def _written(self, tool: str, arguments: Arguments, on_progress: OnProgress) -> Reply:
-        """Carry out a call and record it. It counts once it is recorded."""
-        self._require_here()
+    async def _run_recorded(self, tool: str, arguments: Arguments, on_progress: OnProgress) -> Reply:
+        """Carry out a call and record it. A call counts when it is recorded."""
+        self._require_not_closed()
         episode = self.episode
         first, counts = len(episode.units), episode.counts_every_call
         refusal: EpisodeError | ConfigError | None = None
@@ -186,43 +186,45 @@ class OpenEpisode:
         except StoreError as error:
             raise self._lost(error) from error
         except Exception as error:  # a bug: the units that it completed are spent
-            await self._write(self._record(tool, arguments, None, f"the call failed: {error}", first), counts, reserves)
-            self._gone = f"a call failed: {error}"
+            await self._record_call(
+                self._make_record(tool, arguments, None, f"the call failed: {error}", first), counts, reserves
+            )
+            self._closed_reason = f"a call failed: {error}"
             raise
         except BaseException as error:  # the episode in memory may differ from the journal
-            self._gone = f"a call was given up: {error}"
+            self._closed_reason = f"a call was given up: {error}"
             raise
         message = None if refusal is None else str(refusal)
-        await self._write(self._record(tool, arguments, reply, message, first), counts, reserves)
+        await self._record_call(self._make_record(tool, arguments, reply, message, first), counts, reserves)
         if refusal is not None:
             raise refusal
         assert reply is not None
         return reply
 
-    def _record(
+    def _make_record(
         self, tool: str, arguments: Arguments, reply: Reply | None, error: str | None, first: int
     ) -> CallRecord:
-        """The record of a call, with the units of work from `first` on."""
+        """Create the record of a call, with the episode's units of work from index `first` on."""
         units = () if self.tools.effect(tool).reads_only else self.episode.units[first:]
         recorded = tuple(map(_recorded_unit, units))
         return CallRecord(
             tool, arguments, reply=reply, error=error, units=recorded, weights_hash=self.episode.state_hash
         )
 
-    async def _write_refused(self, record: CallRecord) -> None:
-        self._require_here()
+    async def _record_refused(self, record: CallRecord) -> None:
+        self._require_not_closed()
         self.episode.count_refused_call()
-        await self._write(record)
+        await self._record_call(record)
 
     async def _reserve(self) -> None:
-        """Reserve the episode's name before its first units of work run. Until then a reset may take the name."""
+        """Reserve the episode's name before its first unit of work. Until then a reset may take the name."""
         try:
             await self._journal.reserve(self._ownership)
         except (EpisodeTakenError, StoreError) as error:
             raise self._lost(error) from error
 
-    async def _write(self, record: CallRecord, counts: bool = False, frees_name: bool = False) -> None:
-        """Record a call, unless it had no effect and many such calls are recorded."""
+    async def _record_call(self, record: CallRecord, counts: bool = False, frees_name: bool = False) -> None:
+        """Record a call. A call without effect is not recorded after `MAX_IDLE_CALLS` such calls."""
         if self._is_idle(record) and not counts:
             self._idle_calls += 1
             if self._idle_calls > MAX_IDLE_CALLS and not frees_name:
@@ -233,20 +235,22 @@ class OpenEpisode:
             raise self._lost(error) from error
 
     def _lost(self, error: Exception) -> EpisodeError:
-        """The error of a call that could not be recorded. Only what the journal holds counts."""
+        """Close the episode, and return the error of a call that could not be recorded."""
         _LOG.error("episode %s cannot be written down: %s", self.header.name, error)
-        self._gone = str(error)
-        return EpisodeError(f"{error}; this call does not count. {self._way_back()}")
+        self._closed_reason = str(error)
+        return EpisodeError(f"{error}; this call does not count. {self._resume_hint()}")
 
-    def _require_here(self) -> None:
-        if self._gone is not None:
-            raise EpisodeError(f"this session does not play the episode any more: {self._gone}. {self._way_back()}")
+    def _require_not_closed(self) -> None:
+        if self._closed_reason is not None:
+            raise EpisodeError(
+                f"this session does not play the episode any more: {self._closed_reason}. {self._resume_hint()}"
+            )
 
-    def _way_back(self) -> str:
+    def _resume_hint(self) -> str:
         return f"Go on with it by reset (start_task over MCP) with episode_id={self.header.name!r} and resume=true"
 
     def _is_idle(self, call: CallRecord) -> bool:
-        """Whether a call had no effect, except that it may have brought the end nearer."""
+        """Whether a call had no effect, except on the count of calls."""
         return (call.reply is None or self.tools.effect(call.tool).reads_only) and not call.units
 
     def _forget(self, work: "asyncio.Task[Reply]") -> None:
@@ -260,6 +264,6 @@ def _recorded_unit(unit: Unit) -> RecordedUnit:
     return RecordedUnit(figures, unit.from_cache, unit.ref.identity)
 
 
-def shown_call(call: CallRecord) -> Mapping[str, Any]:
-    """A call as a reset shows it to its agent."""
+def describe_call(call: CallRecord) -> Mapping[str, Any]:
+    """Return a call as the `last_call` of a reset's observation."""
     return {"tool_name": call.tool, "arguments": dict(call.arguments), "reply": call.reply, "error": call.error}

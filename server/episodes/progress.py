@@ -1,27 +1,27 @@
-"""Progress of a call, relayed to the client that waits for it. Knows no game and no protocol."""
+"""Relays the progress of a call to its client. Knows no game and no protocol."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
-__all__ = ["OnProgress", "Progress", "SendProgress", "ignore_progress", "relayed"]
+__all__ = ["OnProgress", "Progress", "SendProgress", "ignore_progress", "relay_progress"]
 
 LAST_MESSAGE_S = 2.0
-"""How long a finished call waits for its client to take the last progress message, in seconds."""
+"""Seconds that a finished call waits until its client has received the last progress message."""
 
 HEARTBEAT_S = 5.0
-"""Seconds without progress after which a heartbeat is sent: some clients give up after 30 or 60 seconds of silence."""
+"""Seconds without progress before a heartbeat. Some clients give up after 30 or 60 seconds without a message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a call has come.
+    """The progress of a call.
 
     Attributes:
-        done: Units of work that it has run.
-        total: Units of work that it will run.
-        message: The same in words.
+        done: Number of completed units of work.
+        total: Number of units of work that the call asked for.
+        message: The progress as text.
     """
 
     done: int
@@ -30,25 +30,25 @@ class Progress:
 
 
 OnProgress = Callable[[Progress], None]
-"""Called after each unit of work, and about once a second while the call waits for a worker."""
+"""Called after each unit of work. Also called about once a second while the call waits for a worker."""
 
 SendProgress = Callable[[Progress | None], Awaitable[None]]
-"""Sends progress to a client; None is a heartbeat."""
+"""Sends progress to a client. None is a heartbeat."""
 
 
 def ignore_progress(progress: Progress) -> None:
-    """The `OnProgress` of a caller that needs no progress."""
+    """An `OnProgress` that does nothing."""
 
 
 @asynccontextmanager
-async def relayed(send: SendProgress | None) -> AsyncIterator[OnProgress]:
-    """Relay the progress of the call in this block.
+async def relay_progress(send: SendProgress | None) -> AsyncIterator[OnProgress]:
+    """Relay the progress of the call that runs in this block. Yields its `OnProgress`.
 
-    Training never waits for a client that does not read: messages are queued. When the block ends, a client that
-    reads has received them all.
+    Messages are queued, so training never waits for the client. The end of the block waits up to `LAST_MESSAGE_S`
+    until the client has received them all.
 
     Args:
-        send: Sends a message; None if the client asked for no progress.
+        send: Sends a message. None if the client asked for no progress.
     """
     if send is None:
         yield ignore_progress
@@ -58,7 +58,7 @@ async def relayed(send: SendProgress | None) -> AsyncIterator[OnProgress]:
     async def send_all() -> None:
         while True:
             progress = await _next(queue)
-            with suppress(Exception):  # the client may be gone
+            with suppress(Exception):  # the client may have disconnected
                 await send(progress)
             if progress is not None:
                 queue.task_done()
@@ -73,7 +73,7 @@ async def relayed(send: SendProgress | None) -> AsyncIterator[OnProgress]:
 
 
 async def _next(queue: asyncio.Queue[Progress]) -> Progress | None:
-    """The next message, None if there is none for a while."""
+    """Return the next message. None after `HEARTBEAT_S` without one."""
     try:
         async with asyncio.timeout(HEARTBEAT_S):
             return await queue.get()

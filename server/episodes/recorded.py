@@ -1,4 +1,4 @@
-"""Units of a recorded call: given as they were written down, or run again and compared."""
+"""Sources of a replay's units. One returns the recorded units. The other runs them again and compares them."""
 
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
@@ -17,15 +17,15 @@ __all__ = ["CallSource", "Difference", "RecordedSource", "VerifyingSource"]
 
 
 class CallSource(UnitSource, Protocol):
-    """A source that is told which recorded call comes next."""
+    """A source of units for the calls of a replay."""
 
     def begin(self, call: CallRecord) -> None:
-        """Go on to the next call."""
+        """Begin the next recorded call."""
         ...
 
 
 class _Recorded:
-    """The units and the figures of the present call."""
+    """The units and the measured figures of the current call."""
 
     def __init__(self, live: UnitSource) -> None:
         self._live = live
@@ -33,23 +33,23 @@ class _Recorded:
         self._call: CallRecord | None = None
 
     def begin(self, call: CallRecord) -> None:
-        """Go on to the next call."""
+        """Begin the next recorded call."""
         self._units = list(call.units)
         self._call = call
 
     async def identity(self) -> Identity:
-        """That of the live source."""
+        """Return the identity of the live source."""
         return await self._live.identity()
 
     async def keep(self, ref: StateRef) -> StateRef:
-        """Change nothing: the state is kept already, or can be made again."""
+        """Do nothing. The state is stored already, or it can be computed again."""
         return ref
 
     def _measured(self, plan: MeasurementPlan) -> Figures:
-        """The figures in the call's reply.
+        """Return the figures in the call's reply.
 
         Raises:
-            ExecutorError: They were not measured.
+            ExecutorError: The reply does not have them.
         """
         reply = (self._call and self._call.reply) or {}
         if any(reply.get(name) is None for name in plan.figures):
@@ -58,16 +58,16 @@ class _Recorded:
 
 
 class RecordedSource(_Recorded):
-    """Gives the units of one recorded call after another. States keep the names they were recorded under.
+    """Returns recorded units. States keep their recorded keys.
 
-    Those that were recorded without the identity that they ran under get names of their own, so that nothing that is
-    stored is taken for them: they are made again when they are needed, and compared with what was recorded.
+    A state that was recorded without an identity gets another key, so that no stored state is used for it. It is
+    computed again when it is needed, and compared with the record.
     """
 
     async def units(
         self, ref: StateRef, plan: UnitPlan, count: int, on_wait: OnWait = wait_quietly
     ) -> AsyncGenerator[Unit, None]:
-        """The call's next units."""
+        """Yield the call's next units."""
         for _ in range(count):
             if not self._units:
                 raise ExecutorError("the call ended here")
@@ -82,19 +82,19 @@ class RecordedSource(_Recorded):
                 return
 
     async def measure(self, ref: StateRef, plan: MeasurementPlan) -> Figures:
-        """The figures that were recorded."""
+        """Return the recorded figures."""
         return self._measured(plan)
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A figure that came out different when a unit ran again.
+    """A difference between a unit that ran again and its record.
 
     Attributes:
-        epoch: Which unit of the episode, from 1.
+        epoch: Number of the unit in the episode, from 1.
         figure: `weights_hash`, or the name of a figure.
-        recorded: What is in the journal.
-        now: What it is now.
+        recorded: The value in the journal.
+        now: The value now.
     """
 
     epoch: int
@@ -104,15 +104,15 @@ class Difference:
 
 
 class VerifyingSource(_Recorded):
-    """Runs every recorded unit again, and notes what comes out different.
+    """Runs every recorded unit again and compares it with the record.
 
     Args:
-        live: Runs them.
-        on_unit: Called after each unit that ran again.
+        live: Runs the units.
+        on_unit: Called after each unit.
 
     Attributes:
-        count: How many units ran again.
-        differences: What came out different.
+        count: Number of units that ran again.
+        differences: The differences found.
     """
 
     def __init__(self, live: UnitSource, on_unit: Callable[[], object] = lambda: None) -> None:
@@ -124,7 +124,7 @@ class VerifyingSource(_Recorded):
     async def units(
         self, ref: StateRef, plan: UnitPlan, count: int, on_wait: OnWait = wait_quietly
     ) -> AsyncGenerator[Unit, None]:
-        """The call's next units, run again. They keep the recorded wall time, which may differ each time."""
+        """Run the call's next units again and yield them. They keep their recorded wall time."""
         for _ in range(count):
             if not self._units:
                 raise ExecutorError("the call ended here")
@@ -137,7 +137,7 @@ class VerifyingSource(_Recorded):
                     return
 
     async def measure(self, ref: StateRef, plan: MeasurementPlan) -> Figures:
-        """Measured again, if it was measured."""
+        """Measure the state again. Raises ExecutorError if the recorded call did not measure it."""
         self._measured(plan)
         return await self._live.measure(ref, plan)
 
@@ -146,7 +146,7 @@ class VerifyingSource(_Recorded):
         self._on_unit()
         now = {"weights_hash": unit.ref.digest, **unit.figures}
         then = {"weights_hash": recorded.figures.digest, **recorded.figures.figures}
-        # By their text, since a loss that is not a number is not equal to itself.
+        # Texts are compared, because NaN is not equal to itself.
         self.differences += [
             Difference(self.count, figure, then.get(figure), now[figure])
             for figure in now

@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 from ml_trainer_env.server.episodes.errors import ReplayError, ResetError
 from ml_trainer_env.server.episodes.game import BeginOptions, Episode, Game, TimeLimits
 from ml_trainer_env.server.episodes.open_episode import OpenEpisode
-from ml_trainer_env.server.episodes.replay import cut, replayed
+from ml_trainer_env.server.episodes.replay import cut_calls, replay_calls
 from ml_trainer_env.server.episodes.units import UnitSource
 from ml_trainer_env.server.executors.contract import ExecutorError
 from ml_trainer_env.server.operations.metrics import Telemetry
@@ -31,15 +31,15 @@ _NAME = re.compile(r"[^\s@/\\][^@\n]{0,127}")
 
 @dataclass(frozen=True, slots=True)
 class EpisodeRequest:
-    """What a reset asks for. Values are as they came; None stands for one that was left out.
+    """The options of a reset, not yet checked. None means that an option was omitted.
 
     Attributes:
-        task_id: The task; the game's default if None.
-        seed: Fixes everything that is random; the task's own if None.
-        episode_id: The episode's name; a new one if None.
-        rubric: The formulas that reward and grade; the server's default if None.
-        resume: Whether to resume the episode of that name.
-        fork_from: "<episode>", "<episode>@<checkpoint>" or "<episode>@<epoch>": where to begin.
+        task_id: The task. None for the game's default.
+        seed: Seed of all randomness. None for the task's own seed.
+        episode_id: The episode's name. None for a new one.
+        rubric: Name of the formulas that reward and grade. None for the server's default.
+        resume: Whether to resume the episode `episode_id`.
+        fork_from: Where a fork begins: "<episode>", "<episode>@<checkpoint>" or "<episode>@<epoch>".
     """
 
     task_id: object = None
@@ -55,14 +55,14 @@ class EpisodeRegistry:
 
     Args:
         game: The game.
-        source: Gives episodes their units of work.
-        journal: Where episodes are recorded.
-        limits: How long a call may take.
+        source: The source of units of work.
+        journal: Records episodes.
+        limits: Time limits of calls and units.
         telemetry: Measures calls.
 
     Attributes:
         game: The game.
-        limits: How long a call may take.
+        limits: Time limits of calls and units.
     """
 
     def __init__(
@@ -78,8 +78,8 @@ class EpisodeRegistry:
 
     @property
     def open_episodes(self) -> int:
-        """The number of episodes that sessions have open."""
-        return sum(not opened.is_gone for opened in tuple(self._open.values()))
+        """Number of episodes that sessions have open."""
+        return sum(not opened.is_closed for opened in tuple(self._open.values()))
 
     async def open(self, request: EpisodeRequest) -> OpenEpisode:
         """Begin, resume or fork an episode.
@@ -106,7 +106,7 @@ class EpisodeRegistry:
         return opened
 
     async def recreate(self, header: EpisodeHeader) -> Episode:
-        """Begin the episode of a header again, outside the journal: it has had no calls.
+        """Create the episode of a header, without its calls and outside the journal.
 
         Raises:
             ResetError: This server does not have its task, its data or its rules.
@@ -134,7 +134,7 @@ class EpisodeRegistry:
         name = request.episode_id
         if not isinstance(name, str):
             raise ResetError(f"resume needs the episode_id of the episode to go on with, got {shown(name)}")
-        # One at a time: the next session that resumes must find, and stop, the session that has the episode now.
+        # One session at a time resumes an episode. So each one finds the session before it and closes its episode.
         async with self._resuming.setdefault(name, asyncio.Lock()):
             opened = self._open[name] = await self._resume_alone(request, name)
             return opened
@@ -147,7 +147,7 @@ class EpisodeRegistry:
         ownership, journaled = await self._journal.take_over(name)
         try:
             episode = await self.recreate(journaled.header)
-            await replayed(episode, self.game.tools, journaled.calls)
+            await replay_calls(episode, self.game.tools, journaled.calls)
         except BaseException:
             self._journal.release(ownership)
             raise
@@ -160,7 +160,7 @@ class EpisodeRegistry:
         journaled = await self._journal.load(parent)
         _require_same(request, journaled.header)
         try:
-            calls = cut(journaled.calls, place or None, self.game)
+            calls = cut_calls(journaled.calls, place or None, self.game)
         except LookupError as error:
             raise ResetError(f"episode {shown(parent)} cannot be forked at {shown(place)}: {error}") from error
         header = replace(
@@ -170,14 +170,14 @@ class EpisodeRegistry:
             forked_from=request.fork_from,
         )
         episode = await self.recreate(header)
-        replies = await replayed(episode, self.game.tools, calls)
+        replies = await replay_calls(episode, self.game.tools, calls)
         inherited = tuple(
             replace(call, reply=reply, inherited=True) for call, reply in zip(calls, replies, strict=True)
         )
         return self._opened(episode, header, inherited, await self._begun(header, inherited))
 
     async def _begun(self, header: EpisodeHeader, inherited: tuple[CallRecord, ...] = ()) -> Ownership:
-        """Record a new episode. If its session ends meanwhile, the episode has no owner."""
+        """Record a new episode. If its session ends meanwhile, the ownership is released."""
         writing = asyncio.ensure_future(self._journal.begin(header, inherited))
 
         def release(written: asyncio.Future[Ownership]) -> None:
@@ -211,7 +211,7 @@ def _new_name(episode_id: object) -> str:
 
 
 def _require_same(request: EpisodeRequest, header: EpisodeHeader) -> None:
-    """Refuse a change of what an episode began with. Naming it again is allowed."""
+    """Check that a request does not change an episode's start. Raises ResetError. The same values are allowed."""
     for option, asked, fixed in (
         ("task_id", request.task_id, header.task),
         ("seed", request.seed, header.seed),

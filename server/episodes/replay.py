@@ -1,7 +1,7 @@
-"""Replays a journaled episode: its calls are carried out again, on the units of work that were recorded.
+"""Replays a journaled episode: carries out its calls again with the recorded units of work.
 
-The rules run again, so budget, rewards and checkpoints come out as they were. Only the work is not repeated: its
-figures are in the journal. Its states are stored, or are made again when they are needed.
+The rules run again, so budget, rewards and checkpoints are as before. The work is not repeated. Its figures are in the
+journal. Its states are stored, or are computed again when they are needed.
 """
 
 import json
@@ -18,22 +18,22 @@ from ml_trainer_env.server.store import CallRecord
 from ml_trainer_env.server.trainer.errors import ConfigError
 from ml_trainer_env.server.trainer.limits import shown
 
-__all__ = ["cut", "replayed"]
+__all__ = ["cut_calls", "replay_calls"]
 
 
-async def replayed(
+async def replay_calls(
     episode: Episode, tools: Toolbox[Any], calls: Sequence[CallRecord], source: CallSource | None = None
 ) -> list[Reply | None]:
-    """Carry out recorded calls on an episode that has had no calls. Afterwards it goes on live.
+    """Carry out recorded calls on a new episode. Afterwards the episode uses its live source again.
 
     Args:
         episode: The episode, with its live source.
         tools: The tools of its game.
-        calls: The calls.
-        source: Gives the units of work; None for those that were recorded.
+        calls: The recorded calls.
+        source: The source of units. None for the recorded units.
 
     Returns:
-        The reply to each call, None for one that was refused.
+        The reply to each call. None for a refused call.
 
     Raises:
         ReplayError: A reply differs from the recorded one.
@@ -45,7 +45,7 @@ async def replayed(
         recorded.begin(call)
         if not call.reached:
             episode.count_refused_call()
-        reply = await _carried_out(episode, call) if call.reached else None
+        reply = await _call_or_none(episode, call) if call.reached else None
         was_recorded = call.reply is not None or call.error is not None
         comparable = _as_recorded(reply, call.reply)
         if was_recorded and not tools.effect(call.tool).reads_only and not _same(comparable, call.reply):
@@ -55,17 +55,17 @@ async def replayed(
     return replies
 
 
-def cut(calls: Sequence[CallRecord], place: str | None, game: Game) -> list[CallRecord]:
-    """The calls up to a place in an episode before its end.
+def cut_calls(calls: Sequence[CallRecord], place: str | None, game: Game) -> list[CallRecord]:
+    """Return the calls up to a place in an episode.
 
     Args:
         calls: All calls.
-        place: The name of a checkpoint: up to the call that saved it last. Or a number of units: up to where as many
-            had run, in the middle of a call if necessary. None: all calls but the one that ended the episode.
+        place: The name of a checkpoint: the last call returned is the one that saved it last. Or a number of units:
+            the calls returned ran as many units, and the last call may be shortened. None: all calls before the end.
         game: The game of the episode.
 
     Raises:
-        LookupError: There is no such place.
+        LookupError: The episode has no such place.
     """
     opening = list(takewhile(lambda call: not (call.reply or {}).get("done"), calls))
     if place is None:
@@ -81,25 +81,25 @@ def cut(calls: Sequence[CallRecord], place: str | None, game: Game) -> list[Call
 
 
 def _as_recorded(reply: Reply | None, recorded: Mapping[str, Any] | None) -> Reply | None:
-    """A reply without the fields that replies did not have yet when it was recorded."""
+    """Return a reply without the fields that the recorded one does not have. They were added later."""
     if reply is None or recorded is None:
         return reply
     return {name: value for name, value in reply.items() if name in recorded}
 
 
 def _same(one: object, other: object) -> bool:
-    """Whether two replies are equal once they have been through JSON."""
+    """Whether two replies are equal as JSON."""
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 def _differing(now: Mapping[str, Any] | None, recorded: Mapping[str, Any] | None) -> str:
-    """The fields in which two replies differ, or what else is different."""
+    """Describe the difference of two replies: the fields that differ, or that one is missing."""
     if now is None or recorded is None:
         return "it was refused" if now is None else "it was accepted"
     return ", ".join(key for key in {**now, **recorded} if not _same(now.get(key), recorded.get(key)))
 
 
-async def _carried_out(episode: Episode, call: CallRecord) -> Reply | None:
+async def _call_or_none(episode: Episode, call: CallRecord) -> Reply | None:
     try:
         return await episode.call(call.tool, call.arguments)
     except (EpisodeError, ConfigError):
@@ -113,7 +113,7 @@ def _cut_at_unit(calls: Sequence[CallRecord], units: int, game: Game) -> list[Ca
             break
         wanted = units - spent
         if len(call.units) > wanted:
-            # Cutting a run into calls does not change it, so the call could have asked for fewer. Its reply differs.
+            # The result does not depend on how units are split into calls. So the call may ask for fewer units.
             argument = game.tools.effect(call.tool).spends or ""
             call = replace(call, arguments={argument: wanted}, units=call.units[:wanted], reply=None, error=None)
         spent += len(call.units)

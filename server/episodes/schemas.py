@@ -1,4 +1,4 @@
-"""From pydantic models to JSON schemas that simple readers understand."""
+"""JSON schemas of pydantic models, for clients that support few features of JSON Schema."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,9 +9,9 @@ __all__ = ["plain_schema"]
 
 
 def plain_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """The JSON schema of a model, without references, unions, defaults, and titles that repeat names.
+    """Return the JSON schema of a model without references, unions, defaults and titles.
 
-    A property of several types, mostly a type or null, lists them. A value is given as it is, so defaults mean nothing.
+    A property with several types, mostly a type or null, lists them in `type`.
     """
     schema = model.model_json_schema()
     plain = _plain(schema, schema.get("$defs", {}))

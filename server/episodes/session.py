@@ -1,11 +1,11 @@
-"""A session: what one client plays, on every surface. Nothing at first, then one episode at a time."""
+"""A session of one client, on any surface. It plays one episode at a time."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from ml_trainer_env.models import EpisodeObservation
 from ml_trainer_env.server.episodes.errors import ArgumentsError, EpisodeError, UnknownToolError
-from ml_trainer_env.server.episodes.open_episode import OpenEpisode, shown_call
+from ml_trainer_env.server.episodes.open_episode import OpenEpisode, describe_call
 from ml_trainer_env.server.episodes.progress import OnProgress, ignore_progress
 from ml_trainer_env.server.episodes.registry import EpisodeRegistry, EpisodeRequest
 from ml_trainer_env.server.episodes.tools import Reply, Tool
@@ -18,12 +18,12 @@ class Session:
 
     Args:
         registry: Opens episodes.
-        no_episode: The message to a client that calls a tool before it has an episode.
+        no_episode: The error message of a call before the first episode.
 
     Attributes:
         registry: Opens episodes.
-        opened: The episode, None before the first.
-        is_used: Whether it has asked for an episode.
+        opened: The open episode. None before the first.
+        is_used: Whether the session has asked for an episode.
     """
 
     def __init__(self, registry: EpisodeRegistry, no_episode: str) -> None:
@@ -34,10 +34,10 @@ class Session:
         self._is_closed = False
 
     async def start(self, request: EpisodeRequest) -> EpisodeObservation:
-        """Begin, resume or fork an episode. The session leaves the episode that it played before.
+        """Begin, resume or fork an episode. The session closes its previous episode.
 
         Returns:
-            The task, where the episode stands, and what led there.
+            The observation: the task and the state of the episode.
 
         Raises:
             ResetError: The request names something that does not exist.
@@ -46,7 +46,7 @@ class Session:
         """
         self.is_used = True
         opened = await self.registry.open(request)
-        if self._is_closed:  # the client is gone
+        if self._is_closed:  # the client has disconnected
             opened.close()
         else:
             if self.opened is not None:
@@ -58,8 +58,8 @@ class Session:
         """Carry out a call of a tool.
 
         Args:
-            tool: The tool's name, as it came.
-            given: The arguments, as they came.
+            tool: The tool's name, not yet checked.
+            given: The arguments, not yet checked.
             on_progress: Called while the call runs.
 
         Raises:
@@ -91,10 +91,10 @@ class Session:
             await self.opened.refuse(tool, given, str(error))
 
     def require_open(self) -> OpenEpisode:
-        """The episode.
+        """Return the open episode.
 
         Raises:
-            EpisodeError: There is none yet.
+            EpisodeError: The session has no episode yet.
         """
         if self.opened is None:
             raise EpisodeError(self._no_episode)
@@ -106,14 +106,14 @@ class Session:
             self.opened.interrupt(reason)
 
     def close(self) -> None:
-        """End the session. The running call stops soon, and the episode can be resumed."""
+        """End the session. The running call stops at the next batch. The episode can be resumed."""
         self._is_closed = True
         if self.opened is not None:
             self.opened.close()
-            self.opened = None  # libraries keep contexts, and these must not keep models and images
+            self.opened = None  # libraries keep references to sessions, and these must not keep models and images
 
     async def retire(self, reason: str) -> None:
-        """End the session. On return no call is running and everything is recorded."""
+        """End the session and wait until no call runs and everything is recorded."""
         opened = self.opened
         self.close()
         if opened is not None:
@@ -125,7 +125,7 @@ def _reset_observation(opened: OpenEpisode) -> EpisodeObservation:
         update={
             "resumed": opened.resumed,
             "forked_from": opened.header.forked_from,
-            "last_call": shown_call(opened.last_call) if opened.last_call else None,
+            "last_call": describe_call(opened.last_call) if opened.last_call else None,
             "metadata": {"step_count": opened.step_count},
         }
     )

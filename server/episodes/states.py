@@ -1,6 +1,6 @@
-"""A state by its lineage: what it was drawn from and what it was made by. A light value.
+"""References to states by their lineage: the initial state and the units that followed.
 
-The arrays are held only while they are needed; they can be made again from the lineage.
+A reference holds arrays only while they are needed. They can be computed again from the lineage.
 """
 
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ __all__ = ["MeasurementPlan", "StateRef", "Unit", "UnitPlan"]
 
 
 class UnitPlan(Protocol):
-    """What units of work are run with. A value of a game.
+    """The inputs of units of work, besides their states. A value of a game.
 
     Attributes:
         function: Reference of the job function; see `executors.job`.
         prepare: Reference of the function that prepares the data.
         data: The data.
         settings: The settings.
-        unit: What a unit is called in messages.
+        unit: The noun for a unit in messages.
         figures: The names of a unit's figures.
         label: The label of its units in the metrics.
     """
@@ -43,26 +43,26 @@ class UnitPlan(Protocol):
     def label(self) -> str: ...
 
     def key(self, identity: str, before: str, position: int) -> str:
-        """Name the state after a unit.
+        """Return the key of the state after a unit.
 
         Args:
-            identity: Key of the identity that the unit runs under.
-            before: Key of the state that it starts from.
-            position: Position of that state.
+            identity: Key of the identity of the executor.
+            before: Key of the state before the unit.
+            position: Position of the state before the unit.
         """
         ...
 
     def digest(self, state: State) -> str:
-        """The digest of a state, as the job function computes it."""
+        """Compute the digest of a state, as the job function does."""
         ...
 
     def ends(self, figures: Figures) -> bool:
-        """Whether no unit may follow one with these figures."""
+        """Whether a unit with these figures ends the run."""
         ...
 
 
 class MeasurementPlan(Protocol):
-    """How a state is measured. Attributes as of `UnitPlan`; `figures` are named as in a call's reply."""
+    """The inputs of a measurement. Attributes as of `UnitPlan`. The call's reply has the `figures` by these names."""
 
     @property
     def function(self) -> str: ...
@@ -80,17 +80,17 @@ class MeasurementPlan(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StateRef:
-    """A state that may not be in memory.
+    """A reference to a state that may not be in memory.
 
     Attributes:
-        key: Names it; see `trainer.lineage`.
-        position: How many units it is away from the beginning.
-        digest: Its digest (hex); None for an initial state.
-        initial: The initial state, None for a state that a unit made.
-        parent: The state that the unit started from.
-        plan: The plan of the unit.
-        state: The arrays, if they are held.
-        identity: Key of the `Identity` that the unit ran under, "" if that was not recorded or no unit made it.
+        key: Its key; see `trainer.lineage`.
+        position: Number of units before it.
+        digest: Its digest (hex). None for an initial state.
+        initial: The initial state. None for a state after a unit.
+        parent: The state before the unit. None for an initial state.
+        plan: The plan of the unit. None for an initial state.
+        state: The arrays. None if they are not in memory.
+        identity: Key of the `Identity` of the unit's executor. "" if there is none or it was not recorded.
     """
 
     key: str
@@ -103,8 +103,8 @@ class StateRef:
     identity: str = ""
 
     def after_unit(self, plan: UnitPlan, key: str, identity: str, digest: str | None = None) -> Self:
-        """The state that a unit makes of this one."""
-        parent = replace(self, state=None)  # a chain of states must not hold all their arrays
+        """Return a reference to the state after a unit that starts from this state."""
+        parent = replace(self, state=None)  # a chain of references must not hold all the arrays
         return replace(
             self,
             key=key,
@@ -126,7 +126,7 @@ class Unit:
         ref: The state after it.
         figures: Its figures.
         seconds: Wall time of the unit where it ran.
-        from_cache: Whether it had run before.
+        from_cache: Whether the result is from the cache or from another session's run.
     """
 
     ref: StateRef
@@ -135,5 +135,5 @@ class Unit:
     from_cache: bool
 
     def without_state(self) -> Self:
-        """The same without the arrays of its state, to be kept in large numbers."""
+        """Return a copy without the arrays of its state."""
         return replace(self, ref=replace(self.ref, state=None))

@@ -1,8 +1,8 @@
-"""Tools as values. A game declares its tools once, and every surface reads the same table.
+"""Tools as values. A game declares its tools once. Every surface reads the same table.
 
-Schemas show choices and bounds. The episode checks values, so that a refusal reads the same on every surface. Input
-schemas keep to what OpenAI, Anthropic and Gemini all take: a type, a description, choices of text, and inclusive
-bounds. What such a schema cannot say is in its description.
+Schemas show choices and bounds. The episode checks values, so that every surface refuses with the same message. Input
+schemas use what OpenAI, Anthropic and Gemini all accept: a type, a description, choices of text, and inclusive bounds.
+The description says the rest.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
@@ -33,13 +33,13 @@ Reply = dict[str, Any]
 """The answer to a tool call: JSON values by name. Every reply has `reward` and `done`."""
 
 Arguments = Mapping[str, Any]
-"""The arguments of a tool call by parameter. Parameters that were left out are not in it."""
+"""The arguments of a tool call by parameter. Omitted parameters are not in it."""
 
 ANY_REPLY: Mapping[str, Any] = MappingProxyType({"type": "object", "additionalProperties": True})
-"""The JSON schema of a reply that says nothing of its fields."""
+"""The JSON schema of a reply with any fields."""
 
 _MESSAGE_CHARACTERS = 2_000
-"""Length limit of a message about wrong arguments, since it quotes what the client sent."""
+"""Length limit of a message about wrong arguments. It quotes what the client sent."""
 
 EpisodeT = TypeVar("EpisodeT")
 
@@ -55,7 +55,7 @@ class Parameter:
     Attributes:
         schema: Its JSON schema, with a description.
         required: Whether a call must have it.
-        read: Reads a value that came as text; see `arguments`.
+        read: Converts a value that came as text; see `arguments`.
     """
 
     schema: Mapping[str, Any]
@@ -64,37 +64,37 @@ class Parameter:
 
 
 def number(limit: Limit, description: str, *, required: bool = False) -> Parameter:
-    """A number within a limit. Its description names the bounds, because forms and models read that."""
+    """Declare a number within a limit. The bounds are in its description too, because forms and models read that."""
     return Parameter({**limit.json_schema(), "description": f"{description}: {limit}"}, required, read_number)
 
 
 def choice(choices: Iterable[object], description: str, *, required: bool = False) -> Parameter:
-    """A choice. Gemini takes choices of text only, so numbers to choose from are written as text."""
+    """Declare a choice. Gemini accepts only choices of text, so numbers are written as text."""
     texts = [str(one) for one in choices]
     read = read_number if all(one.isdigit() for one in texts) else _unchanged
     return Parameter({"type": "string", "enum": texts, "description": description}, required, read)
 
 
 def flag(description: str, *, required: bool = False) -> Parameter:
-    """A truth value."""
+    """Declare a boolean."""
     return Parameter({"type": "boolean", "description": description}, required, read_flag)
 
 
 def text(description: str, *, required: bool = False) -> Parameter:
-    """Any text."""
+    """Declare a text."""
     return Parameter({"type": "string", "description": description}, required)
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What a call of a tool does.
+    """The effect of a call.
 
     Attributes:
-        reads_only: The call changes nothing while there is budget left.
-        destroys: Something can be lost by the call.
-        idempotent: The same call once more leaves everything as it is.
-        spends: The parameter that says how many units of work the call asks for. None for a tool that runs none.
-        marks: The parameter that names a place where a fork may begin. None for a tool that marks none.
+        reads_only: Whether the call changes nothing while there is budget left.
+        destroys: Whether the call may delete something.
+        idempotent: Whether a second call with the same arguments changes nothing.
+        spends: The parameter with the number of units of work. None if the tool runs no units.
+        marks: The parameter that names a place where a fork may begin. None if the tool names no place.
     """
 
     reads_only: bool = False
@@ -109,10 +109,10 @@ class Tool(Generic[EpisodeT]):
     """A tool that an agent may call.
 
     Attributes:
-        name: The name that calls use.
-        title: The name that people read.
+        name: The name in calls.
+        title: The name for people.
         description: What the tool does, for the agent.
-        effect: What a call does.
+        effect: The effect of a call.
         carry_out: Carries out a call on an episode.
         parameters: Its parameters by name.
         reply_schema: The JSON schema of its reply.
@@ -130,7 +130,7 @@ class Tool(Generic[EpisodeT]):
     def input_schema(self) -> dict[str, Any]:
         """The JSON schema of its arguments.
 
-        `additionalProperties` is left out, because Gemini refuses it: `read` refuses unknown parameters.
+        It has no `additionalProperties`, because Gemini refuses that. `read` refuses unknown parameters.
         """
         properties = {name: dict(parameter.schema) for name, parameter in self.parameters.items()}
         schema: dict[str, Any] = {"type": "object", "properties": properties}
@@ -138,9 +138,9 @@ class Tool(Generic[EpisodeT]):
         return {**schema, "required": required} if required else schema
 
     def read(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments of a call, without nulls, and with numbers and truth values that came as text read.
+        """Return the arguments of a call, with numbers and booleans converted from text.
 
-        Null is how a parameter is left out, also one that is required: the episode refuses it by its value.
+        A null is an omitted parameter. A required parameter may be null; the episode then refuses the call.
 
         Raises:
             ArgumentsError: A parameter is missing or unknown.
@@ -155,7 +155,7 @@ class Tool(Generic[EpisodeT]):
 
 
 class Toolbox(Generic[EpisodeT]):
-    """The table of a game's tools, in their order.
+    """The tools of a game, in their order.
 
     Args:
         tools: The tools.
@@ -173,14 +173,14 @@ class Toolbox(Generic[EpisodeT]):
         return tuple(self._tools)
 
     def effect(self, name: str) -> Effect:
-        """What a call of a tool does. A call of an unknown tool is refused, so it does nothing."""
+        """Return the effect of a tool. A call of an unknown tool is refused, so it has no effect."""
         return self._tools[name].effect if name in self._tools else Effect(reads_only=True)
 
     def find(self, name: str) -> Tool[EpisodeT]:
-        """The tool of that name.
+        """Return the tool of a name.
 
         Raises:
-            UnknownToolError: There is none.
+            UnknownToolError: No tool has this name.
         """
         if name in self._tools:
             return self._tools[name]

@@ -1,4 +1,4 @@
-"""Where an episode gets its units of work: the cache, a session that runs the same units, or the executor."""
+"""Sources of units of work: the cache, another session's run of the same units, or the executor."""
 
 import logging
 from collections import OrderedDict
@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from ml_trainer_env.server.episodes.flights import Flight, Seat
+from ml_trainer_env.server.episodes.shared_runs import SharedRun, Subscription
 from ml_trainer_env.server.episodes.states import MeasurementPlan, StateRef, Unit, UnitPlan
 from ml_trainer_env.server.executors.contract import Executor, ExecutorError, OnWait, wait_quietly
 from ml_trainer_env.server.executors.identity import Identity
@@ -21,14 +21,14 @@ __all__ = ["LiveSource", "OnWait", "UnitSource"]
 _LOG = logging.getLogger(__name__)
 
 RECENT_UNITS = 4096
-"""Limit for the figures kept in memory, for sessions that run the same units soon after another one."""
+"""Number of units whose figures are kept in memory, for sessions that run the same units soon after."""
 
 
 class UnitSource(Protocol):
-    """Gives an episode its states and units."""
+    """A source of an episode's units and states."""
 
     async def identity(self) -> Identity:
-        """What its results depend on besides their plans. Waits until a worker has reported it.
+        """Wait until a worker is ready, and return what results depend on besides their plans.
 
         Raises:
             ExecutorError: No worker can be started.
@@ -40,12 +40,12 @@ class UnitSource(Protocol):
     ) -> AsyncGenerator[Unit, None]:
         """Run units from a state on, or find them in the cache.
 
-        Closing the iterator, or cancelling the task that waits for it, stops the unit that is running.
+        The running unit stops if the iterator is closed or the task that waits for it is cancelled.
 
         Args:
             ref: The state.
-            plan: What they are run with.
-            count: How many units. They are fewer if one of them ends the run.
+            plan: The inputs of the units.
+            count: Number of units. Fewer are yielded if one of them ends the run.
             on_wait: Receives the position in the queue.
 
         Raises:
@@ -54,15 +54,15 @@ class UnitSource(Protocol):
         ...
 
     async def measure(self, ref: StateRef, plan: MeasurementPlan) -> Figures:
-        """Measure a state that a unit made.
+        """Measure the state after a unit.
 
         Raises:
-            ExecutorError: It could not be measured.
+            ExecutorError: The state could not be measured.
         """
         ...
 
     async def keep(self, ref: StateRef) -> StateRef:
-        """Store the arrays of a state, to be found after a restart. Returns it without them if that went well."""
+        """Store the arrays of a state. Returns the reference without them if they were stored."""
         ...
 
 
@@ -70,11 +70,11 @@ class LiveSource:
     """Runs units for all sessions of a server.
 
     Args:
-        executor: Where they run.
-        states: Where states are kept; None keeps them in the episode.
-        units: The figures of units that ran before; None runs every unit.
+        executor: Runs units.
+        states: Stores states. None keeps them in the episode.
+        units: The cache of units' figures. None runs every unit.
         telemetry: Counts units.
-        unit_timeout_s: How long a unit may take once it has begun.
+        unit_timeout_s: Time limit of a unit, in seconds, without the time in the queue.
     """
 
     def __init__(
@@ -93,10 +93,10 @@ class LiveSource:
         self._telemetry = telemetry
         self._unit_timeout_s = unit_timeout_s
         self._recent: OrderedDict[str, UnitFigures] = OrderedDict()
-        self._flights: dict[str, Flight] = {}
+        self._shared_runs: dict[str, SharedRun] = {}
 
     async def identity(self) -> Identity:
-        """What its results depend on besides their plans."""
+        """Return the identity of the executor."""
         return await self._executor.identity()
 
     async def units(
@@ -115,10 +115,10 @@ class LiveSource:
             if plan.ends(unit.figures):
                 return
         while following:
-            seat = self._seat(following, ref, plan, on_wait)
+            subscription = self._subscribe(following, ref, plan, on_wait)
             try:
-                while following and not seat.is_through:
-                    result, is_first = await seat.next()
+                while following and not subscription.is_complete:
+                    result, is_first = await subscription.next()
                     figures = _figures(following[0].key, result)
                     unit = self._unit(following.pop(0), plan, figures, from_cache=not is_first, state=result.state)
                     ref = unit.ref
@@ -126,10 +126,10 @@ class LiveSource:
                     if plan.ends(unit.figures):
                         return
             finally:
-                seat.leave()
+                subscription.close()
 
     async def measure(self, ref: StateRef, plan: MeasurementPlan) -> Figures:
-        """Measure a state that a unit made."""
+        """Measure the state after a unit."""
         if ref.initial is not None:
             raise ExecutorError("a model that has not been trained is not measured")
         state = await self._state(ref, wait_quietly)
@@ -144,13 +144,13 @@ class LiveSource:
         try:
             await self._states.save(ref.key, ref.state)
         except (OSError, StoreError) as error:
-            # Nothing is lost: the arrays are still held here, and elsewhere they can be made again.
+            # Nothing is lost: this reference has the arrays, and they can be computed again.
             _LOG.warning("a model cannot be kept: %s", error)
             return ref
         return replace(ref, state=None)
 
     async def _following(self, ref: StateRef, plan: UnitPlan, count: int) -> list[StateRef]:
-        """The states that units of `plan` make, from `ref` on: their names are known before they are made."""
+        """Return references to the states after the next units. Their keys are known before they are computed."""
         identity = await self._own_identity()
         following: list[StateRef] = []
         for _ in range(count):
@@ -180,42 +180,51 @@ class LiveSource:
         ref = replace(after, digest=figures.digest, state=state)
         return Unit(ref, figures.figures, figures.seconds, from_cache)
 
-    def _seat(self, following: Sequence[StateRef], ref: StateRef, plan: UnitPlan, on_wait: OnWait) -> Seat:
-        """Take part in the flight that runs the next unit; start one if there is none."""
+    def _subscribe(self, following: Sequence[StateRef], ref: StateRef, plan: UnitPlan, on_wait: OnWait) -> Subscription:
+        """Subscribe to the run of the next unit. Starts a run if there is none."""
         key = following[0].key
-        flight = None if self._units is None else self._flights.get(key)
-        if flight is None:
+        shared = None if self._units is None else self._shared_runs.get(key)
+        if shared is None:
             states = tuple(following)
-            flight = Flight([state.key for state in states], lambda flight: self._run(flight, states, ref, plan))
+            shared = SharedRun([state.key for state in states], lambda shared: self._run(shared, states, ref, plan))
             if self._units is not None:
-                self._flights |= dict.fromkeys(flight.keys, flight)
-                flight.on_end(lambda: self._forget(flight))
-        return flight.join(key, len(following), on_wait)
+                self._shared_runs |= dict.fromkeys(shared.keys, shared)
+                shared.on_end(lambda: self._forget(shared))
+        return shared.subscribe(key, len(following), on_wait)
 
-    def _forget(self, flight: Flight) -> None:
-        for key in flight.keys:
-            if self._flights.get(key) is flight:
-                del self._flights[key]
+    def _forget(self, shared: SharedRun) -> None:
+        for key in shared.keys:
+            if self._shared_runs.get(key) is shared:
+                del self._shared_runs[key]
 
-    async def _run(self, flight: Flight, following: Sequence[StateRef], ref: StateRef, plan: UnitPlan) -> None:
-        """Run the units that end in `following`, from `ref` on."""
-        state = await self._state(ref, flight.tell)
+    async def _run(self, shared: SharedRun, following: Sequence[StateRef], ref: StateRef, plan: UnitPlan) -> None:
+        """Run the units from `ref` on. The states after them are `following`."""
+        state = await self._state(ref, shared.report_position)
         own_identity = await self._own_identity()
 
-        def landed(result: UnitResult) -> None:
-            after = following[len(flight.results)]
+        def on_unit(result: UnitResult) -> None:
+            after = following[len(shared.results)]
             if result.identity != own_identity:
                 raise ExecutorError(f"the {plan.unit} was trained by a worker of another identity, and is not used")
-            if after.identity == result.identity:  # else it is made again, and what it is named by must not name this
+            if (
+                after.identity == result.identity
+            ):  # else the state is computed again, and its key belongs to the old one
                 self._remember(_figures(after.key, result), result.state)
-            flight.land(result)
+            shared.publish(result)
 
-        while flight.left:
-            name = following[len(flight.results)].key
+        while shared.remaining:
+            name = following[len(shared.results)].key
             job = Job(
-                plan.function, plan.prepare, state, plan.settings, plan.data, flight.left, name=name, unit=plan.unit
+                plan.function,
+                plan.prepare,
+                state,
+                plan.settings,
+                plan.data,
+                shared.remaining,
+                name=name,
+                unit=plan.unit,
             )
-            results = await self._executor.run(job, self._unit_timeout_s, flight.tell, landed)
+            results = await self._executor.run(job, self._unit_timeout_s, shared.report_position, on_unit)
             last = results[-1]
             if last.ends or last.state is None:
                 return
@@ -229,10 +238,10 @@ class LiveSource:
             self._states.keep_in_memory(figures.key, state)
 
     async def _state(self, ref: StateRef, on_wait: OnWait) -> State:
-        """The arrays of a state: held, stored, or made again. In each case they have the digest that was recorded.
+        """Return the arrays of a state: from memory, from the store, or computed again. Their digest is checked.
 
         Raises:
-            ExecutorError: They could not be made again, or came out different.
+            ExecutorError: They could not be computed again, or they differ.
         """
         if ref.state is not None:
             return ref.state
@@ -243,11 +252,11 @@ class LiveSource:
         found = None if self._states is None else await self._states.find(ref.key)
         if found is not None and ref.plan.digest(found) == ref.digest:
             return found
-        seat = self._seat([ref], ref.parent, ref.plan, on_wait)
+        subscription = self._subscribe([ref], ref.parent, ref.plan, on_wait)
         try:
-            result, _ = await seat.next()
+            result, _ = await subscription.next()
         finally:
-            seat.leave()
+            subscription.close()
         if result.digest != ref.digest or result.state is None:
             raise ExecutorError(
                 "a lost model was trained again and came out different: the program or the machine has "

@@ -1,4 +1,4 @@
-"""What is kept in memory under a limit of bytes."""
+"""A map with a size limit in bytes."""
 
 from collections import OrderedDict
 from typing import Generic, TypeVar
@@ -9,10 +9,12 @@ Value = TypeVar("Value")
 
 
 class BoundedMap(Generic[Value]):
-    """Values by key. The least recently used ones go when their sizes exceed a limit; the last one used stays.
+    """Values by key. The least recently used ones are dropped when the sizes exceed the limit.
+
+    The last one used always stays.
 
     Args:
-        limit_bytes: The limit.
+        limit_bytes: Limit for the sum of the sizes, in bytes.
     """
 
     def __init__(self, limit_bytes: int) -> None:
@@ -24,16 +26,16 @@ class BoundedMap(Generic[Value]):
         return key in self._kept
 
     def __getitem__(self, key: str) -> Value:
-        """The value of that key. Counts as a use.
+        """Return the value of a key. This counts as a use.
 
         Raises:
-            KeyError: There is none.
+            KeyError: The key has no value.
         """
         self._kept.move_to_end(key)
         return self._kept[key][0]
 
     def keep(self, key: str, value: Value, nbytes: int) -> None:
-        """Keep a value, in place of an earlier one of that key."""
+        """Keep a value of `nbytes` bytes. It replaces the earlier value of the key."""
         self._bytes += nbytes - self._kept.pop(key, (None, 0))[1]
         self._kept[key] = value, nbytes
         while self._bytes > self._limit_bytes and len(self._kept) > 1:

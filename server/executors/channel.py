@@ -1,7 +1,7 @@
-"""How messages pass between the pool and a worker: pickled, over a pair of sockets.
+"""Messages between the pool and a worker, pickled, over a pair of sockets.
 
-Both ends are this package on this machine; nothing that came from a client is ever unpickled. The two ends keep the
-same books of large values that passed, so that these are named instead of sent again.
+Both ends are this package on this machine. Nothing from a client is ever unpickled. Both ends keep large values, and
+later messages name them instead.
 """
 
 import io
@@ -22,60 +22,60 @@ from ml_trainer_env.server.trainer.arrays import State
 __all__ = ["KEPT_BYTES", "Channel"]
 
 KEPT_BYTES = 256_000_000
-"""Limit for the data that both ends keep."""
+"""Limit for the data that each end keeps, in bytes."""
 
 _IN_BAND_BYTES = 16_384
-"""Arrays up to this size are sent within the pickle: a message of many small arrays needs few system calls."""
+"""Arrays up to this size, in bytes, are sent within the pickle. So many small arrays need few system calls."""
 
 _SEND_BUFFER_BYTES = 1 << 20
-"""Asked of the kernel. With its usual 200 kB the two ends take turns thirty times for a large state."""
+"""Size of the send buffer, in bytes. With the usual 200 kB a large state takes thirty turns of both ends."""
 
 
 class Channel:
-    """One end of the pair. Large arrays are sent from where they lie, and stay where they are received.
+    """One end of the pair. Large arrays are sent and received without a copy.
 
     Args:
-        end: A socket of a pair; the channel owns it.
-        stuck_s: How long the other end may leave a message half sent or half read; None for ever.
+        end: A socket of the pair. The channel owns it.
+        stuck_s: How long the other end may leave a message half sent or half read, in seconds. None for no limit.
 
     Raises (`send` and `receive`):
-        EOFError: The other end is gone.
-        OSError: Likewise, or it is stuck.
+        EOFError: The other end has closed.
+        OSError: The connection has failed, or the other end exceeded `stuck_s`.
     """
 
     def __init__(self, end: socket.socket, stuck_s: float | None = None) -> None:
         end.settimeout(stuck_s)
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         self._socket = end
-        self._kept = _Kept()
+        self._exchanged = _ExchangedValues()
         self._poll = select.poll()
         self._poll.register(end, select.POLLIN)
 
     def send(self, message: object) -> None:
-        """Send a message whole."""
+        """Send a whole message."""
         buffers: list[memoryview] = []
         head = io.BytesIO()
-        _Pickler(head, self._kept.names(message), buffers).dump(message)
+        _Pickler(head, self._exchanged.names(message), buffers).dump(message)
         sizes = [head.tell(), *map(len, buffers)]
         self._socket.sendall(struct.pack(f"!I{len(sizes)}Q", len(sizes), *sizes) + head.getbuffer())
         for buffer in buffers:
             self._socket.sendall(buffer)
-        self._kept.note(message)
+        self._exchanged.record(message)
 
     def receive(self) -> Any:
-        """Wait for a message."""
+        """Wait for a message and return it."""
         (count,) = struct.unpack("!I", self._read(4))
         head, *buffers = map(self._read, struct.unpack(f"!{count}Q", self._read(8 * count)))
-        message = _Unpickler(io.BytesIO(head), self._kept, buffers).load()
-        self._kept.note(message)
+        message = _Unpickler(io.BytesIO(head), self._exchanged, buffers).load()
+        self._exchanged.record(message)
         return message
 
     def fileno(self) -> int:
-        """The socket's descriptor, to wait for it beside others."""
+        """Return the socket's descriptor, for `select.poll`."""
         return self._socket.fileno()
 
     def has_message(self, timeout_s: float = 0.0) -> bool:
-        """Wait until there is something to receive, or the other end is gone. A timeout of 0 takes a microsecond."""
+        """Wait until `receive` would not block. Returns false after the timeout."""
         return bool(self._poll.poll(timeout_s * 1000))
 
     def close(self) -> None:
@@ -93,18 +93,18 @@ class Channel:
         return whole
 
 
-class _Kept:
-    """The books: parts of data, and the state that the worker returned last.
+class _ExchangedValues:
+    """The values that both ends hold: parts of data, and the state that the worker returned last.
 
-    Both ends note the same messages in the same order, so their books agree.
+    Both ends record the same messages in the same order, so they hold the same values.
     """
 
     def __init__(self) -> None:
         self._parts: BoundedMap[Part] = BoundedMap(KEPT_BYTES)
         self._state: State | None = None
 
-    def note(self, message: object) -> None:
-        """Enter what passed in a message."""
+    def record(self, message: object) -> None:
+        """Keep the values of a message that was sent or received."""
         match message:
             case Request(job):
                 for part in job.data.parts:
@@ -113,20 +113,20 @@ class _Kept:
                 self._state = result.state
 
     def names(self, message: object) -> Mapping[int, str]:
-        """The names of the values within a message that the other end has, by `id`."""
+        """Return the names of the message's values that the other end has, by `id`."""
         if not isinstance(message, Request):
             return {}
         job = message.job
         named = {id(part): f"part {part.key}" for part in job.data.parts if part.key in self._parts}
         return named | {id(job.state): "state"} if job.state is self._state else named
 
-    def named(self, name: str) -> object:
-        """The value of that name."""
+    def value(self, name: str) -> object:
+        """Return the value of a name."""
         return self._state if name == "state" else self._parts[name.removeprefix("part ")]
 
 
 class _Pickler(pickle.Pickler):
-    """Names what the other end has, and leaves large arrays to `buffers`."""
+    """Writes names in place of the values that the other end has, and puts large arrays into `buffers`."""
 
     def __init__(self, file: io.BytesIO, names: Mapping[int, str], buffers: list[memoryview]) -> None:
         super().__init__(file, protocol=5, buffer_callback=self._is_small)
@@ -145,11 +145,11 @@ class _Pickler(pickle.Pickler):
 
 
 class _Unpickler(pickle.Unpickler):
-    """Finds what the other end has named."""
+    """Puts values in place of names."""
 
-    def __init__(self, file: io.BytesIO, kept: _Kept, buffers: list[memoryview]) -> None:
+    def __init__(self, file: io.BytesIO, exchanged: _ExchangedValues, buffers: list[memoryview]) -> None:
         super().__init__(file, buffers=buffers)
-        self._kept = kept
+        self._exchanged = exchanged
 
     def persistent_load(self, pid: Any) -> object:
-        return self._kept.named(pid)
+        return self._exchanged.value(pid)

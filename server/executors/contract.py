@@ -1,7 +1,7 @@
-"""Where jobs run: the contract that every executor keeps.
+"""The contract of an executor. An executor runs jobs.
 
-The unit of work is what a job counts in. Jobs that share an executor take turns unit by unit, a job can stop
-between two units, and a worker that dies costs one unit at most.
+A job consists of units of work. Jobs that share an executor take turns after each unit. A job can stop between two
+units. If a worker dies, at most one unit is lost.
 """
 
 from collections.abc import Callable
@@ -37,42 +37,41 @@ class ExecutorError(MLTrainerError):
 class Executor(Protocol):
     """Runs jobs, first come first served.
 
-    An executor has one identity: that of the worker that was ready first. A worker of another identity gets no
-    jobs. The same job gives the same bits in every executor of the same identity. To cancel a job, cancel
-    the task that awaits it, or use `asyncio.timeout`. A queued job leaves the queue, and a running job stops at its
-    next batch, soon after.
+    The first worker that is ready sets the executor's identity. A worker with another identity gets no jobs. The
+    same job gives the same bits in every executor of the same identity. To cancel a job, cancel the task that awaits
+    it, or use `asyncio.timeout`. A queued job then leaves the queue. A running job stops at its next batch.
     """
 
     @property
     def waiting(self) -> int:
-        """Jobs in the queue. This and the other properties may be read from any thread."""
+        """Number of jobs in the queue. Any thread may read this and the other properties."""
         ...
 
     @property
     def busy(self) -> int:
-        """Workers with a job."""
+        """Number of workers that run a job."""
         ...
 
     @property
     def worker_deaths(self) -> int:
-        """Workers lost since the start, for whatever reason but `close`."""
+        """Number of workers lost since the start. `close` does not count."""
         ...
 
     @property
     def ready(self) -> bool:
-        """Whether at least one worker is warm, so that a job would begin at once or wait for others only."""
+        """Whether at least one worker is warm. Then a job waits for other jobs only."""
         ...
 
     @property
     def trouble(self) -> str | None:
-        """Why no worker is ready, in words; None while workers start as usual."""
+        """Why no worker is ready, as text. None while workers start as usual."""
         ...
 
     async def start(self) -> None:
-        """Start the workers; returns before they are warm. The first job does it too."""
+        """Start the workers. Returns before they are warm. The first job starts them too."""
 
     async def identity(self) -> Identity:
-        """What results depend on besides their jobs. Known once the first worker is ready, and the same from then on.
+        """Wait until the first worker is ready, and return the identity. It does not change after that.
 
         Raises:
             ExecutorError: No worker can be started, or the executor is closed.
@@ -85,20 +84,20 @@ class Executor(Protocol):
         """Run the units of a job, one after another.
 
         Args:
-            job: The job; nothing in it is changed.
-            timeout_s: Time that each unit may take once it has begun.
+            job: The job. It is not changed.
+            timeout_s: Time limit of each unit, in seconds. The time in the queue does not count.
             on_wait: Receives the job's position in the queue.
             on_unit: Receives the result of each unit.
 
         Returns:
-            The units done, at least one. They are fewer than the job asks for if a unit ended the run, or if another
-            job waited: then the job gave up its turn after the unit that was running.
+            The results of the units, at least one. They are fewer than `job.units` if a unit ended the run, or if
+            another job waited. In that case the job stops after the running unit.
 
         Raises:
-            ExecutorError: A unit ran over its time or out of memory, workers died of it again and again or cannot
-                be started, or the executor is closed. The units that `on_unit` received are done.
+            ExecutorError: A unit exceeded its time or memory, several workers died of it, no worker can be started,
+                or the executor is closed. The units that `on_unit` received are done.
         """
         ...
 
     async def close(self) -> None:
-        """Stop. Running jobs fail with `ExecutorError`; workers have ended on return."""
+        """Stop the workers and wait until they have ended. Running jobs fail with `ExecutorError`."""

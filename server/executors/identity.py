@@ -1,6 +1,6 @@
-"""What a result depends on besides its inputs: versions, threads, and the kernels that a processor is given.
+"""What a result depends on besides its inputs: versions, threads, and the kernels that torch chooses.
 
-Needs no torch. `probe.py` takes the probe, and `jobs.py` puts the two together where epochs run.
+Torch is not imported. `runner.py` creates the identity where jobs run.
 """
 
 import hashlib
@@ -11,16 +11,16 @@ from dataclasses import dataclass
 __all__ = ["Identity", "IdentityError"]
 
 _INFORMATION = frozenset({"processor"})
-"""Facts that are told and decide nothing. The probe sees what a processor's name can only suggest."""
+"""Facts that are recorded but not part of the key. The probe shows more than a processor's name."""
 
 
 class IdentityError(Exception):
-    """A worker would give other bits than the workers before it. The message says which facts differ."""
+    """A worker would give other bits than the earlier workers. The message names the facts that differ."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who made a result. Equal keys mean equal bits for equal jobs.
+    """What a result depends on besides its job. Equal keys mean equal bits for equal jobs.
 
     Attributes:
         facts: Versions, threads and the probe, by name.
@@ -30,12 +30,12 @@ class Identity:
 
     @property
     def key(self) -> str:
-        """SHA-256 (hex) over the facts that decide."""
-        deciding = {name: fact for name, fact in self.facts.items() if name not in _INFORMATION}
-        return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
+        """SHA-256 (hex) of the facts, without the processor's name."""
+        relevant = {name: fact for name, fact in self.facts.items() if name not in _INFORMATION}
+        return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
 
     def differences(self, before: Mapping[str, str]) -> list[str]:
-        """Which facts are not what they were before, in words."""
+        """Return a text for each fact that differs from `before`."""
         names = sorted({*self.facts, *before})
         return [
             f"{name} was {before.get(name, 'not recorded')}, is {self.facts.get(name, 'not known')}"

@@ -1,4 +1,4 @@
-"""The reference executor: jobs run in a thread of this process. For tests and small scripts."""
+"""The reference executor, for tests and small scripts. It runs jobs in a thread of this process."""
 
 import asyncio
 import threading
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ml_trainer_env.server.executors.contract import ExecutorError
 from ml_trainer_env.server.executors.job import UnitResult
-from ml_trainer_env.server.executors.job_queue import QueuedJob, executor_closed
+from ml_trainer_env.server.executors.job_queue import QueuedJob, closed_error
 from ml_trainer_env.server.executors.queued import QueuedExecutor
 
 if TYPE_CHECKING:
@@ -19,15 +19,15 @@ __all__ = ["InProcessExecutor"]
 
 
 class InProcessExecutor(QueuedExecutor):
-    """Keeps the executor contract with one thread as its worker. The thread cannot be killed and cannot die.
+    """An executor with one thread as its worker. The thread cannot be killed and cannot die.
 
-    A unit that is cancelled, over its time or running at `close` stops at its next batch. A function without batches
-    runs to its end.
+    A unit stops at its next batch when it is cancelled, when its time is over, and at `close`. A job function without
+    batches runs to its end.
 
     Args:
-        torch_threads: How many threads torch computes with.
+        torch_threads: Number of threads that torch computes with.
         probe: Reference of the engine's probe.
-        options: Options of the jobs, which belong to the identity.
+        options: Options of the jobs. They are part of the identity.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class InProcessExecutor(QueuedExecutor):
 
     @property
     def ready(self) -> bool:
-        """Whether it is open: torch is imported when the thread starts."""
+        """Whether the executor is open. Torch is imported when the thread starts."""
         return not self._queue.closed.is_set()
 
     @property
@@ -60,18 +60,18 @@ class InProcessExecutor(QueuedExecutor):
             self._thread.start()
 
     async def close(self) -> None:
-        """Stop, at the next batch of the job under way."""
+        """Stop at the next batch of the running job, and wait for the thread."""
         self._queue.close()
         if self._thread.ident is not None:
             await asyncio.to_thread(self._thread.join)
 
     def _serve(self) -> None:
-        # Imported here so that a server that trains in worker processes never loads torch.
+        # A late import: a server that trains in worker processes never loads torch.
         from ml_trainer_env.server.executors.runner import JobRunner
 
         try:
             runner = JobRunner(self._torch_threads, self._probe, self._options)
-            self._queue.serve(runner.identity)
+            self._queue.register_worker(runner.identity)
         except Exception as error:  # the thread's boundary: the callers receive it
             self._queue.fail_waiting(ExecutorError(f"training cannot be started: {error}"))
             self._queue.close()
@@ -84,7 +84,7 @@ class InProcessExecutor(QueuedExecutor):
                 self._queue.finish(queued)
 
     def _run(self, runner: "JobRunner", queued: QueuedJob) -> None:
-        from ml_trainer_env.server.executors.runner import lacks_memory
+        from ml_trainer_env.server.executors.runner import is_out_of_memory
         from ml_trainer_env.server.trainer.errors import Interrupted
 
         deadline = time.monotonic() + queued.timeout_s
@@ -100,8 +100,8 @@ class InProcessExecutor(QueuedExecutor):
         try:
             runner.run(queued.rest(), interrupted, deliver, lambda: self._queue.is_crowded)
         except Interrupted:
-            raise executor_closed() if self._queue.closed.is_set() else queued.overdue() from None
+            raise closed_error() if self._queue.closed.is_set() else queued.timeout_error() from None
         except Exception as error:
-            if lacks_memory(error):
+            if is_out_of_memory(error):
                 raise ExecutorError(f"{queued.job.a_unit} needed more memory than there is") from error
             raise

@@ -1,6 +1,6 @@
-"""A job as a value: units of work for a pure function, and what each of them returned.
+"""A job and its results, as values. A job is a number of units of work for a pure function.
 
-Functions are named by object references, as entry points are written (`package.module:function`). They are
+Functions are named by object references in the format of entry points (`package.module:function`). They are
 resolved only where jobs run.
 """
 
@@ -15,11 +15,11 @@ __all__ = ["Data", "Job", "Part", "UnitResult"]
 
 
 class Part(Protocol):
-    """A part of some data. It pickles."""
+    """A part of a job's data. It can be pickled."""
 
     @property
     def key(self) -> str:
-        """Names the content: parts with the same key hold the same."""
+        """Key of the content. Parts with the same key have the same content."""
         ...
 
     @property
@@ -29,32 +29,32 @@ class Part(Protocol):
 
 
 class Data(Part, Protocol):
-    """The data of a job. It pickles."""
+    """The data of a job. It can be pickled."""
 
     @property
     def parts(self) -> Sequence[Part]:
-        """The parts that other data may share, perhaps the value itself. Each is sent to a worker once."""
+        """The parts that other data may share. The value itself may be one. Each is sent to a worker once."""
         ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Job:
-    """Units of work, one after another, each from the state that the one before ended in.
+    """Units of work that run one after another. Each starts from the state after the previous one.
 
-    A unit of work is what may be interrupted, charged and cached.
+    A unit can be interrupted, charged and cached.
 
     Attributes:
         function: Reference of the job function. It is called as `function(state, settings, data, interrupted)`
-            for each unit, and returns an `Outcome`. It asks `interrupted()` often, and raises `Interrupted` if
-            that is true. The same arguments give the same outcome.
-        prepare: Reference of the function that prepares the data. It is called as `prepare(data, options)`, and
-            its result is kept in memory under the key of the data.
+            for each unit, and returns an `Outcome`. It calls `interrupted()` often, and raises `Interrupted` if
+            that returns true. The same arguments give the same outcome.
+        prepare: Reference of the function that prepares the data. It is called as `prepare(data, options)`. Its
+            result is kept in memory under the key of the data.
         state: The state to start from.
-        settings: The settings of all units. They pickle.
+        settings: The settings of all units. They can be pickled.
         data: The data of all units.
-        units: How many units, at least 1.
+        units: Number of units, at least 1.
         name: Key of the state after the first unit, for logs.
-        unit: What a unit is called in messages.
+        unit: The noun for a unit in messages.
     """
 
     function: str
@@ -68,11 +68,15 @@ class Job:
 
     @property
     def a_unit(self) -> str:
-        """What a unit is called, with an article."""
+        """The noun for a unit, with its article."""
         return f"{'an' if self.unit[0] in 'aeiou' else 'a'} {self.unit}"
 
     def after(self, results: "Sequence[UnitResult]") -> Self:
-        """The rest of the job, once some of its units are done."""
+        """Return the rest of the job after these results.
+
+        Raises:
+            ValueError: The last result is a measurement, which has no state.
+        """
         state = results[-1].state if results else self.state
         if state is None:
             raise ValueError("a measurement has no further unit")
@@ -81,13 +85,13 @@ class Job:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class UnitResult:
-    """The outcome of one unit of work.
+    """The result of one unit of work.
 
     Attributes:
-        state: The state after it; None for a measurement.
+        state: The state after it. None for a measurement.
         figures: Its figures.
         digest: Digest (hex) of the state, computed where the unit ran.
-        seconds: Wall time of the unit itself where it ran.
+        seconds: Wall time of the unit where it ran.
         identity: Key of the `Identity` of the process that ran it.
         ends: Whether no further unit may follow.
     """

@@ -1,6 +1,6 @@
-"""The queue of an executor: callers wait on one side, in asyncio; workers are served on the other, in threads.
+"""The queue of an executor. Callers wait in asyncio for results. Workers take jobs in threads.
 
-First come, first served. A job may leave before its turn, and a job whose worker died goes back to
+Jobs are taken in the order in which they came. A cancelled job leaves the queue. A job whose worker died goes back to
 the front. Nothing here runs a job.
 """
 
@@ -16,41 +16,41 @@ from ml_trainer_env.server.executors.contract import ExecutorError, OnUnit, OnWa
 from ml_trainer_env.server.executors.identity import Identity, IdentityError
 from ml_trainer_env.server.executors.job import Job, UnitResult
 
-__all__ = ["JobQueue", "QueuedJob", "executor_closed"]
+__all__ = ["JobQueue", "QueuedJob", "closed_error"]
 
-TELL_POSITION_EVERY_S = 1.0
-"""How often the caller of a queued job receives its position."""
+POSITION_INTERVAL_S = 1.0
+"""Seconds between two calls of a queued job's `on_wait`."""
 
 
-def executor_closed() -> ExecutorError:
-    """The error of jobs whose executor is closed."""
+def closed_error() -> ExecutorError:
+    """Return the error of jobs whose executor is closed."""
     return ExecutorError("the executor is closed")
 
 
-def _begun_future() -> "Future[Identity]":
-    """A future that only the queue resolves: nobody who waits for it can cancel it."""
+def _uncancellable_future() -> "Future[Identity]":
+    """Return a future that no caller can cancel. Only the queue resolves it."""
     future: Future[Identity] = Future()
     future.set_running_or_notify_cancel()
     return future
 
 
-def _nothing() -> None:
+def _do_nothing() -> None:
     pass
 
 
 @dataclass(slots=True, eq=False)
 class QueuedJob:
-    """A job on its way through the queue.
+    """A job that was queued, and its results.
 
     Attributes:
         job: The job.
-        timeout_s: Time that a unit may take once it has begun.
-        results: The units done so far.
-        attempts: How many workers have tried the unit that is next.
-        cancelled: Set when nobody waits for the job any more.
-        is_over: Whether there will be no more results.
-        error: What the job failed with; None if it did not fail.
-        on_change: Called from a worker's thread after a result, and at the end.
+        timeout_s: Time limit of each unit, in seconds. The time in the queue does not count.
+        results: The results so far.
+        attempts: Number of workers that have tried the next unit.
+        cancelled: Set when the caller no longer waits.
+        is_over: Whether the job has ended.
+        error: The error of a failed job. None if it did not fail.
+        on_change: Called from a worker's thread after each result and at the end.
     """
 
     job: Job
@@ -60,37 +60,37 @@ class QueuedJob:
     cancelled: threading.Event = field(default_factory=threading.Event)
     is_over: bool = False
     error: Exception | None = None
-    on_change: Callable[[], None] = _nothing
+    on_change: Callable[[], None] = _do_nothing
 
     def rest(self) -> Job:
-        """The units that are not done."""
+        """Return the job without the units that are done."""
         return self.job.after(self.results)
 
     def deliver(self, result: UnitResult) -> None:
-        """Add the result of a unit. The same worker has begun the next one."""
+        """Add the result of a unit. The same worker has begun the next unit."""
         self.results.append(result)
         self.attempts = 1
         self.on_change()
 
     def end(self, error: Exception | None = None) -> None:
-        """Take note that there will be no more results."""
+        """End the job, with an error if it failed."""
         self.error = error
         self.is_over = True
         self.on_change()
 
     def outcome(self) -> tuple[UnitResult, ...]:
-        """The results of a job that is over. Raises what it failed with."""
+        """Return the results of a job that has ended. Raises the error of a failed one."""
         if self.error is not None:
             raise self.error
         return tuple(self.results)
 
-    def overdue(self) -> ExecutorError:
-        """The error of a unit that runs over its time."""
+    def timeout_error(self) -> ExecutorError:
+        """Return the error of a unit that exceeded its time."""
         return ExecutorError(f"the {self.job.unit} took longer than {self.timeout_s:g} s")
 
 
 class JobQueue:
-    """Jobs in order. A job that was taken must be finished, failed or put back."""
+    """A queue of jobs. A worker must finish, fail or put back each job that it takes."""
 
     def __init__(self) -> None:
         self._jobs: deque[QueuedJob] = deque()
@@ -98,27 +98,27 @@ class JobQueue:
         self._busy = 0
         self._free = 0
         self._identity: Identity | None = None
-        self._identity_known = _begun_future()
+        self._identity_known = _uncancellable_future()
         self.closed = threading.Event()
-        self.bells: list[Callable[[], None]] = []
-        """Called, from any thread, when a job is queued or cancelled. Only workers that wait add theirs."""
+        self.wakeups: list[Callable[[], None]] = []
+        """Called from any thread when a job is queued or cancelled. The threads that wait for workers add theirs."""
 
     @property
     def waiting(self) -> int:
-        """Jobs that no worker has taken."""
+        """Number of jobs that no worker has taken."""
         return len(self._jobs)
 
     @property
     def busy(self) -> int:
-        """Jobs taken, and not finished, failed or put back."""
+        """Number of jobs that workers have taken and not yet finished, failed or put back."""
         return self._busy
 
     @property
     def is_crowded(self) -> bool:
-        """Whether more jobs wait than workers are free, so that running jobs should give up their turn."""
+        """Whether more jobs wait than workers are free. Running jobs should then end after their running unit."""
         return len(self._jobs) > self._free
 
-    # The side of the callers.
+    # For callers.
 
     def put(self, job: Job, timeout_s: float) -> QueuedJob:
         """Queue a job.
@@ -129,36 +129,36 @@ class JobQueue:
         queued = QueuedJob(job, timeout_s)
         with self._changed:
             if self.closed.is_set():
-                raise executor_closed()
+                raise closed_error()
             self._jobs.append(queued)
             self._changed.notify()
-        self._ring()
+        self._wake_workers()
         return queued
 
     async def wait_for(
         self, queued: QueuedJob, on_wait: OnWait, on_unit: OnUnit = ignore_unit
     ) -> tuple[UnitResult, ...]:
-        """Wait for the results, and hand each on as it comes.
+        """Wait for the results, and call `on_unit` with each.
 
-        Cancelling the wait cancels the job. Raises what the job failed with.
+        Cancelling the wait cancels the job. Raises the error of a failed job.
         """
-        loop, changed, handed_on = asyncio.get_running_loop(), asyncio.Event(), 0
+        loop, changed, delivered = asyncio.get_running_loop(), asyncio.Event(), 0
 
         def wake() -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+            with contextlib.suppress(RuntimeError):  # the loop is closed: no caller waits
                 loop.call_soon_threadsafe(changed.set)
 
         queued.on_change = wake
         try:
             while True:
                 changed.clear()
-                is_over = queued.is_over  # before the results are read: none comes after it
-                while handed_on < len(queued.results):
-                    handed_on += 1
-                    on_unit(queued.results[handed_on - 1])
+                is_over = queued.is_over  # read before the results: no result follows once it is true
+                while delivered < len(queued.results):
+                    delivered += 1
+                    on_unit(queued.results[delivered - 1])
                 if is_over:
                     return queued.outcome()
-                timer = loop.call_later(TELL_POSITION_EVERY_S, changed.set)
+                timer = loop.call_later(POSITION_INTERVAL_S, changed.set)
                 try:
                     await changed.wait()
                 finally:
@@ -170,7 +170,7 @@ class JobQueue:
                 self._cancel(queued)
 
     async def identity(self) -> Identity:
-        """The identity that the queue serves; waits until the first worker has reported it.
+        """Wait until the first worker is registered, and return its identity.
 
         Raises:
             ExecutorError: No worker can be started, or the queue is closed.
@@ -179,12 +179,12 @@ class JobQueue:
             if self._identity is not None:
                 return self._identity
             if self.closed.is_set():
-                raise executor_closed()
+                raise closed_error()
             known = self._identity_known
         return await asyncio.wrap_future(known)
 
     def _position(self, queued: QueuedJob) -> int:
-        """1 for the next to be taken, 0 if it has been taken."""
+        """Position in the queue: 1 is next, 0 if a worker has taken the job."""
         with self._changed, contextlib.suppress(ValueError):
             return self._jobs.index(queued) + 1
         return 0
@@ -193,19 +193,19 @@ class JobQueue:
         with self._changed, contextlib.suppress(ValueError):
             queued.cancelled.set()
             self._jobs.remove(queued)
-        self._ring()
+        self._wake_workers()
 
-    def _ring(self) -> None:
-        for ring in tuple(self.bells):
-            ring()
+    def _wake_workers(self) -> None:
+        for wake in tuple(self.wakeups):
+            wake()
 
-    # The side of the workers.
+    # For workers.
 
-    def serve(self, identity: Identity) -> None:
-        """Take note that a worker is ready. The first one fixes the queue's identity.
+    def register_worker(self, identity: Identity) -> None:
+        """Register a worker that is ready. The first one sets the queue's identity.
 
         Raises:
-            IdentityError: The worker has another identity: it must not take jobs.
+            IdentityError: The worker has another identity. It must not take jobs.
         """
         with self._changed:
             if self._identity is None:
@@ -216,7 +216,7 @@ class JobQueue:
                 raise IdentityError(f"it would give other results than the workers before it: {differing}")
 
     def take(self, timeout_s: float | None = None) -> QueuedJob | None:
-        """Wait for the first job; None if there is none in time, or the queue is closed."""
+        """Wait for a job and take it. Returns None after the timeout, or if the queue is closed."""
         with self._changed:
             self._free += 1
             self._changed.wait_for(lambda: self._jobs or self.closed.is_set(), timeout_s)
@@ -227,43 +227,43 @@ class JobQueue:
             return self._jobs.popleft()
 
     def finish(self, queued: QueuedJob) -> None:
-        """Let the caller know that all results have been delivered."""
-        self._let_go()
+        """End a job whose results are all delivered."""
+        self._release()
         queued.end()
 
     def fail(self, queued: QueuedJob, error: Exception) -> None:
-        """Let the caller know that there will be no more results."""
-        self._let_go()
+        """End a job with an error."""
+        self._release()
         queued.end(error)
 
     def put_back(self, queued: QueuedJob) -> None:
-        """Let the next free worker try, before it takes any other job."""
+        """Put a job back at the front of the queue."""
         with self._changed:
-            self._let_go()
+            self._release()
             if self.closed.is_set():
-                queued.end(executor_closed())
+                queued.end(closed_error())
             elif not queued.cancelled.is_set():
                 self._jobs.appendleft(queued)
                 self._changed.notify()
 
     def fail_waiting(self, error: ExecutorError) -> None:
-        """Fail every queued job, and everybody who waits for the identity."""
+        """Fail every queued job, and every caller that waits for the identity."""
         with self._changed:
             failed = list(self._jobs)
             self._jobs.clear()
             if self._identity is None:
                 self._identity_known.set_exception(error)
-                self._identity_known = _begun_future()
+                self._identity_known = _uncancellable_future()
         for queued in failed:
             queued.end(error)
 
     def close(self) -> None:
-        """Take no more jobs, and fail those that are queued."""
+        """Accept no more jobs, and fail the queued ones."""
         with self._changed:
             self.closed.set()
             self._changed.notify_all()
-        self.fail_waiting(executor_closed())
+        self.fail_waiting(closed_error())
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         with self._changed:
             self._busy -= 1

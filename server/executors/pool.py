@@ -1,6 +1,6 @@
-"""The default executor: a pool of worker processes that share one queue of jobs, first come first served.
+"""The default executor: a pool of worker processes that share one queue of jobs.
 
-A thread looks after each worker. Results go back through futures, so any event loop may wait for them.
+A thread supervises each worker. Any event loop may wait for results.
 """
 
 import asyncio
@@ -16,18 +16,19 @@ __all__ = ["ProcessPoolExecutor"]
 
 
 class ProcessPoolExecutor(QueuedExecutor):
-    """Keeps the executor contract with worker processes that can be killed.
+    """An executor with worker processes, which can be killed.
 
-    If a worker dies, another one takes its job on from the last unit that was done; a unit is tried three times at
-    most. A job that is cancelled or over its time stops at its next batch, or its worker is killed.
+    If a worker dies, another one continues its job after the last unit that is done. A unit is tried at most three
+    times. A job stops at its next batch when it is cancelled or exceeds its time. A worker that does not stop is
+    killed.
 
     Args:
-        workers: How many worker processes, at least 1.
-        torch_threads: How many threads each one's torch computes with.
-        memory_mb: How much private memory a worker may have: a job that needs more fails. None for no
-            limit. Without effect where the system does not enforce `RLIMIT_DATA` (macOS).
+        workers: Number of worker processes, at least 1.
+        torch_threads: Number of threads that torch computes with in each worker.
+        memory_mb: Limit for the private memory of a worker, in MB. A job that needs more fails. None for no limit.
+            It has no effect where the system does not enforce `RLIMIT_DATA` (macOS).
         probe: Reference of the engine's probe.
-        options: Options of the jobs, which belong to the identity.
+        options: Options of the jobs. They are part of the identity.
     """
 
     def __init__(
@@ -52,12 +53,12 @@ class ProcessPoolExecutor(QueuedExecutor):
 
     @property
     def worker_pids(self) -> list[int]:
-        """Process ids of the workers that are up."""
+        """Process ids of the running workers."""
         return [pid for supervisor in self._supervisors if (pid := supervisor.pid) is not None]
 
     @property
     def worker_deaths(self) -> int:
-        """Workers lost since the start, for whatever reason but `close`."""
+        """Number of workers lost since the start. `close` does not count."""
         return sum(supervisor.deaths for supervisor in self._supervisors)
 
     @property
@@ -67,19 +68,19 @@ class ProcessPoolExecutor(QueuedExecutor):
 
     @property
     def trouble(self) -> str | None:
-        """Why no worker is ready, in words; None if there is no more to say than that workers are starting."""
+        """Why no worker is ready, as text. None while workers start as usual."""
         troubles = [supervisor.trouble for supervisor in self._supervisors if supervisor.trouble is not None]
         return troubles[0] if troubles and not self.ready else None
 
     async def start(self) -> None:
-        """Begin to start the workers."""
+        """Start the workers. Returns before they are warm."""
         if not self._started:
             self._started = True
             for supervisor in self._supervisors:
                 supervisor.thread.start()
 
     async def close(self) -> None:
-        """Kill the workers and wait for the threads that look after them."""
+        """Kill the workers and wait for the threads that supervise them."""
         self._queue.close()
         for supervisor in self._supervisors:
             supervisor.kill_worker()

@@ -1,4 +1,4 @@
-"""What executors have in common: jobs go through a queue, and callers wait for them."""
+"""Base class of executors: it queues jobs, and callers wait for the results."""
 
 from abc import ABC, abstractmethod
 
@@ -11,19 +11,19 @@ __all__ = ["QueuedExecutor"]
 
 
 class QueuedExecutor(ABC):
-    """The callers' half of an executor. The other half takes jobs from `_queue` and runs them."""
+    """The half of an executor that callers use. A subclass takes jobs from `_queue` and runs them."""
 
     def __init__(self) -> None:
         self._queue = JobQueue()
 
     @property
     def waiting(self) -> int:
-        """Jobs in the queue."""
+        """Number of jobs in the queue."""
         return self._queue.waiting
 
     @property
     def busy(self) -> int:
-        """Workers with a job."""
+        """Number of workers that run a job."""
         return self._queue.busy
 
     @abstractmethod
@@ -31,7 +31,7 @@ class QueuedExecutor(ABC):
         """Start the workers. A second call does nothing."""
 
     async def identity(self) -> Identity:
-        """What results depend on besides their jobs."""
+        """Wait until the first worker is ready, and return the identity."""
         await self.start()
         return await self._queue.identity()
 

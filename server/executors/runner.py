@@ -1,4 +1,4 @@
-"""Runs jobs where torch is: in a worker process, or in the thread of the in-process executor."""
+"""Runs jobs with torch, in a worker process or in the thread of the in-process executor."""
 
 import pkgutil
 import time
@@ -13,39 +13,39 @@ from ml_trainer_env.server.executors.job import Job, UnitResult
 from ml_trainer_env.server.executors.versions import versions
 from ml_trainer_env.server.trainer.arrays import Outcome, State
 
-__all__ = ["JobRunner", "Options", "lacks_memory"]
+__all__ = ["JobRunner", "Options", "is_out_of_memory"]
 
 Options = Mapping[str, int | str]
-"""Options of an executor by name. They may change bits, so they belong to the identity."""
+"""Options of an executor by name. They may change bits, so they are part of the identity."""
 
 PREPARED_BYTES = 1_000_000_000
-"""Limit for the prepared data in memory."""
+"""Limit for the prepared data in memory, in bytes."""
 
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "bad_alloc")
-"""How torch words it in a RuntimeError: on Linux, on Windows, and where C++ itself runs out."""
+"""Texts of torch's RuntimeError when memory runs out: on Linux, on Windows, and in C++ itself."""
 
 
 class JobRunner:
     """Runs jobs one at a time and keeps the prepared data of the last ones.
 
     Args:
-        torch_threads: How many threads torch computes with. It is a setting of the whole process
-            and part of what fixes the bits of a result, so it is set once and for all here.
-        probe: Reference of the probe. It is called as `probe(options)` and returns a digest that tells which
-            kernels this process was given.
+        torch_threads: Number of threads that torch computes with. It holds for the whole process and may change
+            bits, so it is set only here.
+        probe: Reference of the probe. It is called as `probe(options)` and returns a digest of the results of
+            the kernels that torch chose.
         options: The options of the executor.
 
     Attributes:
-        identity: What its results depend on besides their jobs. Taking the probe also warms torch up, which imports
-            much of itself when it is first used.
+        identity: What results depend on besides their jobs. Computing the probe also warms torch up: torch imports
+            many of its modules on first use.
     """
 
     def __init__(self, torch_threads: int, probe: str, options: Options) -> None:
         torch.set_num_threads(torch_threads)
         self._options = options
         named = {name: str(value) for name, value in options.items()}
-        taken: str = pkgutil.resolve_name(probe)(options)
-        self.identity = Identity({**versions(torch_threads, probe), **named, "probe": taken})
+        probed: str = pkgutil.resolve_name(probe)(options)
+        self.identity = Identity({**versions(torch_threads, probe), **named, "probe": probed})
         self._identity_key = self.identity.key
         self._prepared: BoundedMap[Any] = BoundedMap(PREPARED_BYTES)
 
@@ -54,19 +54,19 @@ class JobRunner:
         job: Job,
         interrupted: Callable[[], bool],
         deliver: Callable[[Callable[[], UnitResult], bool], None],
-        gives_up: Callable[[], bool],
+        should_yield: Callable[[], bool],
     ) -> None:
         """Run the units of a job.
 
         Args:
             job: The job.
-            interrupted: Asked by the job function whether to stop.
-            deliver: Receives after each unit a function that completes its result, to be called once and perhaps in
-                another thread, and whether the unit is the last.
-            gives_up: Asked after each unit whether to leave the rest of the job undone.
+            interrupted: Called by the job function. Returns whether to stop.
+            deliver: Called after each unit. Receives a function that completes the result, and whether the unit is
+                the last one. That function must be called once; another thread may call it.
+            should_yield: Called after each unit. Returns whether to end the job.
 
         Raises:
-            Interrupted: `interrupted` said yes. The units delivered are done.
+            Interrupted: `interrupted` returned true. The units delivered are done.
         """
         function = pkgutil.resolve_name(job.function)
         data, state = self._data(job), job.state
@@ -75,7 +75,7 @@ class JobRunner:
             outcome: Outcome = function(state, job.settings, data, interrupted)
             seconds = time.perf_counter() - began
             after = outcome.state
-            is_last = left == 0 or outcome.ends or after is None or gives_up()
+            is_last = left == 0 or outcome.ends or after is None or should_yield()
             deliver(self._completion(outcome, seconds), is_last)
             if is_last or after is None:
                 return
@@ -86,7 +86,7 @@ class JobRunner:
         return lambda: UnitResult(state, outcome.figures, outcome.digest(), seconds, self._identity_key, outcome.ends)
 
     def _data(self, job: Job) -> Any:
-        """The job's data, prepared."""
+        """Return the job's prepared data."""
         key = f"{job.prepare} {job.data.key}"
         if key not in self._prepared:
             prepared = pkgutil.resolve_name(job.prepare)(job.data, self._options)
@@ -94,7 +94,7 @@ class JobRunner:
         return self._prepared[key]
 
 
-def lacks_memory(error: Exception) -> bool:
-    """Whether an error says so."""
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error means that memory ran out."""
     words = str(error)
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(no in words for no in _NO_MEMORY))

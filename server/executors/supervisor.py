@@ -1,18 +1,18 @@
 """Supervises one worker of the pool, in a thread of its own.
 
-It keeps a warm worker ready, takes jobs from the queue, has them run, and replaces a worker that
-ended. A job whose worker died is tried again: jobs are pure functions, so that costs time and nothing else.
+It keeps a worker warm, gives it jobs from the queue, and replaces it when it has ended. A job whose worker died is
+tried again. Jobs are pure functions, so a second try costs only time.
 """
 
 import logging
 import threading
 from collections.abc import Callable
 
-from ml_trainer_env.server.executors.bell import Bell
 from ml_trainer_env.server.executors.contract import ExecutorError
 from ml_trainer_env.server.executors.identity import IdentityError
 from ml_trainer_env.server.executors.job_queue import JobQueue, QueuedJob
 from ml_trainer_env.server.executors.startup import StartupWatch
+from ml_trainer_env.server.executors.wakeup import Wakeup
 from ml_trainer_env.server.executors.worker_process import WorkerDiedError, WorkerProcess
 
 __all__ = ["WorkerSupervisor"]
@@ -20,36 +20,35 @@ __all__ = ["WorkerSupervisor"]
 _LOG = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 3
-"""So many workers may die of a job, or on their way to becoming warm, before jobs fail."""
+"""A job fails after this many workers died of it. Queued jobs fail after this many failed starts in a row."""
 
 PAUSE_S = 0.25
-"""Between two attempts to start a worker; doubles with each of the first failures in a row, up to 8 s."""
+"""Pause between two attempts to start a worker, in seconds. It doubles with each failure in a row, up to 8 s."""
 
 _MAX_DOUBLINGS = 5
 
 IDENTITY_PAUSE_S = 300.0
-"""After some starts in a row of workers of another identity, in seconds: the next one will hardly differ from them."""
+"""Pause after several starts in a row of workers with another identity, in seconds."""
 
-WARN_EVERY_S = 60.0
-"""How often the log is told of a worker that is still starting."""
+WARNING_INTERVAL_S = 60.0
+"""Seconds between two warnings in the log about a worker that is still starting."""
 
-IDLE_LOOK_EVERY_S = 1.0
-"""How often an idle worker is looked at, lest it has died."""
+IDLE_CHECK_INTERVAL_S = 1.0
+"""Seconds between two checks whether an idle worker has died."""
 
 
 class WorkerSupervisor:
-    """A worker and its thread.
+    """A worker and the thread that supervises it.
 
     Args:
-        queue: Where jobs come from. The thread ends when it is closed.
-        start_worker: Starts a process; may raise OSError.
-        on_no_worker: Called with the reason, from the thread, each time the worker could not be
-            started the third time in a row or more.
+        queue: The queue of jobs. The thread ends when the queue is closed.
+        start_worker: Starts a process. May raise OSError.
+        on_no_worker: Called from the thread with the reason after each failed start in a row from the third on.
 
     Attributes:
         ready: Whether the worker is warm.
-        trouble: Why it is not, in words, after a start that failed or takes long.
-        deaths: Workers lost so far.
+        trouble: Why a start failed or takes long, as text. None if neither is so.
+        deaths: Number of workers lost so far.
     """
 
     def __init__(
@@ -70,33 +69,33 @@ class WorkerSupervisor:
 
     @property
     def pid(self) -> int | None:
-        """The worker's process id, if it is up."""
+        """The worker's process id. None if no worker runs."""
         worker = self._worker
         return worker.pid if worker else None
 
     def kill_worker(self) -> None:
-        """End the worker, from any thread, so that nothing waits for it any longer."""
+        """Kill the worker, so that the thread stops waiting for it. May be called from any thread."""
         worker = self._worker
         if worker is not None:
             worker.kill()
 
     def _serve(self) -> None:
         try:
-            with Bell() as bell:
-                self._queue.bells.append(bell.ring)
+            with Wakeup() as wakeup:
+                self._queue.wakeups.append(wakeup.set)
                 while not self._queue.closed.is_set():
-                    worker = self._warm_worker()
-                    queued = self._queue.take(IDLE_LOOK_EVERY_S) if worker else None
+                    worker = self._ensure_worker()
+                    queued = self._queue.take(IDLE_CHECK_INTERVAL_S) if worker else None
                     if worker and queued:
-                        self._run(queued, worker, bell)
-                self._queue.bells.remove(bell.ring)
+                        self._run(queued, worker, wakeup)
+                self._queue.wakeups.remove(wakeup.set)
         finally:
             self._drop_worker("its supervisor has ended")
 
-    def _run(self, queued: QueuedJob, worker: WorkerProcess, bell: Bell) -> None:
+    def _run(self, queued: QueuedJob, worker: WorkerProcess, wakeup: Wakeup) -> None:
         queued.attempts += 1
         try:
-            worker.run(queued, bell, lambda: self._queue.is_crowded)
+            worker.run(queued, wakeup, lambda: self._queue.is_crowded)
         except Exception as error:  # the thread's boundary: the caller of the job receives it
             if not worker.is_alive:
                 self._drop_worker(str(error))
@@ -109,33 +108,33 @@ class WorkerSupervisor:
         else:
             self._queue.finish(queued)
 
-    def _warm_worker(self) -> WorkerProcess | None:
-        """The worker, warm, or none after a failure and a pause."""
+    def _ensure_worker(self) -> WorkerProcess | None:
+        """Return the warm worker; start it if necessary. Returns None after a failure and a pause."""
         if self._worker is not None and not self._worker.is_alive:
             self._drop_worker("it died while idle")
         if self._worker is None:
             try:
                 self._start()
-            except Exception as error:  # the thread's boundary: whatever it is, others may be luckier later
-                self._note_failed_start(error)
+            except Exception as error:  # the thread's boundary: a later start may succeed
+                self._record_failed_start(error)
         return self._worker
 
     def _start(self) -> None:
         self._worker = self._start_worker()
         if self._queue.closed.is_set():
-            self._worker.kill()  # whoever closed may have come too early to see it
+            self._worker.kill()  # `kill_worker` may have been called before the worker was set
         warned_at_s = 0.0
 
-        def note(watch: StartupWatch) -> None:
+        def warn(watch: StartupWatch) -> None:
             nonlocal warned_at_s
-            if watch.elapsed_s >= warned_at_s + WARN_EVERY_S:
-                warned_at_s, self.trouble = watch.elapsed_s, watch.told()
+            if watch.elapsed_s >= warned_at_s + WARNING_INTERVAL_S:
+                warned_at_s, self.trouble = watch.elapsed_s, watch.describe()
                 _LOG.warning("%s", self.trouble)
 
-        self._queue.serve(self._worker.wait_ready(note))
+        self._queue.register_worker(self._worker.wait_ready(warn))
         self._failed_starts, self.ready, self.trouble = 0, True, None
 
-    def _note_failed_start(self, error: Exception) -> None:
+    def _record_failed_start(self, error: Exception) -> None:
         self._drop_worker(str(error))
         self._failed_starts += 1
         self.trouble = f"no worker can be started: {error}"

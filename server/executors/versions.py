@@ -1,4 +1,4 @@
-"""The part of an identity that can be read: versions, threads, and the names of system and processor.
+"""The facts of an identity that need no computation: versions, threads, system and processor.
 
 Torch is not imported.
 """
@@ -15,11 +15,14 @@ __all__ = ["versions"]
 
 @cache
 def versions(torch_threads: int, probe: str) -> dict[str, str]:
-    """Everything that may change the last digit of a loss, by name.
+    """Return the facts that may change the last digit of a loss, by name.
 
     Args:
-        torch_threads: Threads that torch computes with.
-        probe: Reference of the probe. The package that it lies in is the engine.
+        torch_threads: Number of threads that torch computes with.
+        probe: Reference of the probe. Its package is the engine.
+
+    Raises:
+        ImportError: The module of the probe does not exist.
     """
     return {
         "ml_trainer_env": version("openenv-ml-trainer-env"),
@@ -34,7 +37,7 @@ def versions(torch_threads: int, probe: str) -> dict[str, str]:
 
 
 def _engine_digest(module: str) -> str:
-    """Digest of the engine's source: a changed engine must not be served results of the old one."""
+    """Digest of the engine's source. A changed engine must not use results of the old one."""
     spec = find_spec(module)
     if spec is None or spec.origin is None:
         raise ImportError(f"there is no module {module}")
@@ -45,7 +48,7 @@ def _engine_digest(module: str) -> str:
 
 
 def _processor() -> str:
-    """Model and features of the processor: kernels are chosen by them."""
+    """Model and features of the processor. Torch chooses its kernels by them."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0].splitlines()
     except OSError:

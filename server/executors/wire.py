@@ -1,9 +1,8 @@
 """The messages between the pool and a worker.
 
-The pool sends a `Request`. The worker answers with a `Unit` after each unit of work but the last, and then with
-`Done`, `Stopped` or `Failed`. Meanwhile the pool sends nothing but, once each, `Cancel` and `Yield`. The worker reads
-them between two batches. A `Cancel` or `Yield` that is read between two jobs came too late and means nothing, so one
-that crosses an answer does no harm.
+The pool sends a `Request`. The worker answers with a `Unit` after each unit of work but the last. Then it answers with
+`Done`, `Stopped` or `Failed`. Meanwhile the pool may send `Cancel` once and `Yield` once. The worker reads them
+between two batches. The worker ignores a `Cancel` or `Yield` that it reads between two jobs.
 """
 
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Yield:
-    """Pool to worker: end the running job after the unit that is running."""
+    """Pool to worker: end the running job after its running unit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +39,14 @@ class Ready:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Unit:
-    """Worker to pool: the result of a unit of work; another unit has begun."""
+    """Worker to pool: the result of a unit of work. The next unit has begun."""
 
     result: UnitResult
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Done:
-    """Worker to pool: the result of the last unit of work. The job is over."""
+    """Worker to pool: the result of the last unit of work. The job has ended."""
 
     result: UnitResult
 
@@ -59,11 +58,11 @@ class Stopped:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Worker to pool: the job raised an exception. That is a bug, and the traceback is for the log."""
+    """Worker to pool: the job raised an exception. That is a bug. The traceback is for the log."""
 
     traceback: str
 
 
 @dataclass(frozen=True, slots=True)
 class OutOfMemory:
-    """Worker to pool: the worker needed more memory than it could get. This is its last message."""
+    """Worker to pool: the worker ran out of memory. This is its last message."""

@@ -1,8 +1,8 @@
 """A worker process of the pool: `python -m ml_trainer_env.server.executors.worker FD SETTINGS`.
 
-It takes requests from the socket FD until that closes; SETTINGS is a `WorkerSettings` as JSON. Its standard input
-is a lifeline: the pool holds the other end and never writes. When the pool's process ends, in whatever way, the read
-returns and the worker exits at once, in the middle of a unit of work if need be.
+It takes requests from the socket FD until that closes. SETTINGS is a `WorkerSettings` as JSON. The pool holds the other
+end of its standard input and never writes to it. When the pool's process ends, the read from standard input returns.
+The worker then exits at once, even within a unit of work.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ import torch
 
 from ml_trainer_env.server.executors.channel import Channel
 from ml_trainer_env.server.executors.job import Job, UnitResult
-from ml_trainer_env.server.executors.runner import JobRunner, lacks_memory
+from ml_trainer_env.server.executors.runner import JobRunner, is_out_of_memory
 from ml_trainer_env.server.executors.wire import (
     Cancel,
     Done,
@@ -38,7 +38,7 @@ NICENESS = 5
 
 
 def main() -> None:
-    """Serve requests until the pool closes its end, or memory runs out."""
+    """Serve requests until the pool closes its end or memory runs out."""
     descriptor, settings = int(sys.argv[1]), WorkerSettings.from_json(sys.argv[2])
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     os.nice(NICENESS)
@@ -50,17 +50,17 @@ def main() -> None:
                 _limit_memory(settings.memory_mb)
             serve(channel, JobRunner(settings.torch_threads, settings.probe, settings.options))
         except Exception as error:
-            if not lacks_memory(error):
+            if not is_out_of_memory(error):
                 raise
             channel.send(OutOfMemory())
 
 
 def serve(channel: Channel, runner: JobRunner) -> None:
-    """Answer requests until the other end is gone.
+    """Answer requests until the other end closes.
 
     Raises:
-        EOFError: The other end is gone.
-        OSError: Likewise.
+        EOFError: The other end has closed.
+        OSError: The connection has failed.
     """
     channel.send(Ready(runner.identity))
     with ThreadPoolExecutor(1, "results") as sender:
@@ -73,22 +73,22 @@ def serve(channel: Channel, runner: JobRunner) -> None:
 
 
 def _run(channel: Channel, sender: ThreadPoolExecutor, runner: JobRunner, job: Job) -> None:
-    """Run a job and send the results of its units, or what went wrong."""
-    orders, results = _Orders(channel), _Results(channel, sender)
+    """Run a job and send the results of its units, or its error."""
+    commands, results = _PoolCommands(channel), _ResultSender(channel, sender)
     try:
-        runner.run(job, orders.is_cancelled, results.send, orders.is_to_yield)
+        runner.run(job, commands.is_cancelled, results.send, commands.should_yield)
     except Interrupted:
         results.wait()
         channel.send(Stopped())
-    except Exception as error:  # the worker's boundary: a bug is reported and the worker lives on
-        if lacks_memory(error):
+    except Exception as error:  # the worker's boundary: a bug is reported and the worker goes on
+        if is_out_of_memory(error):
             raise
         results.wait()
         channel.send(Failed(traceback.format_exc()))
 
 
-class _Orders:
-    """What the pool has to say while a job runs."""
+class _PoolCommands:
+    """The commands that the pool sends while a job runs."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
@@ -96,28 +96,28 @@ class _Orders:
         self._yields = False
 
     def is_cancelled(self) -> bool:
-        """Whether the job is to stop now."""
+        """Whether the job must stop now."""
         self._read()
         return self._cancelled
 
-    def is_to_yield(self) -> bool:
-        """Whether the job is to end after the unit that is running."""
+    def should_yield(self) -> bool:
+        """Whether the job must end after its running unit."""
         self._read()
         return self._yields
 
     def _read(self) -> None:
         while not self._cancelled and self._channel.has_message():
             try:
-                order = self._channel.receive()
+                command = self._channel.receive()
             except (EOFError, OSError):
-                self._cancelled = True  # the pool is gone; the next message that is sent will say so
+                self._cancelled = True  # the pool has closed; the next `send` will raise
             else:
-                self._cancelled |= isinstance(order, Cancel)
-                self._yields |= isinstance(order, Yield)
+                self._cancelled |= isinstance(command, Cancel)
+                self._yields |= isinstance(command, Yield)
 
 
-class _Results:
-    """Sends results. All but a job's last are completed and sent by another thread, while the next unit runs."""
+class _ResultSender:
+    """Sends results. Another thread completes and sends them while the next unit runs, except a job's last."""
 
     def __init__(self, channel: Channel, sender: ThreadPoolExecutor) -> None:
         self._channel = channel
@@ -125,7 +125,7 @@ class _Results:
         self._sending: Future[None] | None = None
 
     def send(self, complete: Callable[[], UnitResult], is_last: bool) -> None:
-        """Send a result, after those before it."""
+        """Send a result after the earlier ones."""
         self.wait()
         if is_last:
             self._channel.send(Done(complete()))
@@ -133,7 +133,7 @@ class _Results:
             self._sending = self._sender.submit(lambda: self._channel.send(Unit(complete())))
 
     def wait(self) -> None:
-        """Wait until all results are sent. Raises what went wrong."""
+        """Wait until all results are sent. Raises the error of the sending thread."""
         if self._sending is not None:
             sending, self._sending = self._sending, None
             sending.result()
@@ -145,7 +145,7 @@ def _exit_with_parent() -> None:
 
 
 def _limit_memory(megabytes: int) -> None:
-    """Let allocations fail beyond that. Linux counts private writable memory; macOS enforces nothing."""
+    """Make allocations beyond the limit fail. Linux counts private writable memory. macOS enforces nothing."""
     import resource  # not there on Windows
 
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)

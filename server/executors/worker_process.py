@@ -1,4 +1,4 @@
-"""One worker process, seen from the pool: start it, give it jobs, kill it. Blocking; no threads here."""
+"""One worker process, as the pool uses it: start it, give it jobs, kill it. Its methods block."""
 
 import contextlib
 import dataclasses
@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ml_trainer_env.server.executors.bell import Bell
 from ml_trainer_env.server.executors.channel import Channel
 from ml_trainer_env.server.executors.contract import ExecutorError
 from ml_trainer_env.server.executors.identity import Identity
 from ml_trainer_env.server.executors.job_queue import QueuedJob
-from ml_trainer_env.server.executors.startup import StartupWatch, standing_of
+from ml_trainer_env.server.executors.startup import StartupWatch, snapshot_of
+from ml_trainer_env.server.executors.wakeup import Wakeup
 from ml_trainer_env.server.executors.wire import (
     Cancel,
     Done,
@@ -36,39 +36,38 @@ __all__ = ["WorkerDiedError", "WorkerProcess", "WorkerSettings"]
 
 _WORKER = "ml_trainer_env.server.executors.worker"
 
-START_LOOK_EVERY_S = 1.0
-"""How often a worker that is starting is looked at."""
+START_CHECK_INTERVAL_S = 1.0
+"""Seconds between two checks of a starting worker."""
 
 STOP_TIMEOUT_S = 5.0
-"""A worker that should stop has done so at its next batch, milliseconds later, or hangs."""
+"""Seconds to wait after `Cancel`. A worker stops at its next batch, within milliseconds; otherwise it hangs."""
 
 STUCK_S = 30.0
-"""A worker that leaves a message half read or half sent for so long hangs."""
-
+"""A worker that leaves a message half read or half sent for this many seconds hangs."""
 
 _ALLOCATOR = {
     "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
     "MALLOC_TOP_PAD_": str(16 << 20),
 }
-"""Freed memory stays with the worker for the next batch, instead of going back to the system: an epoch of a small
-convolutional network needs 6 to 12 % less time. 32 MB is the largest mmap threshold that glibc takes."""
+"""The worker keeps freed memory for the next batch instead of returning it to the system. So an epoch of a small
+convolutional network takes 6 to 12 % less time. 32 MB is the largest mmap threshold that glibc accepts."""
 
 
 class WorkerDiedError(ExecutorError):
-    """The worker process ended by itself, or somebody else killed it."""
+    """The worker process ended by itself, or another process killed it."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """How a worker process runs.
+    """Settings of a worker process.
 
     Attributes:
-        torch_threads: How many threads its torch computes with.
-        memory_mb: How much private memory it may have, None for as much as there is. Without effect
-            where the system does not enforce it (macOS).
+        torch_threads: Number of threads that torch computes with.
+        memory_mb: Limit for private memory, in MB. None for no limit. It has no effect where the system does not
+            enforce it (macOS).
         probe: Reference of the engine's probe.
-        options: Options of its jobs.
+        options: Options of the jobs.
     """
 
     torch_threads: int
@@ -77,13 +76,13 @@ class WorkerSettings:
     options: Mapping[str, int | str]
 
     def to_json(self) -> str:
-        """The settings as text, for a command line."""
+        """Return the settings as JSON, for a command line."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return json.dumps({**fields, "options": dict(self.options)})
 
     @classmethod
     def from_json(cls, text: str) -> "WorkerSettings":
-        """The settings that `to_json` was called on."""
+        """Read the settings from the text that `to_json` returned."""
         return cls(**json.loads(text))
 
 
@@ -91,10 +90,10 @@ class WorkerProcess:
     """A running worker.
 
     Args:
-        settings: How it runs.
+        settings: Its settings.
 
     Raises:
-        OSError: No process can be started.
+        OSError: The process cannot be started.
     """
 
     def __init__(self, settings: WorkerSettings) -> None:
@@ -122,7 +121,7 @@ class WorkerProcess:
         return self._process.poll() is None
 
     def wait_ready(self, on_wait: Callable[[StartupWatch], None] = lambda _: None) -> Identity:
-        """Wait until the worker is warm. On a busy machine that may take as long as it takes; see `startup`.
+        """Wait until the worker is warm. The limits are those of `startup`.
 
         Args:
             on_wait: Called about once a second meanwhile.
@@ -131,51 +130,51 @@ class WorkerProcess:
             The worker's identity.
 
         Raises:
-            ExecutorError: It died, was not ready in time or ran out of memory. It has ended on return.
+            ExecutorError: The worker died, exceeded a limit or ran out of memory. Its process has ended.
         """
-        watch = StartupWatch(lambda: standing_of(self.pid))
-        with self._watched():
-            while not self._channel.has_message(START_LOOK_EVERY_S):
-                if (verdict := watch.verdict()) is not None:
-                    raise ExecutorError(verdict)
+        watch = StartupWatch(lambda: snapshot_of(self.pid))
+        with self._killed_on_error():
+            while not self._channel.has_message(START_CHECK_INTERVAL_S):
+                if (exceeded := watch.check()) is not None:
+                    raise ExecutorError(exceeded)
                 on_wait(watch)
-            told = self._channel.receive()
-            if isinstance(told, OutOfMemory):
+            message = self._channel.receive()
+            if isinstance(message, OutOfMemory):
                 raise ExecutorError(f"a worker needed more memory to start than {self._memory}")
-            assert isinstance(told, Ready)
-            return told.identity
+            assert isinstance(message, Ready)
+            return message.identity
 
-    def run(self, queued: QueuedJob, bell: Bell, is_crowded: Callable[[], bool]) -> None:
-        """Have the rest of a job run, and deliver the result of each unit.
+    def run(self, queued: QueuedJob, wakeup: Wakeup, is_crowded: Callable[[], bool]) -> None:
+        """Run the rest of a job and deliver the result of each unit.
 
         Args:
-            queued: The job. It is stopped when it is cancelled, or when a unit runs over its time.
-            bell: Rings when `queued` was cancelled or another job came.
-            is_crowded: Whether the job should give up its turn after the unit that is running.
+            queued: The job. It is stopped when it is cancelled or a unit exceeds its time.
+            wakeup: Set when `queued` was cancelled or another job was queued.
+            is_crowded: Returns whether the job should end after its running unit.
 
         Raises:
             WorkerDiedError: The worker died.
-            ExecutorError: The job was stopped, and the worker with it if it did not obey; or the worker
-                ran out of memory and has ended.
-            RuntimeError: The job raised an exception, which is a bug; the worker lives on.
+            ExecutorError: The job was stopped. Its worker was killed if it did not stop. Or the worker ran out of
+                memory and has ended.
+            RuntimeError: The job raised an exception. This is a bug. The worker goes on.
         """
-        with self._watched():
+        with self._killed_on_error():
             self._channel.send(Request(queued.rest()))
-            answer = self._answer(queued, bell, is_crowded)
+            answer = self._exchange(queued, wakeup, is_crowded)
             if isinstance(answer, OutOfMemory):
                 raise ExecutorError(f"{queued.job.a_unit} needed more memory than {self._memory}")
         match answer:
             case Done(result):
                 queued.results.append(result)
             case Stopped():
-                raise queued.overdue()
+                raise queued.timeout_error()
             case Failed(text):
                 raise RuntimeError(f"a job failed in a worker:\n{text}")
 
-    def _answer(self, queued: QueuedJob, bell: Bell, is_crowded: Callable[[], bool]) -> Any:
-        """Deliver results until the worker gives its last answer, and pass on what it has to know meanwhile."""
+    def _exchange(self, queued: QueuedJob, wakeup: Wakeup, is_crowded: Callable[[], bool]) -> Any:
+        """Deliver results, and send `Cancel` and `Yield` when they are due. Returns the worker's last message."""
         waiting = select.poll()
-        for descriptor in (self._channel.fileno(), bell.fileno()):
+        for descriptor in (self._channel.fileno(), wakeup.fileno()):
             waiting.register(descriptor, select.POLLIN)
         deadline = time.monotonic() + queued.timeout_s
         was_stopped, was_asked_to_yield = False, queued.rest().units == 1
@@ -186,12 +185,12 @@ class WorkerProcess:
                 was_stopped, left_s = True, STOP_TIMEOUT_S
                 deadline = time.monotonic() + left_s
             elif left_s <= 0:
-                raise queued.overdue()
+                raise queued.timeout_error()
             if not was_asked_to_yield and is_crowded():
                 self._channel.send(Yield())
                 was_asked_to_yield = True
             waiting.poll(left_s * 1000)
-            bell.silence()
+            wakeup.clear()
             if self._channel.has_message():
                 message = self._channel.receive()
                 if not isinstance(message, Unit):
@@ -201,13 +200,13 @@ class WorkerProcess:
                     deadline = time.monotonic() + queued.timeout_s
 
     def kill(self) -> None:
-        """End the process and wait for it. May be called twice, and from another thread."""
+        """Kill the process and wait for it. May be called twice, and from any thread."""
         with contextlib.suppress(OSError):
             self._process.kill()
         self._process.wait()
 
     def close(self) -> None:
-        """End the process and release what belongs to it."""
+        """Kill the process and close the connection to it."""
         self.kill()
         self._channel.close()
         assert self._process.stdin is not None
@@ -218,17 +217,17 @@ class WorkerProcess:
         return f"the worker's limit of {self._memory_mb} MB" if self._memory_mb else "there is"
 
     @contextlib.contextmanager
-    def _watched(self) -> Iterator[None]:
-        """Around an exchange of messages: whatever goes wrong in it is the worker's end."""
+    def _killed_on_error(self) -> Iterator[None]:
+        """Kill the worker if the body raises. A failed connection raises `WorkerDiedError`."""
         try:
             yield
         except (EOFError, OSError):
-            raise self._death() from None
+            raise self._died_error() from None
         except Exception:
             self.kill()
             raise
 
-    def _death(self) -> WorkerDiedError:
+    def _died_error(self) -> WorkerDiedError:
         self.kill()
         code = self._process.returncode
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
@@ -237,12 +236,12 @@ class WorkerProcess:
 
 
 def _environment(torch_threads: int) -> dict[str, str]:
-    """The worker's environment.
+    """Return the worker's environment variables.
 
-    OpenMP threads that wait by spinning ruin each other where there are more of them than cores:
-    an epoch of 50 ms was seen to take 10 s beside two busy processes. Passive waiting does not.
+    OpenMP threads that spin while they wait slow each other down if they outnumber the cores. An epoch of 50 ms took
+    10 s beside two busy processes. Passive waiting avoids this.
 
-    The settings of glibc's allocator may be overridden by the server's own environment. Other allocators ignore them.
+    The server's own environment overrides the settings of glibc's allocator. Other allocators ignore them.
     """
     return {
         **_ALLOCATOR,

@@ -1,4 +1,4 @@
-"""From the tools of a game to MCP's: one table, read for FastMCP and for OpenEnv's JSON-RPC alike."""
+"""Converts the tools of a game to tools of MCP. FastMCP and OpenEnv's JSON-RPC use them."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -13,14 +13,14 @@ from pydantic import PrivateAttr
 
 from ml_trainer_env.server.episodes.tools import ANY_REPLY, Effect, Tool, Toolbox
 
-__all__ = ["BoundTool", "ToolCall", "bound", "listed_tools", "tool_error"]
+__all__ = ["BoundTool", "ToolCall", "bind_tool", "listed_tools", "tool_error"]
 
 ToolCall = Callable[[str, dict[str, Any]], Awaitable[ToolResult | dict[str, Any]]]
-"""Carries out a call: the tool's name, and the arguments as they came."""
+"""Carries out a call. Receives the tool's name and the unchecked arguments."""
 
 
 class BoundTool(FastMCPTool):
-    """A tool of one session, for FastMCP. It checks no arguments: the session does."""
+    """A tool of one session, for FastMCP. The session checks the arguments."""
 
     _call: ToolCall = PrivateAttr()
 
@@ -30,7 +30,7 @@ class BoundTool(FastMCPTool):
         return reply if isinstance(reply, ToolResult) else ToolResult(structured_content=reply)
 
 
-def bound(tool: Tool[Any], call: ToolCall) -> BoundTool:
+def bind_tool(tool: Tool[Any], call: ToolCall) -> BoundTool:
     """Bind a tool to a session.
 
     Args:
@@ -49,7 +49,7 @@ def bound(tool: Tool[Any], call: ToolCall) -> BoundTool:
 
 
 def listed_tools(tools: Toolbox[Any]) -> list[MCPTool]:
-    """Tools as OpenEnv lists them. A reply is any object there, so that FastMCP's clients return it as a dict."""
+    """Return the tools for OpenEnv. Their replies are any object, so that FastMCP's clients return a dict."""
     return [
         MCPTool(
             name=tool.name,
@@ -65,7 +65,7 @@ def listed_tools(tools: Toolbox[Any]) -> list[MCPTool]:
 
 
 def tool_error(message: str) -> ToolError:
-    """The error of a call that was refused. It is the client's mistake, so the server's log does not show it."""
+    """Return the error of a refused call. The client caused it, so the server's log does not show it."""
     return ToolError(message, log_level=logging.DEBUG)
 
 

@@ -1,8 +1,7 @@
-"""MCP over Streamable HTTP at `/mcp`, beside OpenEnv's JSON-RPC at the same address.
+"""MCP over Streamable HTTP at `/mcp`. OpenEnv's JSON-RPC has the same address.
 
-The two are told apart by what only MCP clients send: the id of a session, or the wish for an event stream. So a POST
-without either is OpenEnv's, and other methods without a session get the 405 of a route that only knows POST, which
-is what MCP wants there too.
+Only MCP clients send the id of a session or accept an event stream. A POST without either goes to OpenEnv. Other
+methods without a session id get status 405, as MCP requires.
 """
 
 import logging
@@ -27,10 +26,10 @@ MCP_PATH = "/mcp"
 FULL = 503
 
 CROWDED = 0.9
-"""From this share of its sessions on, a server has no patience with sessions that nobody uses."""
+"""Share of `max_sessions` from which the server ends unused sessions."""
 
 UNUSED_S = 60.0
-"""So long a session that plays nothing may be silent then."""
+"""Seconds without a message after which a session without an episode counts as unused."""
 
 _SDK_LOGGERS = ("mcp.server.lowlevel.server", "mcp.server.streamable_http", "mcp.server.streamable_http_manager")
 
@@ -40,16 +39,17 @@ class McpEndpoint:
 
     Args:
         registry: Opens episodes.
-        room: Draws episodes; None for a game without pictures.
-        max_sessions: Sessions at a time.
-        idle_timeout_s: A session ends after so long without a request, a call under way or an open event stream.
+        room: Draws episodes. None for a game without pictures.
+        max_sessions: Limit for the number of sessions.
+        idle_timeout_s: A session ends after this many seconds without a request, a running call or an open event
+            stream.
 
     Attributes:
-        sessions: Those there are.
+        sessions: The open sessions.
     """
 
     def __init__(self, registry: EpisodeRegistry, room: Room | None, max_sessions: int, idle_timeout_s: float) -> None:
-        # FastMCP's own way to serve over HTTP has neither limit of sessions nor time-out, so the manager is made here.
+        # FastMCP's own HTTP server has no limit of sessions and no time-out, so `running` creates the manager.
         self.sessions = McpSessions(registry, room)
         self._max_sessions = max_sessions
         self._idle_timeout_s = idle_timeout_s
@@ -57,9 +57,9 @@ class McpEndpoint:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Take requests within the block. At its end sessions end, and what they have trained is written down."""
+        """Accept requests within the block. At its end all sessions end and their calls are recorded."""
         for name in _SDK_LOGGERS:
-            logging.getLogger(name).addFilter(_is_news)
+            logging.getLogger(name).addFilter(_should_log)
         server: Any = self.sessions
         self._manager = StreamableHTTPSessionManager(
             server, session_idle_timeout=self._idle_timeout_s, max_sessions=self._max_sessions
@@ -76,7 +76,7 @@ class McpEndpoint:
         if self._manager is None:
             raise RuntimeError("the endpoint is not running: the application's lifespan has not begun, or has ended")
         if "mcp-session-id" not in Headers(scope=scope) and len(self.sessions) >= CROWDED * self._max_sessions:
-            self.sessions.end_unused(UNUSED_S)  # room for those who come next
+            self.sessions.end_unused(UNUSED_S)  # makes room for new sessions
         is_full = is_unfinished = False
 
         async def send_unless_full(message: Message) -> None:
@@ -89,11 +89,11 @@ class McpEndpoint:
         await self._manager.handle_request(scope, receive, send_unless_full)
         if is_full:
             await self._full()(scope, receive, send)
-        elif is_unfinished:  # event streams are left so when the server stops
+        elif is_unfinished:  # the manager leaves event streams unfinished when the server stops
             await send({"type": "http.response.body", "body": b""})
 
     def _full(self) -> JSONResponse:
-        """The manager's own words do not tell the limit."""
+        """Answer that names the limit. The manager's own answer does not."""
         message = (
             f"the server has {self._max_sessions} MCP sessions already, and takes no more: close one (DELETE), or try "
             "again later; ML_TRAINER_MAX_SESSIONS sets the limit"
@@ -103,14 +103,19 @@ class McpEndpoint:
 
 
 class McpSwitch:
-    """Sends the requests of MCP clients to the endpoint, and all others on."""
+    """Sends requests of MCP clients to the endpoint, and other requests to the application.
+
+    Args:
+        app: The application.
+        endpoint: The endpoint.
+    """
 
     def __init__(self, app: ASGIApp, endpoint: ASGIApp) -> None:
         self._app = app
         self._endpoint = endpoint
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, one way or the other."""
+        """Forward a request."""
         await (self._endpoint if _is_mcp(scope) else self._app)(scope, receive, send)
 
 
@@ -123,11 +128,11 @@ def _is_mcp(scope: Scope) -> bool:
     )
 
 
-def _is_news(record: logging.LogRecord) -> bool:
-    """What of the SDK's log is logged.
+def _should_log(record: logging.LogRecord) -> bool:
+    """Whether a record of the SDK's loggers is logged.
 
-    Not the ids of sessions, since whoever reads one could enter the session. And not the traceback that it logs when
-    a session ends whose event stream is open, as most do.
+    Ids of sessions are not logged, because they give access to the sessions. The traceback at the end of a session with
+    an open event stream is not logged, because most sessions end so.
     """
     return record.levelno > logging.INFO and not (
         record.exc_info and isinstance(record.exc_info[1], anyio.ClosedResourceError)

@@ -1,4 +1,4 @@
-"""The sessions of MCP clients. Each plays its own episode, from `start_task` on."""
+"""The sessions of MCP clients. Each session plays its own episode after `start_task`."""
 
 import time
 from collections.abc import AsyncIterator
@@ -32,30 +32,29 @@ class McpSession:
         registry: Opens episodes.
 
     Attributes:
-        session: What the client plays.
-        heard_at: When its last message came, by the monotonic clock.
-        scope: Ends it if it is cancelled.
+        session: The session of episodes.
+        last_message_at: Time of the last message, in seconds of the monotonic clock.
+        scope: Cancelling it ends the session.
     """
 
     def __init__(self, registry: EpisodeRegistry) -> None:
         self.session = Session(registry, NO_EPISODE)
-        self.heard_at = time.monotonic()
+        self.last_message_at = time.monotonic()
         self.scope = anyio.CancelScope()
 
     def is_unused(self, idle_s: float) -> bool:
-        """Whether it has never asked for an episode and has been silent for so long."""
-        return not self.session.is_used and time.monotonic() - self.heard_at >= idle_s
+        """Whether it has never asked for an episode and has sent no message for `idle_s` seconds."""
+        return not self.session.is_used and time.monotonic() - self.last_message_at >= idle_s
 
 
 class McpSessions:
-    """All sessions. `StreamableHTTPSessionManager` keeps their ids, and runs this for each of them.
+    """All sessions. `StreamableHTTPSessionManager` keeps their ids and calls `run` for each.
 
-    A session is in the table as long as messages can come for it. It has an MCP server of its own, whose tools are
-    bound to it.
+    Each session has its own MCP server. The tools of that server are bound to the session.
 
     Args:
         registry: Opens episodes.
-        room: Draws episodes; None for a game without pictures.
+        room: Draws episodes. None for a game without pictures.
     """
 
     def __init__(self, registry: EpisodeRegistry, room: Room | None) -> None:
@@ -66,22 +65,22 @@ class McpSessions:
         self._sessions: set[McpSession] = set()
 
     def __len__(self) -> int:
-        """The number of sessions."""
+        """Number of sessions."""
         return len(self._sessions)
 
     def create_initialization_options(self) -> InitializationOptions:
-        """What a client learns of the server when it connects."""
+        """Return the options that a client receives when it connects."""
         return self._options
 
     async def run(
         self, incoming: Incoming, outgoing: Outgoing, options: InitializationOptions, stateless: bool = False
     ) -> None:
-        """Serve a session until no more messages can come and its calls have ended.
+        """Serve a session until its messages and its calls have ended.
 
-        FastMCP lets calls go on when a session ends, so they are stopped here, by the end of the messages.
+        FastMCP does not stop calls at the end of a session, so they are stopped here.
         """
         session = McpSession(self._registry)
-        server = build_mcp_server(session.session, self._room)  # a local, so that it lives as long as it runs
+        server = build_mcp_server(session.session, self._room)  # the local variable keeps the server alive
         self._sessions.add(session)
         try:
             with session.scope:
@@ -91,14 +90,14 @@ class McpSessions:
             self._end(session)
 
     async def close(self) -> None:
-        """End all sessions; on return all that was trained is written down."""
+        """End all sessions and wait until their calls are recorded."""
         for session in tuple(self._sessions):
             await session.session.retire("the server stops")
 
     def end_unused(self, idle_s: float) -> None:
-        """End the sessions that play nothing and have been silent for a while.
+        """End the sessions without an episode that have sent no message for `idle_s` seconds.
 
-        Many clients leave theirs behind, and each would keep its place until it times out.
+        Many clients do not close their sessions. Each would count towards the limit until its time-out.
         """
         for session in self._sessions:
             if session.is_unused(idle_s):
@@ -110,18 +109,18 @@ class McpSessions:
 
     @asynccontextmanager
     async def _messages_of(self, session: McpSession, incoming: Incoming) -> AsyncIterator[Incoming]:
-        """Hands messages on, and notices when no more of them can come."""
+        """Forward the messages of a session. End the session after the last one."""
         sender, messages = anyio.create_memory_object_stream[SessionMessage | Exception](0)
 
-        async def hand_on() -> None:
+        async def forward() -> None:
             with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
                 async with sender:
                     async for message in incoming:
-                        session.heard_at = time.monotonic()
+                        session.last_message_at = time.monotonic()
                         await sender.send(message)
             self._end(session)
 
         async with messages, anyio.create_task_group() as tasks:
-            tasks.start_soon(hand_on)
+            tasks.start_soon(forward)
             yield messages
             tasks.cancel_scope.cancel()

@@ -1,4 +1,4 @@
-"""The tools of MCP clients: those of the game, and what a client that has only MCP needs besides."""
+"""The tools of MCP clients: those of the game, and tools to list tasks, start episodes and draw them."""
 
 import asyncio
 import base64
@@ -19,7 +19,7 @@ from ml_trainer_env.server.datasets import DatasetError
 from ml_trainer_env.server.episodes.arguments import read_number
 from ml_trainer_env.server.episodes.errors import EpisodeError, ResetError
 from ml_trainer_env.server.episodes.game import Game
-from ml_trainer_env.server.episodes.progress import Progress, SendProgress, ignore_progress, relayed
+from ml_trainer_env.server.episodes.progress import Progress, SendProgress, ignore_progress, relay_progress
 from ml_trainer_env.server.episodes.registry import EpisodeRequest
 from ml_trainer_env.server.episodes.schemas import plain_schema
 from ml_trainer_env.server.episodes.session import Session
@@ -34,7 +34,7 @@ from ml_trainer_env.server.episodes.tools import (
     flag,
     text,
 )
-from ml_trainer_env.server.mcp.adapter import ToolCall, bound, tool_error
+from ml_trainer_env.server.mcp.adapter import ToolCall, bind_tool, tool_error
 from ml_trainer_env.server.room.contract import Picture, Room
 from ml_trainer_env.server.security.connection import connection_of
 from ml_trainer_env.server.store import StoreError
@@ -42,16 +42,16 @@ from ml_trainer_env.server.trainer.errors import ConfigError
 
 __all__ = ["build_mcp_server"]
 
-WAITING_STEP = 0.0001
-"""How much a heartbeat adds to the progress: MCP wants every progress value above the last."""
+HEARTBEAT_STEP = 0.0001
+"""Increase of the progress value by a heartbeat. MCP requires that every progress value exceeds the last."""
 
 
 def build_mcp_server(session: Session, room: Room | None = None) -> FastMCP:
-    """The MCP server of one session.
+    """Create the MCP server of one session.
 
     Args:
-        session: What its client plays.
-        room: Draws episodes; None for a game without pictures.
+        session: The session.
+        room: Draws episodes. None for a game without pictures.
     """
     game = session.registry.game
     client = _Client(session, room)
@@ -63,23 +63,23 @@ def build_mcp_server(session: Session, room: Room | None = None) -> FastMCP:
     )
     own = Toolbox(_list_tasks(game), _start_task(game), *([_plot(game, room.picture)] if room else []))
     for tool in own:
-        server.add_tool(bound(tool, client.carrying_out(tool)))
+        server.add_tool(bind_tool(tool, client.carry_out_with(tool)))
     for tool in game.tools:
-        server.add_tool(bound(tool, client.call))
+        server.add_tool(bind_tool(tool, client.call))
     return server
 
 
 class _Client:
-    """What the tools of one session are carried out on."""
+    """The client of one session. Its tools are carried out here."""
 
     def __init__(self, session: Session, room: Room | None) -> None:
         self.session = session
         self._room = room
 
     async def call(self, tool: str, given: Mapping[str, Any]) -> Reply:
-        """Carry out a call of the game, and stop it if its client goes away.
+        """Carry out a call of a game's tool. If the client disconnects, the call stops.
 
-        By the protocol a lost connection is no cancellation. Here a call costs budget, and nobody could get its reply.
+        In MCP a lost connection does not cancel a call. But here a call costs budget, and its reply would be lost.
 
         Raises:
             ToolError: The call was refused or failed.
@@ -87,14 +87,14 @@ class _Client:
         connection = connection_of(get_http_request().scope)
         with anyio.CancelScope() as scope, connection.on_disconnect(scope.cancel) if connection else nullcontext():
             try:
-                async with relayed(_progress_sender()) as on_progress:
+                async with relay_progress(_progress_sender()) as on_progress:
                     return await self.session.call(tool, given, on_progress)
             except (EpisodeError, ConfigError) as error:
                 raise tool_error(str(error)) from error
         raise tool_error("the client has gone")
 
-    def carrying_out(self, tool: "Tool[_Client]") -> ToolCall:
-        """How calls of a tool that is not the game's are carried out."""
+    def carry_out_with(self, tool: "Tool[_Client]") -> ToolCall:
+        """Return a function that carries out calls of a tool that is not the game's."""
 
         async def call(_: str, given: dict[str, Any]) -> Reply | ToolResult:
             try:
@@ -106,7 +106,7 @@ class _Client:
         return call
 
     async def list_tasks(self) -> Reply:
-        """The tasks of all splits."""
+        """List the tasks of all splits."""
         game = self.session.registry.game
         return {"tasks": [row for split in game.splits for row in game.tasks(split)]}
 
@@ -117,14 +117,14 @@ class _Client:
             ToolError: The request was refused.
         """
         try:
-            async with relayed(_progress_sender()):  # data may be downloaded, and models may be trained again
+            async with relay_progress(_progress_sender()):  # a download or a replay may take long
                 observation = await self.session.start(EpisodeRequest(**given))
         except (ResetError, DatasetError, StoreError) as error:
             raise tool_error(str(error)) from error
         return observation.model_dump(mode="json")
 
     async def plot(self) -> ToolResult:
-        """Draw the episode, beside the reply of a tool that reads."""
+        """Draw the episode. The result also contains the reply of a tool that only reads."""
         assert self._room is not None
         reply = await self.call(self._room.picture.beside, {})
         png = await asyncio.to_thread(self._room.draw, self.session.require_open().episode)
@@ -133,13 +133,13 @@ class _Client:
 
 
 class _UnknownTools(Middleware):
-    """Hands calls of unknown tools to the session, which refuses and records them."""
+    """Forwards calls of unknown tools to the session. The session refuses and records them."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
 
     async def on_call_tool(self, context: Any, call_next: Any) -> Any:
-        """Pass a call on."""
+        """Forward a call."""
         try:
             return await call_next(context)
         except NotFoundError:
@@ -197,13 +197,13 @@ def _plot(game: Game, picture: Picture) -> Tool[_Client]:
 
 
 def _progress_sender() -> SendProgress:
-    """Sends progress to the client of the MCP request that is being answered."""
+    """Return a function that sends progress to the client of the current MCP request."""
     context = get_context()
     done, total, message = 0.0, None, "working"
 
     async def send(progress: Progress | None) -> None:
         nonlocal done, total, message
-        done = round(done + WAITING_STEP, 4)
+        done = round(done + HEARTBEAT_STEP, 4)
         if progress is not None:
             done, total, message = max(progress.done, done), progress.total, progress.message
         await context.report_progress(done, total, message)

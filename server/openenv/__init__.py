@@ -1,1 +1,1 @@
-"""OpenEnv's surface: the environment that its sessions use, and what it tells of tasks and episodes."""
+"""OpenEnv's surface: the environment of a session."""

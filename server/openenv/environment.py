@@ -25,13 +25,13 @@ from pydantic import TypeAdapter
 
 from ml_trainer_env.server.episodes.arguments import read_flag, read_number
 from ml_trainer_env.server.episodes.errors import EpisodeError, ResetError
-from ml_trainer_env.server.episodes.progress import OnProgress, Progress, SendProgress, ignore_progress, relayed
+from ml_trainer_env.server.episodes.progress import OnProgress, Progress, SendProgress, ignore_progress, relay_progress
 from ml_trainer_env.server.episodes.registry import EpisodeRegistry, EpisodeRequest
 from ml_trainer_env.server.episodes.session import Session
 from ml_trainer_env.server.episodes.tools import Reply
 from ml_trainer_env.server.mcp.adapter import listed_tools
 from ml_trainer_env.server.room.contract import Room
-from ml_trainer_env.server.room.forms import for_forms
+from ml_trainer_env.server.room.forms import adapt_for_forms
 from ml_trainer_env.server.security.connection import current_connection
 from ml_trainer_env.server.trainer.errors import ConfigError
 from ml_trainer_env.server.trainer.limits import shown
@@ -41,7 +41,7 @@ __all__ = ["GameEnvironment"]
 _LOG = logging.getLogger(__name__)
 
 _CALL_MARGIN_S = 60.0
-"""The episode stops a call that takes too long. OpenEnv's own limit must come later, by so many seconds."""
+"""The episode stops a call at its time limit. OpenEnv's own limit is this many seconds later."""
 
 _RESET_OPTIONS = "task_id, seed, episode_id, rubric, resume, fork_from, split, index"
 
@@ -55,13 +55,13 @@ Result = TypeVar("Result")
 class GameEnvironment(MCPEnvironment):
     """An OpenEnv environment that plays one game.
 
-    Actions: `CallToolAction` with one of the game's tools; `ListToolsAction`. Observations, rewards, the start and the
-    end of an episode are the game's; see `tuning.game.TuningGame`. `reset(episode_id, resume=True)` resumes an episode,
-    `reset(fork_from)` begins where another stands.
+    Actions are `CallToolAction` with one of the game's tools, and `ListToolsAction`. The game defines observations,
+    rewards, and the start and end of an episode; see `tuning.game.TuningGame`. `reset(episode_id, resume=True)` resumes
+    an episode. `reset(fork_from)` begins from the state of another episode.
 
     Args:
-        registry: Opens episodes. Making an environment is cheap: it loads no data.
-        room: Shows episodes on the page at /web; None for a game without pictures.
+        registry: Opens episodes.
+        room: Shows episodes on the page at /web. None for a game without pictures.
     """
 
     SUPPORTS_CONCURRENT_SESSIONS = True
@@ -97,16 +97,16 @@ class GameEnvironment(MCPEnvironment):
         """Begin, resume or fork an episode.
 
         Args:
-            seed: Fixes everything that is random; the task's own if None.
-            episode_id: The episode's name; a new one if None.
-            task_id: The task; the game's default if None.
-            rubric: The formulas that reward and grade; the server's default if None.
-            resume: Resume the episode `episode_id`, after a lost connection or a restart.
-            fork_from: Begin where another episode stands, or stood: `<episode>`, `<episode>@<checkpoint>`
-                or `<episode>@<epoch>`. Its epochs count as spent.
-            split: With `index`, another way to name a task: by its place in the task API.
+            seed: Seed of all randomness. None for the task's own seed.
+            episode_id: The episode's name. None for a new one.
+            task_id: The task. None for the game's default.
+            rubric: Name of the formulas that reward and grade. None for the server's default.
+            resume: Whether to resume the episode `episode_id`, after a lost connection or a restart.
+            fork_from: The state of another episode to begin from: `<episode>`, `<episode>@<checkpoint>` or
+                `<episode>@<epoch>`. Its epochs count as spent.
+            split: With `index`, names a task by its position in the task API.
             index: See `split`.
-            unknown: Refused, so that a misspelt option does not pass in silence.
+            unknown: Unknown options. They are refused, so that a misspelt option is noticed.
 
         Raises:
             ResetError: An option is unknown or its value does not exist.
@@ -125,7 +125,7 @@ class GameEnvironment(MCPEnvironment):
         return observation
 
     def _task_at(self, task_id: object, split: object, index: object) -> str:
-        """The id of a task that a reset names by its place in the task API."""
+        """Return the id of a task that a reset names by its position in the task API."""
         splits = self._game.splits
         if task_id is not None:
             raise ResetError(f"name a task by task_id or by split and index, not by both: got {shown(task_id)}")
@@ -143,34 +143,34 @@ class GameEnvironment(MCPEnvironment):
     def step(self, /, action: Action, timeout_s: float | None = None, **options: Any) -> Observation:
         """Carry out an action; see `step_async`."""
         observation = self._run_on_loop(self.step_async(action, timeout_s, **options))
-        # The page at /web draws its forms of this list when the server is built, before any episode.
+        # The page at /web creates its forms from this list when the server starts, before any episode.
         if isinstance(observation, ListToolsObservation) and self._session.opened is None:
-            return for_forms(observation)
+            return adapt_for_forms(observation)
         return observation
 
     async def step_async(self, /, action: Action, timeout_s: float | None = None, **options: Any) -> Observation:
         """Carry out an action.
 
-        Reward and done are those of the tool's reply, so they are the same on every surface.
+        Reward and done are those of the tool's reply. They are the same on every surface.
 
         Args:
             action: A tool call or a request for the list of tools.
-            timeout_s: Not used: the server's own limits stop training, and leave nothing running.
+            timeout_s: Not used. The server's own limits stop training.
             options: Not used.
         """
         if not isinstance(action, CallToolAction):
             return await super().step_async(action)
-        # /web steps in another thread, which must return to the loop that holds the episode.
+        # /web calls `step` in another thread. It must run on the episode's event loop.
         self._loop = self._loop or asyncio.get_running_loop()
         reward, result, error = 0.0, None, None
         try:
-            async with asyncio.timeout(self._call_limit_s), relayed(_progress_sender(action)) as on_progress:
+            async with asyncio.timeout(self._call_limit_s), relay_progress(_progress_sender(action)) as on_progress:
                 reply = await self.call(action.tool_name, action.arguments, on_progress)
             reward, result = reply["reward"], CallToolResult([], None, meta=None, data=reply, is_error=False)
         except TimeoutError:
             message = f"Tool '{action.tool_name}' timed out after {self._call_limit_s} seconds"
             error = ToolError(error_type=ToolErrorType.TIMEOUT, message=message)
-        except Exception as refusal:  # OpenEnv's clients learn of it in the observation
+        except Exception as refusal:  # OpenEnv's clients receive it in the observation
             error = ToolError(error_type=_error_type(str(refusal)), message=str(refusal))
         opened = self._session.opened
         return CallToolObservation(
@@ -186,12 +186,12 @@ class GameEnvironment(MCPEnvironment):
         raise ValueError(f"expected a tool call, got {type(action).__name__}")
 
     async def call(self, tool: str, given: dict[str, Any], on_progress: OnProgress = ignore_progress) -> Reply:
-        """Carry out a call of a tool. It stops soon if its client goes away.
+        """Carry out a call of a tool. If the client disconnects, the call stops at the next batch.
 
         Raises:
             EpisodeError: The call was refused or failed.
             ConfigError: An argument is out of bounds.
-            RuntimeError: The call failed by a bug, which is logged.
+            RuntimeError: The call failed because of a bug. The bug is logged.
         """
         connection = current_connection()
         with connection.on_disconnect(self._interrupt) if connection else nullcontext():
@@ -210,18 +210,18 @@ class GameEnvironment(MCPEnvironment):
         self._session.interrupt("the client has gone")
 
     def _run_on_loop(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Run a coroutine from synchronous code, on the loop that the episode lives on if it runs."""
+        """Run a coroutine from synchronous code, on the episode's event loop if that runs."""
         loop = self._loop
         if loop is not None and loop.is_running():
             return asyncio.run_coroutine_threadsafe(work, loop).result()
         result: Result = run_async_safely(work)
         return result
 
-    # What OpenEnv asks for besides.
+    # OpenEnv's other methods.
 
     @property
     def state(self) -> State:
-        """The episode's state, without anything held out."""
+        """The episode's state. It contains no figures of held-out data."""
         opened = self._session.opened
         if opened is None:
             return self._game.state_model(step_count=0)
@@ -238,32 +238,32 @@ class GameEnvironment(MCPEnvironment):
         return self._game.state_model(**fields)
 
     def get_metadata(self) -> EnvironmentMetadata:
-        """What this environment is."""
+        """Return name, description and version of the environment."""
         about = self._game.about
         return EnvironmentMetadata(name=about.name, description=about.description, version=about.version)
 
     def close(self) -> None:
-        """End the session: a running call stops soon, and the episode can be resumed."""
+        """End the session. A running call stops at the next batch. The episode can be resumed."""
         self._session.close()
         super().close()
 
     def list_splits(self) -> list[dict[str, str]]:
-        """The splits of the game's tasks."""
+        """List the splits of the game's tasks."""
         return [{"name": split, "type": split} for split in self._game.splits]
 
     def list_tasks(self, split: str) -> list[dict[str, Any]]:
-        """The tasks of a split, none for a split that does not exist."""
+        """List the tasks of a split. Empty for an unknown split."""
         return list(self._game.tasks(split))
 
     def num_tasks(self, split: str) -> int:
-        """The number of tasks of a split."""
+        """Return the number of tasks of a split."""
         return len(self._game.tasks(split))
 
     def get_task(self, split: str, index: int) -> dict[str, Any]:
-        """One task.
+        """Return one task.
 
         Raises:
-            IndexError: There is none at that place.
+            IndexError: The split has no task with this index.
         """
         tasks = self._game.tasks(split)
         if not 0 <= index < len(tasks):
@@ -271,7 +271,7 @@ class GameEnvironment(MCPEnvironment):
         return tasks[index]
 
     def get_task_range(self, split: str, start: int | None, stop: int | None) -> list[dict[str, Any]]:
-        """The tasks from `start` up to `stop`.
+        """Return the tasks from `start` up to `stop`, without `stop`.
 
         Raises:
             IndexError: One of the two is negative.
@@ -281,18 +281,18 @@ class GameEnvironment(MCPEnvironment):
         return self.list_tasks(split)[slice(start, stop)]
 
     def render_web(self, observation: dict[str, Any]) -> str | None:
-        """The episode's page, for /web."""
+        """Return the episode's HTML for /web. None without an episode or a room."""
         opened = self._session.opened
         return self._room.page(opened.episode) if opened and self._room else None
 
     def web_actions(self, observation: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-        """The calls that make sense now, for /web."""
+        """Return suggested calls for /web, each with a label."""
         opened = self._session.opened
         return self._room.actions(opened.episode) if opened and self._room else []
 
 
 class _JsonRpcTools:
-    """What OpenEnv's JSON-RPC lists and calls: the environment's tools, in the place of an MCP client.
+    """Lists and calls the environment's tools for OpenEnv's JSON-RPC. It takes the place of an MCP client.
 
     Args:
         environment: Carries out calls.
@@ -302,33 +302,33 @@ class _JsonRpcTools:
         self._environment = environment
 
     async def __aenter__(self) -> Self:
-        """Nothing is to be opened."""
+        """Nothing is opened."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Nothing is to be closed."""
+        """Nothing is closed."""
 
     def is_connected(self) -> bool:
         """Always true."""
         return True
 
     async def list_tools(self) -> list[MCPTool]:
-        """The tools."""
+        """List the tools."""
         return await self._environment._async_list_tools()
 
     async def call_tool(self, name: str, arguments: dict[str, Any] | None) -> CallToolResult:
-        """Call a tool. The reply is in `content`, for MCP's readers, and in `data`, for OpenEnv's."""
+        """Call a tool. The reply is in `content` for MCP clients, and in `data` for OpenEnv's clients."""
         reply = await self._environment.call(name, arguments or {})
         text = TextContent(type="text", text=_JSON.dump_json(reply).decode())
         return CallToolResult([text], None, meta=None, data=reply, is_error=False)
 
 
 _NO_TOOLS: FastMCP = FastMCP("ml_trainer_env")
-"""OpenEnv's base class wants a server. Tools are listed and called by the environment itself."""
+"""OpenEnv's base class requires a server. It has no tools: the environment lists and calls them."""
 
 
 def _error_type(message: str) -> ToolErrorType:
-    """The kind of an error, by the words that OpenEnv's own environments go by."""
+    """Return the type of an error. OpenEnv's own environments find it by the same words."""
     words = message.lower()
     if "not found" in words or "unknown tool" in words:
         return ToolErrorType.TOOL_NOT_FOUND
@@ -338,9 +338,9 @@ def _error_type(message: str) -> ToolErrorType:
 
 
 def _progress_sender(action: CallToolAction) -> SendProgress | None:
-    """Sends progress as frames of the WebSocket; None if its client has not asked for any, or has no WebSocket.
+    """Return a function that sends progress over the WebSocket. None if the client did not ask for it or has none.
 
-    A frame is `{"type": "progress", "data": {"epochs": 3, "total": 10, "message": "..."}}`, before the answer.
+    A frame is `{"type": "progress", "data": {"epochs": 3, "total": 10, "message": "..."}}`. It precedes the answer.
     """
     connection = current_connection()
     send_text = connection.send_text if connection else None

@@ -1,4 +1,4 @@
-"""The contract between the surfaces and the pages of a game. A game without a room is played without pictures."""
+"""The contract of a game's pages. A game without a room has no pages and no pictures."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -12,9 +12,9 @@ class Picture:
 
     Attributes:
         name: The tool's name.
-        title: The name that people read.
+        title: The name for people.
         description: What the tool draws, for the agent.
-        beside: The tool that only reads, whose reply comes with the picture.
+        beside: A tool that only reads. Its reply is returned with the picture.
     """
 
     name: str
@@ -32,13 +32,13 @@ class Room(Protocol):
         ...
 
     def draw(self, episode: Any) -> bytes:
-        """An episode as PNG. Takes up to a second: not for the event loop."""
+        """Draw an episode as PNG. Takes up to a second, so call it in a thread."""
         ...
 
     def page(self, episode: Any) -> str:
-        """An episode as HTML."""
+        """Return an episode as HTML."""
         ...
 
     def actions(self, episode: Any) -> list[tuple[str, dict[str, Any]]]:
-        """The calls that make sense now: a label and an OpenEnv action each."""
+        """Return suggested calls: a label and an OpenEnv action each."""
         ...

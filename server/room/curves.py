@@ -1,7 +1,7 @@
-"""Loss and accuracy by epoch, drawn as a PNG. From values to bytes; takes a fifth of a second: not for the event loop.
+"""Draws loss and accuracy by epoch as a PNG. It takes about 0.2 s, so call it in a thread.
 
-Training is a dashed line with hollow dots, validation a solid one with filled dots: they can be told apart without
-colour. A figure that is not finite is a gap.
+Training is a dashed line with hollow dots. Validation is a solid line with filled dots. A figure that is not finite is
+a gap.
 """
 
 import io
@@ -21,35 +21,38 @@ _INCHES, _DPI = (9.0, 3.6), 110
 _TRAIN, _VALIDATION, _MARK = "#b45309", "#1d4ed8", "#6b7280"
 
 _DOTS_UP_TO = 40
-"""Epochs; the dots of more of them run into each other."""
+"""Largest number of epochs that are drawn with dots."""
 
-_STEEP_LOSS = 10.0
-"""Untrained networks have a loss of 2.3; above this one a run has diverged, and hides the rest on a linear axis."""
+_LOG_AXIS_LOSS = 10.0
+"""With a validation loss above this, the axis is logarithmic. Untrained networks have a loss of 2.3."""
 
-_one_at_a_time = threading.Lock()
-"""Matplotlib's fonts are not made for several threads."""
+_lock = threading.Lock()
+"""Matplotlib's fonts are not thread-safe."""
 
 
 def curves_png(history: History, budget_epochs: int, title: str) -> bytes:
     """Draw the curves of a run.
 
     Args:
-        history: The epochs so far; may be none.
-        budget_epochs: How many there may be: the width of the axes.
-        title: What stands above them.
+        history: The epochs so far. It may be empty.
+        budget_epochs: The budget, in epochs. It is the width of the axes.
+        title: The title of the picture.
+
+    Returns:
+        The PNG, 990 x 396 pixels.
     """
-    # Importing Matplotlib takes half a second and 30 MB, and most servers never draw.
+    # A late import: Matplotlib needs half a second and 30 MB, and most servers never draw.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     metrics = [record.metrics for record in history.records]
-    with _one_at_a_time:
+    with _lock:
         figure = Figure(figsize=_INCHES, dpi=_DPI, layout="constrained")
         figure.suptitle(title, fontsize=11)
         loss, accuracy = figure.subplots(1, 2)
         _draw(loss, "loss (nats)", [m.train_loss for m in metrics], [m.val_loss for m in metrics])
         _draw(accuracy, "accuracy", [m.train_accuracy for m in metrics], [m.val_accuracy for m in metrics])
-        if any(math.isfinite(m.val_loss) and m.val_loss > _STEEP_LOSS for m in metrics):
+        if any(math.isfinite(m.val_loss) and m.val_loss > _LOG_AXIS_LOSS for m in metrics):
             loss.set_yscale("log")
         accuracy.set_ylim(0.0, 1.0)
         if history.best is not None:

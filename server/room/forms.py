@@ -4,13 +4,13 @@ from typing import Any
 
 from openenv.core.env_server.mcp_types import ListToolsObservation
 
-__all__ = ["for_forms"]
+__all__ = ["adapt_for_forms"]
 
 
-def for_forms(listed: ListToolsObservation) -> ListToolsObservation:
-    """The tools with schemas for forms: values of one type to choose from, and truth values among them.
+def adapt_for_forms(listed: ListToolsObservation) -> ListToolsObservation:
+    """Return the tools with schemas for forms: choices have one type, and a boolean is a choice.
 
-    A list to choose from can be left empty, where a box that is not ticked would mean false.
+    The form of a choice can be empty. A checkbox that is not ticked would mean false.
     """
     tools = []
     for tool in listed.tools:

@@ -1,4 +1,4 @@
-"""What the page at /web shows of a tuning episode: its curves as inline SVG, and one-click calls."""
+"""A tuning episode on the page at /web: its curves as inline SVG, and one-click calls."""
 
 import html
 import math
@@ -16,7 +16,7 @@ Curve = Sequence[float]
 
 
 def episode_page(episode: TuningEpisode) -> str:
-    """HTML with the loss and accuracy curves of an episode, for people."""
+    """Return HTML with the loss and accuracy curves of an episode."""
     metrics = [record.metrics for record in episode.history.records]
     budget = episode.task.budget_epochs
     loss = _chart("loss", [m.train_loss for m in metrics], [m.val_loss for m in metrics], budget, None)
@@ -34,7 +34,7 @@ def episode_page(episode: TuningEpisode) -> str:
 
 
 def one_click_actions(episode: TuningEpisode) -> list[tuple[str, dict[str, Any]]]:
-    """Calls that make sense now, with a label each."""
+    """Return suggested calls, each with a label."""
     if episode.done:
         return []
     actions: list[tuple[str, dict[str, Any]]] = []
@@ -59,7 +59,7 @@ def _tool_call(name: str, **arguments: object) -> dict[str, Any]:
 
 
 def _chart(label: str, train: Curve, validation: Curve, budget: int, top: float | None) -> str:
-    """An SVG of two curves over the budget. Values that are not finite are gaps."""
+    """Return an SVG of two curves over the budget. Values that are not finite are gaps."""
     finite = [value for value in (*train, *validation) if math.isfinite(value)]
     high = top or max([*finite, 1e-6]) * 1.05
     low = min([*finite, 0.0]) if top is None else max(0.0, min([*finite, 1.0]) - 0.05)
@@ -80,7 +80,7 @@ def _chart(label: str, train: Curve, validation: Curve, budget: int, top: float 
 
 
 def _polyline(values: Curve, budget: int, low: float, high: float, colour: str) -> str:
-    """A curve as SVG path segments, with a dot for an epoch that stands alone."""
+    """Return a curve as an SVG path, with a dot at its last point."""
     wide, tall = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
     path, pen_is_down, last = "", False, ""
     for index, value in enumerate(values):

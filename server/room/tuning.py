@@ -24,15 +24,15 @@ class TuningRoom:
     )
 
     def draw(self, episode: TuningEpisode) -> bytes:
-        """The curves as PNG."""
+        """Draw the curves as PNG."""
         budget = episode.task.budget_epochs
         title = f"{episode.task.name}: epoch {episode.history.epochs} of {budget}"
         return curves_png(episode.history, budget, title)
 
     def page(self, episode: TuningEpisode) -> str:
-        """The curves as HTML."""
+        """Return the curves as HTML."""
         return episode_page(episode)
 
     def actions(self, episode: TuningEpisode) -> list[tuple[str, dict[str, Any]]]:
-        """One-click calls."""
+        """Return one-click calls."""
         return one_click_actions(episode)

@@ -1,10 +1,10 @@
-"""The trainer: a pure core that turns a training state into the next one.
+"""The trainer: pure functions that compute the next training state.
 
-Import what you need from the submodules: `config`, `limits`, `schedules` and `state` work
-without torch; `engine`, `networks`, `data`, `augmentation` and `optimizers` need it.
+`config`, `limits`, `schedules` and `state` do not import torch. `engine`, `networks`, `data`, `augmentation` and
+`optimizers` do.
 """
 
 __all__ = ["PROBE"]
 
 PROBE = "ml_trainer_env.server.trainer.probe:probe"
-"""The probe of this engine, as an object reference: an executor runs it where jobs run."""
+"""Object reference of this engine's probe. An executor calls it where jobs run."""

@@ -1,6 +1,6 @@
-"""A state as plain arrays and text: what crosses a process boundary and what is stored.
+"""A state as plain arrays and text, for other processes and for storage.
 
-Every engine keeps a typed state of its own and turns it into this one. Needs no torch.
+Every engine has its own typed state and converts it. Torch is not imported.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,13 +15,13 @@ __all__ = ["Outcome", "State"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class State:
-    """A named set of arrays, and facts about them. Nothing in it changes.
+    """Named arrays, and facts about them. Immutable.
 
     A state without arrays is an initial state. The job function draws its arrays from the facts.
 
     Attributes:
-        arrays: Read-only arrays by name, in an order that matters to their engine.
-        facts: What the arrays belong to, by name.
+        arrays: Read-only arrays by name. Their order matters to their engine.
+        facts: Texts that describe the arrays, by name.
     """
 
     arrays: Mapping[str, np.ndarray]
@@ -39,10 +39,10 @@ class State:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
-    """What a job function returns for one unit of work.
+    """The return value of a job function for one unit of work.
 
     Attributes:
-        state: The state after the unit; None for a measurement, which makes no state.
+        state: The state after the unit. None for a measurement.
         figures: The figures of the unit.
         digest: Returns a digest (hex) of the state. It is called once, after the unit was timed.
         ends: Whether no further unit may follow.

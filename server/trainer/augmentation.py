@@ -1,7 +1,7 @@
 """Random transforms of whole batches by tensor operations, after standardisation.
 
-Everything scales with `strength`: 0 gives the examples back bit for bit, 1 is the usual full
-recipe for the family. All randomness comes from the given generator.
+`strength` scales every transform: 0 returns the examples bit for bit, 1 is the usual strength of the family. All
+randomness comes from the given generator.
 """
 
 import math
@@ -23,20 +23,21 @@ OBJECT_SHIFT_PIXELS = 4
 FLIP_PROBABILITY = 0.5
 COLOUR = 0.15
 NOISE_DEVIATION = 1.0
-"""In standardised units: as much noise as there is signal."""
+"""In standardised units: the noise has the deviation of the inputs."""
 
 
 def augmented(data: TensorData, chosen: Tensor, strength: float, source: torch.Generator) -> Tensor:
-    """Some of the training examples, each transformed at random.
+    """Return some of the training examples, each transformed at random.
 
     Args:
-        data: The task's examples, and which family of transforms suits them.
+        data: The task's examples and their family of transforms.
         chosen: int64 (N,), indices of training examples.
         strength: 0 to 1.
-        source: Where the randomness comes from.
+        source: The random generator.
 
     Returns:
-        As `data.train_inputs`: images are float32 (N, C, H, W), channels last in memory.
+        N examples with the dtype and layout of `data.train_inputs`. Images are float32 (N, C, H, W), channels last in
+        memory.
     """
     if strength == 0.0 or data.augmentation is AugmentationKind.NONE:
         return data.train_inputs[chosen]
@@ -44,7 +45,7 @@ def augmented(data: TensorData, chosen: Tensor, strength: float, source: torch.G
         return _turned(data.train_inputs[chosen], data.black, strength, source)
     if data.augmentation is AugmentationKind.SCATTERED:
         return _noisy(data.train_inputs[chosen], strength * data.input_scale, source)
-    # As (N, H, W, C), which is how images lie in memory, so that plain operations keep that order.
+    # (N, H, W, C) is the order of images in memory. Plain operations keep it.
     if data.augmentation is AugmentationKind.CLOTHES:
         pixels = _cropped(data, chosen, round(CLOTHES_SHIFT_PIXELS * strength), source)
         pixels = _flipped(pixels, strength, source)
@@ -69,18 +70,18 @@ def _turned(images: Tensor, black: Tensor, strength: float, source: torch.Genera
     count, side = images.shape[0], images.shape[-1]
     angle = _uniform((count, 1), math.radians(ROTATION_DEGREES) * strength, source)
     zoom = 1.0 + _uniform((count, 1), DIGIT_SCALE * strength, source)
-    # Coordinates are such that the image spans 2.
+    # The image is 2 wide in these coordinates.
     shift = _uniform((count, 2), 2.0 * DIGIT_SHIFT_PIXELS * strength / side, source)
     grid = _similarity_grid(angle.cos() / zoom, angle.sin() / zoom, shift, side)
     edge = black.view(1, -1, 1, 1)
-    # grid_sample fills with zeros: make black zero while it runs.
+    # grid_sample fills with zeros, so black must be zero here.
     return F.grid_sample(images - edge, grid, align_corners=False).add_(edge)
 
 
 def _similarity_grid(cosine: Tensor, sine: Tensor, shift: Tensor, side: int) -> Tensor:
-    """Where each pixel of (N, side, side) comes from, (N, side, side, 2), as `grid_sample` wants it.
+    """Return the source coordinates of each pixel, (N, side, side, 2), for `grid_sample`.
 
-    The same as `F.affine_grid`, which multiplies small matrices pixel by pixel, at a seventh of its time.
+    `F.affine_grid` computes the same in seven times the time, because it multiplies a small matrix for each pixel.
     """
     centres = (torch.arange(side) * 2 + 1) / side - 1
     along, across = cosine * centres, sine * centres
@@ -91,9 +92,9 @@ def _similarity_grid(cosine: Tensor, sine: Tensor, shift: Tensor, side: int) -> 
 
 
 def _cropped(data: TensorData, chosen: Tensor, distance: int, source: torch.Generator) -> Tensor:
-    """Training images (N, H, W, C) cut out of their black borders, up to `distance` pixels off centre.
+    """Return training images (N, H, W, C), each shifted by up to `distance` pixels. Black moves in at the edges.
 
-    One gather reads each image where it lies in the bordered set and does the shift on the way.
+    One gather cuts the shifted images out of the bordered ones.
     """
     bordered = data.bordered_train_images
     count, height, width, channels = bordered.shape
@@ -108,16 +109,16 @@ def _cropped(data: TensorData, chosen: Tensor, distance: int, source: torch.Gene
 
 
 def _flipped(images: Tensor, strength: float, source: torch.Generator) -> Tensor:
-    """Mirror some of the images, (N, H, W, C), left to right."""
+    """Flip some of the images, (N, H, W, C), horizontally."""
     chance = torch.rand(images.shape[0], generator=source)
     chosen = (chance < FLIP_PROBABILITY * strength).nonzero().squeeze(1)
     return images.index_copy(0, chosen, images[chosen].flip(2))
 
 
 def _coloured(images: Tensor, strength: float, scale: float, source: torch.Generator) -> Tensor:
-    """Give each channel of each image, (N, H, W, C), a random gain and offset: contrast, light, tint.
+    """Change each channel of each image, (N, H, W, C), by a random gain and offset: contrast, light, tint.
 
-    `scale` is what standardised images were multiplied by, and so are the offsets.
+    The offsets are multiplied by `scale`, like the standardised images before.
     """
     shape = (images.shape[0], 1, 1, images.shape[3])
     gain = 1.0 + _uniform(shape, COLOUR * strength, source)

@@ -1,6 +1,6 @@
-"""What a training run is configured with: a frozen, checked, picklable value.
+"""The configuration of a training run: a frozen, checked, picklable value.
 
-Says nothing about networks, data or budgets.
+It does not contain the network, the data or the budget.
 """
 
 from collections.abc import Mapping
@@ -16,14 +16,14 @@ __all__ = ["LIMITS", "EpochSettings", "OptimizerKind", "TrainingConfig"]
 
 
 class OptimizerKind(StrEnum):
-    """The optimizers on offer."""
+    """The available optimizers."""
 
     SGD = "sgd"
-    """Stochastic gradient descent with momentum 0.9; weight decay as an L2 term."""
+    """Stochastic gradient descent with momentum 0.9. Weight decay is an L2 term."""
     ADAM = "adam"
-    """Adam (Kingma & Ba 2015), betas 0.9 and 0.999; weight decay as an L2 term."""
+    """Adam (Kingma & Ba 2015) with betas 0.9 and 0.999. Weight decay is an L2 term."""
     ADAMW = "adamw"
-    """AdamW (Loshchilov & Hutter 2019): weight decay apart from the gradient."""
+    """AdamW (Loshchilov & Hutter 2019). Weight decay is separate from the gradient."""
 
 
 LIMITS: Mapping[str, Limit] = {
@@ -44,19 +44,19 @@ _FLAGS = ("augmentation",)
 class TrainingConfig:
     """The settings of a training run.
 
-    Every field is checked on construction, so an instance is always within bounds.
+    Every field is checked on construction.
 
     Attributes:
-        optimizer: Which optimizer.
-        learning_rate: The peak rate of the optimizer; the schedule scales it.
-        batch_size: Examples in each step.
+        optimizer: The optimizer.
+        learning_rate: The peak learning rate. The schedule scales it.
+        batch_size: Number of examples in each step.
         weight_decay: L2 strength (decoupled for adamw).
-        dropout: Probability of dropping a hidden unit: in every hidden layer of a perceptron, in the last layer
-            before the outputs of a CNN.
-        lr_schedule: How the rate moves over the budget left when it was set.
-        warmup_epochs: Epochs of linear warm-up, for `warmup_cosine` only.
+        dropout: Probability of dropping a hidden unit. It applies to every hidden layer of a perceptron, and to the
+            last layer before the outputs of a CNN.
+        lr_schedule: How the rate changes over the budget that was left when the schedule was set.
+        warmup_epochs: Number of epochs of linear warm-up, for `warmup_cosine` only.
         augmentation: Whether training examples are transformed at random.
-        augmentation_strength: 0 leaves examples as they are, 1 is the strongest.
+        augmentation_strength: Strength of the transforms: 0 for none, 1 for the strongest.
 
     Raises:
         ConfigError: A value is out of bounds or of the wrong type.
@@ -82,7 +82,7 @@ class TrainingConfig:
             check_flag(name, getattr(self, name))
 
     def with_changes(self, changes: Mapping[str, object]) -> Self:
-        """Return a copy with some settings replaced, all of them checked.
+        """Return a copy with some settings replaced. All settings are checked.
 
         Raises:
             ConfigError: A name is unknown or a value is out of bounds.
@@ -96,11 +96,11 @@ class TrainingConfig:
 
 @dataclass(frozen=True, slots=True)
 class EpochSettings:
-    """What an epoch is trained with, its state and data aside.
+    """The settings of an epoch, without its state and data.
 
     Attributes:
-        config: The settings.
-        plan: The learning rate by epoch.
+        config: The configuration.
+        plan: The learning rate of each epoch.
     """
 
     config: TrainingConfig

@@ -1,4 +1,4 @@
-"""The examples of a task as the trainer wants them: tensors in memory, standardised once."""
+"""The examples of a task as tensors. They are standardised once."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -14,11 +14,11 @@ from ml_trainer_env.server.trainer.examples import Examples, PermutedExamples
 __all__ = ["BORDER", "EVALUATION_BATCH", "TensorData", "prepare"]
 
 BORDER = 4
-"""Black pixels around each image of `bordered_train_images`: as far as any shift goes."""
+"""Width of the border of `bordered_train_images`, in pixels. No shift exceeds it."""
 
 EVALUATION_BATCH = 64
-"""Examples evaluated together, if no option says otherwise. Batches of 500 took three times as long for each image on
-some processors, because their activations do not fit the cache. `ml-trainer-measure` measures it."""
+"""Default number of examples evaluated together. Batches of 500 took three times as long for each image on some
+processors, because their activations do not fit the cache. `ml-trainer-measure` finds the best number."""
 
 _TRAIN_SAMPLE = 1_000
 
@@ -27,11 +27,11 @@ _CONSTANT = 1e-6
 
 
 def prepare(data: Examples | PermutedExamples, options: Mapping[str, int | str]) -> "TensorData":
-    """Make the tensors that training needs. An executor does this once for each `data.key`, where its jobs run.
+    """Convert examples to tensors. An executor calls this once for each `data.key`, where its jobs run.
 
     Args:
         data: The examples.
-        options: `evaluation_batch` is how many examples are evaluated together. Other options are ignored.
+        options: `evaluation_batch` is the number of examples evaluated together. Other options are ignored.
     """
     return TensorData(data, int(options.get("evaluation_batch", EVALUATION_BATCH)))
 
@@ -41,18 +41,21 @@ class TensorData:
 
     Images become float32 (N, C, H, W), channels last in memory, standardised by channel. Tables become float32
     (N, columns), standardised by column. Sequences become float32 (N, length, channels), standardised by channel.
-    Mean and deviation are those of the training examples. What is standardised is then multiplied by `input_scale`.
+    Mean and deviation are those of the training examples. Standardised values are then multiplied by `input_scale`.
     Tokens become int64 (N, length).
 
     Args:
         data: The examples.
-        evaluation_batch: How many examples are evaluated together, at least 1. It is part of what fixes the bits
-            of accuracies and losses.
+        evaluation_batch: Number of examples evaluated together, at least 1. It may change the bits of accuracies and
+            losses.
 
     Attributes:
-        train_sample: On how many leading training examples the train accuracy is measured.
-        kind: As of `Examples`; so are `augmentation`, `input_shape`, `input_scale`, `outputs` and `target`.
-        train_labels: int64; so are the other labels.
+        train_sample: The train accuracy is measured on this many first training examples.
+        kind: That of `Examples`. So are `augmentation`, `input_shape`, `input_scale`, `outputs` and `target`.
+        train_labels: int64, like the other labels.
+
+    Raises:
+        ValueError: `evaluation_batch` is below 1.
     """
 
     def __init__(self, data: Examples | PermutedExamples, evaluation_batch: int = EVALUATION_BATCH) -> None:
@@ -74,7 +77,7 @@ class TensorData:
 
     @cached_property
     def bordered_train_images(self) -> Tensor:
-        """The training images, (N, H + 8, W + 8, C) with a black border, for cutting shifted ones out."""
+        """The training images with a black border, (N, H + 8, W + 8, C). Shifted images are cut out of them."""
         images = self.train_inputs.permute(0, 2, 3, 1)
         count, height, width, channels = images.shape
         bordered = self.black.expand(count, height + 2 * BORDER, width + 2 * BORDER, channels).contiguous()
@@ -83,7 +86,7 @@ class TensorData:
 
     @property
     def black(self) -> Tensor:
-        """The standardised value of a black pixel, (C,): what a shift moves in."""
+        """The standardised value of a black pixel, (C,)."""
         return -self._mean / self._deviation * self.input_scale
 
     def _part(self, inputs: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -106,7 +109,7 @@ class TensorData:
 
 
 def _statistics(examples: Examples) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of the training examples by channel or column, float32; empty for tokens."""
+    """Mean and deviation of the training examples by channel or column, float32. Empty for tokens."""
     if examples.kind is ExampleKind.TOKENS:
         return torch.empty(0), torch.empty(0)
     if examples.kind is ExampleKind.IMAGES:

@@ -1,8 +1,7 @@
 """The training engine: pure functions from states to states.
 
-It uses no clock, file, connection, log or global random state: the caller owns those. An epoch is a
-function of (state, configuration, rate plan, data) alone. A longer run is a chain of epochs, so it
-does not matter how a run is cut into calls.
+It uses no clock, file, connection, log or global random state. An epoch is a function of (state, configuration, rate
+plan, data) alone. A longer run is a chain of epochs. So the result does not depend on how a run is split into calls.
 """
 
 import math
@@ -31,17 +30,17 @@ DIVERGED_LOSS = 100.0
 """A mean training loss (nats) above this counts as divergence."""
 
 _GATHERED_TOGETHER = 512
-"""Examples gathered and transformed by one operation: large enough to be cheap, small enough for the
+"""Number of examples that one operation gathers and transforms. It is large enough to be cheap, small enough for the
 cache, and a multiple of every batch size."""
 
 
 def never() -> bool:
-    """The `interrupted` of a caller who waits to the end."""
+    """An `interrupted` that never stops the training."""
     return False
 
 
 def initial_state(fresh: FreshState) -> TrainingState:
-    """Draw the weights that `fresh` names; its optimizer is new."""
+    """Draw the weights of an initial state. Its optimizer is new."""
     source = generator(Purpose.WEIGHTS, fresh.seed, fresh.epoch)
     weights = draw_weights(find_network(fresh.network), source)
     return TrainingState(fresh.network, weights, {}, "", fresh.epoch, fresh.seed)
@@ -59,18 +58,18 @@ def advance(
     """Train for some epochs, or until one diverges.
 
     Args:
-        state: Where to start; it is not changed.
+        state: The state to start from. It is not changed.
         config: The settings.
         plan: The learning rate of each epoch.
         data: The task's examples.
-        epochs: How many, at least 1.
-        interrupted: Asked before each batch whether to stop.
+        epochs: Number of epochs, at least 1.
+        interrupted: Called before each batch. Returns whether to stop.
 
     Returns:
-        The state after the last epoch run, and the metrics of each.
+        The state after the last epoch, and the metrics of each epoch.
 
     Raises:
-        Interrupted: `interrupted` said yes.
+        Interrupted: `interrupted` returned true.
         ValueError: The state's network does not read these examples.
     """
     history: list[EpochMetrics] = []
@@ -83,7 +82,7 @@ def advance(
 
 
 def held_out_accuracy(state: TrainingState, data: TensorData) -> float:
-    """Share of the held-out examples that the state's network classifies right."""
+    """Return the accuracy of the state's network on the held-out examples, from 0 to 1."""
     network = build_network(_network_for(state, data), state.weights)
     return _loss_and_accuracy(network, data.test_inputs, data.test_labels, data.evaluation_batch)[1]
 
@@ -113,7 +112,7 @@ def _run_epoch(
 
 
 def _network_for(state: TrainingState, data: TensorData) -> NetworkSpec:
-    """The state's network, which must be one for these examples."""
+    """Return the state's network. Raises ValueError if it is not for these examples."""
     spec = find_network(state.network)
     needs = spec.examples, spec.inputs, spec.target, spec.outputs
     has = data.kind, data.input_shape, data.target, data.outputs
@@ -127,7 +126,7 @@ def _form(kind: str, shape: tuple[int, ...], target: str, outputs: int) -> str:
 
 
 def _batches(state: TrainingState, config: TrainingConfig, data: TensorData) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches of the state's epoch: training examples shuffled and transformed, and labels."""
+    """Yield the batches of an epoch: shuffled and transformed training examples, and their labels."""
     shuffling = generator(Purpose.ORDER, state.seed, state.epoch)
     transforming = generator(Purpose.AUGMENTATION, state.seed, state.epoch)
     strength = config.augmentation_strength if config.augmentation else 0.0
@@ -143,7 +142,7 @@ def _train(
     batches: Iterator[tuple[Tensor, Tensor]],
     interrupted: Callable[[], bool],
 ) -> float:
-    """One pass over the batches. Returns the mean loss, read once at the end."""
+    """Train on each batch once. Returns the mean loss in nats; it is read once, at the end."""
     network.train()
     total, count = torch.zeros(()), 0
     for inputs, labels in batches:
@@ -173,7 +172,7 @@ def _measure(network: nn.Module, data: TensorData, train_loss: float, rate: floa
 
 
 def _loss_and_accuracy(network: nn.Module, inputs: Tensor, labels: Tensor, together: int) -> tuple[float, float]:
-    """Mean cross entropy in nats, and share of right labels, in evaluation mode, `together` examples at a time."""
+    """Return the mean cross entropy in nats and the accuracy, in evaluation mode, `together` examples at a time."""
     network.eval()
     with torch.inference_mode():
         logits = torch.cat([network(part) for part in inputs.split(together)])

@@ -1,4 +1,4 @@
-"""The trainer's error classes. Nothing else in this package raises errors of its own."""
+"""The trainer's error classes."""
 
 from ml_trainer_env.errors import MLTrainerError
 
@@ -6,12 +6,12 @@ __all__ = ["ConfigError", "Interrupted", "TrainerError"]
 
 
 class TrainerError(MLTrainerError):
-    """Base class of everything the trainer raises on purpose."""
+    """Base class of the trainer's errors."""
 
 
 class ConfigError(TrainerError, ValueError):
-    """A setting is out of bounds. The message names it, what came, and what is allowed."""
+    """A setting is out of bounds. The message names the setting, its value, and what is allowed."""
 
 
-class Interrupted(TrainerError):  # noqa: N818 - it was asked for, so it is no error
-    """A job function stopped between two batches, because its caller asked for it. Nothing has changed."""
+class Interrupted(TrainerError):  # noqa: N818 - the caller asked for it, so it is no error
+    """A job function stopped between two batches at its caller's request. Nothing has changed."""

@@ -1,4 +1,4 @@
-"""The examples of a task as plain arrays: values that can be sent to another process. Needs no torch."""
+"""The examples of a task as plain arrays that can be sent to another process. Torch is not imported."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -17,7 +17,7 @@ _FORMS = {
     ExampleKind.SEQUENCES: ("float32 (N, length, channels)", "f", (3,)),
     ExampleKind.TOKENS: ("whole numbers (N, length)", "iu", (2,)),
 }
-"""Arrays by kind: in words, kinds of dtype, and numbers of dimensions."""
+"""Form of the arrays by kind: as text, kinds of dtype, and numbers of dimensions."""
 
 _TRANSFORMS = {
     ExampleKind.IMAGES: frozenset(AugmentationKind),
@@ -31,26 +31,26 @@ _PARTS = ("train", "validation", "test")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Examples:
-    """The examples that training, validation and the final test need. Shapes and ranges are checked on construction.
+    """The examples for training, validation and the final test. Shapes and ranges are checked on construction.
 
     Attributes:
-        key: Names the content: two values with the same key hold the same arrays and settings.
+        key: Key of the content. Two values with the same key have the same arrays and settings.
         augmentation: The family of transforms that training may use.
         train_inputs: N examples. Images: uint8 (N, H, W) or (N, H, W, C). Tables: float32 (N, columns).
             Sequences: float32 (N, length, channels). Tokens: whole numbers (N, length), 0 to `vocabulary` - 1.
         train_labels: int64, 0 to `outputs` - 1: (N,) for classes, (N, length) for the next token.
-        validation_inputs: As the training inputs.
-        validation_labels: As the training labels.
-        test_inputs: Held-out examples. They are used when a model is submitted.
+        validation_inputs: The validation examples, in the form of the training inputs.
+        validation_labels: Their labels.
+        test_inputs: The held-out examples. They are used when a model is submitted.
         test_labels: Their labels.
-        kind: What an example is.
-        target: What is to be predicted.
-        outputs: Number of classes, or of tokens to choose the next one from.
-        vocabulary: Number of different tokens; 0 for examples that are not tokens.
-        input_scale: What standardised inputs are multiplied by.
+        kind: The kind of examples.
+        target: What a network predicts.
+        outputs: Number of classes, or of tokens that may come next.
+        vocabulary: Number of different tokens. 0 for examples that are not tokens.
+        input_scale: Factor of the standardised inputs.
 
     Raises:
-        ValueError: The arrays do not fit together. The message says what was expected and what came.
+        ValueError: The arrays or settings do not fit together. The message says what was expected.
     """
 
     key: str
@@ -75,7 +75,7 @@ class Examples:
 
     @classmethod
     def of(cls, task: TaskExamples, augmentation: AugmentationKind, input_scale: float = 1.0) -> Self:
-        """The examples of a task, with the transforms that training may use."""
+        """Create the examples of a task, with the transforms that training may use."""
         scale = "" if input_scale == 1.0 else f":{input_scale!r}"
         return cls(
             key=f"{augmentation}:{task.checksum}{scale}",
@@ -101,12 +101,12 @@ class Examples:
 
     @property
     def parts(self) -> tuple["Examples", ...]:
-        """What it shares with other data: itself, as a whole."""
+        """The parts that other data may share: the value itself."""
         return (self,)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of an example as `NetworkSpec.inputs` has it."""
+        """Shape of an example, in the form of `NetworkSpec.inputs`."""
         shape = self.train_inputs.shape[1:]
         match self.kind:
             case ExampleKind.IMAGES:
@@ -159,14 +159,14 @@ class Examples:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PermutedExamples:
-    """Images with their pixels and classes permuted. It shares the arrays of the images that it is made from.
+    """Images with permuted pixels and classes. Their arrays are those of the original images.
 
     Attributes:
-        base: The images.
-        permutation: What is done to them, to all alike.
+        base: The original images.
+        permutation: The permutation of every image and label.
 
     Raises:
-        ValueError: The permutation is not one for these examples.
+        ValueError: The permutation does not fit the examples.
     """
 
     base: Examples
@@ -183,22 +183,22 @@ class PermutedExamples:
 
     @property
     def key(self) -> str:
-        """Names the content."""
+        """Key of the content."""
         return f"{self.base.key}:{self.permutation.key}"
 
     @property
     def nbytes(self) -> int:
-        """Size of the arrays that it stands for, in bytes. They are those of `base`."""
+        """Size of the arrays of `base`, in bytes."""
         return self.base.nbytes
 
     @property
     def parts(self) -> tuple[Examples, ...]:
-        """What it shares with other data: the images, which episodes with permutations of their own have in common."""
+        """The parts that other data may share: the original images. Other permutations use the same ones."""
         return (self.base,)
 
 
 def permuted(examples: Examples, permutation: Permutation | None) -> Examples | PermutedExamples:
-    """The examples under a permutation; None leaves them as they are."""
+    """Return the examples under a permutation. None leaves them unchanged."""
     return examples if permutation is None else PermutedExamples(examples, permutation)
 
 

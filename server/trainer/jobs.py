@@ -1,6 +1,6 @@
-"""The job functions of the tuning game: pure functions that an executor runs, one unit of work at a time.
+"""The job functions of the tuning game. They are pure. An executor calls them once for each unit of work.
 
-Imports torch, so this module is named by object references and imported only where jobs run.
+This module imports torch. Object references name it, so it is imported only where jobs run.
 """
 
 from collections.abc import Callable
@@ -21,14 +21,14 @@ def train_epoch(state: State, settings: EpochSettings, data: TensorData, interru
     Args:
         state: A `TrainingState`, or a `FreshState` whose weights are drawn first.
         settings: The configuration and the learning rates.
-        data: The images.
-        interrupted: Asked before each batch whether to stop.
+        data: The examples.
+        interrupted: Called before each batch. Returns whether to stop.
 
     Returns:
         The state after the epoch, the figures of an `EpochMetrics`, and the hash of the weights.
 
     Raises:
-        Interrupted: `interrupted` said yes.
+        Interrupted: `interrupted` returned true.
     """
     before = TrainingState.from_state(state) if state.arrays else initial_state(FreshState.from_state(state))
     after, (metrics,) = advance(before, settings.config, settings.plan, data, interrupted=interrupted)
@@ -36,7 +36,7 @@ def train_epoch(state: State, settings: EpochSettings, data: TensorData, interru
 
 
 def measure_test_accuracy(state: State, _settings: None, data: TensorData, _interrupted: Callable[[], bool]) -> Outcome:
-    """Measure the accuracy on the held-out images. It cannot be interrupted.
+    """Measure the accuracy on the held-out examples. It cannot be interrupted.
 
     Returns:
         The figure `test_accuracy`, from 0 to 1.

@@ -1,4 +1,4 @@
-"""Closed sets of names that tasks and the trainer share. Needs no torch."""
+"""Closed sets of names that tasks and the trainer share. Torch is not imported."""
 
 from enum import StrEnum
 
@@ -9,22 +9,22 @@ class NetworkKind(StrEnum):
     """The kinds of networks that can be built."""
 
     MLP = "mlp"
-    """Perceptron: hidden layers of equal width, dropout after each of them."""
+    """Perceptron: hidden layers of equal width, with dropout after each."""
     CNN = "cnn"
     """3 x 3 convolutions for images. Block `i`, counted from 1, has `i` times the width as channels."""
 
 
 class Activation(StrEnum):
-    """The function between two layers."""
+    """Activation functions."""
 
     RELU = "relu"
     """max(x, 0)."""
     TANH = "tanh"
-    """The hyperbolic tangent."""
+    """tanh(x)."""
 
 
 class AugmentationKind(StrEnum):
-    """Which family of random transforms suits the examples."""
+    """Families of random transforms. Each suits some examples."""
 
     DIGITS = "digits"
     """Images: shift, rotation and scale."""
@@ -33,6 +33,6 @@ class AugmentationKind(StrEnum):
     OBJECTS = "objects"
     """Images: horizontal flip, crop after padding, and colour."""
     SCATTERED = "scattered"
-    """Gaussian noise on every value, for examples in which neighbouring values have nothing in common."""
+    """Gaussian noise on every value, for examples whose neighbouring values are unrelated."""
     NONE = "none"
-    """No transforms: the examples stay as they are. The only family for tokens."""
+    """No transforms. The only family for tokens."""

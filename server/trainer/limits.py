@@ -1,7 +1,6 @@
-"""Bounds of numeric settings: stated once, shown in tool schemas and checked here.
+"""Bounds of numeric settings. Tool schemas and checks use the same bounds.
 
-A `Limit` knows how to describe itself in words, as JSON Schema, and how to check a value
-that came from outside, whatever its type.
+A `Limit` describes itself as text and as JSON Schema. It checks values of any type.
 """
 
 from dataclasses import dataclass
@@ -14,11 +13,11 @@ __all__ = ["Limit", "check_choice", "check_flag", "shown"]
 _SHOWN_CHARACTERS = 80
 
 _ABOVE_OPEN = 1e-6
-"""How far above an excluded lowest value a schema's range begins. The check itself takes what lies between."""
+"""Distance of a schema's minimum from an excluded lowest value. The check accepts the values between."""
 
 
 def shown(value: object) -> str:
-    """`value` as an error message quotes it: `repr`, cut to a readable length."""
+    """Return `repr(value)` for an error message, cut to 80 characters."""
     try:
         text = repr(value[:_SHOWN_CHARACTERS]) if isinstance(value, str) else repr(value)
     except RecursionError:
@@ -28,14 +27,14 @@ def shown(value: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """The numbers a setting may take.
+    """The numbers that a setting may have.
 
     Attributes:
         low: Lowest value.
-        high: Highest value, always allowed itself.
-        open_low: Whether `low` itself is excluded.
+        high: Highest value. It is allowed.
+        open_low: Whether `low` is excluded.
         whole: Whether only whole numbers are allowed.
-        choices: The only values allowed, where not the whole range is.
+        choices: The allowed values. Empty if the whole range is allowed.
     """
 
     low: float
@@ -51,9 +50,9 @@ class Limit:
         return f"{kind} in {'(' if self.open_low else '['}{self.low:{form}}, {self.high:{form}}]"
 
     def json_schema(self) -> dict[str, Any]:
-        """The limit as a JSON Schema fragment: whatever it allows is allowed, in a form that every provider takes.
+        """Return the limit as a JSON Schema fragment that every provider accepts.
 
-        Gemini refuses `exclusiveMinimum`, so the schema of a range without its lowest value begins just above it.
+        Gemini refuses `exclusiveMinimum`. So if the lowest value is excluded, `minimum` is just above it.
         """
         number = int if self.whole else float
         return {
@@ -67,13 +66,13 @@ class Limit:
 
         Args:
             name: The setting's name, for the message.
-            value: Anything. Booleans and text are not numbers here; 64.0 is a whole number.
+            value: A value of any type. Booleans and text do not count as numbers. 64.0 counts as a whole number.
 
         Returns:
-            The value, as int where the limit is `whole`, else as float.
+            The value: an int if the limit is `whole`, else a float.
 
         Raises:
-            ConfigError: It is not a number within the limit; NaN never is.
+            ConfigError: The value is not a number within the limit. NaN never is.
         """
         allowed = (
             isinstance(value, int | float)
@@ -90,14 +89,14 @@ class Limit:
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> str:
-    """Return `value` if it is one of `choices`, else raise ConfigError."""
+    """Return `value` if it is one of `choices`. Raises ConfigError otherwise."""
     if isinstance(value, str) and value in choices:
         return str(value)
     raise ConfigError(f"{name} must be one of {', '.join(choices)}, got {shown(value)}")
 
 
 def check_flag(name: str, value: object) -> bool:
-    """Return `value` if it is a boolean, else raise ConfigError."""
+    """Return `value` if it is a boolean. Raises ConfigError otherwise."""
     if isinstance(value, bool):
         return value
     raise ConfigError(f"{name} must be true or false, got {shown(value)}")

@@ -1,7 +1,7 @@
-"""Names for training states, made from how they came to be.
+"""Keys of training states. A key is a hash of everything that the state depends on.
 
-Since an epoch is a pure function, a state is known before it is trained: by what it was drawn from
-and by what each epoch since then depended on. Two runs with the same key have the same bits.
+An epoch is a pure function. So the key of a state is known before the state is trained: it follows from the seed and
+from the inputs of each epoch. Two states with the same key have the same bits.
 """
 
 import hashlib
@@ -14,38 +14,38 @@ __all__ = ["epoch_key", "fresh_key", "unproven_key"]
 
 
 def fresh_key(fresh: FreshState) -> str:
-    """The key (SHA-256, hex) of weights that are to be drawn. They are drawn where the first epoch is trained.
+    """Return the key (SHA-256, hex) of initial weights. They are drawn where the first epoch is trained.
 
     Args:
-        fresh: What they are drawn from.
+        fresh: The network and the seed of the weights.
     """
     return _digest("fresh", fresh.network, fresh.seed, fresh.epoch)
 
 
 def unproven_key(recorded: str, weights_hash: str) -> str:
-    """The key (SHA-256, hex) of a state that was recorded without the identity of what trained it.
+    """Return the key (SHA-256, hex) of a state whose record lacks the identity of its executor.
 
-    Nothing was ever stored under this key, so the state has to be trained again and compared.
+    Nothing is stored under this key. So the state must be trained again and compared.
 
     Args:
-        recorded: The key it was recorded under.
-        weights_hash: What its weights have to come out as.
+        recorded: The recorded key.
+        weights_hash: The recorded hash of its weights.
     """
     return _digest("unproven", recorded, weights_hash)
 
 
 def epoch_key(identity: str, before: str, config: TrainingConfig, rate: float, images: str) -> str:
-    """The key (SHA-256, hex) of the state that an epoch ends in.
+    """Return the key (SHA-256, hex) of the state after an epoch.
 
-    The settings that only shape the rates of other epochs are left out, so runs that differ in those
-    alone share what they have in common.
+    Settings that only change the rates of other epochs are not part of it. So runs that differ only in those
+    settings share epochs.
 
     Args:
-        identity: Key of what all results depend on besides: versions, threads, probe.
-        before: Key of the state it starts from.
+        identity: Key of the executor's identity: versions, threads, probe.
+        before: Key of the state before the epoch.
         config: The settings.
         rate: The learning rate of the epoch.
-        images: Names the content of the images.
+        images: Key of the examples.
     """
     strength = config.augmentation_strength if config.augmentation else 0.0
     settings = (config.optimizer, config.batch_size, config.weight_decay, config.dropout, strength, rate)
@@ -53,5 +53,5 @@ def epoch_key(identity: str, before: str, config: TrainingConfig, rate: float, i
 
 
 def _digest(*parts: str | float) -> str:
-    """SHA-256 over the parts; floats by all their digits."""
+    """SHA-256 of the parts. Floats are written with all their digits."""
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""The figures of one epoch, as a value. Needs no torch."""
+"""The figures of one epoch, as a value. Torch is not imported."""
 
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
@@ -13,13 +13,13 @@ class EpochMetrics:
     """The figures of one epoch. Losses are in nats and may be infinite or NaN.
 
     Attributes:
-        train_loss: Mean loss of the batches as they were trained on, augmented and dropped out.
-        train_accuracy: On 1,000 clean training images after the epoch, in evaluation mode: so
-            augmentation cannot hide overfitting.
-        val_loss: Mean loss on the validation images.
-        val_accuracy: Share of the validation images classified right.
-        learning_rate: The rate the epoch ran at.
-        diverged: The training loss was not finite or above 100.
+        train_loss: Mean loss of the training batches, with augmentation and dropout.
+        train_accuracy: Accuracy after the epoch on 1,000 training examples, from 0 to 1. They are not augmented and
+            nothing is dropped, so that overfitting shows.
+        val_loss: Mean loss on the validation examples.
+        val_accuracy: Accuracy on the validation examples, from 0 to 1.
+        learning_rate: The learning rate of the epoch.
+        diverged: Whether the training loss was above 100 or not finite.
     """
 
     train_loss: float
@@ -30,12 +30,12 @@ class EpochMetrics:
     diverged: bool
 
     def to_figures(self) -> Figures:
-        """The same, by name."""
+        """Return the figures by name."""
         return asdict(self)
 
     @classmethod
     def from_figures(cls, figures: Figures) -> Self:
-        """The value that `to_figures` was called on."""
+        """Read what `to_figures` returned."""
         known: Any = figures
         return cls(**known)
 

@@ -1,4 +1,4 @@
-"""Networks as values: what a network is made of, its name, and its size. Needs no torch.
+"""Specifications of networks: layers, name and size. Torch is not imported.
 
 `networks.py` builds a network from its specification.
 """
@@ -31,7 +31,7 @@ SPEC_LIMITS: Mapping[str, Limit] = MappingProxyType(
 """Bounds of the numbers of a specification, by name."""
 
 MAX_PARAMETERS = 20_000_000
-"""A network with more trainable parameters is refused."""
+"""Largest allowed number of trainable parameters."""
 
 _SIZE = Limit(1, 65_536, whole=True)
 _RANKS: Mapping[ExampleKind, tuple[str, ...]] = {
@@ -53,7 +53,7 @@ _CHOICES: Mapping[str, type[StrEnum]] = {
 }
 
 _POOLED_SIDE = 4
-"""The smallest side that a block of a CNN still halves."""
+"""The smallest side, in pixels, that a block of a CNN halves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +61,8 @@ class Block:
     """A block of a CNN: a 3 x 3 convolution with padding 1, max pooling, batch norm and activation.
 
     Attributes:
-        inputs: Channels that it reads.
-        outputs: Channels that it writes.
+        inputs: Number of input channels.
+        outputs: Number of output channels.
         stride: Stride of the convolution.
         pools: Whether 2 x 2 max pooling follows.
     """
@@ -83,22 +83,22 @@ class NetworkSpec:
         101770
 
     Attributes:
-        kind: What kind of network.
+        kind: The kind of network.
         inputs: Shape of an example: (channels, height, width) of images, (columns,) of tables,
             (length, channels) of sequences, (length, vocabulary) of tokens.
-        outputs: Number of classes, or of tokens to choose the next one from.
+        outputs: Number of classes, or of tokens that may come next.
         depth: Number of hidden layers of a perceptron, or of blocks of a CNN.
-        width: Units of each hidden layer; block `i` of a CNN has `i` times as many channels.
-        norm: Whether each hidden layer or block has batch norm, in place of its bias.
+        width: Units of each hidden layer. Block `i` of a CNN has `i` times as many channels.
+        norm: Whether each hidden layer or block has batch norm instead of a bias.
         activation: The function after each hidden layer or block.
-        initial_scale: What the drawn initial weights are multiplied by. Biases and norms are not scaled.
-        examples: What kind of examples it reads.
-        target: What it predicts.
-        hidden: Units of a last hidden layer, without norm, between the blocks of a CNN and its outputs; 0 for none.
+        initial_scale: Factor of the initial weights. Biases and norms are not scaled.
+        examples: The kind of examples.
+        target: What the network predicts.
+        hidden: Units of a last hidden layer between the blocks of a CNN and its outputs, without norm. 0 for none.
         first_stride: Stride of the first block of a CNN. With a stride of 2 that block does not pool.
 
     Raises:
-        ConfigError: A value is out of bounds or of the wrong type, or no such network can be built.
+        ConfigError: A value is out of bounds or of the wrong type, or the network cannot be built.
     """
 
     kind: NetworkKind
@@ -122,33 +122,32 @@ class NetworkSpec:
             object.__setattr__(self, name, limit.check(name, getattr(self, name)))
         object.__setattr__(self, "norm", check_flag("norm", self.norm))
         object.__setattr__(self, "inputs", self._checked_inputs())
-        self._check_that_it_can_be_built()
+        self._check_combination()
 
     @property
     def name(self) -> str:
-        """The name that states, keys and replies have for it: that in `NETWORKS`, else its canonical text."""
+        """The network's name in states, keys and replies: its name in `NETWORKS`, or its `text`."""
         return _NAMES.get(self) or self.text
 
     @property
     def text(self) -> str:
         """The specification as JSON on one line, without the fields that have their default value.
 
-        Equal specifications have equal texts. A field that is added later does not change the text of a
-        specification that leaves it at its default.
+        Equal specifications have equal texts. A new field with a default value does not change existing texts.
         """
-        told = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
-        return json.dumps(told, sort_keys=True, separators=(",", ":"))
+        values = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read a specification from its `text`.
 
         Raises:
-            ConfigError: It is not the text of a specification.
+            ConfigError: The text is not that of a specification.
         """
         try:
-            told: dict[str, Any] = dict(json.loads(text))
-            return cls(**told)
+            values: dict[str, Any] = dict(json.loads(text))
+            return cls(**values)
         except (TypeError, ValueError, RecursionError) as error:
             reason = f": {error}" if isinstance(error, ConfigError) else ""
             names = ", ".join(NETWORKS)
@@ -158,12 +157,12 @@ class NetworkSpec:
 
     @property
     def blocks(self) -> tuple[Block, ...]:
-        """The blocks of a CNN; empty for other kinds."""
+        """The blocks of a CNN. Empty for other kinds."""
         return tuple(block for block, _, _ in self._blocks_and_sides())
 
     @property
     def features(self) -> int:
-        """Numbers that an example becomes before the first layer that is not a block."""
+        """Number of inputs of the first layer that is not a block."""
         last = self._blocks_and_sides()[-1:]
         return math.prod((last[0][0].outputs, *last[0][1:])) if last else math.prod(self.inputs)
 
@@ -183,11 +182,11 @@ class NetworkSpec:
         return count + (units + 1) * self.outputs
 
     def _shifts(self, units: int) -> int:
-        """Parameters beside the weights: the scale and shift of batch norm, or a bias."""
+        """Number of parameters besides the weights: the scale and shift of batch norm, or a bias."""
         return 2 * units if self.norm else units
 
     def _blocks_and_sides(self) -> list[tuple[Block, int, int]]:
-        """The blocks of a CNN, each with the height and width of what it writes."""
+        """The blocks of a CNN, each with the height and width of its output."""
         if self.kind is not NetworkKind.CNN:
             return []
         channels, height, width = self.inputs
@@ -210,7 +209,7 @@ class NetworkSpec:
             raise ConfigError(f"inputs must be ({', '.join(names)}) for {self.examples}, got {shown(given)}")
         return tuple(int(_SIZE.check(f"{name} of inputs", size)) for name, size in zip(names, given, strict=True))
 
-    def _check_that_it_can_be_built(self) -> None:
+    def _check_combination(self) -> None:
         if self.examples not in _READS[self.kind]:
             raise ConfigError(
                 f"a network of kind {self.kind} reads {', '.join(_READS[self.kind])}, not {self.examples}"
@@ -236,15 +235,15 @@ NETWORKS: Mapping[str, NetworkSpec] = MappingProxyType(
         "batch_norm_mlp": NetworkSpec(NetworkKind.MLP, (1, 28, 28), 10, depth=2, width=256, norm=True),
     }
 )
-"""The networks that have a name. A name stands in stored states, keys and journals, so it means the same for ever."""
+"""The networks that have a name. Stored states, keys and journals contain the names, so they never change meaning."""
 
 _NAMES = {spec: name for name, spec in NETWORKS.items()}
 
 
 def find_network(name: str) -> NetworkSpec:
-    """The specification of that `NetworkSpec.name`.
+    """Return the specification whose `NetworkSpec.name` is `name`.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: No specification has this name.
     """
     return NETWORKS[name] if name in NETWORKS else NetworkSpec.parse(name)

@@ -1,7 +1,7 @@
-"""Networks, built from their specifications without randomness and filled from arrays.
+"""Builds networks from their specifications and draws their initial weights.
 
-Modules are made on torch's meta device, so building one draws nothing from the global
-generator. Weights come from `draw_weights` or from a training state.
+Modules are created on torch's meta device, so the global generator is not used. Weights come from `draw_weights` or
+from a training state.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -20,11 +20,11 @@ __all__ = ["Dropout", "build_network", "draw_weights", "owned_tensor"]
 
 
 class Dropout(nn.Module):
-    """Inverted dropout (Srivastava et al. 2014) that draws from a generator of its own.
+    """Inverted dropout (Srivastava et al. 2014) with its own generator.
 
     Args:
-        probability: Chance that a unit is zeroed in training; the others are scaled up.
-        source: Where the masks come from; None for a network that is only evaluated.
+        probability: Probability that a unit is zeroed in training. The other units are scaled up.
+        source: The generator of the masks. None for a network that is only evaluated.
     """
 
     def __init__(self, probability: float, source: torch.Generator | None) -> None:
@@ -33,7 +33,7 @@ class Dropout(nn.Module):
         self.source = source
 
     def forward(self, units: Tensor) -> Tensor:
-        """Drop units of a float tensor of any shape."""
+        """Drop units of a float tensor of any shape. Returns the same shape."""
         if not self.training or self.probability == 0.0:
             return units
         keep = 1.0 - self.probability
@@ -42,26 +42,26 @@ class Dropout(nn.Module):
 
 
 class _BatchNorm1d(nn.BatchNorm1d):
-    """Batch norm that takes batches of one example too: see `_normalised`."""
+    """Batch norm that also accepts a batch of one example; see `_normalised`."""
 
     def forward(self, units: Tensor) -> Tensor:
         return _normalised(self, units) if _is_single(self, units) else super().forward(units)
 
 
 class _BatchNorm2d(nn.BatchNorm2d):
-    """Batch norm that takes a single pixel of a single image too: see `_normalised`."""
+    """Batch norm that also accepts a single pixel of a single image; see `_normalised`."""
 
     def forward(self, units: Tensor) -> Tensor:
         return _normalised(self, units) if _is_single(self, units) else super().forward(units)
 
 
 def _is_single(norm: nn.BatchNorm1d | nn.BatchNorm2d, units: Tensor) -> bool:
-    """Whether a training batch has one value for each unit, so that it has no variance."""
+    """Whether a training batch has only one value for each unit. Then it has no variance."""
     return norm.training and units.numel() == norm.num_features
 
 
 def _normalised(norm: nn.BatchNorm1d | nn.BatchNorm2d, units: Tensor) -> Tensor:
-    """Normalise by the running mean and variance, as in evaluation, and leave these as they are."""
+    """Normalise by the running mean and variance, as in evaluation. They are not updated."""
     return F.batch_norm(units, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
 
 
@@ -88,7 +88,7 @@ def _cnn(spec: NetworkSpec, dropout: nn.Module) -> Iterator[nn.Module]:
     activation, units = _ACTIVATIONS[spec.activation], spec.features
     for block in spec.blocks:
         yield nn.Conv2d(block.inputs, block.outputs, 3, stride=block.stride, padding=1, bias=not spec.norm)
-        # Pooling before the rest gives the same kind of block at a quarter of the memory traffic.
+        # Pooling first reduces the memory traffic of norm and activation to a quarter.
         if block.pools:
             yield nn.MaxPool2d(2)
         if spec.norm:
@@ -116,20 +116,19 @@ def build_network(
     dropout: float = 0.0,
     source: torch.Generator | None = None,
 ) -> nn.Module:
-    """Build a network, with copies of `weights` in it, laid out for fast convolutions.
+    """Build a network with copies of `weights`, in a memory layout for fast convolutions.
 
     Args:
-        spec: What to build.
-        weights: Its parameters and buffers; without them it stays on the meta device.
-        dropout: Probability of dropping a hidden unit: of every hidden layer of a perceptron, and of the last
-            layer before the outputs of a CNN.
-        source: Where dropout's masks come from.
+        spec: The specification.
+        weights: Parameters and buffers by name. Without them the network stays on the meta device.
+        dropout: Probability of dropping a hidden unit; see `TrainingConfig`.
+        source: The generator of dropout's masks.
 
     Returns:
-        A module that maps a batch of any size N, float32 (N, *spec.inputs), to logits (N, spec.outputs).
+        A module that maps a batch of any size N, float32 (N, *spec.inputs), to logits, float32 (N, spec.outputs).
 
     Raises:
-        RuntimeError: The weights are not this network's.
+        RuntimeError: The weights do not fit the network.
     """
     with torch.device("meta"):
         network = nn.Sequential(*_BUILDERS[spec.kind](spec, Dropout(dropout, source)))
@@ -145,16 +144,16 @@ def build_network(
 def draw_weights(spec: NetworkSpec, source: torch.Generator) -> dict[str, np.ndarray]:
     """Draw a network's initial weights.
 
-    Linear and convolution layers: uniform in +-1/sqrt(fan_in), weights and biases alike
-    (torch's default: LeCun et al. 1998, section 4.6, up to a constant). The weights, not the biases, are then
-    multiplied by `spec.initial_scale`. Batch norm: 1 and 0.
+    Weights and biases of linear and convolution layers are uniform in +-1/sqrt(fan_in) (torch's default: LeCun et
+    al. 1998, section 4.6, up to a constant). The weights are then multiplied by `spec.initial_scale`. Batch norm
+    begins with scale 1 and shift 0.
 
     Args:
         spec: The network.
-        source: Where the numbers come from.
+        source: The random generator.
 
     Returns:
-        Arrays by name, in the network's order.
+        Arrays by name, in the network's order, float32 (counters int64).
     """
     weights: dict[str, np.ndarray] = {}
     for prefix, module in build_network(spec).named_modules():
@@ -176,6 +175,6 @@ def draw_weights(spec: NetworkSpec, source: torch.Generator) -> dict[str, np.nda
 
 
 def owned_tensor(array: np.ndarray) -> Tensor:
-    """A copy that torch may write to; 4-D weights in channels-last order."""
+    """Return a copy that torch may write to. A 4-D array is in channels-last order."""
     tensor = torch.from_numpy(array.copy())
     return tensor.contiguous(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor

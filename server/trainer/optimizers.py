@@ -1,7 +1,7 @@
-"""Optimizers, and the arrays in which a training state keeps their buffers.
+"""Optimizers, and their buffers as arrays of a training state.
 
-They call the functional forms of torch's optimizers. The classes, `torch.optim.SGD` and the like, import torch's
-compiler when the first one is made: three seconds and 150 MB in each worker process, for what is never used.
+They call the functional forms of torch's optimizers. The classes, such as `torch.optim.SGD`, import torch's compiler,
+which is not used. That would cost three seconds and 150 MB in each worker process.
 """
 
 from abc import ABC, abstractmethod
@@ -29,13 +29,13 @@ class Optimizer(ABC):
     """Changes a network's parameters in place.
 
     Args:
-        network: Holds the parameters.
+        network: The network to optimise.
         rate: The learning rate.
-        weight_decay: How much of a parameter is taken from it, or added to its gradient.
+        weight_decay: Share of a parameter that is subtracted from it or added to its gradient.
     """
 
     BUFFERS: ClassVar[tuple[str, ...]]
-    """What is remembered of each parameter from step to step; names are torch's."""
+    """Names of the buffers of each parameter. They are torch's."""
 
     def __init__(self, network: nn.Module, rate: float, weight_decay: float) -> None:
         self._names = [name for name, _ in network.named_parameters()]
@@ -45,20 +45,20 @@ class Optimizer(ABC):
         self._buffers: dict[str, list[Tensor]] = {}
 
     def step(self) -> None:
-        """Make one step along the gradients that the parameters hold. Each must hold one."""
+        """Make one step with the gradients of the parameters. Every parameter must have one."""
         gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
         with torch.no_grad():
             self._update(gradients)
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Go on with copies of buffers that `arrays` gave; an empty mapping leaves it new."""
+        """Load copies of the buffers that `arrays` returned. An empty mapping changes nothing."""
         if arrays:
             self._buffers = {
                 buffer: [owned_tensor(arrays[f"{name}/{buffer}"]) for name in self._names] for buffer in self.BUFFERS
             }
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The buffers as "<parameter>/<buffer>"."""
+        """Return the buffers under the names "<parameter>/<buffer>"."""
         return {
             f"{name}/{buffer}": self._buffers[buffer][index].contiguous().numpy()
             for index, name in enumerate(self._names)
@@ -67,11 +67,11 @@ class Optimizer(ABC):
 
     @abstractmethod
     def _update(self, gradients: list[Tensor]) -> None:
-        """Make a step, the first of which makes the buffers."""
+        """Make a step. The first step creates the buffers."""
 
 
 class _Sgd(Optimizer):
-    """Stochastic gradient descent with momentum (Sutskever et al. 2013), weight decay as a penalty."""
+    """Stochastic gradient descent with momentum (Sutskever et al. 2013). Weight decay is an L2 term."""
 
     BUFFERS = ("momentum_buffer",)
 
@@ -93,7 +93,7 @@ class _Sgd(Optimizer):
 
 
 class _Adam(Optimizer):
-    """Adam (Kingma and Ba 2015), weight decay as a penalty."""
+    """Adam (Kingma and Ba 2015). Weight decay is an L2 term."""
 
     BUFFERS = ("step", "exp_avg", "exp_avg_sq")
     DECOUPLED: ClassVar[bool] = False
@@ -125,7 +125,7 @@ class _Adam(Optimizer):
 
 
 class _AdamW(_Adam):
-    """Adam with weight decay of its own (Loshchilov and Hutter 2019)."""
+    """AdamW (Loshchilov and Hutter 2019). Weight decay is separate from the gradient."""
 
     DECOUPLED = True
 
@@ -138,13 +138,13 @@ _KINDS: Mapping[OptimizerKind, type[Optimizer]] = {
 
 
 def build_optimizer(network: nn.Module, config: TrainingConfig, rate: float, state: TrainingState) -> Optimizer:
-    """Make the optimizer that `config` asks for, with the state's buffers in it.
+    """Create the optimizer of a configuration and load the state's buffers.
 
     Args:
-        network: Holds the parameters to optimise.
+        network: The network to optimise.
         config: Kind of optimizer and weight decay.
         rate: The learning rate of the epoch.
-        state: Holds the buffers; those of another kind of optimizer are left out.
+        state: The training state. Its buffers are not loaded if they belong to another kind of optimizer.
     """
     optimizer = _KINDS[config.optimizer](network, rate, config.weight_decay)
     if state.optimizer_kind == config.optimizer:

@@ -1,7 +1,7 @@
-"""The probe: one fixed training step of each kind of network, to see which kernels this process was given.
+"""The probe: a digest of one fixed training step of each network. It shows which kernels torch chose.
 
-Versions and threads do not tell: the libraries below torch choose their kernels by the processor and by environment
-variables of their own, and other kernels round otherwise. Takes about a tenth of a second of one core.
+Versions and threads do not determine the kernels. The libraries below torch choose them by the processor and by their
+own environment variables, and each kernel rounds differently. The probe takes about 0.1 s on one core.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from ml_trainer_env.server.trainer.state import FreshState, weights_hash
 __all__ = ["probe"]
 
 _IMAGES = 64
-"""As many as a batch has: the epoch is one step."""
+"""Number of images. It equals the batch size, so the epoch is one step."""
 
 _GREY, _COLOUR = (28, 28), (32, 32, 3)
 
@@ -30,7 +30,7 @@ _STEPS = {
     "deeper_cnn": (_COLOUR, AugmentationKind.OBJECTS, OptimizerKind.ADAMW),
     "batch_norm_mlp": (_GREY, AugmentationKind.SCATTERED, OptimizerKind.ADAM),
 }
-"""Shape of the images, their transforms, and the optimizer, by network."""
+"""Shape of the images, augmentation and optimizer, by network."""
 
 
 def probe(_options: Mapping[str, int | str]) -> str:
@@ -40,7 +40,7 @@ def probe(_options: Mapping[str, int | str]) -> str:
         _options: The options of the executor. None of them changes a step.
 
     Returns:
-        SHA-256 (hex) over the weights and the figures after the steps.
+        SHA-256 (hex) of the weights and the figures after the steps.
     """
     digest = hashlib.sha256()
     for network, (shape, augmentation, optimizer) in _STEPS.items():

@@ -1,4 +1,4 @@
-"""Generators for an epoch, derived from values and never from a global state."""
+"""Random generators of an epoch. They are seeded by values, never by a global state."""
 
 from enum import IntEnum
 
@@ -9,20 +9,20 @@ __all__ = ["Purpose", "generator"]
 
 
 class Purpose(IntEnum):
-    """What a generator is for. Each purpose has a stream of its own."""
+    """The purpose of a generator. Each purpose has its own stream."""
 
     WEIGHTS = 0
-    """Drawing initial weights."""
+    """Draws initial weights."""
     ORDER = 1
-    """Shuffling the training images."""
+    """Shuffles the training examples."""
     AUGMENTATION = 2
-    """Transforming them."""
+    """Transforms them."""
     DROPOUT = 3
-    """Dropping units."""
+    """Drops units."""
 
 
 def generator(purpose: Purpose, seed: int, epoch: int) -> torch.Generator:
-    """A CPU generator seeded by (purpose, seed, epoch) through NumPy's SeedSequence."""
+    """Return a CPU generator that is seeded by (seed, epoch, purpose) through NumPy's SeedSequence."""
     words = np.random.SeedSequence([seed, epoch, purpose]).generate_state(1, np.uint64)
     source = torch.Generator(device="cpu")
     source.manual_seed(int(words[0] >> np.uint64(1)))

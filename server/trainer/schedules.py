@@ -1,4 +1,4 @@
-"""Learning rates by epoch, as pure functions. One rate an epoch, none within it."""
+"""Learning rates by epoch, as pure functions. The rate is constant within an epoch."""
 
 import math
 from dataclasses import dataclass, replace
@@ -9,28 +9,28 @@ __all__ = ["LearningRatePlan", "LrSchedule"]
 
 
 class LrSchedule(StrEnum):
-    """How the learning rate moves over a plan's span."""
+    """How the learning rate changes over a plan's span."""
 
     CONSTANT = "constant"
-    """It stays."""
+    """It does not change."""
     STEP = "step"
     """Multiplied by 0.1 after each third of the span."""
     COSINE = "cosine"
-    """Annealed to zero along half a cosine (Loshchilov & Hutter 2017, eq. 5, no restarts)."""
+    """Annealed to zero along half a cosine (Loshchilov & Hutter 2017, eq. 5, without restarts)."""
     WARMUP_COSINE = "warmup_cosine"
-    """Linear from near zero over the warm-up epochs, then cosine over the rest."""
+    """Linear from near zero over the warm-up epochs, then a cosine over the rest."""
 
 
 @dataclass(frozen=True, slots=True)
 class LearningRatePlan:
-    """A schedule laid over a stretch of epochs.
+    """A schedule over a span of epochs.
 
     Attributes:
-        schedule: The curve.
-        base_rate: The rate at the curve's height of 1.
-        start_epoch: The training state's epoch at which the plan begins.
-        span_epochs: Its length, at least 1: the budget left when it was laid.
-        warmup_epochs: Length of the linear warm-up, 0 for none.
+        schedule: The schedule.
+        base_rate: The rate where the schedule's factor is 1.
+        start_epoch: The epoch of the training state at which the plan begins.
+        span_epochs: Length of the plan in epochs, at least 1. It is the budget that was left when the plan began.
+        warmup_epochs: Length of the linear warm-up in epochs, 0 for none.
     """
 
     schedule: LrSchedule
@@ -40,21 +40,21 @@ class LearningRatePlan:
     warmup_epochs: int = 0
 
     def rate_at(self, epoch: int) -> float:
-        """The rate of `epoch`, counted as the training state counts."""
+        """Return the rate of `epoch`, an epoch of the training state."""
         done = epoch - self.start_epoch
         warmth = min(1.0, (done + 1) / self.warmup_epochs) if self._warms_up else 1.0
         return self.base_rate * warmth * self._decay(done)
 
     def with_rate(self, epoch: int, rate: float) -> Self:
-        """The same curve, scaled to pass through `rate` at `epoch` and to go on from there.
+        """Return the same schedule, scaled so that the rate at `epoch` is `rate`.
 
-        A warm-up still under way is over: the rate given is the rate that was wanted.
+        A running warm-up ends, so that the rate is the one given.
         """
         held = self.warmup_epochs if self._warms_up else 0
         plan = replace(self, base_rate=rate / self._decay(epoch - self.start_epoch))
         if not held:
             return plan
-        # The cosine still begins where the warm-up would have ended.
+        # The cosine begins where the warm-up would have ended.
         return replace(
             plan,
             schedule=LrSchedule.COSINE,
@@ -68,7 +68,7 @@ class LearningRatePlan:
         return self.schedule is LrSchedule.WARMUP_COSINE and self.warmup_epochs > 0
 
     def _decay(self, done: int) -> float:
-        """Height of the curve, warm-up aside, after `done` epochs: in (0, 1]."""
+        """Factor of the schedule after `done` epochs, without the warm-up, in (0, 1]."""
         if self.schedule is LrSchedule.CONSTANT:
             return 1.0
         if self.schedule is LrSchedule.STEP:

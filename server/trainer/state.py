@@ -1,6 +1,6 @@
-"""The complete state of a training run, as a value of NumPy arrays.
+"""The complete state of a training run, as NumPy arrays.
 
-Needs no torch, so that a process that only keeps, hashes or ships states stays light.
+Torch is not imported, so a process that only stores, hashes or sends states stays small.
 """
 
 import hashlib
@@ -18,17 +18,17 @@ Arrays = Mapping[str, np.ndarray]
 """Named read-only arrays, in the order in which the network declares them."""
 
 _WEIGHTS, _OPTIMIZER = "weights/", "optimizer/"
-"""Prefixes of the names that the arrays have in a `State`."""
+"""Prefixes of the arrays' names in a `State`."""
 
 
 @dataclass(frozen=True, slots=True)
 class FreshState:
-    """Names a state that has not been drawn yet.
+    """An initial state whose weights are not drawn yet.
 
     Attributes:
         network: Name of the network.
         seed: The episode's seed, 0 to 2**63 - 1.
-        epoch: Where training stands; fresh weights at another epoch are other weights.
+        epoch: Number of epochs trained before. Another epoch gives other weights.
     """
 
     network: str
@@ -36,25 +36,25 @@ class FreshState:
     epoch: int = 0
 
     def to_state(self) -> State:
-        """An initial state: these facts and no arrays."""
+        """Return a `State` with these facts and without arrays."""
         return State({}, {"network": str(self.network), "seed": str(self.seed), "epoch": str(self.epoch)})
 
     @classmethod
     def from_state(cls, state: State) -> Self:
-        """The value that `to_state` was called on."""
+        """Read what `to_state` returned."""
         return cls(state.facts["network"], int(state.facts["seed"]), int(state.facts["epoch"]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingState:
-    """Everything the next epoch depends on, its configuration and data aside.
+    """Everything that the next epoch depends on, except its configuration and data.
 
     Attributes:
-        network: Name of the network the weights belong to.
+        network: Name of the network of the weights.
         weights: Parameters and buffers by name, float32 (counters int64).
-        optimizer: Optimizer buffers as "<parameter>/<buffer>", float32; empty when it is new.
-        optimizer_kind: The optimizer that the buffers belong to, "" for none.
-        epoch: Where training stands; with `seed` it fixes the randomness of the next epoch.
+        optimizer: Optimizer buffers as "<parameter>/<buffer>", float32. Empty for a new optimizer.
+        optimizer_kind: The optimizer of the buffers, "" for none.
+        epoch: Number of epochs trained. With `seed` it fixes the randomness of the next epoch.
         seed: The episode's seed, 0 to 2**63 - 1.
     """
 
@@ -75,7 +75,7 @@ class TrainingState:
         return sum(a.nbytes for a in (*self.weights.values(), *self.optimizer.values()))
 
     def to_state(self) -> State:
-        """The same arrays under names with a prefix, and the rest as facts. Copies nothing."""
+        """Return a `State`: the arrays under names with a prefix, the rest as facts. Copies nothing."""
         arrays = {_WEIGHTS + name: array for name, array in self.weights.items()}
         arrays |= {_OPTIMIZER + name: array for name, array in self.optimizer.items()}
         facts = {
@@ -88,7 +88,7 @@ class TrainingState:
 
     @classmethod
     def from_state(cls, state: State) -> Self:
-        """The value that `to_state` was called on. Copies nothing."""
+        """Read what `to_state` returned. Copies nothing."""
 
         def part(prefix: str) -> Arrays:
             named = state.arrays.items()
@@ -105,7 +105,7 @@ class TrainingState:
 
 
 def weights_hash(state: TrainingState) -> str:
-    """SHA-256 (hex) over names, shapes, dtypes and bytes of the weights."""
+    """Return the SHA-256 (hex) of the names, shapes, dtypes and bytes of the weights."""
     digest = hashlib.sha256()
     for name, array in state.weights.items():
         digest.update(f"{name}:{array.dtype.str}:{array.shape};".encode())

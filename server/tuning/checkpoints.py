@@ -1,4 +1,4 @@
-"""The checkpoints an agent keeps by name within an episode."""
+"""The named checkpoints of an episode."""
 
 import re
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
-    """A model worth coming back to.
+    """A saved model.
 
     Attributes:
-        model: Weights, optimizer and place in the schedule.
-        best: The best model on its ancestry, which is handed in if this one is submitted.
-        ancestry: The epochs that made it, from fresh weights on.
-        epoch: Epochs the episode had run when it was saved.
-        val_accuracy: Validation accuracy that is listed for it.
+        model: Weights, optimizer and position in the schedule.
+        best: The best model in its ancestry.
+        ancestry: The epochs that trained it, from initial weights on.
+        epoch: Number of epochs of the episode when it was saved.
+        val_accuracy: Its validation accuracy in the list of checkpoints.
     """
 
     model: StateRef
@@ -34,16 +34,16 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """At most 10 checkpoints by name; saving under a name again replaces it."""
+    """At most 10 checkpoints by name. A new checkpoint replaces the old one of the same name."""
 
     def __init__(self) -> None:
         self._kept: dict[str, Checkpoint] = {}
 
     def save(self, name: str, checkpoint: Checkpoint) -> None:
-        """Keep a checkpoint.
+        """Save a checkpoint.
 
         Raises:
-            EpisodeError: There is no room for another name.
+            EpisodeError: The name is new and 10 checkpoints are saved already.
         """
         if name not in self._kept and len(self._kept) >= MAX_CHECKPOINTS:
             raise EpisodeError(
@@ -53,21 +53,21 @@ class Checkpoints:
         self._kept[name] = checkpoint
 
     def find(self, name: str) -> Checkpoint:
-        """The checkpoint of that name.
+        """Return the checkpoint of a name.
 
         Raises:
-            EpisodeError: There is none.
+            EpisodeError: No checkpoint has this name.
         """
         if name not in self._kept:
             raise EpisodeError(f"there is no checkpoint {shown(name)}; there are: {self._names()}")
         return self._kept[name]
 
     def keys(self) -> list[str]:
-        """Keys of the models kept."""
+        """Return the keys of the models."""
         return [model.key for kept in self._kept.values() for model in (kept.model, kept.best)]
 
     def listing(self) -> list[dict[str, object]]:
-        """Name, epoch and validation accuracy of each, oldest first."""
+        """Return name, epoch and validation accuracy of each checkpoint, oldest first."""
         return [
             {"name": name, "epoch": kept.epoch, "val_accuracy": kept.val_accuracy} for name, kept in self._kept.items()
         ]
@@ -77,10 +77,10 @@ class Checkpoints:
 
 
 def check_name(name: object) -> str:
-    """Return `name` if a checkpoint may be called that.
+    """Return `name` if it is allowed as the name of a checkpoint.
 
     Raises:
-        EpisodeError: It may not.
+        EpisodeError: It is not allowed.
     """
     if isinstance(name, str) and _NAME.fullmatch(name):
         return name

@@ -1,4 +1,4 @@
-"""Tuning tasks and episodes in the words of the wire."""
+"""Converts tuning tasks and episodes to the models of the wire."""
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ __all__ = ["reset_observation", "task_rows"]
 
 
 def reset_observation(episode: "TuningEpisode") -> ResetObservation:
-    """The task of an episode, and where its run stands."""
+    """Return the observation of a reset: the task of an episode and its training status."""
     task, images = episode.task, episode.images
     return ResetObservation(
         reward=0.0,
@@ -45,7 +45,7 @@ def reset_observation(episode: "TuningEpisode") -> ResetObservation:
 
 
 def task_rows() -> list[dict[str, Any]]:
-    """The task table, a row for each task."""
+    """Return the task table, one row for each task."""
     return [
         {
             "id": task.id,

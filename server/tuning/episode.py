@@ -1,7 +1,7 @@
-"""The tuning episode: what calls cost, what is refused, what is paid, and how an episode ends.
+"""The tuning episode: the cost of calls, refusals, rewards, and the end of an episode.
 
-The model is the run's; see `run`. What an episode does follows from its calls and the epochs they trained. It knows
-nothing of journals, HTTP, MCP or sessions.
+The run trains the model; see `run`. The state of an episode depends only on its calls and their epochs. The episode
+does not know the journal, HTTP, MCP or sessions.
 """
 
 import logging
@@ -41,22 +41,22 @@ class TuningEpisode:
     """One attempt at a tuning task.
 
     Every method that a tool calls returns a reply: the training status, `reward`, `done`, `configuration` and a
-    `message`. Rewards are paid by `run_epochs` and by the submission, once.
+    `message`. `run_epochs` and the submission pay rewards. The score is paid once.
 
     Args:
         name: The episode's name.
         task: The task.
         images: The task's images.
-        seed: Fixes initial weights, shuffling, augmentation and dropout, and the permutation if the task has one.
+        seed: Seed of initial weights, shuffling, augmentation and dropout, and of the permutation if the task has one.
         rubric: The formulas that reward and grade.
-        rules: What calls cost and what a grade is made of.
-        source: Gives the episode its epochs.
-        limits: How long a call may take.
+        rules: The rules: cost of calls, and figures of a grade.
+        source: The source of epochs.
+        limits: Time limits of calls.
 
     Raises (every method that a tool calls):
-        EpisodeError: The call was refused and changed nothing; or training failed, and the epochs that it completed
-            stay completed and spent.
-        ConfigError: An argument is out of bounds; nothing has changed.
+        EpisodeError: The call was refused and changed nothing. Or training failed; completed epochs stay completed
+            and spent.
+        ConfigError: An argument is out of bounds. Nothing has changed.
     """
 
     def __init__(
@@ -82,19 +82,19 @@ class TuningEpisode:
         self.run = Run(task, images, seed, rules, source, limits)
         self._reward = episode_reward(rubric)
         self._counts = CallCounts(rules.call_limits)
-        self._paid_until = Snapshot()
-        self._is_settled = False
+        self._last_paid = Snapshot()
+        self._is_score_paid = False
 
     # The contract of episodes.
 
     @property
     def start(self) -> Start:
-        """What it began with."""
+        """The start of the episode."""
         return Start(self.task.id, self.seed, self.rubric_version, self.images.checksum, self.rules.version)
 
     @property
     def source(self) -> UnitSource:
-        """Gives the episode its epochs."""
+        """The source of epochs."""
         return self.run.source
 
     @source.setter
@@ -103,17 +103,17 @@ class TuningEpisode:
 
     @property
     def units(self) -> Sequence[Unit]:
-        """The epochs that its calls have run."""
+        """The epochs of its calls, in order."""
         return [record.trained for record in self.history.records]
 
     @property
     def needed_keys(self) -> list[str]:
-        """The keys of the models that it may go on from or submit."""
+        """The keys of the models that the episode may continue from or submit."""
         return self.run.needed_keys
 
     @property
     def state_hash(self) -> str | None:
-        """SHA-256 of the model's weights, None before the first epoch."""
+        """SHA-256 (hex) of the model's weights. None before the first epoch."""
         return self.run.model.digest
 
     @property
@@ -123,12 +123,12 @@ class TuningEpisode:
 
     @property
     def score(self) -> float | None:
-        """The score of the model that was submitted."""
+        """The score of the submitted model. None before the submission."""
         return self.grade.score if self.grade else None
 
     @property
     def reward(self) -> EpisodeReward:
-        """The rubric that rewards come from."""
+        """The rubric that computes rewards."""
         return self._reward
 
     @property
@@ -153,18 +153,18 @@ class TuningEpisode:
         return await TOOLS.find(tool).carry_out(self, arguments, on_progress)
 
     def describe(self) -> ResetObservation:
-        """The task, and where the run stands."""
+        """Return the observation of a reset."""
         return reset_observation(self)
 
     def snapshot(self) -> dict[str, Any]:
-        """The fields of `MLTrainerState` besides the start."""
+        """Return the fields of `MLTrainerState` that are not part of the start."""
         return {
             "status": training_status(self.history, self.task.budget, self.learning_rate),
             "configuration": asdict(self.config),
             "weights_hash": self.state_hash,
         }
 
-    # Where the run stands.
+    # The state of the run.
 
     @property
     def config(self) -> TrainingConfig:
@@ -178,24 +178,22 @@ class TuningEpisode:
 
     @property
     def remaining_epochs(self) -> int:
-        """Epochs of the budget that are left."""
+        """Number of epochs left in the budget."""
         return self.run.remaining_epochs
 
     @property
     def learning_rate(self) -> float:
-        """The rate of the next epoch."""
+        """The learning rate of the next epoch."""
         return self.run.learning_rate
 
-    # What the tools call.
+    # The calls of the tools.
 
     async def configure(self, changes: Mapping[str, object], reinitialize: object = False) -> Reply:
-        """Change settings. Weights stay, and momentum too unless the optimizer's kind changes.
-
-        The schedule is laid anew over the budget left if a setting of it changes.
+        """Change settings; see `Run.configure`.
 
         Args:
-            changes: New values by setting; the others stay.
-            reinitialize: Whether to draw fresh weights. Budget stays spent.
+            changes: New values by setting. Other settings stay.
+            reinitialize: Whether to draw new weights. The budget stays spent.
         """
 
         async def change() -> str:
@@ -206,7 +204,7 @@ class TuningEpisode:
         return await self._change(change)
 
     async def run_epochs(self, num_epochs: object, on_progress: OnProgress = ignore_progress) -> Reply:
-        """Train. Stops at the end of the budget, at divergence, or when the call has taken too long.
+        """Train. Stops at the end of the budget, at divergence, or at the time limit of the call.
 
         Args:
             num_epochs: The number of epochs, 1 to 20.
@@ -218,7 +216,7 @@ class TuningEpisode:
             nonlocal first
             first = self.history.epochs
             epochs = min(int(NUM_EPOCHS.check("num_epochs", num_epochs)), self._require_budget())
-            self.run.require_sound("run_epochs")
+            self.run.require_not_diverged("run_epochs")
             await self.run.train(epochs, on_progress)
             return self._training_message(self.history.epochs - first)
 
@@ -229,10 +227,10 @@ class TuningEpisode:
         return await self._change(train, rows, pays=True)
 
     async def adjust_learning_rate(self, new_lr: object) -> Reply:
-        """Set the rate from now on; the schedule continues from it.
+        """Set the learning rate. The schedule continues from it.
 
         Args:
-            new_lr: The rate of the next epoch.
+            new_lr: The learning rate of the next epoch.
         """
 
         async def change() -> str:
@@ -246,8 +244,8 @@ class TuningEpisode:
         """Switch augmentation on or off from the next epoch on.
 
         Args:
-            enabled: On or off.
-            strength: 0 to 1; None leaves it as it is.
+            enabled: Whether augmentation is on.
+            strength: 0 to 1. None does not change it.
         """
 
         async def change() -> str:
@@ -266,7 +264,7 @@ class TuningEpisode:
 
         async def change() -> str:
             key = check_name(name)
-            self.run.require_sound("save_checkpoint")
+            self.run.require_not_diverged("save_checkpoint")
             if not self.history.ancestry:
                 raise EpisodeError("there is nothing to save before an epoch has run; call run_epochs first")
             self._counts.require_save()
@@ -277,7 +275,7 @@ class TuningEpisode:
         return await self._change(change, self._listing, counts=self.rules.checkpoint_calls_count)
 
     async def restore_checkpoint(self, name: object) -> Reply:
-        """Restore weights, optimizer and place in the schedule. Budget stays spent."""
+        """Restore weights, optimizer and position in the schedule. The budget stays spent."""
 
         async def change() -> str:
             key = check_name(name)
@@ -291,14 +289,14 @@ class TuningEpisode:
 
     async def list_checkpoints(self) -> Reply:
         """List the checkpoints."""
-        return await self._look("Checkpoints, oldest first.", self._listing)
+        return await self._read("Checkpoints, oldest first.", self._listing)
 
     async def status(self) -> Reply:
-        """Say where training stands."""
-        return await self._look(f"The run is {self.history.signal().value.replace('_', ' ')}.", dict)
+        """Return the training status."""
+        return await self._read(f"The run is {self.history.signal().value.replace('_', ' ')}.", dict)
 
     async def submit(self) -> Reply:
-        """Submit the best model on the ancestry of the present one, or the present one itself. Ends the episode."""
+        """Submit the best model in the ancestry of the current one, or the current one. Ends the episode."""
 
         async def grade() -> str:
             if not self.run.has_model:
@@ -317,13 +315,13 @@ class TuningEpisode:
         pays: bool = False,
         counts: bool = True,
     ) -> Reply:
-        """Carry out a call that changes something; submit if it was the last one.
+        """Carry out a call that changes something. Submits if it is the last call.
 
         Args:
-            act: Does it, and returns a message.
-            extra: Further fields of the reply.
-            pays: Whether a reward is paid for it.
-            counts: Whether it counts among the calls that change something.
+            act: Makes the change and returns a message.
+            extra: Returns further fields of the reply.
+            pays: Whether the call pays a reward.
+            counts: Whether the call counts towards `MAX_CHANGES`.
         """
         self._require_open()
         if (end := self._counts.count(self.remaining_epochs <= 0)) is not None:
@@ -334,7 +332,7 @@ class TuningEpisode:
             return self._reply(f"{message} That was call {MAX_CHANGES}: the model was submitted by itself.", extra)
         return self._reply(message, extra, pays=pays)
 
-    async def _look(self, message: str, extra: Callable[[], Reply]) -> Reply:
+    async def _read(self, message: str, extra: Callable[[], Reply]) -> Reply:
         """Carry out a call that only reads."""
         if not self.done and (end := self._counts.count(self.remaining_epochs <= 0)) is not None:
             return await self._end(end)
@@ -345,21 +343,21 @@ class TuningEpisode:
         return self._reply(message, dict, pays=True)
 
     async def _submit(self) -> None:
-        """Grade the model. One that was never trained is worth nothing."""
+        """Grade the model. The score of an untrained model is 0."""
         if not self.run.has_model:
             self.grade = Grade(0.0, {"val_accuracy": 0.0})
             return
         self.test_accuracy = await self._test_accuracy()
-        # Rounded as it is told and recorded, so that a replay comes to the same grade.
+        # The accuracy is rounded as in the reply, so that a replay computes the same grade.
         history = self.history
         figures = history.figures if self.rules.grades_one_model else history.episode_figures
         self.grade = self.task.grader(figures(self.task.budget.epochs, self.test_accuracy), self.rubric_version)
 
     async def _test_accuracy(self) -> float | None:
-        """Measure the model on the test images. None where it failed and the grade does not need it.
+        """Measure the model on the test images. Returns None if that fails and the grade does not need it.
 
         Raises:
-            EpisodeError: It failed and the grade needs it: nothing is submitted.
+            EpisodeError: The measurement failed and the grade needs it. Nothing is submitted.
         """
         try:
             return await self.run.test_accuracy()
@@ -374,7 +372,7 @@ class TuningEpisode:
     def _reply(self, message: str, extra: Callable[[], Reply], pays: bool = False) -> Reply:
         parts: Reply = {}
         reward = 0.0
-        if pays or (self.done and not self._is_settled):
+        if pays or (self.done and not self._is_score_paid):
             reward, parts = self._pay()
         reply: Reply = {
             **training_status(self.history, self.task.budget, self.learning_rate).model_dump(),
@@ -398,12 +396,12 @@ class TuningEpisode:
         return reply
 
     def _pay(self) -> tuple[float, Reply]:
-        """The reward since one was last paid; the score is in it once."""
+        """Compute the reward since the last one. It contains the score once."""
         after = self.history.snapshot()
-        score = self.grade.score if self.grade and not self._is_settled else None
-        reward = self._reward(None, Transition(self._paid_until, after, score))
-        self._paid_until = after
-        self._is_settled = self.done
+        score = self.grade.score if self.grade and not self._is_score_paid else None
+        reward = self._reward(None, Transition(self._last_paid, after, score))
+        self._last_paid = after
+        self._is_score_paid = self.done
         return reward, {"reward_parts": self._reward.parts()}
 
     def _listing(self) -> Reply:

@@ -1,4 +1,4 @@
-"""The tuning game: an agent chooses how one model is trained, watches the curves, changes course and submits."""
+"""The tuning game: an agent trains one model on a budget of epochs and submits it."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -55,12 +55,12 @@ _SPLIT = "train"
 
 
 class TuningGame:
-    """Begins tuning episodes; see `episodes.game.Game`.
+    """The tuning game; see `episodes.game.Game`.
 
     Args:
-        data: Where images come from.
-        limits: How long a call may take.
-        rubric: The rubric of an episode that names none.
+        data: Settings of the data sets.
+        limits: Time limits of calls and epochs.
+        rubric: The default rubric.
     """
 
     about = ABOUT
@@ -79,14 +79,14 @@ class TuningGame:
         self._rubric = rubric
 
     def tasks(self, split: str) -> Sequence[dict[str, Any]]:
-        """The rows of the task table; none for a split that does not exist."""
+        """Return the rows of the task table. Empty for an unknown split."""
         return task_rows() if split == _SPLIT else []
 
     async def begin(self, task: object, seed: object, options: BeginOptions) -> TuningEpisode:
         """Begin an episode.
 
         Raises:
-            ResetError: The task, the rubric, the seed, the data or the rules do not exist here.
+            ResetError: The task, rubric, seed, data or rules do not exist here.
             DatasetError: The task's images are not available.
         """
         found = _task(self.default_task if task is None else task)
@@ -104,7 +104,7 @@ class TuningGame:
         )
 
     async def _images(self, task: Task, checksum: str | None) -> TaskExamples:
-        # Reading or drawing images takes up to seconds: not on the event loop.
+        # Reading or drawing images takes up to seconds, so it runs in a thread.
         images = await asyncio.to_thread(load_images, task.images, self._data)
         if checksum is not None and images.checksum != checksum:
             raise ResetError(

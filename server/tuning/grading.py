@@ -1,4 +1,4 @@
-"""Grades: pure formulas from a run's figures to a score between 0 and 1."""
+"""Grades: pure functions that compute a score between 0 and 1 from a run's figures."""
 
 import math
 from collections.abc import Callable
@@ -19,35 +19,35 @@ __all__ = [
 ]
 
 Details = dict[str, float | int | None]
-"""The figures of a grade by name; None where a figure is not finite."""
+"""The figures of a grade by name. A figure that is not finite is None."""
 
 GAP_LIMIT = 0.12
-"""Overfitting gap at which generalisation is worth nothing."""
+"""Overfitting gap at which the generalisation score is 0."""
 
 VARIANCE_LIMIT = 0.01
-"""Variance of the validation losses at which stability is worth nothing."""
+"""Variance of the validation losses at which the stability score is 0."""
 
 
 class RubricVersion(StrEnum):
-    """Which formulas grade and reward an episode."""
+    """The version of the formulas that grade and reward an episode."""
 
     V1 = "v1"
-    """The published formulas: generalisation, efficiency and stability count by themselves."""
+    """The published formulas. Generalisation, efficiency and stability are independent terms."""
     V2 = "v2"
-    """Those terms are multiplied by the accuracy score: nothing is earned without accuracy."""
+    """These terms are multiplied by the accuracy score."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What a grade is made of.
+    """The figures that a grade is computed from.
 
     Attributes:
         best_val_accuracy: Validation accuracy of the graded model.
-        overfitting_gap: Train accuracy less validation accuracy of the graded model.
-        wasted_epochs: Epochs spent since the episode first reached that validation accuracy.
-        budget_epochs: The episode's budget.
+        overfitting_gap: Train accuracy minus validation accuracy of the graded model.
+        wasted_epochs: Number of epochs since the episode first reached that validation accuracy.
+        budget_epochs: The episode's budget, in epochs.
         loss_variance: Population variance of the 10 validation losses up to the graded epoch.
-        test_accuracy: Of the model submitted, on held-out images; NaN if it was not measured.
+        test_accuracy: Accuracy of the submitted model on held-out images. NaN if it was not measured.
     """
 
     best_val_accuracy: float
@@ -60,7 +60,7 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Grade:
-    """A score, rounded to 4 places, and the figures behind it."""
+    """A score, rounded to 4 places, and the figures that explain it."""
 
     score: float
     details: Details
@@ -70,12 +70,12 @@ Grader = Callable[[Figures, RubricVersion], Grade]
 
 
 def clamp(value: float) -> float:
-    """`value` within [0.0001, 0.9999]; a NaN is worth the least."""
+    """Limit `value` to [0.0001, 0.9999]. NaN gives 0.0001."""
     return 0.0001 if math.isnan(value) else max(0.0001, min(0.9999, value))
 
 
 def grade_accuracy(low: float, high: float) -> Grader:
-    """A grader that is linear in the best validation accuracy, 0 at `low` and 1 at `high`."""
+    """Return a grader that is linear in the best validation accuracy: 0 at `low`, 1 at `high`."""
 
     def grade(figures: Figures, rubric: RubricVersion) -> Grade:  # noqa: ARG001  # no other terms
         accuracy = _accuracy_score(figures, low, high)
@@ -85,7 +85,7 @@ def grade_accuracy(low: float, high: float) -> Grader:
 
 
 def grade_generalization(low: float, high: float) -> Grader:
-    """A grader of 60 % accuracy and 40 % generalisation."""
+    """Return a grader of 60 % accuracy and 40 % generalisation."""
 
     def grade(figures: Figures, rubric: RubricVersion) -> Grade:
         accuracy = _accuracy_score(figures, low, high)
@@ -101,7 +101,7 @@ def grade_generalization(low: float, high: float) -> Grader:
 
 
 def grade_efficiency(low: float, high: float) -> Grader:
-    """A grader of 50 % accuracy, 30 % efficiency and 20 % stability."""
+    """Return a grader of 50 % accuracy, 30 % efficiency and 20 % stability."""
 
     def grade(figures: Figures, rubric: RubricVersion) -> Grade:
         accuracy = _accuracy_score(figures, low, high)
@@ -120,9 +120,9 @@ def grade_efficiency(low: float, high: float) -> Grader:
 
 
 def grade_test_accuracy(low: float, high: float) -> Grader:
-    """A grader that is linear in the test accuracy of the model submitted, 0 at `low` and 1 at `high`.
+    """Return a grader that is linear in the submitted model's test accuracy: 0 at `low`, 1 at `high`.
 
-    A model that was not measured is worth the least.
+    A model that was not measured gets the lowest score.
     """
 
     def grade(figures: Figures, rubric: RubricVersion) -> Grade:  # noqa: ARG001  # no other terms

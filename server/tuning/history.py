@@ -1,4 +1,4 @@
-"""What has happened in an episode so far, and every figure that follows from it."""
+"""The epochs of an episode so far, and the figures computed from them."""
 
 import math
 import statistics
@@ -15,7 +15,7 @@ from ml_trainer_env.server.tuning.tasks import Budget
 __all__ = ["EpochRecord", "History", "Snapshot"]
 
 LAST_EPOCHS = 10
-"""How many losses an observation lists and a variance is taken over."""
+"""Number of last losses that an observation lists and a variance is computed of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class EpochRecord:
     """An epoch of the episode.
 
     Attributes:
-        number: Its place in the budget, from 1.
+        number: Its number in the episode, from 1.
         trained: The unit of work.
         metrics: Its figures.
     """
@@ -35,15 +35,15 @@ class EpochRecord:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The figures that rewards are differences of.
+    """Figures at one time in an episode. Rewards are computed from the differences of two snapshots.
 
     Attributes:
-        epochs: Epochs run.
-        best_val_accuracy: Best so far, 0 before the first epoch.
-        best_val_loss: Lowest finite validation loss so far, infinite before the first.
-        val_loss: Of the last epoch, None before the first.
-        gap: Train less validation accuracy at the last epoch, 0 before the first.
-        divergences: How many epochs diverged.
+        epochs: Number of epochs.
+        best_val_accuracy: Best validation accuracy. 0 before the first epoch.
+        best_val_loss: Lowest finite validation loss, in nats. Infinite before the first.
+        val_loss: Validation loss of the last epoch, in nats. None before the first.
+        gap: Train accuracy minus validation accuracy of the last epoch. 0 before the first.
+        divergences: Number of diverged epochs.
     """
 
     epochs: int = 0
@@ -56,13 +56,12 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """All epochs of an episode, in order. Grows by copies; budget that it holds is spent.
+    """All epochs of an episode, in order. Immutable: a new epoch gives a new history.
 
     Attributes:
         records: The epochs.
-        run_start: How many of them came before the present run: before the weights were last
-            drawn or brought back.
-        ancestry: The epochs that made the present model, from fresh weights on, through restores.
+        run_start: Number of epochs before the weights were last drawn or restored.
+        ancestry: The epochs that trained the current model, from initial weights on. Restores are followed.
     """
 
     records: tuple[EpochRecord, ...] = ()
@@ -70,33 +69,31 @@ class History:
     ancestry: tuple[EpochRecord, ...] = ()
 
     def with_epoch(self, trained: Unit) -> Self:
-        """The history after one more epoch."""
+        """Return the history with one more epoch."""
         record = EpochRecord(self.epochs + 1, trained, EpochMetrics.from_figures(trained.figures))
         return replace(self, records=(*self.records, record), ancestry=(*self.ancestry, record))
 
     def with_new_run(self, ancestry: tuple[EpochRecord, ...] = ()) -> Self:
-        """The same epochs, with a new run beginning after them.
+        """Return the history with a new run after its epochs.
 
         Args:
-            ancestry: The epochs that made the model it begins from; none for fresh weights.
+            ancestry: The epochs that trained the run's first model. Empty for initial weights.
         """
         return replace(self, run_start=self.epochs, ancestry=ancestry)
 
     @property
     def epochs(self) -> int:
-        """Epochs run."""
+        """Number of epochs."""
         return len(self.records)
 
     @property
     def seconds(self) -> float:
-        """Seconds of training: what each epoch took when it was trained, whoever trained it.
-
-        Rounded once, so that the same epochs come to the same sum in any version of Python.
-        """
+        """Training time of the epochs, in seconds. An epoch from the cache counts its original time."""
+        # `fsum` rounds once, so the sum is the same in every version of Python.
         return math.fsum(record.trained.seconds for record in self.records)
 
     def left_of(self, budget: Budget) -> Budget:
-        """What is left of a budget. Once its seconds are spent, no epochs are left."""
+        """Return the rest of a budget. It has no epochs if the seconds are spent."""
         if budget.seconds is None:
             return Budget(budget.epochs - self.epochs)
         seconds = max(0.0, budget.seconds - self.seconds)
@@ -104,34 +101,34 @@ class History:
 
     @property
     def last(self) -> EpochRecord | None:
-        """The last epoch."""
+        """The last epoch. None before the first."""
         return self.records[-1] if self.records else None
 
     @property
     def best(self) -> EpochRecord | None:
-        """The epoch with the best validation accuracy, the first of equals."""
+        """The first epoch with the best validation accuracy. None before the first epoch."""
         return _best(self.records)
 
     @property
     def best_ancestor(self) -> EpochRecord | None:
-        """The epoch with the best validation accuracy on the present model's ancestry, the first of equals."""
+        """The first epoch with the best validation accuracy in the ancestry. None for initial weights."""
         return _best(self.ancestry)
 
     @property
     def is_diverged(self) -> bool:
-        """Whether the present run's last epoch diverged."""
+        """Whether the last epoch of the current run diverged."""
         return self.epochs > self.run_start and self.records[-1].metrics.diverged
 
     def train_losses(self) -> list[float]:
-        """Training losses of the last 10 epochs."""
+        """Return the training losses of the last 10 epochs, in nats."""
         return [record.metrics.train_loss for record in self.records[-LAST_EPOCHS:]]
 
     def val_losses(self) -> list[float]:
-        """Validation losses of the last 10 epochs."""
+        """Return the validation losses of the last 10 epochs, in nats."""
         return [record.metrics.val_loss for record in self.records[-LAST_EPOCHS:]]
 
     def signal(self) -> ConvergenceSignal:
-        """Where the present run stands."""
+        """Return the convergence signal of the current run."""
         if not self.records:
             return ConvergenceSignal.NOT_STARTED
         if self.is_diverged:
@@ -140,7 +137,7 @@ class History:
         return convergence_signal([m.train_loss for m in run], [m.val_loss for m in run])
 
     def snapshot(self) -> Snapshot:
-        """The figures that rewards are differences of."""
+        """Return the current figures for rewards."""
         if self.last is None or self.best is None:
             return Snapshot()
         metrics = self.last.metrics
@@ -155,17 +152,17 @@ class History:
         )
 
     def figures(self, budget_epochs: int, test_accuracy: float | None = None) -> Figures:
-        """The figures of a grade that is about one model: the best ancestor of the present one.
+        """Return the figures of a grade of one model: the best ancestor of the current one.
 
-        The gap and the losses are those at its epoch. Every epoch is wasted that was spent after the episode first
-        reached its accuracy, on whatever branch, so that repeating it from a checkpoint refunds nothing.
+        The gap and the losses are those of its epoch. All epochs after the episode first reached this accuracy count
+        as wasted. A restored checkpoint does not reduce them.
 
         Args:
             budget_epochs: The budget, in epochs.
-            test_accuracy: Of the model submitted, None if it was not measured.
+            test_accuracy: Test accuracy of the submitted model. None if it was not measured.
 
         Raises:
-            ValueError: The present model has not been trained.
+            ValueError: The current model has not been trained.
         """
         best = self.best_ancestor
         if best is None:
@@ -183,11 +180,11 @@ class History:
         )
 
     def episode_figures(self, budget_epochs: int, test_accuracy: float | None = None) -> Figures:
-        """The figures of a grade of rules 1: the best epoch's accuracy, the last epoch's gap and losses.
+        """Return the figures of a grade of rules 1: the best epoch's accuracy, the last epoch's gap and losses.
 
         Args:
             budget_epochs: The budget, in epochs.
-            test_accuracy: Of the model submitted, None if it was not measured.
+            test_accuracy: Test accuracy of the submitted model. None if it was not measured.
 
         Raises:
             ValueError: No epoch has run.
@@ -217,5 +214,5 @@ def _val_losses(records: Sequence[EpochRecord]) -> list[float]:
 
 
 def _variance(losses: Sequence[float]) -> float:
-    """Population variance; infinite if a loss is not finite."""
+    """Return the population variance. Infinite if a loss is not finite."""
     return statistics.pvariance(losses) if all(map(math.isfinite, losses)) else math.inf

@@ -1,4 +1,4 @@
-"""What the tuning game's units of work are run with: an epoch's recipe, and the measurement on the test images."""
+"""The plans of the tuning game's units: the recipe of an epoch, and the measurement on the test images."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ _PREPARE = "ml_trainer_env.server.trainer.data:prepare"
 
 
 def fresh_ref(fresh: FreshState) -> StateRef:
-    """Fresh weights. They are drawn where their first epoch is trained."""
+    """Return a reference to initial weights. They are drawn where the first epoch is trained."""
     return StateRef(fresh_key(fresh), fresh.epoch, initial=fresh.to_state())
 
 
@@ -56,7 +56,7 @@ class Recipe:
 
     @property
     def unit(self) -> str:
-        """What a unit is called."""
+        """The noun for a unit in messages."""
         return "epoch"
 
     @property
@@ -65,11 +65,11 @@ class Recipe:
         return EPOCH_FIGURES
 
     def key(self, identity: str, before: str, position: int) -> str:
-        """Name the state after an epoch; see `trainer.lineage`."""
+        """Return the key of the state after an epoch; see `trainer.lineage`."""
         return epoch_key(identity, before, self.config, self.plan.rate_at(position), self.data.key)
 
     def digest(self, state: State) -> str:
-        """The hash of the weights."""
+        """Compute the hash of the weights."""
         return weights_hash(TrainingState.from_state(state))
 
     def ends(self, figures: Figures) -> bool:
@@ -99,15 +99,15 @@ class Measurement:
 
     @property
     def settings(self) -> None:
-        """None are needed."""
+        """A measurement has no settings."""
         return None
 
     @property
     def unit(self) -> str:
-        """What it is called in messages."""
+        """The noun for a unit in messages."""
         return "epoch"
 
     @property
     def figures(self) -> tuple[str, ...]:
-        """The name of the figure that it gives."""
+        """The name of the measured figure."""
         return ("test_accuracy",)

@@ -1,4 +1,4 @@
-"""What the tools of the tuning game answer, as models and as JSON schemas.
+"""The replies of the tuning game's tools, as models and as JSON schemas.
 
 MCP clients check replies against these schemas. A property that some replies lack is not required. A reply may have
 more properties than its schema.
@@ -68,7 +68,7 @@ class _TaskRow(BaseModel):
 
 
 STATUS_SCHEMA = plain_schema(_Reply)
-"""A reply without fields of its own tool."""
+"""The reply of tools that add no fields."""
 
 TRAINING_SCHEMA = plain_schema(_TrainingReply)
 """The reply of `run_epochs`."""

@@ -1,8 +1,7 @@
-"""Rewards, as OpenEnv rubrics with names: a trainer can list the parts and read each one's last value.
+"""Rewards as OpenEnv rubrics. The parts have names, so a trainer can read the last value of each.
 
-A rubric judges a `Transition`: where the episode stood when a reward was last paid, where it stands
-now, and the score if a model was submitted. Rewards are paid for training and submitting only; the
-episode does not ask for one elsewhere.
+A rubric computes a reward from a `Transition`: the snapshot at the last reward, the current one, and the score if a
+model was submitted. Only training and submitting pay rewards.
 """
 
 import math
@@ -23,20 +22,20 @@ OVERFITTING_WEIGHT = 0.05
 GAP_ALLOWED = 0.08
 
 CHANCE_LOSS = math.log(10)
-"""Loss in nats of a network that knows nothing of 10 classes: where v2's convergence starts."""
+"""Loss in nats of random guesses among 10 classes. The convergence part of v2 starts here."""
 
 _PLACES = 6
-"""Rewards are rounded to so many places, potentials before they are subtracted."""
+"""Decimal places of rewards. Potentials are rounded before they are subtracted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """What a reward is paid for.
+    """The input of a reward.
 
     Attributes:
-        before: Where the episode stood when a reward was last paid.
-        after: Where it stands now.
-        score: The grade, if a model was submitted now.
+        before: The snapshot at the last reward.
+        after: The current snapshot.
+        score: The score, if a model was submitted now.
     """
 
     before: Snapshot
@@ -45,19 +44,19 @@ class Transition:
 
     @property
     def trained(self) -> bool:
-        """Whether any epoch ran in between."""
+        """Whether an epoch ran since the last reward."""
         return self.after.epochs > self.before.epochs
 
 
 class Part(Rubric):
-    """A part of the reward: judges a transition. OpenEnv's rubric with a typed constructor."""
+    """A part of the reward. OpenEnv's rubric with a typed constructor."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
 
 
 class Progress(Part):
-    """0.3 times the gain in best validation accuracy. Telescopes: it is a difference."""
+    """0.3 times the gain in best validation accuracy. The sum depends only on the final accuracy."""
 
     def forward(self, action: Any, observation: Transition) -> float:
         """Judge a transition."""
@@ -66,7 +65,7 @@ class Progress(Part):
 
 
 class Divergence(Part):
-    """Minus 0.2 for each epoch that diverged. Telescopes: a run stops at such an epoch."""
+    """Minus 0.2 for each epoch that diverged."""
 
     def forward(self, action: Any, observation: Transition) -> float:
         """Judge a transition."""
@@ -82,7 +81,7 @@ class Submission(Part):
 
 
 class ConvergencePerCall(Part):
-    """v1: 0.05 if the validation loss ended lower than the call before left it."""
+    """v1: 0.05 if the validation loss is lower than after the previous call."""
 
     def forward(self, action: Any, observation: Transition) -> float:
         """Judge a transition."""
@@ -92,7 +91,7 @@ class ConvergencePerCall(Part):
 
 
 class OverfittingPerCall(Part):
-    """v1: minus 0.05 times the train-validation gap above 0.08, for each call that trained."""
+    """v1: minus 0.05 times the train-validation gap above 0.08, for each call that trains."""
 
     def forward(self, action: Any, observation: Transition) -> float:
         """Judge a transition."""
@@ -100,10 +99,10 @@ class OverfittingPerCall(Part):
 
 
 class ConvergencePotential(Part):
-    """v2: 0.05 times the fall of the best validation loss, in nats, from chance level (ln 10) down.
+    """v2: 0.05 times the decrease of the best validation loss, in nats, below chance level (ln 10).
 
-    A difference of a potential (Ng, Harada & Russell 1999), so the sum does not depend on how the
-    epochs were cut into calls.
+    It is a difference of potentials (Ng, Harada & Russell 1999). So the sum does not depend on how the epochs are
+    split into calls.
     """
 
     def forward(self, action: Any, observation: Transition) -> float:
@@ -116,7 +115,7 @@ class ConvergencePotential(Part):
 
 
 class OverfittingPotential(Part):
-    """v2: minus 0.05 times the change of the gap above 0.08; a gap that closes is paid back."""
+    """v2: minus 0.05 times the change of the gap above 0.08. A smaller gap gives a positive reward."""
 
     def forward(self, action: Any, observation: Transition) -> float:
         """Judge a transition."""
@@ -144,12 +143,12 @@ class EpisodeReward(Part):
         return round(total, _PLACES)
 
     def parts(self) -> dict[str, float]:
-        """What each part came to when the reward was last asked for."""
+        """Return the last value of each part, by name."""
         return {name: round(part.last_score or 0.0, _PLACES) for name, part in self.named_children()}
 
 
 def episode_reward(version: RubricVersion) -> EpisodeReward:
-    """The reward of a rubric version."""
+    """Return the reward of a rubric version."""
     if version is RubricVersion.V2:
         return EpisodeReward(ConvergencePotential(), OverfittingPotential())
     return EpisodeReward(ConvergencePerCall(), OverfittingPerCall())

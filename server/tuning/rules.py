@@ -1,7 +1,7 @@
 """The versions of the tuning game's rules. An episode keeps the version that it began with.
 
-A change of what a call costs, or of what a grade is made of, is a new version here. The journal names the version of
-each episode. So an old episode resumes, replays and is graded by the rules that it began with.
+A change to the cost of a call or to a grade is a new version here. The journal records the version of each episode. So
+an old episode resumes, replays and is graded by the rules that it began with.
 """
 
 from collections.abc import Mapping
@@ -15,14 +15,14 @@ __all__ = ["CURRENT_RULES", "RULES", "Rules"]
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What may differ between two episodes of the same task and rubric.
+    """Rules that may differ between two episodes of the same task and rubric.
 
     Attributes:
-        version: Names these rules in the journal and in replies.
-        grades_one_model: Whether all figures of a grade belong to one model: the best on the ancestry of the
-            submitted one. Otherwise each figure is taken from the whole episode.
-        checkpoint_calls_count: Whether saving and restoring a checkpoint counts among the calls that change something.
-        call_limits: How many calls of a kind an episode has.
+        version: The version in the journal and in replies.
+        grades_one_model: Whether all figures of a grade belong to one model: the best in the ancestry of the
+            submitted one. Otherwise each figure is that of the whole episode.
+        checkpoint_calls_count: Whether saving or restoring a checkpoint counts as a call that changes something.
+        call_limits: Limits for the calls of an episode.
     """
 
     version: int
@@ -45,4 +45,4 @@ RULES: Mapping[int, Rules] = MappingProxyType(
 """All rules by version."""
 
 CURRENT_RULES = RULES[2]
-"""The rules of an episode that begins now."""
+"""The rules of a new episode."""

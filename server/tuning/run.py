@@ -1,6 +1,6 @@
-"""The training run of an episode: one model, its configuration, its history and its checkpoints.
+"""The training run of an episode: its model, configuration, history and checkpoints.
 
-A run gets its epochs from a source of units. It knows nothing of calls, rewards and grades; see `episode`.
+A run gets its epochs from a source of units. It does not know calls, rewards and grades; see `episode`.
 """
 
 import asyncio
@@ -40,15 +40,17 @@ class Run:
     Args:
         task: The task.
         images: The task's images.
-        seed: Fixes initial weights, shuffling, augmentation and dropout, and the permutation if the task has one.
-        rules: What a grade is made of.
-        source: Gives the run its epochs.
-        limits: How long training may take.
+        seed: Seed of initial weights, shuffling, augmentation and dropout, and of the permutation if the task has one.
+        rules: The rules of the episode.
+        source: The source of epochs.
+        limits: Time limits of calls.
 
     Attributes:
         config: The settings of the next epoch.
         history: The epochs so far.
-        source: Gives the run its epochs.
+        source: The source of epochs.
+        model: The current model.
+        plan: The learning rate of each epoch.
     """
 
     def __init__(
@@ -69,31 +71,31 @@ class Run:
         self._training: asyncio.Future[Any] | None = None
         self._interruption: str | None = None
 
-    # What it is.
+    # State.
 
     @property
     def remaining_epochs(self) -> int:
-        """Epochs of the budget that are left: none once the seconds of a task with a time budget are spent."""
+        """Number of epochs left in the budget. 0 if the seconds of a time budget are spent."""
         return self.history.left_of(self._task.budget).epochs
 
     @property
     def learning_rate(self) -> float:
-        """The rate of the next epoch."""
+        """The learning rate of the next epoch."""
         return self.plan.rate_at(self.model.position)
 
     @property
     def needed_keys(self) -> list[str]:
-        """The keys of the models that it may go on from or submit."""
+        """The keys of the models that the run may continue from or submit."""
         return [self.model.key, self._best.key, *self._checkpoints.keys()]
 
     @property
     def has_model(self) -> bool:
-        """Whether there is a model to submit. Under rules 1 a run had one once it had trained."""
+        """Whether there is a trained model to submit. Under rules 1 any earlier epoch is enough."""
         return bool(self.history.ancestry if self._rules.grades_one_model else self.history.records)
 
     @property
     def graded_epoch(self) -> int | None:
-        """The epoch of the episode whose model is submitted, None if there is none, or no single one."""
+        """The epoch of the submitted model. None without a model, or if the rules grade the whole episode."""
         if not self._rules.grades_one_model or not self.history.ancestry:
             return None
         record = self.history.best_ancestor if self._submits_best else self.history.ancestry[-1]
@@ -101,19 +103,19 @@ class Run:
 
     @property
     def _submits_best(self) -> bool:
-        """Whether the best ancestor is submitted, and not the model as it stands."""
+        """Whether the best ancestor is submitted instead of the current model."""
         return self._rules.grades_one_model and not self._task.graded_on_test
 
-    # What changes it.
+    # Changes.
 
     def configure(self, changes: Mapping[str, object], reinitialize: bool) -> None:
-        """Change settings, and draw fresh weights if `reinitialize` says so.
+        """Change settings. `reinitialize` draws new weights.
 
-        Weights stay otherwise, and momentum too unless the optimizer's kind changes. The schedule is laid anew over the
-        budget left if a setting of it changes.
+        Otherwise the weights stay, and the momentum unless the optimizer changes. If a setting of the schedule changes,
+        a new schedule spans the rest of the budget.
 
         Raises:
-            ConfigError: A setting is unknown or out of bounds; nothing has changed.
+            ConfigError: A setting is unknown or out of bounds. Nothing has changed.
         """
         before, self.config = self.config, self.config.with_changes(changes)
         if reinitialize:
@@ -124,7 +126,7 @@ class Run:
             self.plan = self._fresh_plan()
 
     def set_learning_rate(self, rate: float) -> None:
-        """Set the rate of the next epoch; the schedule continues from it."""
+        """Set the learning rate of the next epoch. The schedule continues from it."""
         self.config = self.config.with_changes({"learning_rate": rate})
         self.plan = self.plan.with_rate(self.model.position, rate)
 
@@ -140,20 +142,20 @@ class Run:
         self._checkpoints.save(name, checkpoint)
 
     def find(self, name: str) -> Checkpoint:
-        """A checkpoint.
+        """Return the checkpoint of a name.
 
         Raises:
-            EpisodeError: There is none of that name.
+            EpisodeError: No checkpoint has this name.
         """
         return self._checkpoints.find(name)
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Restore the weights, the optimizer and the place in the schedule. Budget stays spent."""
+        """Restore the weights, the optimizer and the position in the schedule. The budget stays spent."""
         self.model, self._best = checkpoint.model, checkpoint.best
         self.history = self.history.with_new_run(checkpoint.ancestry)
 
     def checkpoints(self) -> list[dict[str, object]]:
-        """Name, epoch and validation accuracy of each checkpoint, oldest first."""
+        """Return name, epoch and validation accuracy of each checkpoint, oldest first."""
         return self._checkpoints.listing()
 
     # Training.
@@ -162,11 +164,11 @@ class Run:
         """Train for some epochs, or until training diverges or the time budget is spent.
 
         Args:
-            epochs: How many epochs, at most those left.
+            epochs: Number of epochs, at most `remaining_epochs`.
             on_progress: Called after each epoch, and while an epoch waits for a worker.
 
         Raises:
-            TrainingStoppedError: Training was stopped. The epochs that it completed are in the history.
+            TrainingStoppedError: Training was stopped. Its completed epochs are in the history.
         """
         first = self.history.epochs
         try:
@@ -184,17 +186,20 @@ class Run:
             self._best = self.model if self._best.key == self.model.key else await self.source.keep(self._best)
 
     async def test_accuracy(self) -> float | None:
-        """Measure the model that is submitted on the test images, rounded to 4 places. None for fresh weights.
+        """Measure the submitted model on the test images.
+
+        Returns:
+            The accuracy from 0 to 1, rounded to 4 places. None for a model that has not been trained.
 
         Raises:
-            ExecutorError: It could not be measured.
-            TimeoutError: That took longer than a call may.
+            ExecutorError: The model could not be measured.
+            TimeoutError: The measurement exceeded the time limit of a call.
         """
         model = self._best if self._submits_best else self.model
         if model.initial is not None:
             return None
         try:
-            # A model whose arrays were deleted is trained again first. That may take as long as a call may.
+            # A model whose arrays were deleted is trained again, so the time limit of a call applies.
             async with asyncio.timeout(self._limits.call_s):
                 figures = await self.source.measure(model, Measurement(self._data))
                 return round(float(figures["test_accuracy"] or 0.0), 4)
@@ -202,7 +207,7 @@ class Run:
             raise TimeoutError(f"it took longer than {self._limits.call_s:g} s") from None
 
     def interrupt(self, reason: str) -> None:
-        """Stop training at the next batch. If it has not begun, it stops before its first epoch."""
+        """Stop training at the next batch. Training that has not begun stops before its first epoch."""
         self._interruption = self._interruption or reason
         if self._training is not None:
             self._training.cancel()
@@ -212,7 +217,7 @@ class Run:
         self._interruption = None
 
     async def _train_epochs(self, epochs: int, on_progress: OnProgress) -> None:
-        """Train epoch by epoch, or take the epochs that are known already."""
+        """Train the next epochs, or take them from the cache."""
         last = self.history.epochs + epochs
 
         def report(message: str) -> None:
@@ -225,7 +230,7 @@ class Run:
             return self.history.epochs >= last or self.history.is_diverged or not self.remaining_epochs
 
         async with aclosing(self.source.units(self.model, self._recipe(), epochs, waiting)) as units:
-            while not is_complete():  # a time budget can be spent before the epochs are
+            while not is_complete():  # a time budget may be spent before the epochs are
                 if self._interruption is not None:
                     raise _InterruptedError(self._interruption)
                 self._add(await self._interruptible(anext(units)), report)
@@ -242,7 +247,7 @@ class Run:
         """Wait for work that `interrupt` may stop.
 
         Raises:
-            _InterruptedError: It did.
+            _InterruptedError: `interrupt` stopped it.
         """
         task = asyncio.ensure_future(work)
         self._training = task
@@ -267,11 +272,11 @@ class Run:
             warmup_epochs=self.config.warmup_epochs,
         )
 
-    def require_sound(self, call: str) -> None:
-        """See that the model has not diverged.
+    def require_not_diverged(self, call: str) -> None:
+        """Check that the model has not diverged.
 
         Raises:
-            EpisodeError: It has.
+            EpisodeError: The model has diverged.
         """
         if self.history.is_diverged:
             raise EpisodeError(
@@ -281,9 +286,9 @@ class Run:
 
 
 class _InterruptedError(Exception):
-    """Training was interrupted; the message says why."""
+    """Training was interrupted. The message is the reason."""
 
 
 def _permutation(seed: int) -> Permutation:
-    """The permutation of the challenge's first task of that seed."""
+    """Draw the permutation of the challenge's first task with this seed."""
     return Permutation.draw(np.random.default_rng([seed, 0]))

@@ -1,4 +1,4 @@
-"""The convergence signal: one word on where a run stands, from its recent losses."""
+"""The convergence signal: one word on the state of a run, computed from its recent losses."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -11,18 +11,18 @@ PLATEAU_NATS = 0.005
 
 
 class ConvergenceSignal(StrEnum):
-    """Where a run stands."""
+    """The state of a run."""
 
     NOT_STARTED = "not_started"
     """No epoch has run."""
     DIVERGED = "diverged"
     """The last epoch's loss was not finite or above 100."""
     WARMING_UP = "warming_up"
-    """Fewer than 3 epochs since the weights were drawn or brought back."""
+    """Fewer than 3 epochs since the weights were drawn or restored."""
     OVERFITTING = "overfitting"
     """Over the last 5 epochs the validation loss rose while the training loss fell."""
     PLATEAUED = "plateaued"
-    """The last 5 validation losses lie within 0.005."""
+    """The last 5 validation losses lie within 0.005 nats."""
     IMPROVING = "improving"
     """Over the last 5 epochs the validation loss fell."""
     STALLING = "stalling"
@@ -30,11 +30,11 @@ class ConvergenceSignal(StrEnum):
 
 
 def convergence_signal(train_losses: Sequence[float], val_losses: Sequence[float]) -> ConvergenceSignal:
-    """Judge a run that has not diverged.
+    """Return the signal of a run that has not diverged.
 
     Args:
-        train_losses: Training loss of each epoch since the weights were drawn or brought back.
-        val_losses: Validation loss of each.
+        train_losses: Training loss of each epoch of the run, in nats.
+        val_losses: Validation loss of each epoch of the run, in nats.
     """
     if len(val_losses) < WARM_UP_EPOCHS:
         return ConvergenceSignal.WARMING_UP

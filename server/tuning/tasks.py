@@ -20,16 +20,16 @@ __all__ = ["TASKS", "Budget", "Task", "UnknownTaskError", "find_task"]
 
 
 class UnknownTaskError(MLTrainerError, ValueError):
-    """There is no task of that name. The message lists those there are."""
+    """No task has this id. The message lists the ids."""
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What an episode may spend, or what is left of it.
+    """The budget of an episode, or the rest of it.
 
     Attributes:
-        epochs: Epochs.
-        seconds: Seconds of training; None where time is no matter.
+        epochs: Number of epochs.
+        seconds: Training time in seconds. None if the time is not limited.
     """
 
     epochs: int
@@ -38,22 +38,22 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What an agent is asked to do.
+    """A tuning task.
 
     Attributes:
         id: The task's name in calls.
         name: Its title.
-        description: What to train on what, and what counts, in prose for the agent.
+        description: Text for the agent: network, data, budget and score.
         difficulty: easy, medium or hard.
         network: The network to train.
-        augmentation: Which family of image transforms the task offers.
-        images: Which images, drawn with which seed.
-        budget: What an episode may spend.
-        seed: The seed of an episode that names none.
-        target_metric: What the target is about.
+        augmentation: The family of image transforms.
+        images: The data set, the numbers of images and the seed that draws them.
+        budget: The budget of an episode.
+        seed: The default seed of an episode.
+        target_metric: The metric of the target.
         target_value: The value to reach.
-        grader: Turns a run's figures into its score.
-        graded_on_test: Whether the score rests on held-out images, so that there is none without them.
+        grader: Computes the score from a run's figures.
+        graded_on_test: Whether the score needs the accuracy on held-out images.
         permuted: Whether the episode's seed permutes pixels and labels.
     """
 
@@ -74,12 +74,12 @@ class Task:
 
     @property
     def budget_epochs(self) -> int:
-        """Epochs an episode may run."""
+        """The budget, in epochs."""
         return self.budget.epochs
 
     @property
     def parameter_count(self) -> int:
-        """Trainable parameters of the network."""
+        """Number of trainable parameters of the network."""
         return self.network.parameter_count
 
 
@@ -180,14 +180,14 @@ _PERMUTED = Task(
 )
 
 TASKS: Mapping[str, Task] = MappingProxyType({task.id: task for task in (_EASY, _MEDIUM, _HARD, _PERMUTED)})
-"""All tasks by id: from easy to hard, and the one against the clock."""
+"""All tasks by id: from easy to hard, then the one with a time budget."""
 
 
 def find_task(task_id: object) -> Task:
-    """The task of that id.
+    """Return the task of an id.
 
     Raises:
-        UnknownTaskError: There is none.
+        UnknownTaskError: No task has this id.
     """
     if isinstance(task_id, str) and task_id in TASKS:
         return TASKS[task_id]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["NUM_EPOCHS", "TOOLS"]
 
 NUM_EPOCHS = Limit(1, 20, whole=True)
-"""The number of epochs that a call may ask for."""
+"""Limit for the number of epochs of a call."""
 
 _STRENGTH = "1 is the full recipe, 0 does nothing"
 
@@ -135,4 +135,4 @@ TOOLS: Toolbox["TuningEpisode"] = Toolbox(
         reply_schema=CHECKPOINTS_SCHEMA,
     ),
 )
-"""The tools in the order in which they are listed."""
+"""The tools, in the order of the list."""

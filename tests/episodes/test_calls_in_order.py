@@ -132,7 +132,7 @@ def test_of_sessions_that_resume_at_once_the_last_one_plays_and_the_next_one_fin
             first = await server.open(episode_id="e")
             await first.call("run_epochs", {"num_epochs": 1})
             opened = await asyncio.gather(*(server.open(episode_id="e", resume=True) for _ in range(5)))
-            return [first.is_gone, *(one.is_gone for one in opened)]
+            return [first.is_closed, *(one.is_closed for one in opened)]
 
     gone = asyncio.run(play())
 

@@ -9,7 +9,7 @@ import pytest
 
 from ml_trainer_env.server.episodes.errors import EpisodeError
 from ml_trainer_env.server.episodes.recorded import VerifyingSource
-from ml_trainer_env.server.episodes.replay import replayed
+from ml_trainer_env.server.episodes.replay import replay_calls
 from ml_trainer_env.server.executors.contract import ExecutorError
 from ml_trainer_env.server.trainer.state import weights_hash
 from ml_trainer_env.server.tuning.episode import TuningEpisode
@@ -151,7 +151,7 @@ def test_the_recorded_seconds_decide_when_an_episode_is_trained_again_on_a_faste
             server.executor.slowness = slowness
             episode = await server.registry.recreate(journaled.header)
             verifying = VerifyingSource(episode.source)
-            await replayed(episode, TOOLS, journaled.calls, verifying)
+            await replay_calls(episode, TOOLS, journaled.calls, verifying)
             return played.episode.history.epochs, verifying.count, verifying.differences
 
     spent, trained_again, differences = asyncio.run(again())

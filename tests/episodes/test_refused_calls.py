@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ml_trainer_env.server.episodes.errors import EpisodeError
-from ml_trainer_env.server.episodes.open_episode import OpenEpisode, shown_call
+from ml_trainer_env.server.episodes.open_episode import OpenEpisode, describe_call
 from ml_trainer_env.server.store.bounds import MAX_CHARACTERS, truncate_arguments
 from ml_trainer_env.server.trainer.errors import ConfigError
 
@@ -61,7 +61,7 @@ def test_refused_calls_are_kept_short_and_replay_all_the_same(serve: Serve, tmp_
             second = await server.open(fork_from=f"{fork.header.name}@2")
             await second.call("run_epochs", {"num_epochs": 1})
             epochs = [each.episode.history.epochs for each in (back, fork, second)]
-            return *epochs, shown_call(back.last_call)
+            return *epochs, describe_call(back.last_call)
 
     *epochs, last = asyncio.run(play())
     sizes = stored(tmp_path / "state")

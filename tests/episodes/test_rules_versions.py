@@ -13,7 +13,7 @@ import pytest
 
 from ml_trainer_env.server.episodes.errors import ResetError
 from ml_trainer_env.server.episodes.recorded import VerifyingSource
-from ml_trainer_env.server.episodes.replay import replayed
+from ml_trainer_env.server.episodes.replay import replay_calls
 from ml_trainer_env.server.tuning.tools import TOOLS
 
 Serve = Callable[..., Any]
@@ -39,7 +39,7 @@ def test_an_old_episode_replays_to_its_old_grade(old: Serve, name: str, score: f
             journaled = await server.journal.load(name)
             episode = await server.registry.recreate(journaled.header)
             verifying = VerifyingSource(episode.source)
-            await replayed(episode, TOOLS, journaled.calls, verifying)
+            await replay_calls(episode, TOOLS, journaled.calls, verifying)
             return verifying.count, verifying.differences, episode.grade
 
     epochs, differences, grade = asyncio.run(replay())

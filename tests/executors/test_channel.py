@@ -143,8 +143,8 @@ class Answering(JobRunner):
         self.waits = False
         self.identity = Identity({})
 
-    def run(self, job: Job, interrupted: Any, deliver: Any, gives_up: Any) -> None:
-        while self.waits and not gives_up():
+    def run(self, job: Job, interrupted: Any, deliver: Any, should_yield: Any) -> None:
+        while self.waits and not should_yield():
             if interrupted():
                 raise Interrupted
         deliver(lambda: UnitResult(None, {}, "", 0.0, ""), True)

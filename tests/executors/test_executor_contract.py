@@ -156,7 +156,7 @@ def test_a_cancelled_job_leaves_the_queue(
 def test_a_job_that_waits_hears_its_place(
     run: Run, executor: Executor, lasting_job: Job, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job_queue, "TELL_POSITION_EVERY_S", 0.001)
+    monkeypatch.setattr(job_queue, "POSITION_INTERVAL_S", 0.001)
     heard: list[int] = []
 
     async def wait_behind_many() -> None:

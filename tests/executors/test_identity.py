@@ -83,13 +83,13 @@ def test_a_queue_serves_the_identity_of_the_first_worker_and_refuses_others_in_w
     async def asked_early() -> Identity:
         asking = asyncio.create_task(queue.identity())
         await asyncio.sleep(0)
-        queue.serve(Identity(FACTS))
+        queue.register_worker(Identity(FACTS))
         return await asking
 
     assert asyncio.run(asked_early()) == Identity(FACTS)
-    queue.serve(Identity({**FACTS, "processor": "another of the same make"}))
+    queue.register_worker(Identity({**FACTS, "processor": "another of the same make"}))
     with pytest.raises(IdentityError, match="probe was abc, is xyz"):
-        queue.serve(Identity({**FACTS, "probe": "xyz"}))
+        queue.register_worker(Identity({**FACTS, "probe": "xyz"}))
     assert asyncio.run(queue.identity()) == Identity(FACTS)
 
 

@@ -56,7 +56,7 @@ def test_the_queue_counts_who_waits_and_who_is_served(queue: JobQueue, job: Job)
 def test_a_job_that_waits_hears_its_place_until_it_is_taken(
     run: Run, queue: JobQueue, job: Job, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job_queue, "TELL_POSITION_EVERY_S", 0.001)
+    monkeypatch.setattr(job_queue, "POSITION_INTERVAL_S", 0.001)
     heard: list[int] = []
 
     async def wait_behind_another() -> object:
@@ -80,7 +80,7 @@ def test_a_job_that_waits_hears_its_place_until_it_is_taken(
 def test_a_listener_that_raises_ends_the_wait_and_takes_the_job_out(
     run: Run, queue: JobQueue, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job_queue, "TELL_POSITION_EVERY_S", 0.001)
+    monkeypatch.setattr(job_queue, "POSITION_INTERVAL_S", 0.001)
 
     def hang_up(place: int) -> None:
         raise ConnectionError(f"nobody listens at place {place}")

@@ -10,26 +10,26 @@ import pytest
 
 from ml_trainer_env.server.executors import startup, worker_process
 from ml_trainer_env.server.executors.contract import ExecutorError
-from ml_trainer_env.server.executors.startup import Standing, StartupWatch, standing_of
+from ml_trainer_env.server.executors.startup import ProcessSnapshot, StartupWatch, snapshot_of
 from ml_trainer_env.server.executors.worker_process import WorkerProcess, WorkerSettings
 from ml_trainer_env.server.trainer import PROBE
 
-linux = pytest.mark.skipif(standing_of(os.getpid()) is None, reason="the system does not tell processor time")
+linux = pytest.mark.skipif(snapshot_of(os.getpid()) is None, reason="the system does not tell processor time")
 
 
 @dataclass
 class Bench:
     """A process and a clock as a test sets them."""
 
-    standing: Standing | None = None
+    snapshot: ProcessSnapshot | None = None
     now: float = 1000.0
 
     def watch(self) -> StartupWatch:
-        return StartupWatch(lambda: self.standing, lambda: self.now)
+        return StartupWatch(lambda: self.snapshot, lambda: self.now)
 
     def passes(self, seconds: float, cpu_s: float, is_asleep: bool = False) -> None:
         self.now += seconds
-        self.standing = Standing((self.standing.cpu_s if self.standing else 0.0) + cpu_s, is_asleep)
+        self.snapshot = ProcessSnapshot((self.snapshot.cpu_s if self.snapshot else 0.0) + cpu_s, is_asleep)
 
 
 def test_a_worker_that_waits_for_its_turn_is_waited_for_however_long_that_takes() -> None:
@@ -38,8 +38,8 @@ def test_a_worker_that_waits_for_its_turn_is_waited_for_however_long_that_takes(
 
     for _ in range(100):
         bench.passes(3600.0, cpu_s=1.0)
-        assert watch.verdict() is None
-    assert watch.told() == "a worker has been starting for 360000 s and was given 100.0 s of a processor"
+        assert watch.check() is None
+    assert watch.describe() == "a worker has been starting for 360000 s and was given 100.0 s of a processor"
 
 
 def test_a_worker_that_has_used_its_processor_time_is_given_up() -> None:
@@ -47,7 +47,7 @@ def test_a_worker_that_has_used_its_processor_time_is_given_up() -> None:
     watch = bench.watch()
     bench.passes(1.0, cpu_s=startup.CPU_LIMIT_S + 1)
 
-    assert "120 s of processor time" in str(watch.verdict())
+    assert "120 s of processor time" in str(watch.check())
 
 
 def test_a_worker_that_sleeps_and_gets_nowhere_is_given_up_and_one_that_gets_on_is_not() -> None:
@@ -55,29 +55,29 @@ def test_a_worker_that_sleeps_and_gets_nowhere_is_given_up_and_one_that_gets_on_
     watch = bench.watch()
     for _ in range(10):
         bench.passes(startup.ASLEEP_LIMIT_S - 1, cpu_s=0.01, is_asleep=True)
-        assert watch.verdict() is None
+        assert watch.check() is None
     bench.passes(startup.ASLEEP_LIMIT_S + 1, cpu_s=0.0, is_asleep=True)
 
-    assert "300 s of sleep" in str(watch.verdict())
+    assert "300 s of sleep" in str(watch.check())
 
 
 def test_the_clock_decides_where_the_system_tells_nothing() -> None:
     bench = Bench()
     watch = bench.watch()
     bench.now += startup.CLOCK_LIMIT_S - 1
-    assert watch.verdict() is None
+    assert watch.check() is None
     bench.now += 2
 
-    assert "not ready within 600 s" in str(watch.verdict())
+    assert "not ready within 600 s" in str(watch.check())
 
 
 def test_nothing_is_known_of_a_process_that_is_not_there() -> None:
-    assert standing_of(2**22 + 1) is None
+    assert snapshot_of(2**22 + 1) is None
 
 
 @pytest.fixture
 def start_worker(monkeypatch: pytest.MonkeyPatch) -> Callable[[], WorkerProcess]:
-    monkeypatch.setattr(worker_process, "START_LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr(worker_process, "START_CHECK_INTERVAL_S", 0.02)
     return lambda: WorkerProcess(WorkerSettings(1, None, PROBE, {}))
 
 

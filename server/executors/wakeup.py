@@ -5,29 +5,29 @@ import socket
 from types import TracebackType
 from typing import Self
 
-__all__ = ["Bell"]
+__all__ = ["Wakeup"]
 
 
-class Bell:
-    """Any thread may ring it. One thread waits for its descriptor to become readable, and silences it."""
+class Wakeup:
+    """A flag with a descriptor. Any thread may set it. One thread polls the descriptor and clears the flag."""
 
     def __init__(self) -> None:
         self._sender, self._receiver = socket.socketpair()
         for end in (self._sender, self._receiver):
             end.setblocking(False)
 
-    def ring(self) -> None:
+    def set(self) -> None:
         """Make the descriptor readable."""
-        with contextlib.suppress(OSError):  # it rings already, or nobody waits any more
+        with contextlib.suppress(OSError):  # it is set already, or it is closed
             self._sender.send(b"!")
 
-    def silence(self) -> None:
-        """Make the descriptor unreadable until the next ring."""
+    def clear(self) -> None:
+        """Make the descriptor unreadable until the next `set`."""
         with contextlib.suppress(BlockingIOError):
             self._receiver.recv(4096)
 
     def fileno(self) -> int:
-        """The descriptor."""
+        """Return the descriptor."""
         return self._receiver.fileno()
 
     def __enter__(self) -> Self:
