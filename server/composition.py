@@ -74,9 +74,7 @@ def build_app(
     services.telemetry.watch("mcp_sessions", "Sessions of MCP clients.", lambda: len(endpoint.sessions))
     app.router.lifespan_context = _with_services(app, services, endpoint)
     app.add_middleware(McpSwitch, endpoint=endpoint)
-    app.add_middleware(
-        security_middleware, access=settings.access
-    )  # the last to be added is the first that a request meets
+    app.add_middleware(security_middleware, access=settings.access)  # added last, so a request reaches it first
     return app
 
 
