@@ -16,8 +16,8 @@ SUBMISSIONS ?= 200
 ARENA_KILLS ?= 20
 SEED ?= 1
 DEPENDENCY_GROUPS := --group dev
-# Tests of a file run in one process, since they share servers.
-PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
+# Tests of a file run in one process, since they share servers. Many only wait: three processes keep two cores busy.
+PARALLEL := --numprocesses 3 --dist loadfile
 
 UV := scripts/uv.sh
 RUN := $(UV) run --no-sync
@@ -58,7 +58,7 @@ test-slow: install ## Run the tests that take long
 	$(RUN) pytest -m slow $(ARGS)
 
 chaos: install ## Kill the server and its workers KILLS times while clients train, as SEED says
-	$(RUN) pytest tests/chaos --log-cli-level=INFO --chaos-kills $(KILLS) --chaos-seed $(SEED) $(ARGS)
+	$(RUN) pytest tests/chaos -m slow --log-cli-level=INFO --chaos-kills $(KILLS) --chaos-seed $(SEED) $(ARGS)
 
 arena-chaos: install ## Kill the arena and its workers ARENA_KILLS times while SUBMISSIONS are evaluated, as SEED says
 	$(RUN) pytest tests/arena/test_arena_chaos.py -m slow --log-cli-level=INFO \

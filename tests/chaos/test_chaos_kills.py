@@ -18,7 +18,7 @@ from chaos_script import epochs_of
 
 from ml_trainer_env.server.store import CallRecord, Database, StateStore
 
-pytestmark = pytest.mark.timeout(0)
+pytestmark = [pytest.mark.timeout(0), pytest.mark.slow]
 """On a busy machine the play takes minutes. Whoever waits in it has a limit, so it cannot hang."""
 
 

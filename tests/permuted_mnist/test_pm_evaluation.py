@@ -221,6 +221,7 @@ def test_the_command_says_what_is_wrong_with_a_path(tmp_path: Path, capsys: pyte
     assert "agent.py" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("canary", ["canary", "canary_lookup"])
 @pytest.mark.parametrize(("variant", "lowest", "highest"), [("standard", 0.99, 1.0), ("hardened", 0.02, 0.30)])
 def test_bringing_public_images_pays_in_the_standard_variant_alone(

@@ -137,6 +137,7 @@ def test_the_journal_command_exports_the_recorded_episodes_as_it_did(form: str, 
     assert exported(old_state, form) == RECORDED[recorded]
 
 
+@pytest.mark.slow
 def test_the_journal_command_trains_recorded_episodes_again_to_the_same_bits(old_state: Path, exact: bool) -> None:
     names = [name for name in BY_NAME if name.split("-")[1] in {"01", "10"}]
 
