@@ -19,6 +19,8 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Response, expect,
 
 from ml_trainer_env.arena.client import Client, connect
 
+pytestmark = pytest.mark.slow  # they start a browser
+
 LIMIT_S = 120.0
 LIVE_MS = LIMIT_S * 1000
 

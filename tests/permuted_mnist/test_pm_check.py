@@ -3,11 +3,13 @@
 import re
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from permuted_mnist.cli import main
 from permuted_mnist.sandbox.errors import UnsupportedError
+from permuted_mnist.sandbox.inside.loading import make_agent
 from permuted_mnist.sandbox.layers import find_layers
 
 try:
@@ -61,22 +63,31 @@ def verdicts(printed: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_agent_fails_with_its_reason_in_check_and_in_evaluate(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_bad_agent_fails_with_its_reason(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     words, failure = BAD[name]
 
     assert main(["check", str(AGENTS / name)]) == 1
     checked = capsys.readouterr()
-    assert main(["evaluate", str(AGENTS / name), "--episodes", "1", "--out", str(tmp_path)]) == 1
-    evaluated = capsys.readouterr()
 
     assert tuple(verdicts(checked.out)) == RULES
     assert verdicts(checked.out)[RULES[1]] == "FAIL"
-    for printed in (checked.out, evaluated.out):
-        assert re.search(words, printed)
-        assert failure in printed
-    assert "Traceback" not in checked.err + evaluated.err
+    assert re.search(words, checked.out)
+    assert failure in checked.out
+    assert "Traceback" not in checked.err
+
+
+@pytest.mark.parametrize("name", ["sys_exit", "os_exit", "returns_ragged"])
+def test_an_evaluation_gives_the_reason_of_the_check(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words, failure = BAD[name]
+
+    assert main(["evaluate", str(AGENTS / name), "--episodes", "1", "--out", str(tmp_path)]) == 1
+    evaluated = capsys.readouterr()
+
+    assert re.search(words, evaluated.out)
+    assert failure in evaluated.out
+    assert "Traceback" not in evaluated.err
 
 
 @pytest.mark.parametrize(
@@ -101,29 +112,38 @@ def test_a_traceback_begins_at_the_agents_own_first_line(
     agent_of(folder, source)
 
     assert main(["check", str(folder)]) == 1
-    checked = capsys.readouterr().out
-    assert main(["evaluate", str(folder), "--episodes", "1", "--out", str(tmp_path)]) == 1
-    for printed in (checked, capsys.readouterr().out):
-        _, _, after = printed.partition("Traceback (most recent call last):\n")
-        lines = [line.strip() for line in after.splitlines()]
-        assert lines[0].startswith('File "agent.py", line')
-        assert lines[1] == first
+    _, _, after = capsys.readouterr().out.partition("Traceback (most recent call last):\n")
+    lines = [line.strip() for line in after.splitlines()]
+    assert lines[0].startswith('File "agent.py", line')
+    assert lines[1] == first
 
 
 @pytest.mark.parametrize(
-    "constructor",
+    ("constructor", "taken"),
     [
-        "",
-        "def __init__(self): pass",
-        "def __init__(self, output_dim): pass",
-        "def __init__(self, seed): pass",
-        "def __init__(self, **options): pass",
-        "def __init__(self, input_dim=784, output_dim=10, learning_rate=0.01): pass",
+        ("self", {}),
+        ("self, output_dim", {"output_dim": 10}),
+        ("self, seed", {"seed": 7}),
+        ("self, **options", {"options": {"output_dim": 10, "seed": 7}}),
+        (
+            "self, input_dim=784, output_dim=3, learning_rate=0.01",
+            {"input_dim": 784, "output_dim": 10, "learning_rate": 0.01},
+        ),
     ],
 )
-def test_every_constructor_that_evaluate_takes_passes_the_check(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], constructor: str
+def test_a_constructor_is_given_what_it_takes(constructor: str, taken: dict[str, Any]) -> None:
+    defined: dict[str, Any] = {}
+    exec(f"class Agent:\n    def __init__({constructor}): self.taken = {{**locals()}}", defined)
+
+    made = make_agent(defined["Agent"], {"output_dim": 10, "seed": 7})
+
+    assert made.taken == {"self": made, **taken}
+
+
+def test_an_agent_with_arguments_of_its_own_passes_the_check(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    constructor = "def __init__(self, input_dim=784, output_dim=10, learning_rate=0.01): pass"
     source = DIVIDES.replace("class Agent:\n", f"class Agent:\n    {constructor}\n")
 
     assert main(["check", agent_of(tmp_path, source)]) == 0

@@ -26,6 +26,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from playwright.sync_api import Browser, BrowserContext, FrameLocator, Page, expect, sync_playwright
 
+pytestmark = pytest.mark.slow  # they start a browser
+
 TOKEN = "a-secret-of-the-tests"
 SPACE, HUB = "owner-name.space.test", "hub.test"
 LIMIT_S = 120.0

@@ -60,9 +60,10 @@ def test_the_status_may_be_read_while_epochs_run(new_session: Any, run: Any) -> 
         session = new_session(epoch_s=0.05)
         await session.environment.reset_async()
         call = asyncio.create_task(session.reply("run_epochs", num_epochs=10))
-        while session.executor.finished < 1:
+        seen = 0
+        while seen == 0 and not call.done():
             await asyncio.sleep(0.01)
-        seen = (await session.reply("get_training_status"))["current_epoch"]
+            seen = (await session.reply("get_training_status"))["current_epoch"]
         return seen, (await call)["current_epoch"]
 
     seen, ended = run(play())

@@ -1,5 +1,6 @@
 """Keys of requests that mean something to Python: whatever they are called, they are refused or ignored in words."""
 
+import functools
 import inspect
 import json
 from collections.abc import Callable, Iterator
@@ -11,7 +12,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openenv.core.env_server.http_server import HTTPEnvServer
 from openenv.core.env_server.types import ResetRequest, StepRequest
-from openenv.core.env_server.web_interface import WebInterfaceManager
 from websockets.sync.client import ClientConnection, connect
 
 from ml_trainer_env.server.openenv.environment import GameEnvironment
@@ -23,18 +23,26 @@ def _parameters(*owners: type) -> set[str]:
     return {name for method in methods for name in inspect.signature(method).parameters}
 
 
-KEYS = sorted(
-    _parameters(GameEnvironment, HTTPEnvServer, WebInterfaceManager, ResetRequest, StepRequest)
-    | {"self", "cls", "args", "kwargs", "request", "func", "f", "a", "kw", "ctx", "context", "arguments", "name"}
-    | {"tool", "tool_name", "tool_call", "type", "model_dump", "model_config", "model_fields", "__init__", "__class__"}
-    | {"__dict__", "__pydantic_extra__", "", " ", "None", "lambda", "\0", "é", "_env"}
-)
+@functools.cache
+def keys() -> list[str]:
+    """Names of parameters and attributes, and others."""
+    # It imports Gradio, for seconds: only the process that runs these tests shall.
+    from openenv.core.env_server.web_interface import WebInterfaceManager
+
+    return sorted(
+        _parameters(GameEnvironment, HTTPEnvServer, WebInterfaceManager, ResetRequest, StepRequest)
+        | {"self", "cls", "args", "kwargs", "request", "func", "f", "a", "kw", "ctx", "context", "arguments", "name"}
+        | {"tool", "tool_name", "tool_call", "type", "model_dump", "model_config", "model_fields", "__init__"}
+        | {"__class__", "__dict__", "__pydantic_extra__", "", " ", "None", "lambda", "\0", "é", "_env"}
+    )
+
+
 OPTIONS = {"task_id", "seed", "episode_id", "rubric", "resume", "fork_from", "split", "index"}
 PROSE = ("multiple values", "unexpected keyword", "positional argument", "Traceback", "object at 0x")
 """What only Python says, of a call that it could not make."""
 
 values = st.one_of(st.none(), st.booleans(), st.integers(-5, 5), st.text(max_size=5), st.just([]), st.just({}))
-objects = st.dictionaries(st.sampled_from(KEYS), values, min_size=1, max_size=3)
+objects = st.dictionaries(st.deferred(lambda: st.sampled_from(keys())), values, min_size=1, max_size=3)
 Law = Callable[[Callable[[dict[str, Any]], None]], None]
 
 
@@ -43,7 +51,7 @@ def law() -> Law:
     """Runs a check on every key alone, and on objects of several."""
 
     def run(check: Callable[[dict[str, Any]], None]) -> None:
-        for key in KEYS:
+        for key in keys():
             check({key: 1})
 
         @settings(

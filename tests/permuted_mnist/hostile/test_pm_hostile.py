@@ -267,10 +267,9 @@ def test_an_agent_that_ends_its_process_has_crashed(run: Run, layers: Layers, de
     assert result.detail == f"in train: {ending}"
 
 
-@everywhere
 @pytest.mark.parametrize("method", ["init", "reset", "train", "predict"])
-def test_an_exception_is_a_code_error_with_the_agents_own_traceback(run: Run, layers: Layers, method: str) -> None:
-    result = run(source=agent(**{method: "raise KeyError('its own words')"}), layers=layers)
+def test_an_exception_is_a_code_error_with_the_agents_own_traceback(run: Run, method: str) -> None:
+    result = run(source=agent(**{method: "raise KeyError('its own words')"}))
 
     assert result.failure is Failure.CODE_ERROR
     assert "KeyError: 'its own words'" in result.detail
