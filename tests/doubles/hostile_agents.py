@@ -26,7 +26,7 @@ BARE = Layers(bubblewrap=None, cgroup=None, user=None)
 """Nothing but a process that watches over them. As root only agents that these tests know are run so."""
 ALL_LAYERS = [
     pytest.param(FULL, id="all-layers"),
-    pytest.param(BARE, id="neither-namespaces-nor-cgroup"),
+    pytest.param(BARE, id="neither-namespaces-nor-cgroup", marks=pytest.mark.slow),
 ]
 
 needs_namespaces = pytest.mark.skipif(FULL.bubblewrap is None, reason="bubblewrap does not work here")

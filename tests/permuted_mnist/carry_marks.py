@@ -190,6 +190,9 @@ def linger() -> None:
             os.execv(sys.executable, [sys.executable, "-S", "-c", "import time; time.sleep(600)", NAME])
         os._exit(0)
     os.wait()
+    deadline = time.monotonic() + 20
+    while not any(NAME in command for command in commands()) and time.monotonic() < deadline:
+        time.sleep(0.01)  # it has this name once it has become that program
 
 
 def commands() -> Iterator[str]:

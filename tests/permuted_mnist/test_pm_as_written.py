@@ -20,7 +20,11 @@ except UnsupportedError as error:
 
 BARE = Layers(bubblewrap=None, cgroup=None, user=None, system_calls=FULL.system_calls)
 everywhere = pytest.mark.parametrize(
-    "layers", [pytest.param(FULL, id="all-layers"), pytest.param(BARE, id="neither-namespaces-nor-cgroup")]
+    "layers",
+    [
+        pytest.param(FULL, id="all-layers"),
+        pytest.param(BARE, id="neither-namespaces-nor-cgroup", marks=pytest.mark.slow),
+    ],
 )
 needs_namespaces = pytest.mark.skipif(FULL.bubblewrap is None, reason="bubblewrap does not work here")
 needs_joblib = pytest.mark.skipif(importlib.util.find_spec("joblib") is None, reason="joblib is not installed")

@@ -27,7 +27,10 @@ if FULL.system_calls is None:
 BARE = Layers(bubblewrap=None, cgroup=None, user=None, system_calls=FULL.system_calls)
 """The filter is loaded by the launcher instead of bubblewrap."""
 
-LAYERS = [pytest.param(FULL, id="all-layers"), pytest.param(BARE, id="neither-namespaces-nor-cgroup")]
+LAYERS = [
+    pytest.param(FULL, id="all-layers"),
+    pytest.param(BARE, id="neither-namespaces-nor-cgroup", marks=pytest.mark.slow),
+]
 everywhere = pytest.mark.parametrize("layers", LAYERS)
 x86_64 = pytest.mark.skipif(platform.machine() != "x86_64", reason="by numbers and instructions of x86-64")
 needs_namespaces = pytest.mark.skipif(FULL.bubblewrap is None, reason="bubblewrap does not work here")
