@@ -181,7 +181,6 @@ def test_who_fails_once_or_takes_too_long_does_not_pass(episodes: tuple[EpisodeR
 # --- The command
 
 
-@pytest.mark.slow
 def test_the_command_prints_a_table_and_writes_json_and_a_figure(
     agent: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
