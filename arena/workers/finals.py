@@ -25,15 +25,17 @@ def queue_finalist(session: Session, services: Services) -> bool:
 
 
 def _queue_finals(session: Session, services: Services, competition: Competition, agent: Agent) -> bool:
-    """Queue the final runs of an agent, unless its user is changing or has changed it."""
+    """Queue the final runs of an agent, unless its user is changing or has changed it, or it has played them."""
     if not services.database.try_user_lock(session, agent.user_id):
         return False
     session.refresh(agent)
-    if agent.status != AgentStatus.ACTIVE:
-        return False
     query = sa.select(Deploy).where(Deploy.id == agent.scored_deploy_id, Deploy.status == DeployStatus.SUCCEEDED)
     deploy = session.scalar(query.with_for_update(skip_locked=True))
     if deploy is None:
+        return False
+    # Another worker may have finished the finals just before the evaluation was locked. Nobody can from here on.
+    session.refresh(agent)
+    if agent.status != AgentStatus.ACTIVE or agent.scored_deploy_id != deploy.id or agent.final_rewards:
         return False
     start = len(deploy.runs)
     for number in range(start, start + settings_of(competition).evaluation_deployment_nb_initial_score_run):

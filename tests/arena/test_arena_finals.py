@@ -310,6 +310,37 @@ def test_who_is_changing_an_agent_keeps_it_from_being_seated(services: Services,
         assert not any(deploy.is_final for deploy in session.scalars(sa.select(Deploy)))
 
 
+def test_finals_that_end_while_another_worker_seats_are_not_played_again(services: Services, make_agent: Any) -> None:
+    if services.database.is_sqlite:
+        pytest.skip("SQLite has one writer")
+    aid = make_agent()
+    grade(services, aid, 0.9)
+    assert seat(services)
+    with services.database.transaction() as session:
+        held = claim(session, "first", LEASE_S)
+        assert held is not None
+        while run := next_run(session, held):
+            record_run(session, held, run.id, RunOutcome(0.8, 1.0, 100, None, None, ""), "0" * 64)
+            session.flush()
+    ended: list[bool] = []
+
+    def end_the_finals(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        """The first worker ends between what the second one reads of the agent and its lock of the evaluation."""
+        if "SKIP LOCKED" in statement and not ended:
+            ended.append(True)
+            with services.database.transaction() as session:
+                assert held is not None
+                ended.append(finish(session, held, services))
+
+    sa.event.listen(services.database.engine, "before_cursor_execute", end_the_finals)
+    assert not seat(services)
+    assert ended == [True, True]
+
+    with services.database.transaction(read_only=True) as session:
+        assert session.get_one(Agent, aid).final_rewards == [0.8, 0.8]
+        assert session.scalars(sa.select(Deploy)).one().status == DeployStatus.SUCCEEDED
+
+
 def test_benchmark_agents_are_no_players(services: Services, make_agent: Any) -> None:
     aid = make_agent()
     grade(services, aid, 0.9)
