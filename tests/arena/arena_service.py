@@ -14,9 +14,10 @@ from pathlib import Path
 
 import httpx
 
+from ml_trainer_env.arena.database import Database
 from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.settings import Settings
-from ml_trainer_env.arena.tables import Scope
+from ml_trainer_env.arena.tables import Base, Scope
 from ml_trainer_env.arena.tokens.service import create_token, revoke_token
 
 START_S = 120.0
@@ -95,3 +96,10 @@ def running(folder: Path, workers: int = 1, port: int | None = None, **variables
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         log.close()
+
+
+def empty(database: Database) -> None:
+    """Drop all tables of a database that the next test uses, too."""
+    Base.metadata.drop_all(database.engine)
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE IF EXISTS alembic_version")

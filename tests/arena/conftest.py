@@ -13,7 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # the modules beside this one
 
-from arena_service import TRAIN_IMAGES, Arena, running
+from arena_service import TRAIN_IMAGES, Arena, empty, running
 
 from ml_trainer_env.arena.competitions.schemas import NewCompetition
 from ml_trainer_env.arena.competitions.service import create
@@ -21,7 +21,6 @@ from ml_trainer_env.arena.kernels import Kernel
 from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.settings import Settings
 from ml_trainer_env.arena.submissions import service
-from ml_trainer_env.arena.tables import Base
 from ml_trainer_env.arena.tokens.service import find_or_create_user
 from ml_trainer_env.arena.workers.worker import layers_for_submissions
 from permuted_mnist.sandbox.errors import UnsupportedError
@@ -96,9 +95,7 @@ def services(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service
     opened = Services.open(settings)
     yield opened
     if request.param == "postgresql":
-        Base.metadata.drop_all(opened.database.engine)
-        with opened.database.engine.begin() as connection:
-            connection.exec_driver_sql("DROP TABLE alembic_version")
+        empty(opened.database)
     opened.close()
 
 

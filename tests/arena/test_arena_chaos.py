@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 import sqlalchemy as sa
-from arena_service import TRAIN_IMAGES, Arena, running
+from arena_service import TRAIN_IMAGES, Arena, empty, running
 
 from ml_trainer_env.arena.client import Client, CompetitionNotFoundError, MLArenaError, connect
 from ml_trainer_env.arena.database import Database
@@ -168,6 +168,9 @@ def ruin(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ruin]:
     found = Ruin(tmp_path / "arena", url)
     yield found
     found.close()
+    if url is not None:
+        with contextlib.closing(Database(url)) as database:
+            empty(database)
 
 
 @pytest.mark.slow
