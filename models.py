@@ -67,8 +67,11 @@ class TaskDescription(BaseModel):
 
     id: str
     name: str
+    split: str = Field(default="named", description="The split of the task API")
+    index: int = Field(default=0, description="Its position in the split")
     description: str
     difficulty: str
+    group: str = Field(default="", description="What the examples show: the data set or collection")
     network: str
     parameter_count: int
     dataset: DatasetDescription
@@ -76,6 +79,8 @@ class TaskDescription(BaseModel):
     budget_seconds: float | None = Field(default=None, description="Of training, null where time is no matter")
     target_metric: str
     target_value: float
+    rubrics: list[str] = Field(default=[], description="The rubrics that can grade it; the first is its own")
+    largest_batch: int = Field(default=256, description="The largest batch size that is allowed")
     tools: list[str] = Field(description="The tools' names; list_tools gives their schemas")
 
 
@@ -84,7 +89,7 @@ class EpisodeObservation(Observation):
 
     episode_id: str
     seed: int = Field(ge=0, description="Fixes initial weights, shuffling, augmentation, dropout and any permutation")
-    rubric: str = Field(description="v1 or v2")
+    rubric: str = Field(description="v1, v2, v3 or accuracy")
     rules: int = Field(default=1, description="Version of the rules that the episode is played by")
     resumed: bool = Field(default=False, description="Whether the episode was begun in another session")
     forked_from: str | None = Field(default=None, description="The episode and place it was forked from")

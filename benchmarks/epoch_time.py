@@ -30,7 +30,8 @@ from ml_trainer_env.server.trainer.examples import Examples
 from ml_trainer_env.server.trainer.networks import build_network
 from ml_trainer_env.server.trainer.schedules import LearningRatePlan, LrSchedule
 from ml_trainer_env.server.trainer.state import FreshState
-from ml_trainer_env.server.tuning.tasks import TASKS, Task
+from ml_trainer_env.server.tuning.named_tasks import TASKS
+from ml_trainer_env.server.tuning.tasks import Task
 
 THREADS = 2
 PLAN = LearningRatePlan(LrSchedule.CONSTANT, 0.001, 0, 1)
@@ -147,7 +148,7 @@ def accuracy_row(task: Task, epochs: int = 10, seeds: int = 3) -> str:
 
 def task_images(task: Task) -> tuple[Examples, str]:
     folder = os.environ.get("ML_TRAINER_DATA_DIR")
-    images = load_images(task.images, DataSettings(Path(folder) if folder else None, False, 1.0))
+    images = load_images(task.examples, DataSettings(Path(folder) if folder else None, False, 1.0))
     return Examples.of(images, task.augmentation), images.source.value
 
 

@@ -21,8 +21,8 @@ from ml_trainer_env.server.store import Database, StateStore, UnitStore
 from ml_trainer_env.server.trainer import PROBE
 from ml_trainer_env.server.tuning.episode import TuningEpisode
 from ml_trainer_env.server.tuning.grading import RubricVersion
+from ml_trainer_env.server.tuning.named_tasks import TASKS
 from ml_trainer_env.server.tuning.rules import RULES
-from ml_trainer_env.server.tuning.tasks import TASKS
 
 Call = tuple[str, Mapping[str, Any]]
 
@@ -62,7 +62,7 @@ async def main() -> None:
             episode = TuningEpisode(
                 name="e",
                 task=task,
-                images=load_images(task.images, data),
+                examples=load_images(task.examples, data),
                 seed=task.seed,
                 rubric=rubric,
                 rules=RULES[rules],

@@ -17,7 +17,7 @@ from ml_trainer_env.server.executors.in_process import InProcessExecutor
 from ml_trainer_env.server.trainer import PROBE
 from ml_trainer_env.server.tuning.episode import TuningEpisode
 from ml_trainer_env.server.tuning.grading import RubricVersion
-from ml_trainer_env.server.tuning.tasks import TASKS
+from ml_trainer_env.server.tuning.named_tasks import TASKS
 
 
 async def main() -> None:
@@ -27,13 +27,13 @@ async def main() -> None:
     print("| task | data | validation accuracy | score v1 | score v2 | reward v1 | reward v2 |")
     print("|---|---|---|---|---|---|---|")
     for task in TASKS.values():
-        images = load_images(task.images, data)
+        images = load_images(task.examples, data)
         scores, rewards, accuracy = [], [], 0.0
         for rubric in RubricVersion:
             episode = TuningEpisode(
                 name=f"{task.id}-{rubric}",
                 task=task,
-                images=images,
+                examples=images,
                 seed=task.seed,
                 rubric=rubric,
                 source=LiveSource(executor),

@@ -29,7 +29,7 @@ from ml_trainer_env.server.trainer.config import EpochSettings, TrainingConfig
 from ml_trainer_env.server.trainer.examples import Examples
 from ml_trainer_env.server.trainer.schedules import LearningRatePlan
 from ml_trainer_env.server.trainer.state import FreshState, weights_hash
-from ml_trainer_env.server.tuning.tasks import TASKS
+from ml_trainer_env.server.tuning.named_tasks import TASKS
 
 THREADS = 2
 NICENESS = 5
@@ -119,7 +119,7 @@ def rates(task_id: str) -> LearningRatePlan:
 def images(task_id: str, data_dir: str) -> Examples:
     """The images of a task."""
     task = TASKS[task_id]
-    found = load_images(task.images, DataSettings(Path(data_dir) if data_dir else None, False, 1.0))
+    found = load_images(task.examples, DataSettings(Path(data_dir) if data_dir else None, False, 1.0))
     return Examples.of(found, task.augmentation)
 
 

@@ -201,7 +201,7 @@ class Game(Protocol):
 
     @property
     def splits(self) -> Sequence[str]:
-        """The splits of its tasks."""
+        """The splits of its tasks. The first is the default."""
         ...
 
     @property
@@ -216,11 +216,19 @@ class Game(Protocol):
 
     @property
     def task_schema(self) -> Mapping[str, Any]:
-        """The JSON schema of an element of `tasks`."""
+        """The JSON schema of a `task_row`."""
         ...
 
-    def tasks(self, split: str) -> Sequence[dict[str, Any]]:
-        """Return the tasks of a split as JSON objects, each with its `id`. Empty for an unknown split."""
+    def task_count(self, split: str) -> int:
+        """Return the number of tasks of a split. 0 for an unknown split."""
+        ...
+
+    def task_row(self, split: str, index: int) -> dict[str, Any]:
+        """Return one task as a JSON object with its `id`. A game may have tasks beyond `task_count`.
+
+        Raises:
+            IndexError: The split has no task with this index.
+        """
         ...
 
     async def begin(self, task: object, seed: object, options: BeginOptions) -> Episode:

@@ -32,6 +32,7 @@ from ml_trainer_env.server.episodes.tools import (
     Toolbox,
     choice,
     flag,
+    number,
     text,
 )
 from ml_trainer_env.server.mcp.adapter import ToolCall, bind_tool, tool_error
@@ -39,8 +40,13 @@ from ml_trainer_env.server.room.contract import Picture, Room
 from ml_trainer_env.server.security.connection import connection_of
 from ml_trainer_env.server.store import StoreError
 from ml_trainer_env.server.trainer.errors import ConfigError
+from ml_trainer_env.server.trainer.limits import Limit, check_choice
 
 __all__ = ["build_mcp_server"]
+
+_PAGE = 20
+_START = Limit(0, 2**31 - 1, whole=True)
+_COUNT = Limit(1, 100, whole=True)
 
 HEARTBEAT_STEP = 0.0001
 """Increase of the progress value by a heartbeat. MCP requires that every progress value exceeds the last."""
@@ -105,10 +111,24 @@ class _Client:
 
         return call
 
-    async def list_tasks(self) -> Reply:
-        """List the tasks of all splits."""
+    async def list_tasks(self, given: Arguments) -> Reply:
+        """List one page of the tasks of a split.
+
+        Raises:
+            ToolError: There is no such page.
+        """
         game = self.session.registry.game
-        return {"tasks": [row for split in game.splits for row in game.tasks(split)]}
+        split = str(given.get("split", game.splits[0]))
+        try:
+            start = int(_START.check("start", given.get("start", 0)))
+            count = int(_COUNT.check("count", given.get("count", _PAGE)))
+            check_choice("split", split, tuple(game.splits))
+        except ConfigError as error:
+            raise tool_error(str(error)) from error
+        total = game.task_count(split)
+        rows = [game.task_row(split, index) for index in range(start, min(start + count, total))]
+        counts = {one: game.task_count(one) for one in game.splits}
+        return {"tasks": rows, "split": split, "total": total, "splits": counts}
 
     async def start_task(self, given: Arguments) -> Reply:
         """Begin, resume or fork an episode.
@@ -151,19 +171,28 @@ class _UnknownTools(Middleware):
 
 
 def _list_tasks(game: Game) -> Tool[_Client]:
-    rows = {"type": "array", "items": dict(game.task_schema)}
+    properties = {
+        "tasks": {"type": "array", "items": dict(game.task_schema)},
+        "split": {"type": "string"},
+        "total": {"type": "integer", "description": "Number of tasks of the split"},
+        "splits": {"type": "object", "description": "All splits, each with its number of tasks"},
+    }
     return Tool(
         "list_tasks",
         "Tasks",
-        "List the tasks: what each is about, its budget of epochs, and its target.",
+        "List the tasks of a split: what each is about, its budget of epochs, and its target.",
         Effect(reads_only=True, idempotent=True),
-        lambda client, _, __: client.list_tasks(),
-        reply_schema={"type": "object", "properties": {"tasks": rows}, "required": ["tasks"]},
+        lambda client, given, _: client.list_tasks(given),
+        {
+            "split": choice(game.splits, f"Which split, {game.splits[0]} if left out"),
+            "start": number(_START, "Index of the first task, 0 if left out"),
+            "count": number(_COUNT, f"Number of tasks, {_PAGE} if left out"),
+        },
+        {"type": "object", "properties": properties, "required": ["tasks"]},
     )
 
 
 def _start_task(game: Game) -> Tool[_Client]:
-    tasks = [row["id"] for split in game.splits for row in game.tasks(split)]
     seed = {"type": "integer", "minimum": 0, "description": "Fixes all that is random; the task's own if left out"}
     return Tool(
         "start_task",
@@ -174,7 +203,7 @@ def _start_task(game: Game) -> Tool[_Client]:
         Effect(),
         lambda client, given, _: client.start_task(given),
         {
-            "task_id": choice(tasks, f"Which task, {game.default_task} if left out"),
+            "task_id": text(f"The id of a task, as list_tasks shows it; {game.default_task} if left out"),
             "seed": Parameter(seed, read=read_number),
             "rubric": choice(game.rubrics, "How the run is graded; the server's default if left out"),
             "episode_id": text("A name for the new episode, or that of the one to resume"),

@@ -45,6 +45,8 @@ _CALL_MARGIN_S = 60.0
 
 _RESET_OPTIONS = "task_id, seed, episode_id, rubric, resume, fork_from, split, index"
 
+_SPLIT_TYPES = {"train", "validation", "test"}
+
 NO_EPISODE = "there is no episode: call reset first (with resume=true to go on with an earlier one)"
 
 _JSON: TypeAdapter[Reply] = TypeAdapter(Reply)
@@ -248,16 +250,17 @@ class GameEnvironment(MCPEnvironment):
         super().close()
 
     def list_splits(self) -> list[dict[str, str]]:
-        """List the splits of the game's tasks."""
-        return [{"name": split, "type": split} for split in self._game.splits]
+        """List the splits of the game's tasks. OpenEnv knows three types of splits."""
+        splits = self._game.splits
+        return [{"name": split, "type": split if split in _SPLIT_TYPES else "validation"} for split in splits]
 
     def list_tasks(self, split: str) -> list[dict[str, Any]]:
         """List the tasks of a split. Empty for an unknown split."""
-        return list(self._game.tasks(split))
+        return self.get_task_range(split, None, None)
 
     def num_tasks(self, split: str) -> int:
         """Return the number of tasks of a split."""
-        return len(self._game.tasks(split))
+        return self._game.task_count(split)
 
     def get_task(self, split: str, index: int) -> dict[str, Any]:
         """Return one task.
@@ -265,10 +268,7 @@ class GameEnvironment(MCPEnvironment):
         Raises:
             IndexError: The split has no task with this index.
         """
-        tasks = self._game.tasks(split)
-        if not 0 <= index < len(tasks):
-            raise IndexError(f"there is no task {index} in the split {split!r}")
-        return tasks[index]
+        return self._game.task_row(split, index)
 
     def get_task_range(self, split: str, start: int | None, stop: int | None) -> list[dict[str, Any]]:
         """Return the tasks from `start` up to `stop`, without `stop`.
@@ -278,7 +278,8 @@ class GameEnvironment(MCPEnvironment):
         """
         if min(start or 0, stop or 0) < 0:
             raise IndexError("start and stop must not be negative")
-        return self.list_tasks(split)[slice(start, stop)]
+        indices = range(self._game.task_count(split))[slice(start, stop)]
+        return [self._game.task_row(split, index) for index in indices]
 
     def render_web(self, observation: dict[str, Any]) -> str | None:
         """Return the episode's HTML for /web. None without an episode or a room."""

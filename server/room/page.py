@@ -22,7 +22,7 @@ def episode_page(episode: TuningEpisode) -> str:
     loss = _chart("loss", [m.train_loss for m in metrics], [m.val_loss for m in metrics], budget, None)
     accuracy = _chart("accuracy", [m.train_accuracy for m in metrics], [m.val_accuracy for m in metrics], budget, 1.0)
     title = f"{episode.task.name}: epoch {episode.history.epochs} of {budget}"
-    source = f"{episode.task.images.dataset} ({episode.images.source})"
+    source = f"{episode.task.group} ({episode.examples.source})"
     left = episode.history.left_of(episode.task.budget).seconds
     clock = "" if left is None else f" · {left:.1f} s of training left"
     score = f" · score {episode.grade.score}" if episode.grade else ""

@@ -24,7 +24,7 @@ from ml_trainer_env.server.trainer.randomness import Purpose, generator
 from ml_trainer_env.server.trainer.schedules import LearningRatePlan
 from ml_trainer_env.server.trainer.state import FreshState, TrainingState
 
-__all__ = ["advance", "held_out_accuracy", "initial_state", "never"]
+__all__ = ["advance", "held_out_accuracy", "held_out_figures", "initial_state", "never"]
 
 DIVERGED_LOSS = 100.0
 """A mean training loss (nats) above this counts as divergence."""
@@ -83,8 +83,13 @@ def advance(
 
 def held_out_accuracy(state: TrainingState, data: TensorData) -> float:
     """Return the accuracy of the state's network on the held-out examples, from 0 to 1."""
+    return held_out_figures(state, data)[1]
+
+
+def held_out_figures(state: TrainingState, data: TensorData) -> tuple[float, float]:
+    """Return the mean loss (nats) and the accuracy (0 to 1) of the state's network on the held-out examples."""
     network = build_network(_network_for(state, data), state.weights)
-    return _loss_and_accuracy(network, data.test_inputs, data.test_labels, data.evaluation_batch)[1]
+    return _loss_and_accuracy(network, data.test_inputs, data.test_labels, data.evaluation_batch)
 
 
 def _run_epoch(

@@ -9,10 +9,10 @@ from functools import partial
 from ml_trainer_env.server.trainer.arrays import Outcome, State
 from ml_trainer_env.server.trainer.config import EpochSettings
 from ml_trainer_env.server.trainer.data import TensorData
-from ml_trainer_env.server.trainer.engine import advance, held_out_accuracy, initial_state
+from ml_trainer_env.server.trainer.engine import advance, held_out_accuracy, held_out_figures, initial_state
 from ml_trainer_env.server.trainer.state import FreshState, TrainingState, weights_hash
 
-__all__ = ["measure_test_accuracy", "train_epoch"]
+__all__ = ["measure_hidden", "measure_test_accuracy", "train_epoch"]
 
 
 def train_epoch(state: State, settings: EpochSettings, data: TensorData, interrupted: Callable[[], bool]) -> Outcome:
@@ -43,3 +43,13 @@ def measure_test_accuracy(state: State, _settings: None, data: TensorData, _inte
     """
     accuracy = held_out_accuracy(TrainingState.from_state(state), data)
     return Outcome(None, {"test_accuracy": accuracy}, str, ends=True)
+
+
+def measure_hidden(state: State, prefix: str, data: TensorData, _interrupted: Callable[[], bool]) -> Outcome:
+    """Measure accuracy and loss on the held-out examples. It cannot be interrupted.
+
+    Returns:
+        The figures `<prefix>_accuracy`, from 0 to 1, and `<prefix>_loss`, the mean loss in nats.
+    """
+    loss, accuracy = held_out_figures(TrainingState.from_state(state), data)
+    return Outcome(None, {f"{prefix}_accuracy": accuracy, f"{prefix}_loss": loss}, str, ends=True)

@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Any
 from ml_trainer_env.models import DatasetDescription, ResetObservation, TaskDescription
 from ml_trainer_env.server.datasets import TaskExamples
 from ml_trainer_env.server.tuning.observation import training_status
-from ml_trainer_env.server.tuning.tasks import TASKS, Task
+from ml_trainer_env.server.tuning.tasks import Task
 from ml_trainer_env.server.tuning.tools import TOOLS
 
 if TYPE_CHECKING:
     from ml_trainer_env.server.tuning.episode import TuningEpisode
 
-__all__ = ["reset_observation", "task_rows"]
+__all__ = ["reset_observation", "task_row"]
 
 
 def reset_observation(episode: "TuningEpisode") -> ResetObservation:
     """Return the observation of a reset: the task of an episode and its training status."""
-    task, images = episode.task, episode.images
+    task, examples = episode.task, episode.examples
     return ResetObservation(
         reward=0.0,
         done=episode.done,
@@ -28,46 +28,52 @@ def reset_observation(episode: "TuningEpisode") -> ResetObservation:
         rules=episode.rules.version,
         task=TaskDescription(
             id=task.id,
+            split=task.split,
+            index=task.index,
             name=task.name,
             description=task.description,
             difficulty=task.difficulty,
+            group=task.group,
             network=task.network.name,
             parameter_count=task.parameter_count,
-            dataset=_dataset_description(task, images),
+            dataset=_dataset_description(task, examples),
             budget_epochs=task.budget.epochs,
             budget_seconds=task.budget.seconds,
             target_metric=task.target_metric,
             target_value=task.target_value,
+            rubrics=list(task.rubrics),
+            largest_batch=task.largest_batch,
             tools=list(TOOLS.names),
         ),
         status=training_status(episode.history, task.budget, episode.learning_rate),
     )
 
 
-def task_rows() -> list[dict[str, Any]]:
-    """Return the task table, one row for each task."""
-    return [
-        {
-            "id": task.id,
-            "index": index,
-            "name": task.name,
-            "description": task.description,
-            "difficulty": task.difficulty,
-            "budget_epochs": task.budget.epochs,
-            "budget_seconds": task.budget.seconds,
-            "target_metric": task.target_metric,
-            "target_value": task.target_value,
-        }
-        for index, task in enumerate(TASKS.values())
-    ]
+def task_row(task: Task) -> dict[str, Any]:
+    """Return a row of the task table."""
+    return {
+        "id": task.id,
+        "split": task.split,
+        "index": task.index,
+        "name": task.name,
+        "description": task.description,
+        "difficulty": task.difficulty,
+        "group": task.group,
+        "cost_s": task.cost_s,
+        "budget_epochs": task.budget.epochs,
+        "budget_seconds": task.budget.seconds,
+        "target_metric": task.target_metric,
+        "target_value": task.target_value,
+        "rubrics": list(task.rubrics),
+    }
 
 
-def _dataset_description(task: Task, images: TaskExamples) -> DatasetDescription:
+def _dataset_description(task: Task, examples: TaskExamples) -> DatasetDescription:
     return DatasetDescription(
-        name=task.images.dataset,
-        source=images.source,
-        train_size=len(images.train_labels),
-        validation_size=len(images.validation_labels),
-        test_size=len(images.test_labels),
-        checksum=images.checksum,
+        name=task.group,
+        source=examples.source,
+        train_size=len(examples.train_labels),
+        validation_size=len(examples.validation_labels),
+        test_size=len(examples.test_labels),
+        checksum=examples.checksum,
     )

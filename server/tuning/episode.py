@@ -4,7 +4,6 @@ The run trains the model; see `run`. The state of an episode depends only on its
 does not know the journal, HTTP, MCP or sessions.
 """
 
-import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -18,7 +17,6 @@ from ml_trainer_env.server.episodes.progress import OnProgress, ignore_progress
 from ml_trainer_env.server.episodes.states import Unit
 from ml_trainer_env.server.episodes.tools import Arguments, Reply
 from ml_trainer_env.server.episodes.units import UnitSource
-from ml_trainer_env.server.executors.contract import ExecutorError
 from ml_trainer_env.server.trainer.config import LIMITS, TrainingConfig
 from ml_trainer_env.server.trainer.limits import check_flag
 from ml_trainer_env.server.tuning.checkpoints import check_name
@@ -29,12 +27,11 @@ from ml_trainer_env.server.tuning.observation import epoch_rows, training_status
 from ml_trainer_env.server.tuning.rewards import EpisodeReward, Transition, episode_reward
 from ml_trainer_env.server.tuning.rules import CURRENT_RULES, Rules
 from ml_trainer_env.server.tuning.run import Run
+from ml_trainer_env.server.tuning.submission import Submission, grade_run
 from ml_trainer_env.server.tuning.tasks import Task
 from ml_trainer_env.server.tuning.tools import NUM_EPOCHS, TOOLS
 
 __all__ = ["TuningEpisode"]
-
-_LOG = logging.getLogger(__name__)
 
 
 class TuningEpisode:
@@ -46,7 +43,7 @@ class TuningEpisode:
     Args:
         name: The episode's name.
         task: The task.
-        images: The task's images.
+        examples: The task's examples.
         seed: Seed of initial weights, shuffling, augmentation and dropout, and of the permutation if the task has one.
         rubric: The formulas that reward and grade.
         rules: The rules: cost of calls, and figures of a grade.
@@ -64,7 +61,7 @@ class TuningEpisode:
         *,
         name: str,
         task: Task,
-        images: TaskExamples,
+        examples: TaskExamples,
         seed: int,
         rubric: RubricVersion,
         source: UnitSource,
@@ -73,13 +70,13 @@ class TuningEpisode:
     ) -> None:
         self.name = name
         self.task = task
-        self.images = images
+        self.examples = examples
         self.seed = seed
         self.rubric_version = rubric
         self.rules = rules
-        self.grade: Grade | None = None
-        self.test_accuracy: float | None = None
-        self.run = Run(task, images, seed, rules, source, limits)
+        self.submission: Submission | None = None
+        submits_best = rules.grades_one_model and not task.graded_on_test and not rubric.is_hidden
+        self.run = Run(task, examples, seed, rules, source, limits, submits_best=submits_best)
         self._reward = episode_reward(rubric)
         self._counts = CallCounts(rules.call_limits)
         self._last_paid = Snapshot()
@@ -90,7 +87,7 @@ class TuningEpisode:
     @property
     def start(self) -> Start:
         """The start of the episode."""
-        return Start(self.task.id, self.seed, self.rubric_version, self.images.checksum, self.rules.version)
+        return Start(self.task.id, self.seed, self.rubric_version, self.examples.checksum, self.rules.version)
 
     @property
     def source(self) -> UnitSource:
@@ -119,7 +116,12 @@ class TuningEpisode:
     @property
     def done(self) -> bool:
         """Whether a model has been submitted."""
-        return self.grade is not None
+        return self.submission is not None
+
+    @property
+    def grade(self) -> Grade | None:
+        """The grade of the submitted model. None before the submission."""
+        return self.submission.grade if self.submission else None
 
     @property
     def score(self) -> float | None:
@@ -343,31 +345,7 @@ class TuningEpisode:
         return self._reply(message, dict, pays=True)
 
     async def _submit(self) -> None:
-        """Grade the model. The score of an untrained model is 0."""
-        if not self.run.has_model:
-            self.grade = Grade(0.0, {"val_accuracy": 0.0})
-            return
-        self.test_accuracy = await self._test_accuracy()
-        # The accuracy is rounded as in the reply, so that a replay computes the same grade.
-        history = self.history
-        figures = history.figures if self.rules.grades_one_model else history.episode_figures
-        self.grade = self.task.grader(figures(self.task.budget.epochs, self.test_accuracy), self.rubric_version)
-
-    async def _test_accuracy(self) -> float | None:
-        """Measure the model on the test images. Returns None if that fails and the grade does not need it.
-
-        Raises:
-            EpisodeError: The measurement failed and the grade needs it. Nothing is submitted.
-        """
-        try:
-            return await self.run.test_accuracy()
-        except (ExecutorError, TimeoutError) as error:
-            if self.task.graded_on_test:
-                raise EpisodeError(
-                    f"the model could not be measured on the test images: {error}; call submit_model again"
-                ) from error
-            _LOG.warning("episode %s: no test accuracy: %s", self.name, error)
-            return None
+        self.submission = await grade_run(self.run, self.task, self.rubric_version, self.rules)
 
     def _reply(self, message: str, extra: Callable[[], Reply], pays: bool = False) -> Reply:
         parts: Reply = {}
@@ -385,12 +363,14 @@ class TuningEpisode:
             **parts,
             **extra(),
         }
-        if self.grade is not None:
+        if self.submission is not None:
+            grade = self.submission.grade
             reply |= {
-                "score": self.grade.score,
-                "details": self.grade.details,
-                "grade": asdict(self.grade),
-                "test_accuracy": self.test_accuracy,
+                "score": grade.score,
+                "details": grade.details,
+                "grade": asdict(grade),
+                **self.submission.measured,
+                "test_accuracy": self.submission.test_accuracy,
                 "graded_epoch": self.run.graded_epoch,
             }
         return reply

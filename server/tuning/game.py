@@ -10,12 +10,14 @@ from ml_trainer_env.server.episodes.errors import ResetError
 from ml_trainer_env.server.episodes.game import About, BeginOptions, TimeLimits
 from ml_trainer_env.server.episodes.tools import Toolbox
 from ml_trainer_env.server.trainer.limits import Limit, check_choice
-from ml_trainer_env.server.tuning.descriptions import task_rows
+from ml_trainer_env.server.tuning.catalogue import SPLITS, count_tasks, find_task, task_at
+from ml_trainer_env.server.tuning.descriptions import task_row
 from ml_trainer_env.server.tuning.episode import TuningEpisode
 from ml_trainer_env.server.tuning.grading import RubricVersion
+from ml_trainer_env.server.tuning.named_references import with_named_reference
 from ml_trainer_env.server.tuning.replies import TASK_SCHEMA
 from ml_trainer_env.server.tuning.rules import CURRENT_RULES, RULES, Rules
-from ml_trainer_env.server.tuning.tasks import Task, UnknownTaskError, find_task
+from ml_trainer_env.server.tuning.tasks import Task, UnknownTaskError
 from ml_trainer_env.server.tuning.tools import TOOLS
 
 __all__ = ["TuningGame"]
@@ -51,7 +53,6 @@ ABOUT = About(
 )
 
 _SEED = Limit(0, 2**63 - 1, whole=True)
-_SPLIT = "train"
 
 
 class TuningGame:
@@ -60,7 +61,7 @@ class TuningGame:
     Args:
         data: Settings of the data sets.
         limits: Time limits of calls and epochs.
-        rubric: The default rubric.
+        rubric: The default rubric of tasks that it can grade. Other tasks have their own.
     """
 
     about = ABOUT
@@ -68,7 +69,7 @@ class TuningGame:
     tools: Toolbox[Any] = TOOLS
     rubrics: Sequence[str] = tuple(RubricVersion)
     default_task = "easy_mnist"
-    splits: Sequence[str] = (_SPLIT,)
+    splits: Sequence[str] = SPLITS
     reset_model = ResetObservation
     state_model = MLTrainerState
     task_schema: Mapping[str, Any] = TASK_SCHEMA
@@ -78,9 +79,17 @@ class TuningGame:
         self._limits = limits
         self._rubric = rubric
 
-    def tasks(self, split: str) -> Sequence[dict[str, Any]]:
-        """Return the rows of the task table. Empty for an unknown split."""
-        return task_rows() if split == _SPLIT else []
+    def task_count(self, split: str) -> int:
+        """Return the number of tasks of a split. 0 for an unknown split."""
+        return count_tasks(split)
+
+    def task_row(self, split: str, index: int) -> dict[str, Any]:
+        """Return a row of the task table.
+
+        Raises:
+            IndexError: The split has no task with this index.
+        """
+        return task_row(task_at(split, index))
 
     async def begin(self, task: object, seed: object, options: BeginOptions) -> TuningEpisode:
         """Begin an episode.
@@ -90,28 +99,46 @@ class TuningGame:
             DatasetError: The task's images are not available.
         """
         found = _task(self.default_task if task is None else task)
-        images = await self._images(found, options.data)
-        rubric = self._rubric if options.rubric is None else options.rubric
+        examples = await self._examples(found, options.data)
+        found = with_named_reference(found, examples.checksum)
         return TuningEpisode(
             name=options.name,
             task=found,
-            images=images,
+            examples=examples,
             seed=found.seed if seed is None else int(_SEED.check("seed", seed)),
-            rubric=RubricVersion(check_choice("rubric", rubric, tuple(RubricVersion))),
+            rubric=self._rubric_of(found, options.rubric),
             rules=_rules(options),
             source=options.source,
             limits=self._limits,
         )
 
-    async def _images(self, task: Task, checksum: str | None) -> TaskExamples:
-        # Reading or drawing images takes up to seconds, so it runs in a thread.
-        images = await asyncio.to_thread(load_images, task.images, self._data)
-        if checksum is not None and images.checksum != checksum:
+    def _rubric_of(self, task: Task, wanted: object) -> RubricVersion:
+        """Return the rubric of an episode.
+
+        Raises:
+            ResetError: The rubric does not exist, or it cannot grade the task.
+        """
+        if wanted is None:
+            return self._rubric if self._rubric in task.rubrics else task.rubrics[0]
+        rubric = RubricVersion(check_choice("rubric", wanted, tuple(RubricVersion)))
+        if rubric is RubricVersion.V3 and task.reference is None:
             raise ResetError(
-                f"the episode was played on other images ({checksum[:12]}) than this server has for {task.id} "
-                f"({images.checksum[:12]}, {images.source}): see ML_TRAINER_DATA_DIR"
+                f"rubric v3 compares with a calibrated reference, and {task.id} has none for these examples; "
+                f"leave rubric out, or choose one of {', '.join(one for one in task.rubrics if one != rubric)}"
             )
-        return images
+        if rubric not in task.rubrics:
+            raise ResetError(f"rubric {rubric} does not grade {task.id}; choose one of {', '.join(task.rubrics)}")
+        return rubric
+
+    async def _examples(self, task: Task, checksum: str | None) -> TaskExamples:
+        # Reading or drawing examples takes up to seconds, so it runs in a thread.
+        examples = await asyncio.to_thread(load_images, task.examples, self._data)
+        if checksum is not None and examples.checksum != checksum:
+            raise ResetError(
+                f"the episode was played on other examples ({checksum[:12]}) than this server has for {task.id} "
+                f"({examples.checksum[:12]}, {examples.source}): see ML_TRAINER_DATA_DIR"
+            )
+        return examples
 
 
 def _task(task_id: object) -> Task:

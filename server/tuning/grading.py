@@ -35,6 +35,15 @@ class RubricVersion(StrEnum):
     """The published formulas. Generalisation, efficiency and stability are independent terms."""
     V2 = "v2"
     """These terms are multiplied by the accuracy score."""
+    V3 = "v3"
+    """The submitted model on hidden examples, relative to calibrated references; see `reference`."""
+    ACCURACY = "accuracy"
+    """The accuracy of the submitted model on hidden examples, for tasks that were not calibrated."""
+
+    @property
+    def is_hidden(self) -> bool:
+        """Whether the score is that of the model as it stands, on hidden examples."""
+        return self in {RubricVersion.V3, RubricVersion.ACCURACY}
 
 
 @dataclass(frozen=True, slots=True)

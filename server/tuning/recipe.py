@@ -79,18 +79,20 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Measurement:
-    """The plan of a measurement on the test images; see `MeasurementPlan`.
+    """The plan of a measurement on the test examples; see `MeasurementPlan`.
 
     Attributes:
-        data: The images.
+        data: The examples.
+        prefix: The figures are `<prefix>_accuracy` and `<prefix>_loss`. None for `test_accuracy` alone.
     """
 
     data: Examples | PermutedExamples
+    prefix: str | None = None
 
     @property
     def function(self) -> str:
         """Reference of the job function."""
-        return f"{_JOBS}:measure_test_accuracy"
+        return f"{_JOBS}:{'measure_test_accuracy' if self.prefix is None else 'measure_hidden'}"
 
     @property
     def prepare(self) -> str:
@@ -98,9 +100,9 @@ class Measurement:
         return _PREPARE
 
     @property
-    def settings(self) -> None:
-        """A measurement has no settings."""
-        return None
+    def settings(self) -> str | None:
+        """The prefix of the figures."""
+        return self.prefix
 
     @property
     def unit(self) -> str:
@@ -109,5 +111,5 @@ class Measurement:
 
     @property
     def figures(self) -> tuple[str, ...]:
-        """The name of the measured figure."""
-        return ("test_accuracy",)
+        """The names of the measured figures."""
+        return ("test_accuracy",) if self.prefix is None else (f"{self.prefix}_accuracy", f"{self.prefix}_loss")

@@ -29,6 +29,10 @@ class _Reply(TrainingStatus):
     grade: dict[str, Any] = Field(default={}, description="score and details in one place, at the end")
     graded_epoch: int | None = Field(default=None, description="The epoch whose model was graded, at the end")
     test_accuracy: float | None = Field(default=None, description="On held-out images, at the end")
+    submitted_accuracy: float = Field(default=0.0, description="v3: the submitted model on hidden examples")
+    submitted_loss: float = Field(default=0.0, description="v3: its loss there, in nats")
+    best_accuracy: float = Field(default=0.0, description="v3: the model of the best validation accuracy there")
+    best_loss: float = Field(default=0.0, description="v3: its loss there, in nats")
 
 
 class _EpochRow(BaseModel):
@@ -57,14 +61,18 @@ class _CheckpointsReply(_Reply):
 
 class _TaskRow(BaseModel):
     id: str
+    split: str
     index: int
     name: str
     description: str
     difficulty: str
+    group: str
+    cost_s: float | None = Field(description="Seconds of an episode that spends the whole budget, as measured once")
     budget_epochs: int
     budget_seconds: float | None
     target_metric: str
     target_value: float
+    rubrics: list[str] = Field(description="The rubrics that can grade it; the first is its own")
 
 
 STATUS_SCHEMA = plain_schema(_Reply)

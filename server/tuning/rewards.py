@@ -16,6 +16,7 @@ from ml_trainer_env.server.tuning.history import Snapshot
 __all__ = ["EpisodeReward", "Transition", "episode_reward"]
 
 PROGRESS_WEIGHT = 0.3
+SHAPING_WEIGHT = 0.05
 CONVERGENCE_WEIGHT = 0.05
 DIVERGENCE_PENALTY = 0.2
 OVERFITTING_WEIGHT = 0.05
@@ -56,12 +57,20 @@ class Part(Rubric):
 
 
 class Progress(Part):
-    """0.3 times the gain in best validation accuracy. The sum depends only on the final accuracy."""
+    """A multiple of the gain in best validation accuracy. The sum depends only on the final accuracy.
+
+    Args:
+        weight: The factor: 0.3 in v1 and v2, 0.05 for hidden grades.
+    """
+
+    def __init__(self, weight: float = PROGRESS_WEIGHT) -> None:
+        super().__init__()
+        self.weight = weight
 
     def forward(self, action: Any, observation: Transition) -> float:
         """Judge a transition."""
         before, after = observation.before, observation.after
-        return PROGRESS_WEIGHT * (after.best_val_accuracy - before.best_val_accuracy)
+        return self.weight * (after.best_val_accuracy - before.best_val_accuracy)
 
 
 class Divergence(Part):
@@ -127,15 +136,16 @@ class OverfittingPotential(Part):
 
 
 class EpisodeReward(Part):
-    """The sum of its parts: `progress`, `convergence`, `divergence`, `overfitting`, `submission`."""
+    """The sum of its parts.
 
-    def __init__(self, convergence: Part, overfitting: Part) -> None:
+    Args:
+        parts: The parts by name.
+    """
+
+    def __init__(self, **parts: Part) -> None:
         super().__init__()
-        self.progress = Progress()
-        self.convergence = convergence
-        self.divergence = Divergence()
-        self.overfitting = overfitting
-        self.submission = Submission()
+        for name, part in parts.items():
+            setattr(self, name, part)
 
     def forward(self, action: Any, observation: Transition) -> float:
         """Judge a transition."""
@@ -148,10 +158,21 @@ class EpisodeReward(Part):
 
 
 def episode_reward(version: RubricVersion) -> EpisodeReward:
-    """Return the reward of a rubric version."""
-    if version is RubricVersion.V2:
-        return EpisodeReward(ConvergencePotential(), OverfittingPotential())
-    return EpisodeReward(ConvergencePerCall(), OverfittingPerCall())
+    """Return the reward of a rubric version.
+
+    v1 and v2 have the parts `progress`, `convergence`, `divergence`, `overfitting` and `submission`. v3 and `accuracy`
+    have `progress`, a potential of 0.05 in all, and `submission`.
+    """
+    if version.is_hidden:
+        return EpisodeReward(progress=Progress(SHAPING_WEIGHT), submission=Submission())
+    per_call = version is RubricVersion.V1
+    return EpisodeReward(
+        progress=Progress(),
+        convergence=ConvergencePerCall() if per_call else ConvergencePotential(),
+        divergence=Divergence(),
+        overfitting=OverfittingPerCall() if per_call else OverfittingPotential(),
+        submission=Submission(),
+    )
 
 
 def _excess(snapshot: Snapshot) -> float:

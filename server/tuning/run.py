@@ -4,6 +4,7 @@ A run gets its epochs from a source of units. It does not know calls, rewards an
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, TypeVar
@@ -14,22 +15,27 @@ from ml_trainer_env.server.datasets import Permutation, TaskExamples
 from ml_trainer_env.server.episodes.errors import EpisodeError, TrainingStoppedError
 from ml_trainer_env.server.episodes.game import TimeLimits
 from ml_trainer_env.server.episodes.progress import OnProgress, Progress
-from ml_trainer_env.server.episodes.states import Unit
+from ml_trainer_env.server.episodes.states import StateRef, Unit
 from ml_trainer_env.server.episodes.units import UnitSource
 from ml_trainer_env.server.executors.contract import ExecutorError
-from ml_trainer_env.server.trainer.config import TrainingConfig
+from ml_trainer_env.server.trainer.errors import ConfigError
 from ml_trainer_env.server.trainer.examples import Examples, permuted
+from ml_trainer_env.server.trainer.figures import Figures
 from ml_trainer_env.server.trainer.schedules import LearningRatePlan
 from ml_trainer_env.server.trainer.state import FreshState
 from ml_trainer_env.server.tuning.checkpoints import Checkpoint, Checkpoints
 from ml_trainer_env.server.tuning.history import History
 from ml_trainer_env.server.tuning.recipe import Measurement, Recipe, fresh_ref
+from ml_trainer_env.server.tuning.reference import HiddenFigures
 from ml_trainer_env.server.tuning.rules import Rules
 from ml_trainer_env.server.tuning.tasks import Task
 
 __all__ = ["Run"]
 
 _SCHEDULE_SETTINGS = frozenset({"learning_rate", "lr_schedule", "warmup_epochs"})
+
+_WORST_LOSS = 1e6
+"""A hidden loss that is higher, or not finite, counts as this, because JSON has no infinity."""
 
 Result = TypeVar("Result")
 
@@ -39,11 +45,12 @@ class Run:
 
     Args:
         task: The task.
-        images: The task's images.
+        examples: The task's examples.
         seed: Seed of initial weights, shuffling, augmentation and dropout, and of the permutation if the task has one.
         rules: The rules of the episode.
         source: The source of epochs.
         limits: Time limits of calls.
+        submits_best: Whether the best ancestor is submitted instead of the current model.
 
     Attributes:
         config: The settings of the next epoch.
@@ -54,17 +61,26 @@ class Run:
     """
 
     def __init__(
-        self, task: Task, images: TaskExamples, seed: int, rules: Rules, source: UnitSource, limits: TimeLimits
+        self,
+        task: Task,
+        examples: TaskExamples,
+        seed: int,
+        rules: Rules,
+        source: UnitSource,
+        limits: TimeLimits,
+        *,
+        submits_best: bool,
     ) -> None:
-        self.config = TrainingConfig()
+        self.config = task.initial_config
         self.history = History()
         self.source = source
         self._task = task
         self._seed = seed
         self._rules = rules
         self._limits = limits
+        self._submits_best = submits_best
         permutation = _permutation(seed) if task.permuted else None
-        self._data = permuted(Examples.of(images, task.augmentation), permutation)
+        self._data = permuted(Examples.of(examples, task.augmentation, task.input_scale), permutation)
         self.model = self._best = fresh_ref(FreshState(task.network.name, seed))
         self.plan = self._fresh_plan()
         self._checkpoints = Checkpoints()
@@ -101,11 +117,6 @@ class Run:
         record = self.history.best_ancestor if self._submits_best else self.history.ancestry[-1]
         return record.number if record else None
 
-    @property
-    def _submits_best(self) -> bool:
-        """Whether the best ancestor is submitted instead of the current model."""
-        return self._rules.grades_one_model and not self._task.graded_on_test
-
     # Changes.
 
     def configure(self, changes: Mapping[str, object], reinitialize: bool) -> None:
@@ -117,7 +128,10 @@ class Run:
         Raises:
             ConfigError: A setting is unknown or out of bounds. Nothing has changed.
         """
-        before, self.config = self.config, self.config.with_changes(changes)
+        changed = self.config.with_changes(changes)
+        if changed.batch_size > self._task.largest_batch:
+            raise ConfigError(f"batch_size may be at most {self._task.largest_batch} here, got {changed.batch_size}")
+        before, self.config = self.config, changed
         if reinitialize:
             fresh = FreshState(self._task.network.name, self._seed, self.history.epochs)
             self.model = self._best = fresh_ref(fresh)
@@ -198,11 +212,31 @@ class Run:
         model = self._best if self._submits_best else self.model
         if model.initial is not None:
             return None
+        figures = await self._measure(model, Measurement(self._data))
+        return round(float(figures["test_accuracy"] or 0.0), 4)
+
+    async def hidden_figures(self) -> tuple[HiddenFigures, HiddenFigures]:
+        """Measure the current model, and the best one in its ancestry, on the test examples.
+
+        Raises:
+            ExecutorError: A model could not be measured.
+            TimeoutError: The measurement exceeded the time limit of a call.
+        """
+        submitted = await self._measure_hidden(self.model, "submitted")
+        best = submitted if self._best.key == self.model.key else await self._measure_hidden(self._best, "best")
+        return submitted, best
+
+    async def _measure_hidden(self, model: StateRef, prefix: str) -> HiddenFigures:
+        figures = await self._measure(model, Measurement(self._data, prefix))
+        accuracy, loss = figures[f"{prefix}_accuracy"], figures[f"{prefix}_loss"]
+        finite = loss if loss is not None and math.isfinite(loss) else _WORST_LOSS
+        return HiddenFigures(round(float(accuracy or 0.0), 4), round(min(finite, _WORST_LOSS), 6))
+
+    async def _measure(self, model: StateRef, plan: Measurement) -> Figures:
         try:
             # A model whose arrays were deleted is trained again, so the time limit of a call applies.
             async with asyncio.timeout(self._limits.call_s):
-                figures = await self.source.measure(model, Measurement(self._data))
-                return round(float(figures["test_accuracy"] or 0.0), 4)
+                return await self.source.measure(model, plan)
         except TimeoutError:
             raise TimeoutError(f"it took longer than {self._limits.call_s:g} s") from None
 

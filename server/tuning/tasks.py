@@ -1,26 +1,20 @@
-"""The task table: network, images, budget, seed, target and grader of each task."""
+"""A tuning task as a value: network, examples, budget, and how it is graded."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from ml_trainer_env.errors import MLTrainerError
-from ml_trainer_env.server.datasets import DatasetName, ImageRequest
+from ml_trainer_env.server.datasets import ImageRequest
+from ml_trainer_env.server.trainer.config import TrainingConfig
 from ml_trainer_env.server.trainer.kinds import AugmentationKind
-from ml_trainer_env.server.trainer.network_specs import NETWORKS, NetworkSpec
-from ml_trainer_env.server.tuning.grading import (
-    Grader,
-    grade_accuracy,
-    grade_efficiency,
-    grade_generalization,
-    grade_test_accuracy,
-)
+from ml_trainer_env.server.trainer.network_specs import NetworkSpec
+from ml_trainer_env.server.tuning.grading import Grader, RubricVersion
+from ml_trainer_env.server.tuning.reference import Reference
 
-__all__ = ["TASKS", "Budget", "Task", "UnknownTaskError", "find_task"]
+__all__ = ["Budget", "Task", "UnknownTaskError"]
 
 
 class UnknownTaskError(MLTrainerError, ValueError):
-    """No task has this id. The message lists the ids."""
+    """No task has this id. The message says what ids look like."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,35 +36,54 @@ class Task:
 
     Attributes:
         id: The task's name in calls.
+        split: The split of the task API.
+        index: Its position in the split.
         name: Its title.
         description: Text for the agent: network, data, budget and score.
-        difficulty: easy, medium or hard.
+        difficulty: easy, medium or hard. For a family, the tier: "1" is the easiest.
         network: The network to train.
-        augmentation: The family of image transforms.
-        images: The data set, the numbers of images and the seed that draws them.
+        augmentation: The family of transforms.
+        examples: The data set, the numbers of examples and the seed that draws them.
         budget: The budget of an episode.
         seed: The default seed of an episode.
         target_metric: The metric of the target.
         target_value: The value to reach.
-        grader: Computes the score from a run's figures.
-        graded_on_test: Whether the score needs the accuracy on held-out images.
+        rubrics: The rubrics that can grade it. The first is its own.
+        grader: Computes the score of rubrics v1 and v2 from a run's figures. None if neither can grade it.
+        graded_on_test: Whether that score needs the accuracy on held-out images.
         permuted: Whether the episode's seed permutes pixels and labels.
+        group: What its examples show: the data set or the collection.
+        cost_s: Seconds of an episode that spends the whole budget, as measured once. None if not measured.
+        reference: The figures that a score of rubric v3 is relative to. None if they were not calibrated, or if they
+            depend on the images; see `named_references`.
+        largest_batch: The largest batch size that the agent may choose.
+        input_scale: Factor of the standardised inputs.
+        diverged_above: A mean training loss (nats) above this counts as divergence.
     """
 
     id: str
+    split: str
+    index: int
     name: str
     description: str
     difficulty: str
     network: NetworkSpec
     augmentation: AugmentationKind
-    images: ImageRequest
+    examples: ImageRequest
     budget: Budget
     seed: int
     target_metric: str
     target_value: float
-    grader: Grader
+    rubrics: tuple[RubricVersion, ...]
+    grader: Grader | None = None
     graded_on_test: bool = False
     permuted: bool = False
+    group: str = ""
+    cost_s: float | None = None
+    reference: Reference | None = None
+    largest_batch: int = 256
+    input_scale: float = 1.0
+    diverged_above: float = 100.0
 
     @property
     def budget_epochs(self) -> int:
@@ -82,113 +95,8 @@ class Task:
         """Number of trainable parameters of the network."""
         return self.network.parameter_count
 
-
-_EASY = Task(
-    id="easy_mnist",
-    name="MNIST digit classifier",
-    description=(
-        "Train a perceptron with one hidden layer to read handwritten digits: 4,000 training "
-        "and 1,000 validation images, 100 epochs. Plain Adam at 0.001 reaches about 93 % "
-        "validation accuracy, good choices reach 97 %. The score is linear in the best "
-        "validation accuracy, 0 at 88 % and 1 at 97.5 %."
-    ),
-    difficulty="easy",
-    network=NETWORKS["simple_mlp"],
-    augmentation=AugmentationKind.DIGITS,
-    images=ImageRequest(DatasetName.MNIST, 4_000, 1_000, 5_000, seed=42),
-    budget=Budget(100),
-    seed=42,
-    target_metric="val_accuracy",
-    target_value=0.96,
-    grader=grade_accuracy(0.88, 0.975),
-)
-
-_MEDIUM = Task(
-    id="medium_fashion",
-    name="Fashion item classifier",
-    description=(
-        "Train a small convolutional network to tell items of clothing apart: 6,500 training "
-        "and 1,500 validation images, 80 epochs. So few images are easily learnt by heart. "
-        "Submitting hands in the best epoch's model on the way to the present weights. 60 % of "
-        "the score is its validation accuracy (0 at 75 %, 1 at 90 %), 40 % how small its gap "
-        "between train and validation accuracy is (0 at 12 points); aim for 87 % with a gap "
-        "under 5 points."
-    ),
-    difficulty="medium",
-    network=NETWORKS["small_cnn"],
-    augmentation=AugmentationKind.CLOTHES,
-    images=ImageRequest(DatasetName.FASHION_MNIST, 6_500, 1_500, 2_000, seed=123),
-    budget=Budget(80),
-    seed=123,
-    target_metric="val_accuracy",
-    target_value=0.87,
-    grader=grade_generalization(0.75, 0.90),
-)
-
-_HARD = Task(
-    id="hard_cifar",
-    name="CIFAR-10 under budget",
-    description=(
-        "Train a deeper convolutional network to recognise objects in small colour pictures: "
-        "8,000 training and 2,000 validation images, 60 epochs. Without regularisation it "
-        "overfits badly. Submitting hands in the best epoch's model on the way to the present "
-        "weights. Half of the score is its validation accuracy (0 at 40 %, 1 at 68 %), 30 % how "
-        "few epochs were run since that accuracy was first reached, 20 % how steady the 10 "
-        "validation losses up to that epoch were."
-    ),
-    difficulty="hard",
-    network=NETWORKS["deeper_cnn"],
-    augmentation=AugmentationKind.OBJECTS,
-    images=ImageRequest(DatasetName.CIFAR10, 8_000, 2_000, 2_000, seed=456),
-    budget=Budget(60),
-    seed=456,
-    target_metric="val_accuracy",
-    target_value=0.65,
-    grader=grade_efficiency(0.40, 0.68),
-)
-
-_PERMUTED = Task(
-    id="permuted_mnist",
-    name="Permuted MNIST against the clock",
-    description=(
-        "Train a perceptron with batch norm to read handwritten digits whose pixels and labels are permuted, by the "
-        "episode's seed: 55,000 training, 5,000 validation and 10,000 test images where all of MNIST is there, else "
-        "7,000, 1,000 and 2,000. The budget is 30 epochs and 60 seconds of training, whichever ends first; an "
-        "epoch that has begun is finished, one from the cache costs what it took when it was trained, and larger "
-        "batches make shorter epochs. Schedules span the epochs. Neighbouring pixels mean nothing here, so "
-        "augmentation is Gaussian noise on every pixel. The score is linear in the test accuracy of the model as it "
-        "stands when it is submitted, 0 at 90 % and 1 at 98.5 %; no reply shows that accuracy before."
-    ),
-    difficulty="medium",
-    network=NETWORKS["batch_norm_mlp"],
-    augmentation=AugmentationKind.SCATTERED,
-    images=ImageRequest(
-        DatasetName.MNIST,
-        55_000,
-        5_000,
-        10_000,
-        seed=789,
-        instead=ImageRequest(DatasetName.MNIST, 7_000, 1_000, 2_000, seed=789),
-    ),
-    budget=Budget(30, seconds=60.0),
-    seed=789,
-    target_metric="test_accuracy",
-    target_value=0.985,
-    grader=grade_test_accuracy(0.90, 0.985),
-    graded_on_test=True,
-    permuted=True,
-)
-
-TASKS: Mapping[str, Task] = MappingProxyType({task.id: task for task in (_EASY, _MEDIUM, _HARD, _PERMUTED)})
-"""All tasks by id: from easy to hard, then the one with a time budget."""
-
-
-def find_task(task_id: object) -> Task:
-    """Return the task of an id.
-
-    Raises:
-        UnknownTaskError: No task has this id.
-    """
-    if isinstance(task_id, str) and task_id in TASKS:
-        return TASKS[task_id]
-    raise UnknownTaskError(f"unknown task {task_id!r:.80}; the tasks are {', '.join(TASKS)}")
+    @property
+    def initial_config(self) -> TrainingConfig:
+        """The settings at the start: the default ones, with the largest allowed batch if that is below 64."""
+        default = TrainingConfig()
+        return default.with_changes({"batch_size": min(default.batch_size, self.largest_batch)})

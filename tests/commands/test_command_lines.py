@@ -13,7 +13,7 @@ import pytest
 from ml_trainer_env.command_line import CommandParser, port_number, run_command
 from ml_trainer_env.errors import MLTrainerError
 from ml_trainer_env.inference import KNOWN_TASKS
-from ml_trainer_env.server.tuning.tasks import TASKS
+from ml_trainer_env.server.tuning.named_tasks import TASKS
 
 COMMANDS = {
     "server": "ml_trainer_env.server.app",

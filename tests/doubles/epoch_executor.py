@@ -91,10 +91,12 @@ class EpochExecutor:
     async def run(
         self, job: Job, timeout_s: float, on_wait: OnWait = wait_quietly, on_unit: OnUnit = ignore_unit
     ) -> tuple[UnitResult, ...]:
-        if job.function.endswith(":measure_test_accuracy"):
+        if not job.function.endswith(":train_epoch"):
             accuracy = await self.held_out_accuracy(held_out_job(job), timeout_s, on_wait)
-            result = UnitResult(None, {"test_accuracy": accuracy}, "", 0.0, (await self.identity()).key, ends=True)
-            return (result,)
+            figures = {"test_accuracy": accuracy}
+            if job.function.endswith(":measure_hidden"):
+                figures = {f"{job.settings}_accuracy": accuracy, f"{job.settings}_loss": 2.0 - accuracy}
+            return (UnitResult(None, figures, "", 0.0, (await self.identity()).key, ends=True),)
         results: list[UnitResult] = []
         while len(results) < job.units:
             epoch = await self.run_epoch(typed_job(job.after(results)), timeout_s, on_wait)

@@ -31,7 +31,7 @@ from ml_trainer_env.server.trainer.state import FreshState, TrainingState
 from ml_trainer_env.server.tuning.episode import TuningEpisode
 from ml_trainer_env.server.tuning.game import TuningGame
 from ml_trainer_env.server.tuning.grading import RubricVersion
-from ml_trainer_env.server.tuning.tasks import TASKS
+from ml_trainer_env.server.tuning.named_tasks import TASKS
 
 Reply = dict[str, Any]
 
@@ -138,7 +138,7 @@ def begin() -> Begin:
             TuningEpisode(
                 name="e",
                 task=TASKS[task],
-                images=images,
+                examples=images,
                 seed=seed,
                 rubric=RubricVersion(rubric),
                 source=LiveSource(executor),

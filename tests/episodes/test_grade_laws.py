@@ -28,7 +28,7 @@ from ml_trainer_env.server.trainer.metrics import EpochMetrics
 from ml_trainer_env.server.trainer.state import FreshState, TrainingState, weights_hash
 from ml_trainer_env.server.tuning.episode import TuningEpisode
 from ml_trainer_env.server.tuning.grading import RubricVersion
-from ml_trainer_env.server.tuning.tasks import TASKS
+from ml_trainer_env.server.tuning.named_tasks import TASKS
 
 Call = tuple[str, dict[str, Any]]
 
@@ -110,7 +110,7 @@ def play(task: str, rubric: str, calls: Sequence[Call]) -> Played:
     episode = TuningEpisode(
         name="e",
         task=TASKS[task],
-        images=TaskExamples(nothing, labels, nothing, labels, nothing, labels, Source.BUNDLED, "checksum"),
+        examples=TaskExamples(nothing, labels, nothing, labels, nothing, labels, Source.BUNDLED, "checksum"),
         seed=1,
         rubric=RubricVersion(rubric),
         source=LiveSource(executor),  # type: ignore[arg-type]
@@ -256,7 +256,7 @@ def test_submitting_at_the_best_epoch_gives_the_published_formula(task: str, rub
     assert played.last["graded_epoch"] == len(spent)
 
 
-@pytest.mark.parametrize("rubric", RubricVersion)
+@pytest.mark.parametrize("rubric", [RubricVersion.V1, RubricVersion.V2])
 @pytest.mark.parametrize("task", ["easy_mnist", "medium_fashion", "hard_cifar"])
 @pytest.mark.parametrize("trick", ["fresh", "destroyed", "frozen"])
 def test_the_tricks_that_paid_pay_no_more(task: str, rubric: str, trick: str) -> None:

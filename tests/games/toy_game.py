@@ -155,8 +155,13 @@ class ToyGame:
     unit, tools, rubrics, default_task, splits = "step", TOOLS, ("v1",), "counter", ("train",)
     reset_model, state_model, task_schema = EpisodeObservation, EpisodeState, {"type": "object"}
 
-    def tasks(self, split):
-        return [{"id": "counter"}] if split == "train" else []
+    def task_count(self, split):
+        return int(split == "train")
+
+    def task_row(self, split, index):
+        if (split, index) != ("train", 0):
+            raise IndexError("there is one task")
+        return {"id": "counter"}
 
     async def begin(self, task, seed, options):
         if task not in (None, "counter"):

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from ml_trainer_env.server.tuning.tasks import TASKS
+from ml_trainer_env.server.tuning.named_tasks import TASKS
 
 
 def test_the_tasks_are_listed(serve: Any) -> None:

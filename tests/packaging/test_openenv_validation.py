@@ -20,7 +20,7 @@ from openenv.validation.runtime.contracts import RuntimeEvidence, load_runtime_p
 from openenv.validation.types import CheckStatus
 
 from ml_trainer_env.server.tuning.game import TuningGame
-from ml_trainer_env.server.tuning.tasks import TASKS
+from ml_trainer_env.server.tuning.named_tasks import TASKS
 from ml_trainer_env.server.tuning.tools import TOOLS
 
 EPISODE_TIMEOUT_S = 120.0

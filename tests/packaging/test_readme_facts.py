@@ -12,7 +12,7 @@ import yaml
 
 from ml_trainer_env.baselines.settings import KEY_NAMES
 from ml_trainer_env.models import TrainingStatus
-from ml_trainer_env.server.tuning.tasks import TASKS
+from ml_trainer_env.server.tuning.named_tasks import TASKS
 from ml_trainer_env.server.tuning.tools import TOOLS
 
 LONGEST_README = 200

@@ -30,7 +30,7 @@ from ml_trainer_env.server.trainer.metrics import EpochMetrics
 from ml_trainer_env.server.trainer.state import TrainingState
 from ml_trainer_env.server.tuning.episode import TuningEpisode
 from ml_trainer_env.server.tuning.grading import RubricVersion
-from ml_trainer_env.server.tuning.tasks import TASKS
+from ml_trainer_env.server.tuning.named_tasks import TASKS
 
 BUNDLED = DataSettings(None, False)
 """The package's own images, and nothing from the network."""
@@ -168,7 +168,7 @@ def new_episode(trainer: InProcessExecutor) -> NewEpisode:
         settings = {
             "name": "an episode",
             "task": task,
-            "images": load_images(task.images, BUNDLED),
+            "examples": load_images(task.examples, BUNDLED),
             "seed": task.seed,
             "rubric": RubricVersion.V1,
             "source": LiveSource(options.pop("executor", trainer)),
