@@ -12,7 +12,10 @@ from ml_trainer_env.server.trainer.errors import ConfigError
 from ml_trainer_env.server.trainer.limits import Limit, check_choice, check_flag, shown
 from ml_trainer_env.server.trainer.schedules import LearningRatePlan, LrSchedule
 
-__all__ = ["LIMITS", "EpochSettings", "OptimizerKind", "TrainingConfig"]
+__all__ = ["DIVERGED_LOSS", "LIMITS", "EpochSettings", "OptimizerKind", "TrainingConfig"]
+
+DIVERGED_LOSS = 100.0
+"""A mean training loss (nats) above this counts as divergence, if a game does not say otherwise."""
 
 
 class OptimizerKind(StrEnum):
@@ -101,7 +104,9 @@ class EpochSettings:
     Attributes:
         config: The configuration.
         plan: The learning rate of each epoch.
+        diverged_above: A mean training loss (nats) above this counts as divergence. One that is not finite always does.
     """
 
     config: TrainingConfig
     plan: LearningRatePlan
+    diverged_above: float = DIVERGED_LOSS

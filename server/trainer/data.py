@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ml_trainer_env.server.datasets import ExampleKind
+from ml_trainer_env.server.trainer.changes import ChangedExamples, Drift, TrainingData
 from ml_trainer_env.server.trainer.examples import Examples, PermutedExamples
 
 __all__ = ["BORDER", "EVALUATION_BATCH", "TensorData", "prepare"]
@@ -26,7 +27,7 @@ _CONSTANT = 1e-6
 """A column whose deviation is below this share of its mean counts as constant, and is only shifted."""
 
 
-def prepare(data: Examples | PermutedExamples, options: Mapping[str, int | str]) -> "TensorData":
+def prepare(data: TrainingData, options: Mapping[str, int | str]) -> "TensorData":
     """Convert examples to tensors. An executor calls this once for each `data.key`, where its jobs run.
 
     Args:
@@ -44,6 +45,9 @@ class TensorData:
     Mean and deviation are those of the training examples. Standardised values are then multiplied by `input_scale`.
     Tokens become int64 (N, length).
 
+    Drift applies to standardised values, before they are multiplied by `input_scale`. Images are then shifted, and
+    black moves in at the edges.
+
     Args:
         data: The examples.
         evaluation_batch: Number of examples evaluated together, at least 1. It may change the bits of accuracies and
@@ -58,21 +62,27 @@ class TensorData:
         ValueError: `evaluation_batch` is below 1.
     """
 
-    def __init__(self, data: Examples | PermutedExamples, evaluation_batch: int = EVALUATION_BATCH) -> None:
+    def __init__(self, data: TrainingData, evaluation_batch: int = EVALUATION_BATCH) -> None:
         if evaluation_batch < 1:
             raise ValueError(f"evaluation_batch must be at least 1, got {evaluation_batch}")
-        examples = data.base if isinstance(data, PermutedExamples) else data
+        examples = data if isinstance(data, Examples) else data.base
+        self._base = examples
+        self._change = data if isinstance(data, ChangedExamples) else None
+        self._drift = self._change.drift() if self._change else None
         self._permutation = data.permutation if isinstance(data, PermutedExamples) else None
         self.evaluation_batch = evaluation_batch
         self.kind, self.target, self.outputs = examples.kind, examples.target, examples.outputs
         self.augmentation, self.input_shape = examples.augmentation, examples.input_shape
         self.input_scale = examples.input_scale
         self._mean, self._deviation = _statistics(examples)
-        self.train_inputs, self.train_labels = self._part(examples.train_inputs, examples.train_labels)
+        train_labels = self._change.train_labels() if self._change else examples.train_labels
+        self.train_inputs, self.train_labels = self._part(examples.train_inputs, train_labels)
         self.validation_inputs, self.validation_labels = self._part(
-            examples.validation_inputs, examples.validation_labels
+            examples.validation_inputs, self._held_out_labels(examples.validation_labels)
         )
-        self.test_inputs, self.test_labels = self._part(examples.test_inputs, examples.test_labels)
+        self.test_inputs, self.test_labels = self._part(
+            examples.test_inputs, self._held_out_labels(examples.test_labels)
+        )
         self.train_sample = min(len(self.train_labels), _TRAIN_SAMPLE)
 
     @cached_property
@@ -84,10 +94,19 @@ class TensorData:
         bordered[:, BORDER:-BORDER, BORDER:-BORDER] = images
         return bordered
 
+    @cached_property
+    def unchanged(self) -> "TensorData":
+        """The examples before a change on the way. Without a change, these examples."""
+        return self if self._change is None else TensorData(self._base, self.evaluation_batch)
+
     @property
     def black(self) -> Tensor:
         """The standardised value of a black pixel, (C,)."""
-        return -self._mean / self._deviation * self.input_scale
+        black = -self._mean / self._deviation
+        return (black if self._drift is None else _drifted(black, self._drift)) * self.input_scale
+
+    def _held_out_labels(self, labels: np.ndarray) -> np.ndarray:
+        return labels if self._change is None else self._change.held_out_labels(labels)
 
     def _part(self, inputs: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
         labels = labels.astype(np.int64)
@@ -97,15 +116,22 @@ class TensorData:
 
     def _prepared(self, inputs: np.ndarray) -> Tensor:
         if self.kind is ExampleKind.TOKENS:
-            return torch.from_numpy(inputs.astype(np.int64))
+            tokens = inputs if self._change is None else self._change.tokens(inputs)
+            return torch.from_numpy(tokens.astype(np.int64))
         if self.kind is ExampleKind.IMAGES:
             numbers = torch.from_numpy(_nhwc(inputs).astype(np.float32)).div_(255.0)
         else:
             numbers = torch.from_numpy(inputs.astype(np.float32))
         numbers.sub_(self._mean).div_(self._deviation)
+        if self._drift is not None:
+            numbers = _drifted(numbers, self._drift)
         if self.input_scale != 1.0:
             numbers.mul_(self.input_scale)
-        return numbers.permute(0, 3, 1, 2) if self.kind is ExampleKind.IMAGES else numbers
+        if self.kind is not ExampleKind.IMAGES:
+            return numbers
+        if self._drift is not None:
+            numbers = _shifted(numbers, self._drift, self.black)
+        return numbers.permute(0, 3, 1, 2)
 
 
 def _statistics(examples: Examples) -> tuple[Tensor, Tensor]:
@@ -127,3 +153,18 @@ def _float32(numbers: Any) -> Tensor:
 
 def _nhwc(images: np.ndarray) -> np.ndarray:
     return images if images.ndim == 4 else images[..., None]
+
+
+def _drifted(numbers: Tensor, drift: Drift) -> Tensor:
+    """Multiply and move the channels or columns of standardised values (..., channels)."""
+    return numbers * torch.from_numpy(drift.gain) + torch.from_numpy(drift.offset)
+
+
+def _shifted(images: Tensor, drift: Drift, black: Tensor) -> Tensor:
+    """Shift images (N, H, W, C). Black moves in at the edges."""
+    shifted = images.roll((drift.rows, drift.columns), (1, 2))
+    for axis, distance in ((1, drift.rows), (2, drift.columns)):
+        if distance:
+            start = 0 if distance > 0 else images.shape[axis] + distance
+            shifted.narrow(axis, start, abs(distance)).copy_(black)
+    return shifted

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ml_trainer_env.server.trainer.augmentation import augmented
-from ml_trainer_env.server.trainer.config import TrainingConfig
+from ml_trainer_env.server.trainer.config import DIVERGED_LOSS, TrainingConfig
 from ml_trainer_env.server.trainer.data import TensorData
 from ml_trainer_env.server.trainer.errors import Interrupted
 from ml_trainer_env.server.trainer.metrics import EpochMetrics
@@ -24,10 +24,17 @@ from ml_trainer_env.server.trainer.randomness import Purpose, generator
 from ml_trainer_env.server.trainer.schedules import LearningRatePlan
 from ml_trainer_env.server.trainer.state import FreshState, TrainingState
 
-__all__ = ["advance", "held_out_accuracy", "held_out_figures", "initial_state", "never"]
-
-DIVERGED_LOSS = 100.0
-"""A mean training loss (nats) above this counts as divergence."""
+__all__ = [
+    "advance",
+    "arrays_of",
+    "held_out_accuracy",
+    "held_out_loss_and_accuracy",
+    "initial_state",
+    "loss_and_accuracy",
+    "network_for",
+    "never",
+    "train_batches",
+]
 
 _GATHERED_TOGETHER = 512
 """Number of examples that one operation gathers and transforms. It is large enough to be cheap, small enough for the
@@ -40,7 +47,7 @@ def never() -> bool:
 
 
 def initial_state(fresh: FreshState) -> TrainingState:
-    """Draw the weights of an initial state. Its optimizer is new."""
+    """Draw the weights of an initial state. Its optimizer is new, and its start is left out; see `accidents`."""
     source = generator(Purpose.WEIGHTS, fresh.seed, fresh.epoch)
     weights = draw_weights(find_network(fresh.network), source)
     return TrainingState(fresh.network, weights, {}, "", fresh.epoch, fresh.seed)
@@ -54,6 +61,7 @@ def advance(
     epochs: int = 1,
     *,
     interrupted: Callable[[], bool] = never,
+    diverged_above: float = DIVERGED_LOSS,
 ) -> tuple[TrainingState, tuple[EpochMetrics, ...]]:
     """Train for some epochs, or until one diverges.
 
@@ -64,6 +72,7 @@ def advance(
         data: The task's examples.
         epochs: Number of epochs, at least 1.
         interrupted: Called before each batch. Returns whether to stop.
+        diverged_above: A mean training loss (nats) above this counts as divergence.
 
     Returns:
         The state after the last epoch, and the metrics of each epoch.
@@ -74,7 +83,7 @@ def advance(
     """
     history: list[EpochMetrics] = []
     for _ in range(epochs):
-        state, metrics = _run_epoch(state, config, plan, data, interrupted)
+        state, metrics = _run_epoch(state, config, plan, data, interrupted, diverged_above)
         history.append(metrics)
         if metrics.diverged:
             break
@@ -83,13 +92,16 @@ def advance(
 
 def held_out_accuracy(state: TrainingState, data: TensorData) -> float:
     """Return the accuracy of the state's network on the held-out examples, from 0 to 1."""
-    return held_out_figures(state, data)[1]
+    return held_out_loss_and_accuracy(state, data)[1]
 
 
-def held_out_figures(state: TrainingState, data: TensorData) -> tuple[float, float]:
-    """Return the mean loss (nats) and the accuracy (0 to 1) of the state's network on the held-out examples."""
-    network = build_network(_network_for(state, data), state.weights)
-    return _loss_and_accuracy(network, data.test_inputs, data.test_labels, data.evaluation_batch)
+def held_out_loss_and_accuracy(state: TrainingState, data: TensorData) -> tuple[float, float]:
+    """Return the mean cross entropy (nats) and the accuracy (0 to 1) on the held-out examples.
+
+    For next-token targets, both are means over all positions.
+    """
+    network = build_network(network_for(state, data), state.weights)
+    return loss_and_accuracy(network, data.test_inputs, data.test_labels, data.evaluation_batch)
 
 
 def _run_epoch(
@@ -98,16 +110,17 @@ def _run_epoch(
     plan: LearningRatePlan,
     data: TensorData,
     interrupted: Callable[[], bool],
+    diverged_above: float,
 ) -> tuple[TrainingState, EpochMetrics]:
     dropping = generator(Purpose.DROPOUT, state.seed, state.epoch)
-    network = build_network(_network_for(state, data), state.weights, dropout=config.dropout, source=dropping)
+    network = build_network(network_for(state, data), state.weights, dropout=config.dropout, source=dropping)
     rate = plan.rate_at(state.epoch)
     optimizer = build_optimizer(network, config, rate, state)
-    train_loss = _train(network, optimizer, _batches(state, config, data), interrupted)
-    metrics = _measure(network, data, train_loss, rate)
+    train_loss = train_batches(network, optimizer, _batches(state, config, data), interrupted)
+    metrics = _measure(network, data, train_loss, rate, diverged_above)
     after = TrainingState(
         network=state.network,
-        weights=_arrays(network),
+        weights=arrays_of(network),
         optimizer=optimizer.arrays(),
         optimizer_kind=config.optimizer,
         epoch=state.epoch + 1,
@@ -116,7 +129,7 @@ def _run_epoch(
     return after, metrics
 
 
-def _network_for(state: TrainingState, data: TensorData) -> NetworkSpec:
+def network_for(state: TrainingState, data: TensorData) -> NetworkSpec:
     """Return the state's network. Raises ValueError if it is not for these examples."""
     spec = find_network(state.network)
     needs = spec.examples, spec.inputs, spec.target, spec.outputs
@@ -141,7 +154,7 @@ def _batches(state: TrainingState, config: TrainingConfig, data: TensorData) -> 
         yield from zip(inputs.split(config.batch_size), labels.split(config.batch_size), strict=True)
 
 
-def _train(
+def train_batches(
     network: nn.Module,
     optimizer: Optimizer,
     batches: Iterator[tuple[Tensor, Tensor]],
@@ -162,28 +175,30 @@ def _train(
     return float(total) / count
 
 
-def _measure(network: nn.Module, data: TensorData, train_loss: float, rate: float) -> EpochMetrics:
+def _measure(
+    network: nn.Module, data: TensorData, train_loss: float, rate: float, diverged_above: float
+) -> EpochMetrics:
     sample, together = slice(data.train_sample), data.evaluation_batch
-    _, train_accuracy = _loss_and_accuracy(network, data.train_inputs[sample], data.train_labels[sample], together)
-    val_loss, val_accuracy = _loss_and_accuracy(network, data.validation_inputs, data.validation_labels, together)
+    _, train_accuracy = loss_and_accuracy(network, data.train_inputs[sample], data.train_labels[sample], together)
+    val_loss, val_accuracy = loss_and_accuracy(network, data.validation_inputs, data.validation_labels, together)
     return EpochMetrics(
         train_loss=train_loss,
         train_accuracy=train_accuracy,
         val_loss=val_loss,
         val_accuracy=val_accuracy,
         learning_rate=rate,
-        diverged=not math.isfinite(train_loss) or train_loss > DIVERGED_LOSS,
+        diverged=not math.isfinite(train_loss) or train_loss > diverged_above,
     )
 
 
-def _loss_and_accuracy(network: nn.Module, inputs: Tensor, labels: Tensor, together: int) -> tuple[float, float]:
+def loss_and_accuracy(network: nn.Module, inputs: Tensor, labels: Tensor, together: int) -> tuple[float, float]:
     """Return the mean cross entropy in nats and the accuracy, in evaluation mode, `together` examples at a time."""
     network.eval()
     with torch.inference_mode():
         logits = torch.cat([network(part) for part in inputs.split(together)])
         loss = float(F.cross_entropy(logits, labels))
-        return loss, int((logits.argmax(1) == labels).sum()) / len(labels)
+        return loss, int((logits.argmax(1) == labels).sum()) / labels.numel()
 
 
-def _arrays(network: nn.Module) -> dict[str, np.ndarray]:
+def arrays_of(network: nn.Module) -> dict[str, np.ndarray]:
     return {key: tensor.contiguous().numpy() for key, tensor in network.state_dict().items()}

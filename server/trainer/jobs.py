@@ -6,10 +6,11 @@ This module imports torch. Object references name it, so it is imported only whe
 from collections.abc import Callable
 from functools import partial
 
+from ml_trainer_env.server.trainer.accidents import started_state
 from ml_trainer_env.server.trainer.arrays import Outcome, State
 from ml_trainer_env.server.trainer.config import EpochSettings
 from ml_trainer_env.server.trainer.data import TensorData
-from ml_trainer_env.server.trainer.engine import advance, held_out_accuracy, held_out_figures, initial_state
+from ml_trainer_env.server.trainer.engine import advance, held_out_accuracy, held_out_loss_and_accuracy
 from ml_trainer_env.server.trainer.state import FreshState, TrainingState, weights_hash
 
 __all__ = ["measure_hidden", "measure_test_accuracy", "train_epoch"]
@@ -19,7 +20,7 @@ def train_epoch(state: State, settings: EpochSettings, data: TensorData, interru
     """Train for one epoch.
 
     Args:
-        state: A `TrainingState`, or a `FreshState` whose weights are drawn first.
+        state: A `TrainingState`, or a `FreshState` whose weights are drawn first. A start in mid-run is computed too.
         settings: The configuration and the learning rates.
         data: The examples.
         interrupted: Called before each batch. Returns whether to stop.
@@ -30,8 +31,18 @@ def train_epoch(state: State, settings: EpochSettings, data: TensorData, interru
     Raises:
         Interrupted: `interrupted` returned true.
     """
-    before = TrainingState.from_state(state) if state.arrays else initial_state(FreshState.from_state(state))
-    after, (metrics,) = advance(before, settings.config, settings.plan, data, interrupted=interrupted)
+    if state.arrays:
+        before = TrainingState.from_state(state)
+    else:
+        before = started_state(FreshState.from_state(state), data, interrupted)
+    after, (metrics,) = advance(
+        before,
+        settings.config,
+        settings.plan,
+        data,
+        interrupted=interrupted,
+        diverged_above=settings.diverged_above,
+    )
     return Outcome(after.to_state(), metrics.to_figures(), partial(weights_hash, after), ends=metrics.diverged)
 
 
@@ -48,8 +59,10 @@ def measure_test_accuracy(state: State, _settings: None, data: TensorData, _inte
 def measure_hidden(state: State, prefix: str, data: TensorData, _interrupted: Callable[[], bool]) -> Outcome:
     """Measure accuracy and loss on the held-out examples. It cannot be interrupted.
 
+    For next-token targets, both are means over all positions.
+
     Returns:
-        The figures `<prefix>_accuracy`, from 0 to 1, and `<prefix>_loss`, the mean loss in nats.
+        The figures `<prefix>_accuracy`, from 0 to 1, and `<prefix>_loss`, in nats. The loss may be infinite or NaN.
     """
-    loss, accuracy = held_out_figures(TrainingState.from_state(state), data)
+    loss, accuracy = held_out_loss_and_accuracy(TrainingState.from_state(state), data)
     return Outcome(None, {f"{prefix}_accuracy": accuracy, f"{prefix}_loss": loss}, str, ends=True)

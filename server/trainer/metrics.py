@@ -19,7 +19,7 @@ class EpochMetrics:
         val_loss: Mean loss on the validation examples.
         val_accuracy: Accuracy on the validation examples, from 0 to 1.
         learning_rate: The learning rate of the epoch.
-        diverged: Whether the training loss was above 100 or not finite.
+        diverged: Whether the training loss was above the limit of `EpochSettings`, or not finite.
     """
 
     train_loss: float

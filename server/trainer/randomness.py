@@ -19,6 +19,8 @@ class Purpose(IntEnum):
     """Transforms them."""
     DROPOUT = 3
     """Drops units."""
+    START = 4
+    """Draws what happened before a start in mid-run."""
 
 
 def generator(purpose: Purpose, seed: int, epoch: int) -> torch.Generator:

@@ -11,6 +11,7 @@ from typing import Self
 import numpy as np
 
 from ml_trainer_env.server.trainer.arrays import State
+from ml_trainer_env.server.trainer.starts import StartKind, StartSpec
 
 __all__ = ["Arrays", "FreshState", "TrainingState", "weights_hash"]
 
@@ -29,20 +30,28 @@ class FreshState:
         network: Name of the network.
         seed: The episode's seed, 0 to 2**63 - 1.
         epoch: Number of epochs trained before. Another epoch gives other weights.
+        start: What happened to the weights before the first epoch. None for nothing; a fresh start becomes None.
     """
 
     network: str
     seed: int
     epoch: int = 0
+    start: StartSpec | None = None
+
+    def __post_init__(self) -> None:
+        if self.start is not None and self.start.kind is StartKind.FRESH:
+            object.__setattr__(self, "start", None)
 
     def to_state(self) -> State:
-        """Return a `State` with these facts and without arrays."""
-        return State({}, {"network": str(self.network), "seed": str(self.seed), "epoch": str(self.epoch)})
+        """Return a `State` with these facts and without arrays. The start is a fact only if there is one."""
+        facts = {"network": str(self.network), "seed": str(self.seed), "epoch": str(self.epoch)}
+        return State({}, facts if self.start is None else facts | {"start": self.start.text})
 
     @classmethod
     def from_state(cls, state: State) -> Self:
         """Read what `to_state` returned."""
-        return cls(state.facts["network"], int(state.facts["seed"]), int(state.facts["epoch"]))
+        start = StartSpec.parse(state.facts["start"]) if "start" in state.facts else None
+        return cls(state.facts["network"], int(state.facts["seed"]), int(state.facts["epoch"]), start)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

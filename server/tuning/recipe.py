@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from ml_trainer_env.server.episodes.states import StateRef
 from ml_trainer_env.server.trainer.arrays import State
-from ml_trainer_env.server.trainer.config import EpochSettings, TrainingConfig
-from ml_trainer_env.server.trainer.examples import Examples, PermutedExamples
+from ml_trainer_env.server.trainer.changes import TrainingData
+from ml_trainer_env.server.trainer.config import DIVERGED_LOSS, EpochSettings, TrainingConfig
 from ml_trainer_env.server.trainer.figures import Figures
 from ml_trainer_env.server.trainer.lineage import epoch_key, fresh_key
 from ml_trainer_env.server.trainer.metrics import EPOCH_FIGURES
@@ -32,12 +32,14 @@ class Recipe:
         plan: The learning rate by epoch.
         data: The images.
         label: The split of the task, for the metrics.
+        diverged_above: A mean training loss (nats) above this counts as divergence.
     """
 
     config: TrainingConfig
     plan: LearningRatePlan
-    data: Examples | PermutedExamples
+    data: TrainingData
     label: str = "train"
+    diverged_above: float = DIVERGED_LOSS
 
     @property
     def function(self) -> str:
@@ -52,7 +54,7 @@ class Recipe:
     @property
     def settings(self) -> EpochSettings:
         """The settings of the job."""
-        return EpochSettings(self.config, self.plan)
+        return EpochSettings(self.config, self.plan, self.diverged_above)
 
     @property
     def unit(self) -> str:
@@ -66,7 +68,8 @@ class Recipe:
 
     def key(self, identity: str, before: str, position: int) -> str:
         """Return the key of the state after an epoch; see `trainer.lineage`."""
-        return epoch_key(identity, before, self.config, self.plan.rate_at(position), self.data.key)
+        rate = self.plan.rate_at(position)
+        return epoch_key(identity, before, self.config, rate, self.data.key, self.diverged_above)
 
     def digest(self, state: State) -> str:
         """Compute the hash of the weights."""
@@ -86,7 +89,7 @@ class Measurement:
         prefix: The figures are `<prefix>_accuracy` and `<prefix>_loss`. None for `test_accuracy` alone.
     """
 
-    data: Examples | PermutedExamples
+    data: TrainingData
     prefix: str | None = None
 
     @property
