@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ml_trainer_env.server.datasets.bundled import read_bundled
 
-__all__ = ["BOX", "CELLS", "LEVELS_PER_CELL", "MIDDLE", "Fonts", "load_fonts"]
+__all__ = ["BOX", "CELLS", "LEVELS_PER_CELL", "MIDDLE", "Fonts", "load_fonts", "read_fonts"]
 
 CELLS = 32
 """Cells along each side of a distance field."""
@@ -71,10 +71,20 @@ def load_fonts() -> Fonts:
     Raises:
         DatasetError: The bundled file is missing or damaged.
     """
-    arrays = read_bundled("glyphs.npz")
-    distances = np.cumsum(arrays["changes"], axis=-1, dtype=np.uint8)  # wraps around, like the differences
+    return read_fonts("glyphs.npz")
+
+
+def read_fonts(file: str, prefix: str = "") -> Fonts:
+    """Return the fonts of a bundled file whose arrays have this prefix. They are not cached.
+
+    Raises:
+        DatasetError: The bundled file is missing or damaged.
+    """
+    arrays = read_bundled(file)
+    changes = arrays[f"{prefix}changes"]
+    distances = np.cumsum(changes, axis=-1, dtype=np.uint8)  # wraps around, like the differences
     distances.setflags(write=False)
-    return Fonts(tuple(arrays["fonts"].tolist()), "".join(arrays["characters"].tolist()), distances)
+    return Fonts(tuple(arrays[f"{prefix}fonts"].tolist()), "".join(arrays[f"{prefix}characters"].tolist()), distances)
 
 
 def _is_for_test(name: str) -> bool:

@@ -196,7 +196,7 @@ class DataSettings:
     mirrors: tuple[Mirror, ...] = ()
 
 
-def checksum_arrays(*arrays: npt.NDArray[np.uint8] | npt.NDArray[np.int64]) -> str:
+def checksum_arrays(*arrays: npt.NDArray[Any]) -> str:
     """Return the SHA-256, in hex, of the arrays' types, shapes and contents, in the order given."""
     digest = hashlib.sha256()
     for array in arrays:
