@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from ml_trainer_env.models import DatasetDescription, ResetObservation, TaskDescription
 from ml_trainer_env.server.datasets import TaskExamples
+from ml_trainer_env.server.trainer.network_specs import NETWORKS
+from ml_trainer_env.server.tuning.families.tasks import describe_network
 from ml_trainer_env.server.tuning.observation import training_status
 from ml_trainer_env.server.tuning.tasks import Task
 from ml_trainer_env.server.tuning.tools import TOOLS
@@ -34,7 +36,7 @@ def reset_observation(episode: "TuningEpisode") -> ResetObservation:
             description=task.description,
             difficulty=task.difficulty,
             group=task.group,
-            network=task.network.name,
+            network=_network_name(task),
             parameter_count=task.parameter_count,
             dataset=_dataset_description(task, examples),
             budget_epochs=task.budget.epochs,
@@ -47,6 +49,12 @@ def reset_observation(episode: "TuningEpisode") -> ResetObservation:
         ),
         status=training_status(episode.history, task.budget, episode.learning_rate),
     )
+
+
+def _network_name(task: Task) -> str:
+    """Return the name of a named network, or the shape of a drawn one. The scale of its weights is not told."""
+    named = NETWORKS.get(task.network.name)
+    return task.network.name if named else describe_network(task.network)
 
 
 def task_row(task: Task) -> dict[str, Any]:

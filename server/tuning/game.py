@@ -1,11 +1,19 @@
 """The tuning game: an agent trains one model on a budget of epochs and submits it."""
 
 import asyncio
+from functools import lru_cache
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ml_trainer_env.models import MLTrainerState, ResetObservation
-from ml_trainer_env.server.datasets import DataSettings, TaskExamples, load_images
+from ml_trainer_env.server.datasets import (
+    DataSettings,
+    ExampleDraw,
+    ImageRequest,
+    TaskExamples,
+    draw_examples,
+    load_images,
+)
 from ml_trainer_env.server.episodes.errors import ResetError
 from ml_trainer_env.server.episodes.game import About, BeginOptions, TimeLimits
 from ml_trainer_env.server.episodes.tools import Toolbox
@@ -51,6 +59,9 @@ ABOUT = About(
         "curves, change course where it pays, and submit the model."
     ),
 )
+
+_CACHED_DRAWS = 64
+"""Number of draws whose examples stay in memory, a few megabytes each."""
 
 _SEED = Limit(0, 2**63 - 1, whole=True)
 
@@ -112,6 +123,9 @@ class TuningGame:
             limits=self._limits,
         )
 
+    def _load(self, wanted: ImageRequest | ExampleDraw) -> TaskExamples:
+        return load_images(wanted, self._data) if isinstance(wanted, ImageRequest) else _drawn(wanted)
+
     def _rubric_of(self, task: Task, wanted: object) -> RubricVersion:
         """Return the rubric of an episode.
 
@@ -132,7 +146,7 @@ class TuningGame:
 
     async def _examples(self, task: Task, checksum: str | None) -> TaskExamples:
         # Reading or drawing examples takes up to seconds, so it runs in a thread.
-        examples = await asyncio.to_thread(load_images, task.examples, self._data)
+        examples = await asyncio.to_thread(self._load, task.examples)
         if checksum is not None and examples.checksum != checksum:
             raise ResetError(
                 f"the episode was played on other examples ({checksum[:12]}) than this server has for {task.id} "
@@ -146,6 +160,11 @@ def _task(task_id: object) -> Task:
         return find_task(task_id)
     except UnknownTaskError as error:
         raise ResetError(str(error)) from error
+
+
+@lru_cache(maxsize=_CACHED_DRAWS)
+def _drawn(draw: ExampleDraw) -> TaskExamples:
+    return draw_examples(draw)
 
 
 def _rules(options: BeginOptions) -> Rules:

@@ -18,6 +18,7 @@ from ml_trainer_env.server.episodes.progress import OnProgress, Progress
 from ml_trainer_env.server.episodes.states import StateRef, Unit
 from ml_trainer_env.server.episodes.units import UnitSource
 from ml_trainer_env.server.executors.contract import ExecutorError
+from ml_trainer_env.server.trainer.changes import TrainingData, changed
 from ml_trainer_env.server.trainer.errors import ConfigError
 from ml_trainer_env.server.trainer.examples import Examples, permuted
 from ml_trainer_env.server.trainer.figures import Figures
@@ -79,9 +80,10 @@ class Run:
         self._rules = rules
         self._limits = limits
         self._submits_best = submits_best
-        permutation = _permutation(seed) if task.permuted else None
-        self._data = permuted(Examples.of(examples, task.augmentation, task.input_scale), permutation)
-        self.model = self._best = fresh_ref(FreshState(task.network.name, seed))
+        plain = Examples.of(examples, task.augmentation, task.input_scale)
+        self._data: TrainingData = permuted(plain, _permutation(seed)) if task.permuted else plain
+        self._changed_data = changed(plain, task.change) if task.change else self._data
+        self.model = self._best = fresh_ref(FreshState(task.network.name, seed, start=task.start))
         self.plan = self._fresh_plan()
         self._checkpoints = Checkpoints()
         self._training: asyncio.Future[Any] | None = None
@@ -227,7 +229,7 @@ class Run:
         return submitted, best
 
     async def _measure_hidden(self, model: StateRef, prefix: str) -> HiddenFigures:
-        figures = await self._measure(model, Measurement(self._data, prefix))
+        figures = await self._measure(model, Measurement(self._changed_data, prefix))
         accuracy, loss = figures[f"{prefix}_accuracy"], figures[f"{prefix}_loss"]
         finite = loss if loss is not None and math.isfinite(loss) else _WORST_LOSS
         return HiddenFigures(round(float(accuracy or 0.0), 4), round(min(finite, _WORST_LOSS), 6))
@@ -263,11 +265,15 @@ class Run:
         def is_complete() -> bool:
             return self.history.epochs >= last or self.history.is_diverged or not self.remaining_epochs
 
-        async with aclosing(self.source.units(self.model, self._recipe(), epochs, waiting)) as units:
-            while not is_complete():  # a time budget may be spent before the epochs are
-                if self._interruption is not None:
-                    raise _InterruptedError(self._interruption)
-                self._add(await self._interruptible(anext(units)), report)
+        while not is_complete():  # a time budget may be spent before the epochs are
+            recipe, count = self._next_epochs(last - self.history.epochs)
+            async with aclosing(self.source.units(self.model, recipe, count, waiting)) as units:
+                for _ in range(count):
+                    if self._interruption is not None:
+                        raise _InterruptedError(self._interruption)
+                    self._add(await self._interruptible(anext(units)), report)
+                    if is_complete():
+                        break
 
     def _add(self, unit: Unit, report: Callable[[str], None]) -> None:
         self.model = unit.ref
@@ -294,8 +300,13 @@ class Run:
         finally:
             self._training = None
 
-    def _recipe(self) -> Recipe:
-        return Recipe(self.config, self.plan, self._data)
+    def _next_epochs(self, epochs: int) -> tuple[Recipe, int]:
+        """Return the recipe of the next epochs, and how many of them it is for: no epoch beyond a change."""
+        task, before_change = self._task, self._task.change_after - self.history.epochs
+        is_changed = task.change is None or before_change <= 0
+        data = self._changed_data if is_changed else self._data
+        recipe = Recipe(self.config, self.plan, data, task.split, task.diverged_above)
+        return recipe, epochs if is_changed else min(epochs, before_change)
 
     def _fresh_plan(self) -> LearningRatePlan:
         return LearningRatePlan(

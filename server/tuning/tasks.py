@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 
 from ml_trainer_env.errors import MLTrainerError
-from ml_trainer_env.server.datasets import ImageRequest
-from ml_trainer_env.server.trainer.config import TrainingConfig
+from ml_trainer_env.server.datasets import ExampleDraw, ImageRequest
+from ml_trainer_env.server.trainer.changes import Change
+from ml_trainer_env.server.trainer.config import DIVERGED_LOSS, TrainingConfig
 from ml_trainer_env.server.trainer.kinds import AugmentationKind
 from ml_trainer_env.server.trainer.network_specs import NetworkSpec
+from ml_trainer_env.server.trainer.starts import StartSpec
 from ml_trainer_env.server.tuning.grading import Grader, RubricVersion
 from ml_trainer_env.server.tuning.reference import Reference
 
@@ -59,6 +61,9 @@ class Task:
         largest_batch: The largest batch size that the agent may choose.
         input_scale: Factor of the standardised inputs.
         diverged_above: A mean training loss (nats) above this counts as divergence.
+        start: What happened to the weights before the episode. None for fresh weights.
+        change: How the examples change on the way. None for not at all.
+        change_after: The examples change once this many epochs are spent.
     """
 
     id: str
@@ -69,7 +74,7 @@ class Task:
     difficulty: str
     network: NetworkSpec
     augmentation: AugmentationKind
-    examples: ImageRequest
+    examples: ImageRequest | ExampleDraw
     budget: Budget
     seed: int
     target_metric: str
@@ -83,7 +88,10 @@ class Task:
     reference: Reference | None = None
     largest_batch: int = 256
     input_scale: float = 1.0
-    diverged_above: float = 100.0
+    diverged_above: float = DIVERGED_LOSS
+    start: StartSpec | None = None
+    change: Change | None = None
+    change_after: int = 0
 
     @property
     def budget_epochs(self) -> int:

@@ -1,0 +1,246 @@
+"""Draws instances. A pure function of the split and a number, the same on every machine.
+
+Tables of calibrated tasks hold whole instances, so a change here changes only tasks that are drawn from now on.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from itertools import count
+from typing import TypeVar
+
+import numpy as np
+
+from ml_trainer_env.server.datasets import (
+    COLLECTIONS,
+    Collection,
+    DatasetError,
+    ExampleDraw,
+    ExampleKind,
+    TargetKind,
+    fit_sizes,
+)
+from ml_trainer_env.server.trainer.changes import Change, ChangeKind
+from ml_trainer_env.server.trainer.kinds import Activation, AugmentationKind, NetworkKind
+from ml_trainer_env.server.trainer.network_specs import NetworkSpec
+from ml_trainer_env.server.trainer.starts import StartKind, StartSpec
+from ml_trainer_env.server.tuning.families.instance import Instance
+
+__all__ = ["FAMILY_SPLITS", "TEST_ONLY_NETWORKS", "draw_instance", "split_of"]
+
+FAMILY_SPLITS = ("train", "validation", "test")
+"""The splits of the family."""
+
+TEST_ONLY_NETWORKS = frozenset({NetworkKind.TRANSFORMER})
+"""Kinds of networks that appear in the split `test` alone."""
+
+_VERSION = 1
+"""Version of the family. It is raised when the tables are calibrated again with other draws."""
+
+_SHARES = {"train": 66, "validation": 17, "test": 17}
+"""Percent of all contents by split."""
+
+_AUGMENTATIONS: Mapping[str, AugmentationKind] = {
+    "digits": AugmentationKind.DIGITS,
+    "clothes": AugmentationKind.CLOTHES,
+    "objects": AugmentationKind.OBJECTS,
+}
+"""Transforms of collections of images. Others have those of digits: shift, rotation and scale."""
+
+_NETWORKS: Mapping[ExampleKind, tuple[NetworkKind, ...]] = {
+    ExampleKind.IMAGES: (NetworkKind.MLP, NetworkKind.CNN),
+    ExampleKind.TABLES: (NetworkKind.MLP,),
+    ExampleKind.SEQUENCES: (NetworkKind.MLP, NetworkKind.CNN_1D, NetworkKind.TRANSFORMER),
+    ExampleKind.TOKENS: (NetworkKind.CNN_1D, NetworkKind.TRANSFORMER),
+}
+
+_WIDTHS: Mapping[NetworkKind, tuple[int, ...]] = {
+    NetworkKind.MLP: (8, 16, 32, 64, 128),
+    NetworkKind.CNN: (8, 12, 16),
+    NetworkKind.CNN_1D: (8, 16, 32),
+    NetworkKind.TRANSFORMER: (16, 32),
+}
+_DEPTHS: Mapping[NetworkKind, tuple[int, ...]] = {
+    NetworkKind.MLP: (1, 2, 3, 4, 5),
+    NetworkKind.CNN: (1, 2, 3),
+    NetworkKind.CNN_1D: (1, 2, 3),
+    NetworkKind.TRANSFORMER: (1, 2),
+}
+_CORRUPTIONS: Mapping[ExampleKind, tuple[float, ...]] = {
+    ExampleKind.IMAGES: (0.0, 0.0, 0.1, 0.25),
+    ExampleKind.TABLES: (0.0, 0.0, 0.3, 1.0),
+    ExampleKind.SEQUENCES: (0.0, 0.0, 0.3, 1.0),
+    ExampleKind.TOKENS: (0.0, 0.0, 0.1, 0.2),
+}
+
+Choice = TypeVar("Choice")
+
+
+def draw_instance(split: str, number: int) -> Instance:
+    """Draw an instance of a split.
+
+    Args:
+        split: train, validation or test.
+        number: Number of the draw, at least 0. Another number gives another instance.
+    """
+    for attempt in count():
+        chance = _Chance([_VERSION, FAMILY_SPLITS.index(split), number, attempt])
+        instance = _draw(chance)
+        if instance is not None and split_of(instance) == split:
+            return instance
+    raise AssertionError("unreachable")
+
+
+def split_of(instance: Instance) -> str:
+    """Return the split of an instance. Its content decides, so no content is in two splits."""
+    if instance.collection.test_only or instance.network.kind in TEST_ONLY_NETWORKS:
+        return "test"
+    share = int.from_bytes(hashlib.sha256(instance.content.encode()).digest()[:8], "big") % 100
+    for split, part in _SHARES.items():
+        if share < part:
+            return split
+        share -= part
+    raise AssertionError("the shares are 100 percent in all")
+
+
+class _Chance:
+    """Random choices that are the same on every machine.
+
+    Args:
+        seed: Numbers of at least 0.
+    """
+
+    def __init__(self, seed: Sequence[int]) -> None:
+        self._bits = np.random.PCG64(seed)
+
+    def number(self) -> float:
+        """Return a number in [0, 1), a multiple of 2 ** -53."""
+        return int(self._bits.random_raw() >> 11) * 2.0**-53
+
+    def integer(self, below: int) -> int:
+        """Return a whole number from 0 to `below` - 1."""
+        return int(self.number() * below)
+
+    def one_of(self, choices: Sequence[Choice]) -> Choice:
+        """Return one of the choices. One that is there twice is twice as likely."""
+        return choices[self.integer(len(choices))]
+
+    def between(self, low: float, high: float) -> float:
+        """Return a number of two decimal places between two bounds."""
+        return round(low + (high - low) * self.number(), 2)
+
+    def log_between(self, low: float, high: float) -> float:
+        """Return a number of two digits. Its logarithm is uniform between those of the bounds."""
+        return float(f"{math.exp(math.log(low) + math.log(high / low) * self.number()):.2g}")
+
+    def order(self, numbers: Sequence[int], size: int) -> tuple[int, ...]:
+        """Return `size` different ones of the numbers, in random order."""
+        left = list(numbers)
+        return tuple(left.pop(self.integer(len(left))) for _ in range(size))
+
+
+def _draw(chance: _Chance) -> Instance | None:
+    """Draw an instance of any split. Returns None if its collection cannot serve it."""
+    collection = _draw_collection(chance)
+    examples = _draw_examples(chance, collection)
+    network = _draw_network(chance, collection, examples) if examples else None
+    if examples is None or network is None:
+        return None
+    budget = chance.one_of((4, 5, 6, 8, 8, 10, 10, 12, 12, 16, 20, 40))
+    scale = 1.0 if collection.kind is ExampleKind.TOKENS else chance.one_of((1.0, 1.0, 0.05, 0.2, 5.0))
+    change = _draw_change(chance) if budget >= 6 else None
+    return Instance(
+        examples=examples,
+        network=network,
+        augmentation=_augmentation(collection),
+        input_scale=scale,
+        budget=budget,
+        largest_batch=chance.one_of((32, 64, 128, 256)),
+        seed=chance.integer(2**31),
+        start=_draw_start(chance),
+        change=change,
+        change_after=max(2, round(budget * chance.between(0.3, 0.7))) if change else 0,
+    )
+
+
+def _draw_collection(chance: _Chance) -> Collection:
+    kinds = (
+        (ExampleKind.IMAGES,) * 8 + (ExampleKind.TABLES,) * 5 + (ExampleKind.SEQUENCES,) * 4 + (ExampleKind.TOKENS,) * 3
+    )
+    kind = chance.one_of(kinds)
+    return chance.one_of([one for one in COLLECTIONS.values() if one.kind is kind])
+
+
+def _draw_examples(chance: _Chance, collection: Collection) -> ExampleDraw | None:
+    if collection.target is TargetKind.NEXT_TOKEN:
+        size, imbalance = collection.class_count, 1.0
+    else:
+        fewest, most = min(max(3, collection.fewest_classes), collection.class_count), min(collection.class_count, 50)
+        usual = [size for size in (3, 5, 7, 10, 10, 20, 50) if fewest <= size <= most]
+        size, imbalance = chance.one_of(usual or [most]), chance.one_of((1.0, 1.0, 5.0, 20.0))
+    classes = chance.order(range(collection.class_count), size)
+    floor = collection.floor
+    train = max(floor.train, round(chance.log_between(200, 2_000)))
+    validation = max(floor.validation, chance.one_of((200, 400, 800)))
+    try:
+        sizes = fit_sizes(collection.name, classes, train, validation, max(floor.test, 2_000), imbalance)
+    except DatasetError:
+        return None
+    noise = chance.one_of((0.0, 0.0, 0.1, 0.2, 0.4)) if collection.target is TargetKind.CLASSES else 0.0
+    corruption = chance.one_of(_CORRUPTIONS[collection.kind])
+    return ExampleDraw(collection.name, classes, *sizes, noise, imbalance, corruption, chance.integer(2**31))
+
+
+def _draw_network(chance: _Chance, collection: Collection, examples: ExampleDraw) -> NetworkSpec | None:
+    kinds = _NETWORKS[collection.kind]
+    if collection.target is TargetKind.NEXT_TOKEN:
+        kinds = (NetworkKind.TRANSFORMER,)
+    kind = chance.one_of(kinds)
+    return NetworkSpec(
+        kind=kind,
+        inputs=_input_shape(collection),
+        outputs=collection.vocabulary if collection.target is TargetKind.NEXT_TOKEN else len(examples.classes),
+        depth=chance.one_of(_DEPTHS[kind]),
+        width=chance.one_of(_WIDTHS[kind]),
+        norm=chance.one_of((True, False)),
+        activation=chance.one_of((Activation.RELU, Activation.TANH)),
+        initial_scale=chance.log_between(0.2, 4.0),
+        examples=collection.kind,
+        target=collection.target,
+    )
+
+
+def _input_shape(collection: Collection) -> tuple[int, ...]:
+    """Return the shape in the form of `NetworkSpec.inputs`."""
+    shape = collection.shape
+    match collection.kind:
+        case ExampleKind.IMAGES:
+            return (shape[2] if len(shape) == 3 else 1, shape[0], shape[1])
+        case ExampleKind.TOKENS:
+            return (shape[0], collection.vocabulary)
+        case _:
+            return shape
+
+
+def _augmentation(collection: Collection) -> AugmentationKind:
+    match collection.kind:
+        case ExampleKind.IMAGES:
+            return _AUGMENTATIONS.get(collection.name, AugmentationKind.DIGITS)
+        case ExampleKind.TOKENS:
+            return AugmentationKind.NONE
+        case _:
+            return AugmentationKind.SCATTERED
+
+
+def _draw_start(chance: _Chance) -> StartSpec | None:
+    accidents = (StartKind.HOT, StartKind.MOMENTUM, StartKind.DEAD, StartKind.MEMORISED)
+    kind = chance.one_of((*accidents, *accidents, *(StartKind.FRESH,) * 6))
+    severity, trained = chance.between(0.0, 1.0), chance.one_of((0, 1, 2, 3))
+    return None if kind is StartKind.FRESH else StartSpec(kind, severity, trained)
+
+
+def _draw_change(chance: _Chance) -> Change | None:
+    kind = chance.one_of((ChangeKind.NOISY_LABELS, ChangeKind.DRIFT, *(ChangeKind.NONE,) * 4))
+    low, high = (0.2, 0.5) if kind is ChangeKind.NOISY_LABELS else (0.3, 0.9)
+    strength, seed = chance.between(low, high), chance.integer(2**31)
+    return None if kind is ChangeKind.NONE else Change(kind, strength, seed)
