@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ml_trainer_env.server.trainer.config import OptimizerKind, TrainingConfig
@@ -18,6 +17,7 @@ from ml_trainer_env.server.trainer.data import TensorData
 from ml_trainer_env.server.trainer.engine import (
     arrays_of,
     initial_state,
+    mean_loss,
     network_for,
     never,
     train_batches,
@@ -140,14 +140,14 @@ def _overheat(run: _Run) -> Mapping[str, Tensor]:
         if run.interrupted():
             raise Interrupted
         run.network.zero_grad()
-        F.cross_entropy(run.network(inputs), wanted).backward()
+        mean_loss(run.network(inputs), wanted).backward()
 
         def loss_at(rate: float) -> float:
             with torch.no_grad():
                 for name, parameter in run.network.named_parameters():
                     gradient = parameter.grad
                     parameter.copy_(before[name] if gradient is None else before[name] - rate * gradient)
-                return float(F.cross_entropy(run.network(inputs), labels))
+                return float(mean_loss(run.network(inputs), labels))
 
         usual = max(loss_at(0.0), math.log(run.data.outputs))
         if _raise_loss(loss_at, usual * _between(_HOT_LOSS, run.severity)):
