@@ -17,11 +17,12 @@ from ml_trainer_env.server.trainer.data import TensorData
 from ml_trainer_env.server.trainer.engine import (
     arrays_of,
     initial_state,
-    loss_and_accuracy,
+    mean_loss,
     network_for,
     never,
     train_batches,
 )
+from ml_trainer_env.server.trainer.errors import Interrupted
 from ml_trainer_env.server.trainer.networks import build_network
 from ml_trainer_env.server.trainer.optimizers import Optimizer, build_optimizer
 from ml_trainer_env.server.trainer.randomness import Purpose, generator
@@ -33,33 +34,35 @@ __all__ = ["started_state"]
 _RATE, _BATCH = 0.002, 32
 """Learning rate and batch size of the sensible epochs. The optimizer is Adam."""
 
-_HOT_STEPS, _HOT_FIRST_RATE, _HOT_GROWTH, _HOT_RETREAT = 32, 0.01, 2.0, 8.0
-"""Number of steps at a growing rate, the first rate, its factor from step to step, and its divisor after a step that
-went too far. 32 steps of 64 examples are two epochs of 1,000."""
-_HOT_BATCH = 64
-_HOT_LOSS = (1.5, 6.0)
-"""The loss at severity 0 and 1, as a multiple of chance or of the loss before, whichever is larger."""
-_HOT_CEILING = 4.0
-"""A step that multiplies that loss again by more than this went too far."""
+_HOT_LOSS = (1.05, 4.0)
+"""The loss after the hot step at severity 0 and 1, as a multiple of chance or of the loss before, whichever is larger.
+It may be a quarter more."""
+_HOT_TOLERANCE = 1.25
+_HOT_FIRST_RATE, _HOT_GROWTH, _HOT_GROWTHS, _HOT_HALVINGS = 0.01, 4.0, 16, 8
+_HOT_SAMPLE = 128
+"""Number of training examples on which the hot step's gradient and loss are computed."""
 
 _BLOWN_STEP_RATE = 0.001
-_BLOWN_SHARE = 1.0
-"""One step of sgd at this rate moves each weight by this share of the weights' size, so that ten undo all."""
+_BLOWN_SHARE = 2.0
+"""The first step of sgd at this rate moves weights by this multiple of their size (root mean square), and the next ones
+by nine tenths of the one before."""
 _BLOWN_MOVED = 3.0
 """At severity 1 the weights have moved by this multiple of their size. Below severity 0.5 they have not."""
 
-_DEAD_SHARE = (0.5, 1.0)
+_DEAD_SHARE = (0.15, 1.0)
 """Share of dead units in each hidden layer at severity 0 and 1."""
 _DEAD_DEVIATIONS, _DEAD_MARGIN, _SATURATED = 4.0, 0.1, 3.0
 _SAMPLE = 256
 """Number of training examples on which units are measured."""
+_SAMPLE_SHARE = 0.9
+"""Share of the sample in the running statistics of batch norm afterwards."""
 
-_FIFTH, _HEART_PASSES, _HEART_RATE, _HEART_BATCH = 5, 10, 0.003, 16
+_FIFTH, _HEART_PASSES, _HEART_RATE, _HEART_BATCH = 5, 10, 0.005, 32
 """A fifth of the examples is shown ten times, which is as long as two epochs."""
 _WRONG_SHARE = (0.4, 1.0)
 """Share of wrong labels in the fifth at severity 0 and 1."""
-_KNOWN = 0.98
-"""The passes end at this accuracy."""
+_KNOWN = 0.05
+"""The passes end when their mean loss (nats) is below this."""
 
 _BOUND = 1e6
 """Values of weights and buffers that are not finite are replaced by 0 or by this."""
@@ -123,29 +126,62 @@ def _train(run: _Run, epochs: int) -> None:
 
 
 def _overheat(run: _Run) -> Mapping[str, Tensor]:
-    """Step at a growing rate until the loss is high enough. A step that went too far is taken back."""
-    limit = math.inf
-    rate = _HOT_FIRST_RATE
-    before = _snapshot(run.network)
-    for inputs, labels in _endless_batches(run.data, run.source, _HOT_STEPS):
-        now = _snapshot(run.network)
-        optimizer = _optimizer(run.network, OptimizerKind.SGD, rate)
-        loss = train_batches(run.network, optimizer, iter([(inputs, labels)]), run.interrupted)
-        if limit == math.inf:
-            usual = max(loss, math.log(run.data.outputs)) if math.isfinite(loss) else math.log(run.data.outputs)
-            limit = usual * _between(_HOT_LOSS, run.severity)
-        elif limit <= loss <= _HOT_CEILING * limit:
-            run.network.load_state_dict(now)
+    """Take one step of sgd whose rate is so high that the loss rises to a given level.
+
+    If the network knows the sample so well that no rate raises the loss, the step is towards wrong labels.
+    """
+    chosen = torch.randperm(len(run.data.train_labels), generator=run.source)[:_HOT_SAMPLE]
+    inputs, labels = run.data.train_inputs[chosen], run.data.train_labels[chosen]
+    before = {name: parameter.detach().clone() for name, parameter in run.network.named_parameters()}
+    run.network.train()
+    _remember_statistics(run.network)
+
+    for wanted in (labels, (labels + 1) % run.data.outputs):
+        if run.interrupted():
+            raise Interrupted
+        run.network.zero_grad()
+        mean_loss(run.network(inputs), wanted).backward()
+
+        def loss_at(rate: float) -> float:
+            with torch.no_grad():
+                for name, parameter in run.network.named_parameters():
+                    gradient = parameter.grad
+                    parameter.copy_(before[name] if gradient is None else before[name] - rate * gradient)
+                return float(mean_loss(run.network(inputs), labels))
+
+        usual = max(loss_at(0.0), math.log(run.data.outputs))
+        if _raise_loss(loss_at, usual * _between(_HOT_LOSS, run.severity)):
             break
-        elif not loss < limit:
-            run.network.load_state_dict(before)
-            rate /= _HOT_RETREAT
-            continue
-        before = now
-        rate *= _HOT_GROWTH
-    else:
-        run.network.load_state_dict(before)
     return {}
+
+
+def _raise_loss(loss_at: Callable[[float], float], limit: float) -> bool:
+    """Leave the network at the lowest rate at which the loss is about `limit`. Returns whether there is one."""
+    low, high = 0.0, _HOT_FIRST_RATE
+    for _ in range(_HOT_GROWTHS):
+        if not (loss := loss_at(high)) < limit:
+            break
+        low, high = high, high * _HOT_GROWTH
+    else:
+        loss_at(0.0)
+        return False
+    for _ in range(_HOT_HALVINGS):
+        if loss <= limit * _HOT_TOLERANCE:
+            return True
+        middle = math.sqrt(low * high) if low else high / _HOT_GROWTH
+        if (found := loss_at(middle)) < limit:
+            low = middle
+        else:
+            high, loss = middle, found
+    loss_at(high if math.isfinite(loss) else low)
+    return True
+
+
+def _remember_statistics(network: nn.Module) -> None:
+    """Let the next pass through batch norm replace most of its running mean and variance."""
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.momentum = _SAMPLE_SHARE
 
 
 def _blow_momentum(run: _Run) -> Mapping[str, Tensor]:
@@ -191,19 +227,18 @@ def _kill_units(run: _Run) -> Mapping[str, Tensor]:
 
     hooks = []
     for module in run.network.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.momentum = 1.0  # so that the running statistics are those of the sample
         if isinstance(module, nn.ReLU | nn.Tanh | nn.GELU | nn.SiLU):
             hooks.append(module.register_forward_pre_hook(shift))
         elif not list(module.children()) and isinstance(getattr(module, "bias", None), Tensor):
             hooks.append(module.register_forward_hook(remember))
     run.network.train()
+    _remember_statistics(run.network)
     with torch.no_grad():
         run.network(run.data.train_inputs[:_SAMPLE])
     for hook in hooks:
         hook.remove()
     if not killed:
-        raise ValueError("units can only die in a network with activation modules, and this one has none")
+        raise ValueError("units die in front of an activation module, and this network has none")
     return {}
 
 
@@ -233,8 +268,8 @@ def _learn_by_heart(run: _Run) -> Mapping[str, Tensor]:
     optimizer = _optimizer(run.network, OptimizerKind.ADAM, _HEART_RATE)
     for _ in range(_HEART_PASSES):
         order = torch.randperm(len(labels), generator=run.source)
-        train_batches(run.network, optimizer, _batches(inputs, labels, order, _HEART_BATCH), run.interrupted)
-        if loss_and_accuracy(run.network, inputs, labels, run.data.evaluation_batch)[1] >= _KNOWN:
+        batches = _batches(inputs, labels, order, _HEART_BATCH)
+        if train_batches(run.network, optimizer, batches, run.interrupted) < _KNOWN:
             break
     return {}
 
@@ -255,18 +290,6 @@ def _optimizer(network: nn.Module, kind: OptimizerKind, rate: float) -> Optimize
 def _batches(inputs: Tensor, labels: Tensor, order: Tensor, size: int) -> _Batches:
     for chosen in order.split(size):
         yield inputs[chosen], labels[chosen]
-
-
-def _endless_batches(data: TensorData, source: torch.Generator, count: int) -> _Batches:
-    """Yield `count` batches, in a new order after each epoch."""
-    while count > 0:
-        order = torch.randperm(len(data.train_labels), generator=source)[: count * _HOT_BATCH]
-        yield from _batches(data.train_inputs, data.train_labels, order, _HOT_BATCH)
-        count -= -(-len(order) // _HOT_BATCH)
-
-
-def _snapshot(network: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
 
 
 def _between(ends: tuple[float, float], severity: float) -> float:

@@ -31,6 +31,7 @@ __all__ = [
     "held_out_loss_and_accuracy",
     "initial_state",
     "loss_and_accuracy",
+    "mean_loss",
     "network_for",
     "never",
     "train_batches",
@@ -167,7 +168,7 @@ def train_batches(
         if interrupted():
             raise Interrupted
         network.zero_grad()
-        loss = F.cross_entropy(network(inputs), labels)
+        loss = mean_loss(network(inputs), labels)
         loss.backward()
         optimizer.step()
         total += loss.detach() * len(labels)
@@ -192,12 +193,34 @@ def _measure(
 
 
 def loss_and_accuracy(network: nn.Module, inputs: Tensor, labels: Tensor, together: int) -> tuple[float, float]:
-    """Return the mean cross entropy in nats and the accuracy, in evaluation mode, `together` examples at a time."""
+    """Return the mean cross entropy in nats and the accuracy, in evaluation mode, `together` examples at a time.
+
+    Both are means over all examples and positions.
+    """
     network.eval()
     with torch.inference_mode():
+        if labels.dim() > 1:
+            return _sequence_loss_and_accuracy(network, inputs, labels, together)
         logits = torch.cat([network(part) for part in inputs.split(together)])
         loss = float(F.cross_entropy(logits, labels))
-        return loss, int((logits.argmax(1) == labels).sum()) / labels.numel()
+        return loss, int((logits.argmax(1) == labels).sum()) / len(labels)
+
+
+def _sequence_loss_and_accuracy(
+    network: nn.Module, inputs: Tensor, labels: Tensor, together: int
+) -> tuple[float, float]:
+    """As `loss_and_accuracy`, for labels (N, length). It does not keep the logits, which may be large."""
+    losses, right = [], 0
+    for part, wanted in zip(inputs.split(together), labels.split(together), strict=True):
+        logits = network(part)
+        losses.append(mean_loss(logits, wanted) * len(wanted))
+        right += int((logits.argmax(-1) == wanted).sum())
+    return float(torch.stack(losses).sum()) / len(labels), right / labels.numel()
+
+
+def mean_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the mean cross entropy in nats of logits (N, outputs) or (N, length, outputs). Labels lack the last."""
+    return F.cross_entropy(logits.flatten(0, -2), labels.flatten())
 
 
 def arrays_of(network: nn.Module) -> dict[str, np.ndarray]:

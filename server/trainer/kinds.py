@@ -12,6 +12,11 @@ class NetworkKind(StrEnum):
     """Perceptron: hidden layers of equal width, with dropout after each."""
     CNN = "cnn"
     """3 x 3 convolutions for images. Block `i`, counted from 1, has `i` times the width as channels."""
+    CNN_1D = "cnn_1d"
+    """Convolutions of length 5 over sequences and tokens, then the mean over positions. Each block has the width as
+    channels. Tokens are embedded first."""
+    TRANSFORMER = "transformer"
+    """Pre-norm transformer for sequences and tokens, with learned positions. It predicts classes or the next token."""
 
 
 class Activation(StrEnum):

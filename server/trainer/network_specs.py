@@ -16,7 +16,7 @@ from ml_trainer_env.server.trainer.errors import ConfigError
 from ml_trainer_env.server.trainer.kinds import Activation, NetworkKind
 from ml_trainer_env.server.trainer.limits import Limit, check_choice, check_flag, shown
 
-__all__ = ["MAX_PARAMETERS", "NETWORKS", "SPEC_LIMITS", "Block", "NetworkSpec", "find_network"]
+__all__ = ["MAX_PARAMETERS", "MAX_POSITIONS", "NETWORKS", "SPEC_LIMITS", "Block", "NetworkSpec", "find_network"]
 
 SPEC_LIMITS: Mapping[str, Limit] = MappingProxyType(
     {
@@ -33,6 +33,9 @@ SPEC_LIMITS: Mapping[str, Limit] = MappingProxyType(
 MAX_PARAMETERS = 20_000_000
 """Largest allowed number of trainable parameters."""
 
+MAX_POSITIONS = 512
+"""Largest allowed length of the inputs of a transformer. Its memory grows with the square of the length."""
+
 _SIZE = Limit(1, 65_536, whole=True)
 _RANKS: Mapping[ExampleKind, tuple[str, ...]] = {
     ExampleKind.IMAGES: ("channels", "height", "width"),
@@ -41,8 +44,10 @@ _RANKS: Mapping[ExampleKind, tuple[str, ...]] = {
     ExampleKind.TOKENS: ("length", "vocabulary"),
 }
 _READS: Mapping[NetworkKind, tuple[ExampleKind, ...]] = {
-    NetworkKind.MLP: (ExampleKind.IMAGES, ExampleKind.TABLES, ExampleKind.SEQUENCES),
+    NetworkKind.MLP: (ExampleKind.IMAGES, ExampleKind.TABLES, ExampleKind.SEQUENCES, ExampleKind.TOKENS),
     NetworkKind.CNN: (ExampleKind.IMAGES,),
+    NetworkKind.CNN_1D: (ExampleKind.SEQUENCES, ExampleKind.TOKENS),
+    NetworkKind.TRANSFORMER: (ExampleKind.SEQUENCES, ExampleKind.TOKENS),
 }
 _CNN_ALONE = {"hidden": 0, "first_stride": 1}
 _CHOICES: Mapping[str, type[StrEnum]] = {
@@ -53,18 +58,23 @@ _CHOICES: Mapping[str, type[StrEnum]] = {
 }
 
 _POOLED_SIDE = 4
-"""The smallest side, in pixels, that a block of a CNN halves."""
+"""The smallest side or length that a block of a CNN halves."""
+
+_HEAD_SIZE = 16
+"""The smallest size of a head of a transformer that has more than one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A block of a CNN: a 3 x 3 convolution with padding 1, max pooling, batch norm and activation.
+    """A block of a CNN: a convolution, max pooling by 2, batch norm and activation.
+
+    The convolution is 3 x 3 with padding 1 for images, and of length 5 with padding 2 for sequences and tokens.
 
     Attributes:
         inputs: Number of input channels.
         outputs: Number of output channels.
         stride: Stride of the convolution.
-        pools: Whether 2 x 2 max pooling follows.
+        pools: Whether max pooling follows.
     """
 
     inputs: int
@@ -87,10 +97,12 @@ class NetworkSpec:
         inputs: Shape of an example: (channels, height, width) of images, (columns,) of tables,
             (length, channels) of sequences, (length, vocabulary) of tokens.
         outputs: Number of classes, or of tokens that may come next.
-        depth: Number of hidden layers of a perceptron, or of blocks of a CNN.
-        width: Units of each hidden layer. Block `i` of a CNN has `i` times as many channels.
-        norm: Whether each hidden layer or block has batch norm instead of a bias.
-        activation: The function after each hidden layer or block.
+        depth: Number of hidden layers of a perceptron, of blocks of a CNN, or of layers of a transformer.
+        width: Units of each hidden layer. Block `i` of a CNN has `i` times as many channels. Also the size of the
+            vectors that tokens are embedded in.
+        norm: Whether each hidden layer or block has batch norm instead of a bias. For a transformer: whether it has
+            layer norm.
+        activation: The function after each hidden layer or block. For a transformer: inside its perceptrons.
         initial_scale: Factor of the initial weights. Biases and norms are not scaled.
         examples: The kind of examples.
         target: What the network predicts.
@@ -157,21 +169,40 @@ class NetworkSpec:
 
     @property
     def blocks(self) -> tuple[Block, ...]:
-        """The blocks of a CNN. Empty for other kinds."""
+        """The blocks of a CNN for images or sequences. Empty for other kinds."""
+        if self.kind is NetworkKind.CNN_1D:
+            return self._sequence_blocks()
         return tuple(block for block, _, _ in self._blocks_and_sides())
 
     @property
     def features(self) -> int:
-        """Number of inputs of the first layer that is not a block."""
+        """Number of inputs of a perceptron's first hidden layer, or of the layer after a network's blocks or layers."""
+        if self.kind in (NetworkKind.CNN_1D, NetworkKind.TRANSFORMER):
+            return self.width
+        if self.examples is ExampleKind.TOKENS:
+            return self.inputs[0] * self.width
         last = self._blocks_and_sides()[-1:]
         return math.prod((last[0][0].outputs, *last[0][1:])) if last else math.prod(self.inputs)
 
     @property
+    def heads(self) -> int:
+        """Number of heads of each layer of a transformer: one for each 16 units of width, and at least 1."""
+        return max(1, self.width // _HEAD_SIZE)
+
+    @property
+    def head_size(self) -> int:
+        """Size of a head of a transformer. The heads together may be a little smaller than the width."""
+        return self.width // self.heads
+
+    @property
     def parameter_count(self) -> int:
         """Number of trainable parameters."""
-        count, units = 0, self.features
+        count, units = self._embedding_parameters(), self.features
+        area = 9 if self.kind is NetworkKind.CNN else 5
         for block in self.blocks:
-            count += 9 * block.inputs * block.outputs + self._shifts(block.outputs)
+            count += area * block.inputs * block.outputs + self._shifts(block.outputs)
+        if self.kind is NetworkKind.TRANSFORMER:
+            count += self._transformer_parameters()
         if self.kind is NetworkKind.MLP:
             for _ in range(self.depth):
                 count += units * self.width + self._shifts(self.width)
@@ -180,6 +211,20 @@ class NetworkSpec:
             count += (units + 1) * self.hidden
             units = self.hidden
         return count + (units + 1) * self.outputs
+
+    def _embedding_parameters(self) -> int:
+        """Number of parameters of the embedding of tokens, or of a transformer's projection of sequences."""
+        if self.examples is ExampleKind.TOKENS:
+            return self.inputs[1] * self.width
+        return (self.inputs[1] + 1) * self.width if self.kind is NetworkKind.TRANSFORMER else 0
+
+    def _transformer_parameters(self) -> int:
+        """Number of parameters of the positions, the layers and the last norm."""
+        width, inner = self.width, self.heads * self.head_size
+        attention = (width + 1) * 3 * inner + (inner + 1) * width
+        perceptron = (width + 1) * 2 * width + (2 * width + 1) * width
+        norm = 2 * width if self.norm else 0
+        return self.inputs[0] * width + self.depth * (attention + perceptron + 2 * norm) + norm
 
     def _shifts(self, units: int) -> int:
         """Number of parameters besides the weights: the scale and shift of batch norm, or a bias."""
@@ -202,6 +247,19 @@ class NetworkSpec:
             found.append((block, height, width))
         return found
 
+    def _sequence_blocks(self) -> tuple[Block, ...]:
+        """The blocks of a CNN for sequences and tokens."""
+        length, channels = self.inputs
+        if self.examples is ExampleKind.TOKENS:
+            channels = self.width
+        found = []
+        for _ in range(self.depth):
+            pools = length >= _POOLED_SIDE
+            length = length // 2 if pools else length
+            found.append(Block(channels, self.width, 1, pools))
+            channels = self.width
+        return tuple(found)
+
     def _checked_inputs(self) -> tuple[int, ...]:
         names = _RANKS[self.examples]
         given = self.inputs
@@ -214,8 +272,10 @@ class NetworkSpec:
             raise ConfigError(
                 f"a network of kind {self.kind} reads {', '.join(_READS[self.kind])}, not {self.examples}"
             )
-        if self.target is not TargetKind.CLASSES:
-            raise ConfigError(f"a network of kind {self.kind} predicts {TargetKind.CLASSES}, not {self.target}")
+        if self.target is TargetKind.NEXT_TOKEN:
+            self._check_next_token()
+        if self.kind is NetworkKind.TRANSFORMER and self.inputs[0] > MAX_POSITIONS:
+            raise ConfigError(f"a transformer reads a length of at most {MAX_POSITIONS}, got {self.inputs[0]}")
         for name, default in _CNN_ALONE.items():
             if self.kind is not NetworkKind.CNN and getattr(self, name) != default:
                 raise ConfigError(f"{name} is for networks of kind cnn, and must be {default} for kind {self.kind}")
@@ -223,6 +283,14 @@ class NetworkSpec:
             raise ConfigError(
                 f"a network may have {MAX_PARAMETERS:,} parameters, and this one would have {self.parameter_count:,}"
             )
+
+    def _check_next_token(self) -> None:
+        if self.kind is not NetworkKind.TRANSFORMER:
+            raise ConfigError(f"a network of kind {self.kind} predicts {TargetKind.CLASSES}, not {self.target}")
+        if self.examples is not ExampleKind.TOKENS:
+            raise ConfigError(f"the target next_token needs tokens, not {self.examples}")
+        if self.outputs != self.inputs[1]:
+            raise ConfigError(f"outputs must be the vocabulary, {self.inputs[1]}, for next_token, got {self.outputs}")
 
 
 NETWORKS: Mapping[str, NetworkSpec] = MappingProxyType(

@@ -5,79 +5,41 @@ from a training state.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ml_trainer_env.server.trainer.kinds import Activation, NetworkKind
+from ml_trainer_env.server.datasets import ExampleKind, TargetKind
+from ml_trainer_env.server.trainer.kinds import NetworkKind
+from ml_trainer_env.server.trainer.network_parts import (
+    ACTIVATIONS,
+    BatchNorm1d,
+    BatchNorm2d,
+    Dropout,
+    MeanOverPositions,
+    Positions,
+    Swapped,
+    TransformerLayer,
+)
 from ml_trainer_env.server.trainer.network_specs import NetworkSpec
 from ml_trainer_env.server.trainer.state import Arrays
 
-__all__ = ["Dropout", "build_network", "draw_weights", "owned_tensor"]
+__all__ = ["build_network", "draw_weights", "owned_tensor"]
 
-
-class Dropout(nn.Module):
-    """Inverted dropout (Srivastava et al. 2014) with its own generator.
-
-    Args:
-        probability: Probability that a unit is zeroed in training. The other units are scaled up.
-        source: The generator of the masks. None for a network that is only evaluated.
-    """
-
-    def __init__(self, probability: float, source: torch.Generator | None) -> None:
-        super().__init__()
-        self.probability = probability
-        self.source = source
-
-    def forward(self, units: Tensor) -> Tensor:
-        """Drop units of a float tensor of any shape. Returns the same shape."""
-        if not self.training or self.probability == 0.0:
-            return units
-        keep = 1.0 - self.probability
-        mask = torch.empty_like(units).bernoulli_(keep, generator=self.source)
-        return units * mask.div_(keep)
-
-
-class _BatchNorm1d(nn.BatchNorm1d):
-    """Batch norm that also accepts a batch of one example; see `_normalised`."""
-
-    def forward(self, units: Tensor) -> Tensor:
-        return _normalised(self, units) if _is_single(self, units) else super().forward(units)
-
-
-class _BatchNorm2d(nn.BatchNorm2d):
-    """Batch norm that also accepts a single pixel of a single image; see `_normalised`."""
-
-    def forward(self, units: Tensor) -> Tensor:
-        return _normalised(self, units) if _is_single(self, units) else super().forward(units)
-
-
-def _is_single(norm: nn.BatchNorm1d | nn.BatchNorm2d, units: Tensor) -> bool:
-    """Whether a training batch has only one value for each unit. Then it has no variance."""
-    return norm.training and units.numel() == norm.num_features
-
-
-def _normalised(norm: nn.BatchNorm1d | nn.BatchNorm2d, units: Tensor) -> Tensor:
-    """Normalise by the running mean and variance, as in evaluation. They are not updated."""
-    return F.batch_norm(units, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
-
-
-_ACTIVATIONS: Mapping[Activation, Callable[[], nn.Module]] = {
-    Activation.RELU: partial(nn.ReLU, inplace=True),
-    Activation.TANH: nn.Tanh,
-}
+POSITION_DEVIATION = 0.02
+"""Deviation of the initial vectors of positions."""
 
 
 def _mlp(spec: NetworkSpec, dropout: nn.Module) -> Iterator[nn.Module]:
-    activation, units = _ACTIVATIONS[spec.activation], spec.features
+    activation, units = ACTIVATIONS[spec.activation], spec.features
+    if spec.examples is ExampleKind.TOKENS:
+        yield nn.Embedding(spec.inputs[1], spec.width)
     yield nn.Flatten()
     for _ in range(spec.depth):
         yield nn.Linear(units, spec.width, bias=not spec.norm)
         if spec.norm:
-            yield _BatchNorm1d(spec.width)
+            yield BatchNorm1d(spec.width)
         yield activation()
         yield dropout
         units = spec.width
@@ -85,14 +47,14 @@ def _mlp(spec: NetworkSpec, dropout: nn.Module) -> Iterator[nn.Module]:
 
 
 def _cnn(spec: NetworkSpec, dropout: nn.Module) -> Iterator[nn.Module]:
-    activation, units = _ACTIVATIONS[spec.activation], spec.features
+    activation, units = ACTIVATIONS[spec.activation], spec.features
     for block in spec.blocks:
         yield nn.Conv2d(block.inputs, block.outputs, 3, stride=block.stride, padding=1, bias=not spec.norm)
         # Pooling first reduces the memory traffic of norm and activation to a quarter.
         if block.pools:
             yield nn.MaxPool2d(2)
         if spec.norm:
-            yield _BatchNorm2d(block.outputs)
+            yield BatchNorm2d(block.outputs)
         yield activation()
     yield nn.Flatten()
     if spec.hidden:
@@ -103,9 +65,45 @@ def _cnn(spec: NetworkSpec, dropout: nn.Module) -> Iterator[nn.Module]:
     yield nn.Linear(units, spec.outputs)
 
 
+def _cnn_1d(spec: NetworkSpec, dropout: nn.Module) -> Iterator[nn.Module]:
+    if spec.examples is ExampleKind.TOKENS:
+        yield nn.Embedding(spec.inputs[1], spec.width)
+    yield Swapped()
+    for block in spec.blocks:
+        yield nn.Conv1d(block.inputs, block.outputs, 5, padding=2, bias=not spec.norm)
+        if block.pools:
+            yield nn.MaxPool1d(2)
+        if spec.norm:
+            yield BatchNorm1d(block.outputs)
+        yield ACTIVATIONS[spec.activation]()
+    yield MeanOverPositions(2)
+    yield dropout
+    yield nn.Linear(spec.width, spec.outputs)
+
+
+def _transformer(spec: NetworkSpec, dropout: nn.Module) -> Iterator[nn.Module]:
+    length, values = spec.inputs
+    is_next_token = spec.target is TargetKind.NEXT_TOKEN
+    if spec.examples is ExampleKind.TOKENS:
+        yield nn.Embedding(values, spec.width)
+    else:
+        yield nn.Linear(values, spec.width)
+    yield Positions(length, spec.width)
+    for _ in range(spec.depth):
+        yield TransformerLayer(spec, dropout, causal=is_next_token)
+    if spec.norm:
+        yield nn.LayerNorm(spec.width)
+    if not is_next_token:
+        yield MeanOverPositions(1)
+    yield dropout
+    yield nn.Linear(spec.width, spec.outputs)
+
+
 _BUILDERS: Mapping[NetworkKind, Callable[[NetworkSpec, nn.Module], Iterator[nn.Module]]] = {
     NetworkKind.MLP: _mlp,
     NetworkKind.CNN: _cnn,
+    NetworkKind.CNN_1D: _cnn_1d,
+    NetworkKind.TRANSFORMER: _transformer,
 }
 
 
@@ -125,7 +123,8 @@ def build_network(
         source: The generator of dropout's masks.
 
     Returns:
-        A module that maps a batch of any size N, float32 (N, *spec.inputs), to logits, float32 (N, spec.outputs).
+        A module that maps a batch of any size N to logits. A batch is float32 (N, *spec.inputs), or int64 (N, length)
+        for tokens. Logits are float32 (N, spec.outputs), or (N, length, spec.outputs) for the next token.
 
     Raises:
         RuntimeError: The weights do not fit the network.
@@ -145,8 +144,10 @@ def draw_weights(spec: NetworkSpec, source: torch.Generator) -> dict[str, np.nda
     """Draw a network's initial weights.
 
     Weights and biases of linear and convolution layers are uniform in +-1/sqrt(fan_in) (torch's default: LeCun et
-    al. 1998, section 4.6, up to a constant). The weights are then multiplied by `spec.initial_scale`. Batch norm
-    begins with scale 1 and shift 0.
+    al. 1998, section 4.6, up to a constant). Embeddings of tokens are normal with mean 0 and deviation 1 (torch's
+    default), like standardised inputs. Vectors of positions are normal with deviation 0.02 (Radford et al. 2018,
+    section 4.1). All these weights, but no biases, are then multiplied by `spec.initial_scale`. Batch norm and layer
+    norm begin with scale 1 and shift 0.
 
     Args:
         spec: The network.
@@ -157,21 +158,33 @@ def draw_weights(spec: NetworkSpec, source: torch.Generator) -> dict[str, np.nda
     """
     weights: dict[str, np.ndarray] = {}
     for prefix, module in build_network(spec).named_modules():
-        if isinstance(module, nn.Linear | nn.Conv2d):
-            bound = float(module.weight[0].numel()) ** -0.5
-            for key, parameter in module.named_parameters(recurse=False):
-                drawn = torch.empty(parameter.shape).uniform_(-bound, bound, generator=source)
-                if key == "weight":
-                    drawn.mul_(spec.initial_scale)
-                weights[f"{prefix}.{key}"] = drawn.numpy()
-        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            channels = module.num_features
-            weights[f"{prefix}.weight"] = np.ones(channels, np.float32)
-            weights[f"{prefix}.bias"] = np.zeros(channels, np.float32)
-            weights[f"{prefix}.running_mean"] = np.zeros(channels, np.float32)
-            weights[f"{prefix}.running_var"] = np.ones(channels, np.float32)
-            weights[f"{prefix}.num_batches_tracked"] = np.zeros((), np.int64)
+        for name, array in _drawn(module, spec.initial_scale, source):
+            weights[f"{prefix}.{name}"] = array
     return weights
+
+
+def _drawn(module: nn.Module, scale: float, source: torch.Generator) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield names and initial arrays of a module's own parameters and buffers."""
+    match module:
+        case nn.Linear() | nn.Conv1d() | nn.Conv2d():
+            bound = float(module.weight[0].numel()) ** -0.5
+            for name, parameter in module.named_parameters(recurse=False):
+                drawn = torch.empty(parameter.shape).uniform_(-bound, bound, generator=source)
+                yield name, (drawn.mul_(scale) if name == "weight" else drawn).numpy()
+        case nn.Embedding():
+            deviation = POSITION_DEVIATION if isinstance(module, Positions) else 1.0
+            normal = torch.empty(module.weight.shape).normal_(0.0, deviation, generator=source)
+            yield "weight", normal.mul_(scale).numpy()
+        case nn.BatchNorm1d() | nn.BatchNorm2d():
+            channels = module.num_features
+            yield "weight", np.ones(channels, np.float32)
+            yield "bias", np.zeros(channels, np.float32)
+            yield "running_mean", np.zeros(channels, np.float32)
+            yield "running_var", np.ones(channels, np.float32)
+            yield "num_batches_tracked", np.zeros((), np.int64)
+        case nn.LayerNorm():
+            yield "weight", np.ones(module.normalized_shape, np.float32)
+            yield "bias", np.zeros(module.normalized_shape, np.float32)
 
 
 def owned_tensor(array: np.ndarray) -> Tensor:

@@ -31,7 +31,7 @@ class StartKind(StrEnum):
     FRESH = "fresh"
     """Nothing. The weights are drawn."""
     HOT = "hot"
-    """Sgd ran at a learning rate that grew until the loss had multiplied."""
+    """The last step of sgd had a learning rate that was far too high, and the loss rose above chance."""
     MOMENTUM = "momentum"
     """The momentum buffers of sgd are far too large. The worse ones have already moved the weights."""
     DEAD = "dead"

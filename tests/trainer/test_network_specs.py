@@ -15,6 +15,13 @@ from ml_trainer_env.server.trainer.network_specs import MAX_PARAMETERS, NETWORKS
 
 MLP = {"kind": "mlp", "inputs": (1, 28, 28), "outputs": 10, "depth": 2, "width": 32}
 CNN = {**MLP, "kind": "cnn"}
+TOKENS = {"examples": "tokens", "inputs": (256, 256)}
+LARGE: dict[NetworkKind, dict[str, Any]] = {
+    NetworkKind.MLP: {"inputs": (3, 32, 32)},
+    NetworkKind.CNN: {"inputs": (3, 32, 32)},
+    NetworkKind.CNN_1D: TOKENS,
+    NetworkKind.TRANSFORMER: TOKENS,
+}
 
 changes = st.fixed_dictionaries(
     {},
@@ -85,7 +92,7 @@ def test_what_is_no_name_and_no_text_is_refused_with_the_names_there_are(text: s
 @pytest.mark.parametrize(
     ("told", "message"),
     [
-        ({"kind": "transformer"}, "kind must be one of mlp, cnn, got 'transformer'"),
+        ({"kind": "rnn"}, "kind must be one of mlp, cnn, cnn_1d, transformer, got 'rnn'"),
         ({"depth": 0}, "depth must be a whole number in [1, 8], got 0"),
         ({"depth": True}, "depth must be a whole number in [1, 8], got True"),
         ({"width": 2.5}, "width must be a whole number in [1, 1024], got 2.5"),
@@ -100,8 +107,25 @@ def test_what_is_no_name_and_no_text_is_refused_with_the_names_there_are(text: s
         ({"inputs": (1, 0, 28)}, "height of inputs must be a whole number in [1, 65536], got 0"),
         ({"examples": "tables"}, "inputs must be (columns) for tables, got (1, 28, 28)"),
         (
-            {"examples": "tokens", "inputs": (64, 256)},
-            "a network of kind mlp reads images, tables, sequences, not tokens",
+            {"kind": "cnn_1d", "examples": "tables", "inputs": (64,)},
+            "a network of kind cnn_1d reads sequences, tokens, not tables",
+        ),
+        ({"kind": "transformer"}, "a network of kind transformer reads sequences, tokens, not images"),
+        (
+            {"kind": "transformer", "examples": "tokens", "inputs": (513, 9)},
+            "a transformer reads a length of at most 512, got 513",
+        ),
+        (
+            {"kind": "transformer", "examples": "tokens", "inputs": (64, 9), "target": "next_token"},
+            "outputs must be the vocabulary, 9, for next_token, got 10",
+        ),
+        (
+            {"kind": "transformer", "examples": "sequences", "inputs": (64, 9), "target": "next_token"},
+            "the target next_token needs tokens, not sequences",
+        ),
+        (
+            {"kind": "cnn_1d", "examples": "tokens", "inputs": (64, 10), "target": "next_token"},
+            "a network of kind cnn_1d predicts classes, not next_token",
         ),
         (
             {"kind": "cnn", "examples": "sequences", "inputs": (20, 3)},
@@ -131,7 +155,7 @@ def test_a_network_of_the_largest_size_is_taken() -> None:
 def test_a_network_that_a_family_may_draw_is_within_bounds(kind: NetworkKind) -> None:
     for depth in range(1, 6):
         for width in (8, 128):
-            spec = replace(spec_of(), kind=kind, depth=depth, width=width, inputs=(3, 32, 32), outputs=50)
+            spec = replace(spec_of(), kind=kind, depth=depth, width=width, outputs=50, **LARGE[kind])
             assert spec.parameter_count <= MAX_PARAMETERS
 
 
@@ -149,3 +173,17 @@ def test_a_first_block_with_a_stride_does_not_pool() -> None:
 
     assert [(block.stride, block.pools) for block in spec.blocks] == [(2, False), (1, True), (1, True)]
     assert spec.features == 48 * 4 * 4
+
+
+def test_blocks_for_tokens_begin_with_the_width_and_halve_the_length_until_it_is_below_four() -> None:
+    spec = NetworkSpec(**{**MLP, **TOKENS, "kind": "cnn_1d", "inputs": (9, 256), "depth": 3, "width": 5})
+
+    assert spec.blocks == (Block(5, 5, 1, True), Block(5, 5, 1, True), Block(5, 5, 1, False))
+    assert replace(spec, examples="sequences", inputs=(9, 3)).blocks[0] == Block(3, 5, 1, True)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("width", "heads", "size"), [(1, 1, 1), (31, 1, 31), (32, 2, 16), (35, 2, 17), (128, 8, 16)])
+def test_a_transformer_has_a_head_for_each_sixteen_units_of_its_width(width: int, heads: int, size: int) -> None:
+    spec = NetworkSpec(**{**MLP, **TOKENS, "kind": "transformer", "width": width})
+
+    assert (spec.heads, spec.head_size) == (heads, size)

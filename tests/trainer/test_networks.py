@@ -9,9 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ml_trainer_env.server.trainer.arrays import State
 from ml_trainer_env.server.trainer.config import TrainingConfig
 from ml_trainer_env.server.trainer.data import TensorData
 from ml_trainer_env.server.trainer.engine import advance, held_out_accuracy, initial_state
+from ml_trainer_env.server.trainer.errors import Interrupted
 from ml_trainer_env.server.trainer.examples import Examples
 from ml_trainer_env.server.trainer.kinds import Activation, AugmentationKind, NetworkKind
 from ml_trainer_env.server.trainer.network_specs import NETWORKS, NetworkSpec, find_network
@@ -36,25 +38,38 @@ PARAMETERS = {
 """Parameters of the networks in their order. Stored states have these names, so they never change."""
 
 
+READS = {
+    NetworkKind.MLP: ["images", "tables", "sequences", "tokens"],
+    NetworkKind.CNN: ["images"],
+    NetworkKind.CNN_1D: ["sequences", "tokens"],
+    NetworkKind.TRANSFORMER: ["sequences", "tokens"],
+}
+
+
 @st.composite
 def specs(draw: st.DrawFn, kinds: tuple[NetworkKind, ...] = tuple(NetworkKind)) -> NetworkSpec:
     """Small networks of every form."""
     kind = draw(st.sampled_from(kinds))
-    examples = "images" if kind is NetworkKind.CNN else draw(st.sampled_from(["images", "tables", "sequences"]))
-    rank = {"images": 3, "tables": 1, "sequences": 2}[examples]
+    examples = draw(st.sampled_from(READS[kind]))
+    target = "classes"
+    if kind is NetworkKind.TRANSFORMER and examples == "tokens":
+        target = draw(st.sampled_from(["classes", "next_token"]))
+    rank = {"images": 3, "tables": 1, "sequences": 2, "tokens": 2}[examples]
     channels = [draw(st.sampled_from([1, 3]))] if examples == "images" else []  # what stored images may have
-    inputs = (*channels, *draw(st.tuples(*[st.integers(1, 12)] * (rank - len(channels)))))
+    least = 2 if examples == "tokens" else 1
+    inputs = (*channels, *draw(st.tuples(*[st.integers(least, 12)] * (rank - len(channels)))))
     cnn_alone = {"hidden": st.sampled_from([0, 7]), "first_stride": st.integers(1, 2)}
     return NetworkSpec(
         kind=kind,
         examples=examples,  # type: ignore[arg-type]  # it is checked and converted
         inputs=inputs,
-        outputs=draw(st.integers(2, 12)),
+        outputs=inputs[1] if target == "next_token" else draw(st.integers(2, 12)),
         depth=draw(st.integers(1, 5)),
-        width=draw(st.integers(1, 12)),
+        width=draw(st.one_of(st.integers(1, 12), st.just(35))),
         norm=draw(st.booleans()),
         activation=draw(st.sampled_from(Activation)),
         initial_scale=draw(st.floats(0.2, 4.0)),
+        target=target,  # type: ignore[arg-type]
         **{name: draw(values) for name, values in cnn_alone.items() if kind is NetworkKind.CNN},
     )
 
@@ -65,14 +80,32 @@ def examples_for(spec: NetworkSpec, train: int = 70, validation: int = 9) -> Exa
 
     def draw(count: int) -> tuple[np.ndarray, np.ndarray]:
         labels = source.integers(0, spec.outputs, count)
+        if spec.examples == "tokens":
+            tokens = source.integers(0, spec.inputs[1], (count, spec.inputs[0]))
+            return tokens, (np.roll(tokens, -1, axis=1) if spec.target == "next_token" else labels)
         if spec.examples != "images":
             return source.normal(3.0, 2.0, (count, *spec.inputs)).astype(np.float32), labels
         channels, height, width = spec.inputs
         shape = (height, width) if channels == 1 else (height, width, channels)
         return source.integers(0, 256, (count, *shape), dtype=np.uint8), labels
 
-    parts = [*draw(train), *draw(validation), *draw(validation)]
-    return Examples("noise", AugmentationKind.SCATTERED, *parts, kind=spec.examples, outputs=spec.outputs)
+    return Examples(
+        "noise",
+        AugmentationKind.NONE if spec.examples == "tokens" else AugmentationKind.SCATTERED,
+        *(*draw(train), *draw(validation), *draw(validation)),
+        kind=spec.examples,
+        target=spec.target,
+        outputs=spec.outputs,
+        vocabulary=spec.inputs[1] if spec.examples == "tokens" else 0,
+    )
+
+
+def batch_for(spec: NetworkSpec, count: int) -> torch.Tensor:
+    """A batch of noise, as a network takes it."""
+    source = torch.Generator().manual_seed(2)
+    if spec.examples == "tokens":
+        return torch.randint(spec.inputs[1], (count, spec.inputs[0]), generator=source)
+    return torch.randn(count, *spec.inputs, generator=source)
 
 
 def fingerprint(state: TrainingState) -> tuple[str, list[tuple[str, bytes]]]:
@@ -106,19 +139,81 @@ def test_any_network_is_trained_alike_in_one_run_in_two_and_again(
 
     assert fingerprint(half) == fingerprint(whole) == fingerprint(again)
     assert held_out_accuracy(whole, data) == held_out_accuracy(again, data)
+    assert fingerprint(whole) == fingerprint(again)  # an evaluation changes nothing
+
+
+@law
+@given(spec=specs(), config=configs)
+def test_an_interrupted_epoch_leaves_no_trace_in_any_network(spec: NetworkSpec, config: TrainingConfig) -> None:
+    data, start = TensorData(examples_for(spec)), initial_state(FreshState(spec.name, seed=3))
+    plan = LearningRatePlan(LrSchedule.COSINE, 0.001, 0, 3)
+    whole, _ = advance(start, config, plan, data)
+    before = fingerprint(start)
+
+    with pytest.raises(Interrupted):
+        advance(start, config, plan, data, interrupted=iter([False, True]).__next__)
+
+    assert fingerprint(start) == before
+    assert fingerprint(advance(start, config, plan, data)[0]) == fingerprint(whole)
+
+
+@law
+@given(spec=specs(), config=configs)
+def test_the_state_of_any_network_survives_as_plain_arrays(spec: NetworkSpec, config: TrainingConfig) -> None:
+    data, start = TensorData(examples_for(spec)), initial_state(FreshState(spec.name, seed=3))
+    plan = LearningRatePlan(LrSchedule.COSINE, 0.001, 0, 3)
+    state, _ = advance(start, config, plan, data)
+
+    plain = state.to_state()
+    copy = TrainingState.from_state(State({name: array.copy() for name, array in plain.arrays.items()}, plain.facts))
+
+    assert fingerprint(copy) == fingerprint(state)
+    assert (copy.network, copy.optimizer_kind, copy.epoch, copy.seed) == (spec.name, config.optimizer, 1, 3)
+    assert find_network(copy.network) == spec
+
+
+@law
+@given(spec=specs())
+def test_without_dropout_and_batch_norm_training_and_evaluation_compute_the_same(spec: NetworkSpec) -> None:
+    if spec.norm and spec.kind is not NetworkKind.TRANSFORMER:
+        spec = replace(spec, norm=False)
+    weights = draw_weights(spec, generator(Purpose.WEIGHTS, 1, 0))
+    network, inputs = build_network(spec, weights, dropout=0.0, source=None), batch_for(spec, 5)
+
+    assert torch.equal(network.train()(inputs), network.eval()(inputs))
+
+
+@law
+@given(spec=specs((NetworkKind.TRANSFORMER,)), place=st.integers(0, 11), shift=st.integers(1, 11))
+def test_a_later_token_does_not_change_what_is_predicted_before_it(spec: NetworkSpec, place: int, shift: int) -> None:
+    vocabulary = spec.inputs[1] + 1
+    spec = replace(
+        spec,
+        examples="tokens",  # type: ignore[arg-type]
+        target="next_token",  # type: ignore[arg-type]
+        inputs=(spec.inputs[0], vocabulary),
+        outputs=vocabulary,
+    )
+    network = build_network(spec, draw_weights(spec, generator(Purpose.WEIGHTS, 1, 0))).eval()
+    inputs, place = batch_for(spec, 3), place % spec.inputs[0]
+    changed = inputs.clone()
+    changed[:, place:] = (changed[:, place:] + shift) % vocabulary
+
+    assert torch.equal(network(inputs)[:, :place], network(changed)[:, :place])
 
 
 @law
 @given(spec=specs(), count=st.integers(1, 40))
 def test_any_network_takes_any_batch_and_gives_finite_logits_and_gradients(spec: NetworkSpec, count: int) -> None:
     weights = draw_weights(spec, generator(Purpose.WEIGHTS, 1, 0))
-    inputs = torch.randn(count, *spec.inputs, generator=torch.Generator().manual_seed(2))
+    inputs = batch_for(spec, count)
     network = build_network(spec, weights, dropout=0.3, source=torch.Generator().manual_seed(1))
 
     logits = network.train()(inputs)
     logits.sum().backward()
 
-    assert logits.shape == network.eval()(inputs).shape == (count, spec.outputs)
+    form = (count, spec.inputs[0], spec.outputs) if spec.target == "next_token" else (count, spec.outputs)
+    assert logits.shape == network.eval()(inputs).shape == form
     assert logits.isfinite().all()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
 
@@ -170,6 +265,58 @@ def test_a_network_is_not_trained_on_examples_of_another_form() -> None:
 
     with pytest.raises(ValueError, match=r"is for tables \(4,\) with 3 classes, and the examples are tables \(5,\)"):
         advance(initial_state(FreshState(spec.name, 0)), TrainingConfig(), plan, data)
+
+
+@pytest.mark.parametrize("kind", [NetworkKind.CNN_1D, NetworkKind.TRANSFORMER])
+@pytest.mark.parametrize("examples", ["sequences", "tokens"])
+def test_networks_for_sequences_and_tokens_learn(kind: NetworkKind, examples: str) -> None:
+    spec = NetworkSpec(
+        kind,
+        (8, 5),
+        2,
+        depth=2,
+        width=16,
+        norm=True,
+        examples=examples,  # type: ignore[arg-type]
+    )
+    noise, middle = examples_for(spec, train=200, validation=100), 3.0 if examples == "sequences" else 2.0
+    labels = {
+        f"{part}_labels": (inputs.reshape(len(inputs), -1).mean(1) > middle).astype(np.int64)
+        for part, inputs in (
+            ("train", noise.train_inputs),
+            ("validation", noise.validation_inputs),
+            ("test", noise.test_inputs),
+        )
+    }
+    data, start = TensorData(replace(noise, **labels)), initial_state(FreshState(spec.name, 0))
+    plan = LearningRatePlan(LrSchedule.CONSTANT, 0.01, 0, 8)
+
+    _, metrics = advance(start, TrainingConfig(batch_size=32), plan, data, epochs=8)
+
+    assert metrics[-1].val_accuracy > 0.8
+
+
+def test_the_loss_and_accuracy_of_next_tokens_are_means_over_all_positions() -> None:
+    spec = NetworkSpec(
+        NetworkKind.TRANSFORMER,
+        (6, 4),
+        4,
+        depth=1,
+        width=8,
+        norm=True,
+        examples="tokens",  # type: ignore[arg-type]
+        target="next_token",  # type: ignore[arg-type]
+    )
+    data = TensorData(examples_for(spec, train=5, validation=7), evaluation_batch=3)
+    still = LearningRatePlan(LrSchedule.CONSTANT, 1e-12, 0, 1)
+    state, (metrics,) = advance(initial_state(FreshState(spec.name, 0)), TrainingConfig(), still, data)
+
+    logits = build_network(spec, state.weights).eval()(data.validation_inputs).detach()
+
+    losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), data.validation_labels, reduction="none")
+    assert losses.shape == (7, 6)
+    assert metrics.val_loss == pytest.approx(float(losses.mean()), rel=1e-5)
+    assert metrics.val_accuracy == int((logits.argmax(2) == data.validation_labels).sum()) / (7 * 6)
 
 
 # The networks that have a name.
