@@ -1,8 +1,8 @@
 """The tuning game: an agent trains one model on a budget of epochs and submits it."""
 
 import asyncio
-from functools import lru_cache
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from ml_trainer_env.models import MLTrainerState, ResetObservation

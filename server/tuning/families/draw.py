@@ -54,6 +54,9 @@ _NETWORKS: Mapping[ExampleKind, tuple[NetworkKind, ...]] = {
     ExampleKind.TOKENS: (NetworkKind.CNN_1D, NetworkKind.TRANSFORMER),
 }
 
+_KINDS = {ExampleKind.IMAGES: 8, ExampleKind.TABLES: 5, ExampleKind.SEQUENCES: 4, ExampleKind.TOKENS: 3}
+"""How often a kind of examples is drawn, relative to the others."""
+
 _WIDTHS: Mapping[NetworkKind, tuple[int, ...]] = {
     NetworkKind.MLP: (8, 16, 32, 64, 128),
     NetworkKind.CNN: (8, 12, 16),
@@ -164,10 +167,7 @@ def _draw(chance: _Chance) -> Instance | None:
 
 
 def _draw_collection(chance: _Chance) -> Collection:
-    kinds = (
-        (ExampleKind.IMAGES,) * 8 + (ExampleKind.TABLES,) * 5 + (ExampleKind.SEQUENCES,) * 4 + (ExampleKind.TOKENS,) * 3
-    )
-    kind = chance.one_of(kinds)
+    kind = chance.one_of([kind for kind, weight in _KINDS.items() for _ in range(weight)])
     return chance.one_of([one for one in COLLECTIONS.values() if one.kind is kind])
 
 
