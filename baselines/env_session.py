@@ -84,4 +84,5 @@ def brief_of(observation: ResetObservation) -> Brief:
         rubric=observation.rubric,
         status=observation.status.model_dump(),
         budget_seconds=task.budget_seconds,
+        largest_batch=task.largest_batch,
     )

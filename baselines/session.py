@@ -82,9 +82,10 @@ class Brief:
         target_metric: Metric of the target, such as `val_accuracy`.
         target_value: Value of the target.
         seed: Seed of the episode.
-        rubric: The grading rubric, `v1` or `v2`.
+        rubric: The grading rubric: `v1`, `v2`, `v3` or `accuracy`.
         status: The first observation.
         budget_seconds: Budget of training seconds; None without a time limit.
+        largest_batch: The largest batch size that is allowed.
     """
 
     episode_id: str
@@ -102,6 +103,7 @@ class Brief:
     rubric: str
     status: Reply
     budget_seconds: float | None = None
+    largest_batch: int = 256
 
 
 class Session(Protocol):

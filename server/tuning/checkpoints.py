@@ -23,14 +23,14 @@ class Checkpoint:
         best: The best model in its ancestry.
         ancestry: The epochs that trained it, from initial weights on.
         epoch: Number of epochs of the episode when it was saved.
-        val_accuracy: Its validation accuracy in the list of checkpoints.
+        val_accuracy: Its validation accuracy in the list of checkpoints. None before its first epoch.
     """
 
     model: StateRef
     best: StateRef
     ancestry: tuple[EpochRecord, ...]
     epoch: int
-    val_accuracy: float
+    val_accuracy: float | None
 
 
 class Checkpoints:

@@ -267,7 +267,7 @@ class TuningEpisode:
         async def change() -> str:
             key = check_name(name)
             self.run.require_not_diverged("save_checkpoint")
-            if not self.history.ancestry:
+            if not self.history.ancestry and not self.rules.saves_initial_model:
                 raise EpisodeError("there is nothing to save before an epoch has run; call run_epochs first")
             self._counts.require_save()
             self.run.save(key)

@@ -23,13 +23,17 @@ class Rules:
             submitted one. Otherwise each figure is that of the whole episode.
         checkpoint_calls_count: Whether saving or restoring a checkpoint counts as a call that changes something.
         call_limits: Limits for the calls of an episode.
+        saves_initial_model: Whether a checkpoint may be saved before the first epoch.
     """
 
     version: int
     grades_one_model: bool
     checkpoint_calls_count: bool
     call_limits: CallLimits
+    saves_initial_model: bool = False
 
+
+_CALL_LIMITS = CallLimits(saves=64, restores=128, calls=1_000)
 
 RULES: Mapping[int, Rules] = MappingProxyType(
     {
@@ -38,11 +42,18 @@ RULES: Mapping[int, Rules] = MappingProxyType(
             2,
             grades_one_model=True,
             checkpoint_calls_count=False,
-            call_limits=CallLimits(saves=64, restores=128, calls=1_000),
+            call_limits=_CALL_LIMITS,
+        ),
+        3: Rules(
+            3,
+            grades_one_model=True,
+            checkpoint_calls_count=False,
+            call_limits=_CALL_LIMITS,
+            saves_initial_model=True,
         ),
     }
 )
 """All rules by version."""
 
-CURRENT_RULES = RULES[2]
+CURRENT_RULES = RULES[3]
 """The rules of a new episode."""

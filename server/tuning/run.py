@@ -152,8 +152,8 @@ class Run:
         Raises:
             EpisodeError: There is no room for another name.
         """
-        saved = self.history.ancestry[-1] if self._rules.grades_one_model else self.history.records[-1]
-        accuracy = saved.metrics.val_accuracy
+        path = self.history.ancestry if self._rules.grades_one_model else self.history.records
+        accuracy = path[-1].metrics.val_accuracy if path else None
         checkpoint = Checkpoint(self.model, self._best, self.history.ancestry, self.history.epochs, accuracy)
         self._checkpoints.save(name, checkpoint)
 

@@ -1,0 +1,127 @@
+"""Calibrates one instance: plays the portfolio on it, and accepts or rejects it."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ml_trainer_env.baselines.agent import Agent
+from ml_trainer_env.baselines.play import play
+from ml_trainer_env.calibration.local_session import LocalSession, Trainer
+from ml_trainer_env.calibration.portfolio import DEFAULT, RECIPES, portfolio
+from ml_trainer_env.server.datasets import TaskExamples, draw_examples
+from ml_trainer_env.server.tuning.families.instance import Instance
+from ml_trainer_env.server.tuning.families.tasks import task_of
+from ml_trainer_env.server.tuning.reference import HiddenFigures, Metric, Reference
+from ml_trainer_env.server.tuning.tasks import Task
+
+__all__ = ["Measured", "Trial", "calibrate"]
+
+DEVIATIONS = 4.0
+"""An instance is accepted if oracle and default differ by at least this many standard deviations of a repeat."""
+
+LEAST_HEADROOM = 0.03
+"""And by at least this much, in accuracy or nats."""
+
+REPEATS = 2
+"""Seeds beside the instance's own with which the default and the oracle are repeated."""
+
+Calls = Sequence[tuple[str, Mapping[str, object]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """An episode of calibration.
+
+    Attributes:
+        player: Name of the player.
+        value: `m` of the submitted model on the hidden examples.
+        validation: The same figure of the submitted model on the validation examples.
+        seconds: Training time of its epochs.
+        calls: The calls, as tool and arguments.
+    """
+
+    player: str
+    value: float
+    validation: float
+    seconds: float
+    calls: Calls
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What calibration found for an instance.
+
+    Attributes:
+        trials: All trials with the instance's own seed.
+        default: `m` of the default settings by seed.
+        oracle: `m` of the oracle's calls by seed. The first is that of the trial itself. Empty if rejected early.
+        reference: The references. None if the instance was rejected.
+        oracle_calls: The calls of the oracle.
+        checksum: Checksum of the examples.
+    """
+
+    trials: Sequence[Trial]
+    default: Sequence[float]
+    oracle: Sequence[float] = ()
+    reference: Reference | None = None
+    oracle_calls: Calls = ()
+    checksum: str = ""
+    cost_s: float = 0.0
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+
+class _Replay:
+    """Plays recorded calls."""
+
+    def __init__(self, calls: Calls) -> None:
+        self.name = "oracle"
+        self._calls = calls
+
+    def script(self, brief: Any, tools: Any) -> Any:
+        """Yield the calls."""
+        from ml_trainer_env.baselines.agent import Call
+
+        for name, arguments in self._calls:
+            yield Call(name, arguments)
+
+
+def calibrate(instance: Instance, trainer: Trainer) -> Measured:
+    """Play the portfolio on an instance.
+
+    An instance where no fixed recipe differs from the default is rejected early, since most runs are spent after it.
+    """
+    task, examples = task_of(instance, "train", 0), draw_examples(instance.examples)
+    metric = instance.metric
+
+    def run(agent: Agent, seed: int = 0) -> Trial:
+        return _try(agent, trainer, task, examples, metric, seed)
+
+    trials = [run(agent) for agent in RECIPES]
+    default = [trials[0].value, *(run(DEFAULT, seed).value for seed in range(1, REPEATS + 1))]
+    level, noise = statistics.fmean(default), statistics.stdev(default)
+    if max(trial.value for trial in trials) - level < max(LEAST_HEADROOM, noise):
+        return Measured(trials, default, checksum=examples.checksum)
+    trials += [run(agent) for agent in portfolio(instance.seed)]
+    best = max(trials, key=lambda trial: trial.validation)
+    oracle = [best.value, *(run(_Replay(best.calls), seed).value for seed in range(1, REPEATS + 1))]
+    deviation = math.sqrt((statistics.variance(default) + statistics.variance(oracle)) / 2)
+    headroom = best.value - level
+    accepted = headroom >= max(LEAST_HEADROOM, DEVIATIONS * deviation)
+    reference = Reference(round(level, 6), round(best.value, 6), round(deviation, 6), metric) if accepted else None
+    return Measured(trials, default, oracle, reference, best.calls, examples.checksum, round(trials[0].seconds, 3))
+
+
+def _try(
+    agent: Agent, trainer: Trainer, task: Task, examples: TaskExamples, metric: Metric, seed: int
+) -> Trial:
+    session = LocalSession(trainer, task, examples, task.seed + seed)
+    play(agent, session)
+    reply, history = session.reply, session.episode.history
+    hidden = HiddenFigures(reply["submitted_accuracy"], reply["submitted_loss"])
+    value = hidden.accuracy if metric is Metric.ACCURACY else -hidden.loss
+    last = history.ancestry[-1].metrics
+    validation = last.val_accuracy if metric is Metric.ACCURACY else -last.val_loss
+    validation = validation if math.isfinite(validation) else -math.inf
+    return Trial(agent.name, value, validation, history.seconds, session.calls)

@@ -1,0 +1,102 @@
+"""The players of calibration: the default settings, expert recipes, random settings, and agents that adapt."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from ml_trainer_env.baselines.agent import Agent, Call, Script
+from ml_trainer_env.baselines.heuristic import HeuristicAgent
+from ml_trainer_env.baselines.play import RUN, SUBMIT
+from ml_trainer_env.baselines.prober import ProbingAgent
+from ml_trainer_env.baselines.session import Brief, ToolSpec
+
+__all__ = ["DEFAULT", "RANDOM_RUNS", "RECIPES", "FixedRecipe", "portfolio", "random_recipe"]
+
+RANDOM_RUNS = 12
+"""Runs of random settings for each task."""
+
+_EPOCHS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class FixedRecipe:
+    """Sets the settings once, trains for the whole budget and submits.
+
+    Attributes:
+        name: Its name.
+        settings: Arguments of `configure_training`. Empty to leave all as it is. The batch size is limited to the
+            largest one that the task allows.
+    """
+
+    name: str
+    settings: Mapping[str, object]
+
+    def script(self, brief: Brief, tools: Sequence[ToolSpec]) -> Script:
+        """Play an episode."""
+        if self.settings:
+            batch = self.settings.get("batch_size", 64)
+            assert isinstance(batch, int)
+            yield Call("configure_training", {**self.settings, "batch_size": min(batch, brief.largest_batch)})
+        left = brief.budget_epochs
+        while left > 0:
+            outcome = yield Call(RUN, {"num_epochs": min(_EPOCHS, left)})
+            if outcome.reply is None or outcome.reply.get("is_diverged"):
+                break
+            left = int(outcome.reply["remaining_budget"])
+        yield Call(SUBMIT)
+
+
+DEFAULT = FixedRecipe("default", {})
+"""The default settings, left alone. They give a task's `m_default`."""
+
+_ADAMW = {"optimizer": "adamw", "lr_schedule": "cosine", "weight_decay": 0.05}
+_SGD = {"optimizer": "sgd", "lr_schedule": "cosine", "weight_decay": 0.0005}
+_AUGMENTED = {"augmentation": True, "augmentation_strength": 0.7}
+
+RECIPES: Sequence[FixedRecipe] = (
+    DEFAULT,
+    FixedRecipe("one line", {**_ADAMW, **_AUGMENTED, "learning_rate": 0.002, "dropout": 0.2}),
+    FixedRecipe("adamw fresh", {**_ADAMW, "learning_rate": 0.003, "batch_size": 32, "reinitialize": True}),
+    FixedRecipe("sgd fresh", {**_SGD, "learning_rate": 0.05, "reinitialize": True}),
+    FixedRecipe("adamw fresh, fast", {**_ADAMW, "learning_rate": 0.01, "batch_size": 32, "reinitialize": True}),
+    FixedRecipe("adamw kept", {**_ADAMW, "learning_rate": 0.003, "batch_size": 32}),
+)
+"""The fixed recipes. The second is the one that reached the cap of every named task."""
+
+
+def random_recipe(seed: str) -> FixedRecipe:
+    """Draw settings from wide ranges.
+
+    Args:
+        seed: Fixes the draw.
+    """
+    source = Random(seed)
+    optimizer = source.choice(("adamw", "adamw", "sgd"))
+    low, high = (-2.7, -0.3) if optimizer == "sgd" else (-3.7, -1.5)
+    augmentation = source.choice((0.0, 0.3, 0.7, 1.0))
+    settings: dict[str, object] = {
+        "optimizer": optimizer,
+        "learning_rate": float(f"{10 ** source.uniform(low, high):.3g}"),
+        "batch_size": source.choice((32, 32, 64, 128)),
+        "weight_decay": float(f"{10 ** source.uniform(-4, -0.5):.3g}"),
+        "dropout": source.choice((0.0, 0.0, 0.2, 0.4)),
+        "lr_schedule": source.choice(("cosine", "cosine", "constant")),
+        "augmentation": augmentation > 0,
+        "augmentation_strength": augmentation,
+        "reinitialize": source.random() < 0.6,
+    }
+    return FixedRecipe(f"random {seed}", settings)
+
+
+def portfolio(seed: int) -> list[Agent]:
+    """Return the players that look for a task's oracle, besides the fixed recipes.
+
+    Args:
+        seed: Fixes the random settings.
+    """
+    return [
+        HeuristicAgent(),
+        ProbingAgent(adapts=False),
+        ProbingAgent(),
+        *(random_recipe(f"{seed}/{number}") for number in range(RANDOM_RUNS)),
+    ]
