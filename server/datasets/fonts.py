@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ml_trainer_env.server.datasets.bundled import read_bundled
 
-__all__ = ["BOX", "CELLS", "LEVELS_PER_CELL", "MIDDLE", "Fonts", "load_fonts", "read_fonts"]
+__all__ = ["BOX", "CELLS", "LEVELS_PER_CELL", "MIDDLE", "Fonts", "is_for_test", "load_fonts", "read_fonts"]
 
 CELLS = 32
 """Cells along each side of a distance field."""
@@ -51,12 +51,12 @@ class Fonts:
     @property
     def for_training(self) -> tuple[str, ...]:
         """Names of the fonts for training images."""
-        return tuple(name for name in self.names if not _is_for_test(name))
+        return tuple(name for name in self.names if not is_for_test(name))
 
     @property
     def for_test(self) -> tuple[str, ...]:
         """Names of the fonts for test images. They are disjoint from the training fonts."""
-        return tuple(name for name in self.names if _is_for_test(name))
+        return tuple(name for name in self.names if is_for_test(name))
 
     def has(self, name: str, characters: str) -> bool:
         """Whether a font has all of these characters, which must be in `characters`."""
@@ -87,6 +87,6 @@ def read_fonts(file: str, prefix: str = "") -> Fonts:
     return Fonts(tuple(arrays[f"{prefix}fonts"].tolist()), "".join(arrays[f"{prefix}characters"].tolist()), distances)
 
 
-def _is_for_test(name: str) -> bool:
+def is_for_test(name: str) -> bool:
     """Whether a font is a test font. Depends on its name alone, so that new fonts do not move others."""
     return hashlib.sha256(name.encode()).digest()[0] < _TEST_SHARE

@@ -18,7 +18,7 @@ from ml_trainer_env.server.datasets.random_stream import RandomStream
 from ml_trainer_env.server.datasets.synthetic import draw_stand_in
 from ml_trainer_env.server.datasets.values import Images
 
-__all__ = ["ALPHABETS", "ALPHABET_FILE", "GLYPH_SIDE", "LETTERS", "PICTURES", "halve"]
+__all__ = ["ALPHABETS", "GLYPH_SIDE", "LETTERS", "PICTURES", "halve"]
 
 LETTERS = "23456789ABCDEFGHJKLMNOPQRSTUVWXYZabdefghnqrtimyp&?"
 """Characters of `letters`. Of those that many fonts draw alike only one is there: O is there and 0 is not."""
@@ -28,9 +28,9 @@ ALPHABETS: Mapping[str, str] = {
     "greek": "ΓΔΘΛΞΠΣΦΨΩαβγδεζηθκλμξπρστφχψω",
     "hebrew": "אבגדהוזחטיכלמנסעפצקרשתםןץ",
 }
-"""Characters of the collections that are drawn from `ALPHABET_FILE`."""
+"""Characters of the collections that are drawn from `alphabets.npz`."""
 
-ALPHABET_FILE = "alphabets.npz"
+_ALPHABET_FILE = "alphabets.npz"
 
 GLYPH_SIDE = 20
 
@@ -83,7 +83,7 @@ def _make_letters() -> Pool:
 
 
 def _make_alphabet(name: str) -> Pool:
-    fonts = read_fonts(ALPHABET_FILE, f"{name}_")
+    fonts = read_fonts(_ALPHABET_FILE, f"{name}_")
     return _draw_alphabet(fonts, ALPHABETS[name], _GLYPH_SEED + 2 * (1 + list(ALPHABETS).index(name)))
 
 

@@ -12,14 +12,17 @@ from ml_trainer_env.server.datasets.collections.corruption import draw_gaussian
 from ml_trainer_env.server.datasets.collections.values import Pool
 from ml_trainer_env.server.datasets.random_stream import Floats, RandomStream
 
-__all__ = ["CHARTS", "CHART_LENGTH", "OUTLINES_FILE", "SERIES"]
+__all__ = ["CHARTS", "CHART_LENGTH", "OUTLINED", "SERIES"]
 
 CHARTS = ("steady", "rising", "falling", "step up", "step down", "wave", "sawtooth", "bump")
 """Patterns of `control_charts`, in the order of its labels."""
 
 CHART_LENGTH = 48
 
-OUTLINES_FILE = "outlines.npz"
+OUTLINED = "23456789ABCDEFGHJKLMNOPQRSTUVWXYZ"
+"""Characters of `outlines`, in the order of its labels."""
+
+_OUTLINES_FILE = "outlines.npz"
 
 _CHARTS_PER_CLASS = 500
 _CHART_SEED = 40_000
@@ -62,7 +65,7 @@ def _draw_charts(pattern: str, count: int, stream: RandomStream) -> Floats:
 
 def _make_outlines() -> Pool:
     """Return the outlines of letters, each in several views: turned, sheared and stretched."""
-    arrays = read_bundled(OUTLINES_FILE)
+    arrays = read_bundled(_OUTLINES_FILE)
     points = np.repeat(arrays["points"].astype(np.float32) / np.float32(64), _OUTLINE_VIEWS, axis=0)
     stream = RandomStream(_OUTLINE_SEED)
     count = len(points)

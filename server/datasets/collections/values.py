@@ -29,7 +29,7 @@ class SizeFloor:
 USUAL = SizeFloor(train=200, validation=200, test=300)
 """The floor of every collection that is large enough."""
 
-SMALL_SET = SizeFloor(train=160, validation=100, test=200)
+SMALL_SET = SizeFloor(train=150, validation=80, test=180)
 """The floor of collections with fewer than 700 examples."""
 
 
