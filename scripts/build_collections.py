@@ -15,14 +15,17 @@ import textwrap
 from pathlib import Path
 
 from build_bundled_data import BUNDLED, write_archive, write_checksums  # type: ignore[import-not-found]
+from collection_sources.glyph_shapes import SHAPES  # type: ignore[import-not-found]
 from collection_sources.licences import write_licences  # type: ignore[import-not-found]
 from collection_sources.packages import open_packages  # type: ignore[import-not-found]
+from collection_sources.sequences import SEQUENCES  # type: ignore[import-not-found]
 from collection_sources.tables import TABLES  # type: ignore[import-not-found]
+from collection_sources.texts import TEXTS  # type: ignore[import-not-found]
 
 from ml_trainer_env.server.datasets.collections.catalogue import COLLECTIONS
 from ml_trainer_env.server.datasets.collections.pools import count_by_class, make_pool
 
-BUILDERS = {**TABLES}
+BUILDERS = {**TABLES, **SEQUENCES, **TEXTS, **SHAPES}
 """For each file, what builds its arrays from the packages."""
 
 COUNTS = BUNDLED.parent / "collections" / "counts.py"

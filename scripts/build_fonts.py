@@ -94,8 +94,8 @@ def pin(names: list[str], folder: Path) -> dict[str, Any]:
     }
 
 
-def fetch(name: str, pinned: dict[str, str], folder: Path) -> Font:
-    """Returns a font out of its package."""
+def fetch(name: str, pinned: dict[str, Any], folder: Path, subset: str = "latin") -> Font:
+    """Returns a font out of its package, with the characters of a subset."""
     archive = folder / f"fontsource-{name}-{pinned['version']}.tgz"
     if not archive.exists():
         npm_pack([f"@fontsource/{name}@{pinned['version']}"], folder)
@@ -103,7 +103,7 @@ def fetch(name: str, pinned: dict[str, str], folder: Path) -> Font:
     with tarfile.open(archive) as package:
         about = json.loads(read_member(package, "package/package.json"))
         notice, found, licence = read_member(package, "package/LICENSE").decode().partition(OFL_BODY)
-        woff = read_member(package, f"package/files/{name}-latin-400-normal.woff")
+        woff = read_member(package, f"package/files/{name}-{subset}-400-normal.woff")
     if about["license"] != "OFL-1.1" or not found:
         raise SystemExit(f"{name} should be under OFL-1.1 and is under {about['license']}")
     verify(f"the licence of {name}", " ".join((found + licence).split()).encode(), OFL_SHA256)
@@ -153,11 +153,11 @@ def drawn(woff: bytes, size: float, character: str) -> Image.Image:
     return canvas.crop(canvas.getbbox())
 
 
-def licences(fonts: list[Font]) -> str:
-    """Returns the text that lies beside the file: each font's notice, then the licence that all have in common."""
+def licences(fonts: list[Font], file: str = "glyphs.npz and outlines.npz: shapes of the glyphs") -> str:
+    """Returns the text that lies beside a file: each font's notice, then the licence that all have in common."""
     notices = "\n".join(f"{font.name} ({font.version}): {' '.join(font.notice.split())}" for font in fonts)
     return (
-        "glyphs.npz: distance fields of the glyphs of the fonts below, from the npm packages @fontsource/NAME of\n"
+        f"{file} of the fonts below, from the npm packages @fontsource/NAME of\n"
         "the versions given. It is a modified version of them in another form, under the same licence, and none of\n"
         "its authors endorses it. The names say where a shape came from; nothing is offered under a reserved name.\n\n"
         f"{notices}\n\n"

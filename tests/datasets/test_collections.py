@@ -11,10 +11,14 @@ from ml_trainer_env.server.datasets import COLLECTIONS, DatasetError, ExampleKin
 from ml_trainer_env.server.datasets.collections import pools
 
 BUNDLED = files("ml_trainer_env.server.datasets") / "bundled"
-EVERY = pytest.mark.parametrize("name", sorted(COLLECTIONS))
 
 
-@EVERY
+@pytest.fixture(scope="module", params=sorted(COLLECTIONS))
+def name(request):
+    """The name of each collection. Of the module, so that all tests of a collection run one after the other."""
+    return request.param
+
+
 def test_a_pool_is_what_the_catalogue_says(name):
     collection, pool = COLLECTIONS[name], load_pool(name)
 
@@ -25,7 +29,6 @@ def test_a_pool_is_what_the_catalogue_says(name):
     assert set(pool.labels.tolist()) == set(range(collection.class_count))
 
 
-@EVERY
 def test_inputs_are_in_the_range_of_their_kind(name):
     collection, pool = COLLECTIONS[name], load_pool(name)
 
@@ -41,14 +44,12 @@ def test_inputs_are_in_the_range_of_their_kind(name):
     assert (collection.vocabulary > 0) == (collection.kind is ExampleKind.TOKENS)
 
 
-@EVERY
 def test_no_example_is_there_twice(name):
     inputs = load_pool(name).inputs
 
     assert len({row.tobytes() for row in inputs}) == len(inputs)
 
 
-@EVERY
 def test_a_collection_says_whose_it_is(name):
     collection = COLLECTIONS[name]
 
@@ -60,7 +61,6 @@ def test_a_collection_says_whose_it_is(name):
         assert len((BUNDLED / file).read_text()) > 1_000
 
 
-@EVERY
 def test_a_collection_can_serve_its_floor(name):
     collection = COLLECTIONS[name]
 

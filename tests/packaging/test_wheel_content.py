@@ -69,7 +69,8 @@ def test_the_wheel_holds_nothing_but_the_package_and_its_metadata(wheel: zipfile
 def test_the_licences_of_the_code_and_of_the_data_come_along(wheel: zipfile.ZipFile) -> None:
     names = {Path(name).name for name in wheel.namelist() if ".dist-info/licenses/" in name}
 
-    assert names == {"LICENSE", "LICENSE-mnist.txt", "LICENSE-fashion-mnist.txt", "LICENSE-fonts.txt"}
+    sources = ("mnist", "fashion-mnist", "fonts", "alphabets", "aeon", "modeldata", "python", "river", "scikit-learn")
+    assert names == {"LICENSE", *(f"LICENSE-{source}.txt" for source in (*sources, "stdlib-js"))}
 
 
 def test_the_command_server_starts_the_server(wheel: zipfile.ZipFile) -> None:
