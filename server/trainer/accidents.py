@@ -31,13 +31,13 @@ from ml_trainer_env.server.trainer.state import FreshState, TrainingState
 
 __all__ = ["started_state"]
 
-_RATE, _BATCH = 0.002, 32
+_RATE, _BATCH = 0.003, 32
 """Learning rate and batch size of the sensible epochs. The optimizer is Adam."""
 
-_HOT_LOSS = (1.05, 4.0)
+_HOT_LOSS = (1.1, 4.0)
 """The loss after the hot step at severity 0 and 1, as a multiple of chance or of the loss before, whichever is larger.
-It may be a quarter more."""
-_HOT_TOLERANCE = 1.25
+It may be a tenth more."""
+_HOT_TOLERANCE = 1.1
 _HOT_FIRST_RATE, _HOT_GROWTH, _HOT_GROWTHS, _HOT_HALVINGS = 0.01, 4.0, 16, 8
 _HOT_SAMPLE = 128
 """Number of training examples on which the hot step's gradient and loss are computed."""
@@ -46,8 +46,8 @@ _BLOWN_STEP_RATE = 0.001
 _BLOWN_SHARE = 2.0
 """The first step of sgd at this rate moves weights by this multiple of their size (root mean square), and the next ones
 by nine tenths of the one before."""
-_BLOWN_MOVED = 3.0
-"""At severity 1 the weights have moved by this multiple of their size. Below severity 0.5 they have not."""
+_BLOWN_MOVED = (0.0, 3.0)
+"""By this multiple of their size the weights have moved already at severity 0 and 1."""
 
 _DEAD_SHARE = (0.15, 1.0)
 """Share of dead units in each hidden layer at severity 0 and 1."""
@@ -186,7 +186,7 @@ def _remember_statistics(network: nn.Module) -> None:
 
 def _blow_momentum(run: _Run) -> Mapping[str, Tensor]:
     """Fill the momentum buffers with large random numbers. The worse of them have moved the weights already."""
-    moved = _BLOWN_MOVED * max(0.0, 2.0 * run.severity - 1.0)
+    moved = _between(_BLOWN_MOVED, run.severity)
     buffers = {}
     with torch.no_grad():
         for name, parameter in run.network.named_parameters():
@@ -262,7 +262,9 @@ def _learn_by_heart(run: _Run) -> Mapping[str, Tensor]:
     count = len(run.data.train_labels)
     fifth = torch.randperm(count, generator=run.source)[: max(2, count // _FIFTH)]
     inputs, labels = run.data.train_inputs[fifth], run.data.train_labels[fifth]
-    wrong = torch.rand(labels.shape, generator=run.source) < _between(_WRONG_SHARE, run.severity)
+    low, high = _WRONG_SHARE
+    wrong_share = low + (high - low) * run.severity
+    wrong = torch.rand(labels.shape, generator=run.source) < wrong_share
     others = (labels + torch.randint(1, run.data.outputs, labels.shape, generator=run.source)) % run.data.outputs
     labels = torch.where(wrong, others, labels)
     optimizer = _optimizer(run.network, OptimizerKind.ADAM, _HEART_RATE)
@@ -293,7 +295,11 @@ def _batches(inputs: Tensor, labels: Tensor, order: Tensor, size: int) -> _Batch
 
 
 def _between(ends: tuple[float, float], severity: float) -> float:
-    return ends[0] + (ends[1] - ends[0]) * severity
+    """Return a value between those of severity 0 and 1.
+
+    It grows with the cube of the severity. So about half of the severities leave weights that are worth keeping.
+    """
+    return ends[0] + (ends[1] - ends[0]) * severity**3
 
 
 def _finite(array: np.ndarray) -> np.ndarray:
