@@ -133,4 +133,3 @@ def _unequal(a: object, b: object, path: str) -> Iterator[str]:
             yield from _unequal(left, right, f"{path}[{index}]")
     elif a != b or type(a) is not type(b):
         yield f"{path} is {str(a)[:60]}, then {str(b)[:60]}"
-
