@@ -21,7 +21,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-__all__ = ["DO_NOTHING", "CallList", "DeclarationError", "as_action", "read_canaries", "read_oracles", "sampled"]
+__all__ = [
+    "DO_NOTHING",
+    "CallList",
+    "DeclarationError",
+    "as_action",
+    "declared_files",
+    "read_canaries",
+    "read_oracles",
+    "sampled",
+]
 
 MAX_FILE_BYTES = 8 * 1024 * 1024
 MAX_CALLS = 2_000
@@ -103,9 +112,8 @@ def read_oracles(root: Path, location: str) -> list[CallList]:
         DeclarationError: There is none, a file is malformed, or two lists are for one task.
     """
     place = _inside(root, location)
-    files = [place] if place.is_file() else sorted([*place.rglob("*.json"), *place.rglob("*.jsonl")])
     found: dict[str, CallList] = {}
-    for path in files:
+    for path in declared_files(root, location):
         for oracle in _oracles_of(path, place):
             if oracle.name in found:
                 raise DeclarationError(f"{path.name}: a second oracle for the task {oracle.name!r}")
@@ -113,6 +121,16 @@ def read_oracles(root: Path, location: str) -> list[CallList]:
     if not found:
         raise DeclarationError(f"{location}: expected lists of calls in .json or .jsonl files, found none")
     return [found[name] for name in sorted(found)]
+
+
+def declared_files(root: Path, location: str) -> list[Path]:
+    """Return the files of the oracles, sorted.
+
+    Raises:
+        DeclarationError: The location is not in the package.
+    """
+    place = _inside(root, location)
+    return [place] if place.is_file() else sorted([*place.rglob("*.json"), *place.rglob("*.jsonl")])
 
 
 def read_canaries(root: Path, location: str) -> list[CallList]:

@@ -3,14 +3,14 @@
 import re
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ml_trainer_env.validation.declarations import CallList
 from ml_trainer_env.validation.wire import Answer, Session, WireError
 
-__all__ = ["Play", "begin", "differences", "play", "play_in"]
+__all__ = ["Play", "begin", "differences", "play", "play_in", "play_two"]
 
 CLOCK = re.compile(r"(^|_)(time|timestamp|created|updated|seconds|duration|elapsed|latency|wall)(_|$)|_(s|ms|ns)$")
 """Names of fields that tell the time. They may differ between two plays of one episode."""
@@ -88,6 +88,22 @@ def play_in(session: Session, calls: CallList) -> Play:
     return Play(reset, tuple(steps), tuple(states), time.monotonic() - started)
 
 
+def play_two(session: Session, calls: CallList, other: Session, other_calls: CallList) -> Play:
+    """Play two lists of calls at a time, call by call in turns. Returns the first play."""
+    started = time.monotonic()
+    reset = begin(session, calls.reset)
+    other_done = begin(other, other_calls.reset).done
+    states = [session.state()]
+    steps: list[Answer] = []
+    for index, action in enumerate(calls.actions):
+        if index < len(other_calls.actions) and not other_done:
+            other_done = other.step(other_calls.actions[index]).done
+        if not (steps and steps[-1].done):
+            steps.append(session.step(action))
+            states.append(session.state())
+    return Play(reset, tuple(steps), tuple(states), time.monotonic() - started)
+
+
 def begin(session: Session, options: Mapping[str, Any]) -> Answer:
     """Begin an episode with a new `episode_id`.
 
@@ -100,12 +116,18 @@ def begin(session: Session, options: Mapping[str, Any]) -> Answer:
     return answer
 
 
-def differences(one: Play, other: Play) -> list[str]:
+def differences(one: Play, other: Play, ignore: Collection[str] = ()) -> list[str]:
     """Compare two plays of one list of calls. Returns the differences in words, at most a few; empty if there are none.
 
     Rewards, ends and refusals must be equal to the last bit. So must observations and states, except for fields that
     name the episode or tell the time.
+
+    Args:
+        one: A play.
+        other: The play it is compared with.
+        ignore: Names of further fields that are not compared.
     """
+    skipped = IDENTITY | set(ignore)
     found = []
     if len(one.steps) != len(other.steps):
         found.append(f"{len(one.steps)} calls were answered, then {len(other.steps)}")
@@ -116,20 +138,20 @@ def differences(one: Play, other: Play) -> list[str]:
             found.append(f"{where}: the reward is {a.reward}, then {b.reward}")
         if a.done != b.done:
             found.append(f"{where}: done is {a.done}, then {b.done}")
-        found.extend(f"{where}: {text}" for text in _unequal(a.observation, b.observation, "observation"))
+        found.extend(f"{where}: {text}" for text in _unequal(a.observation, b.observation, "observation", skipped))
     for n, (a_state, b_state) in enumerate(zip(one.states, other.states, strict=False)):
-        found.extend(f"after call {n}: {text}" for text in _unequal(a_state, b_state, "state"))
+        found.extend(f"after call {n}: {text}" for text in _unequal(a_state, b_state, "state", skipped))
     return found[:SHOWN]
 
 
-def _unequal(a: object, b: object, path: str) -> Iterator[str]:
+def _unequal(a: object, b: object, path: str, skipped: Collection[str]) -> Iterator[str]:
     """Where two values of JSON differ, in words."""
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         for key in sorted({*a, *b}, key=str):
-            if key not in IDENTITY and not CLOCK.search(str(key)):
-                yield from _unequal(a.get(key), b.get(key), f"{path}.{key}")
+            if key not in skipped and not CLOCK.search(str(key)):
+                yield from _unequal(a.get(key), b.get(key), f"{path}.{key}", skipped)
     elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
         for index, (left, right) in enumerate(zip(a, b, strict=True)):
-            yield from _unequal(left, right, f"{path}[{index}]")
+            yield from _unequal(left, right, f"{path}[{index}]", skipped)
     elif a != b or type(a) is not type(b):
         yield f"{path} is {str(a)[:60]}, then {str(b)[:60]}"
