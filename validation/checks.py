@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
-from weakref import WeakKeyDictionary
 
 from openenv.validation.graders import Subject
 from openenv.validation.manifest import NormalizedManifest, NormalizedManifestV2
@@ -165,9 +164,9 @@ class Episodes:
         return kept[key]
 
 
-_EPISODES: "WeakKeyDictionary[Any, Episodes]" = WeakKeyDictionary()
-# OpenEnv makes each grader without arguments and hands all of them the same running environment. So what they share
-# hangs on that object, and goes with it.
+_LATEST: list[tuple[Any, Episodes]] = []
+# OpenEnv makes each grader without arguments and hands all graders of a run the same running environment. So what they
+# share is found by that object. Only the latest is kept.
 
 
 def episodes_of(subject: Subject) -> Episodes:
@@ -176,11 +175,11 @@ def episodes_of(subject: Subject) -> Episodes:
     Raises:
         UnmeasuredError: No environment is running.
     """
-    if subject.running is None:
-        raise UnmeasuredError("no environment is running")
-    if subject.running not in _EPISODES:
-        _EPISODES[subject.running] = Episodes(subject)
-    return _EPISODES[subject.running]
+    if not _LATEST or _LATEST[0][0] is not subject.running:
+        for _, episodes in _LATEST:
+            episodes.close()
+        _LATEST[:] = [(subject.running, Episodes(subject))]
+    return _LATEST[0][1]
 
 
 class Check:
