@@ -113,9 +113,7 @@ def calibrate(instance: Instance, trainer: Trainer) -> Measured:
     return Measured(trials, default, oracle, reference, best.calls, examples.checksum, round(trials[0].seconds, 3))
 
 
-def _try(
-    agent: Agent, trainer: Trainer, task: Task, examples: TaskExamples, metric: Metric, seed: int
-) -> Trial:
+def _try(agent: Agent, trainer: Trainer, task: Task, examples: TaskExamples, metric: Metric, seed: int) -> Trial:
     session = LocalSession(trainer, task, examples, task.seed + seed)
     play(agent, session)
     reply, history = session.reply, session.episode.history

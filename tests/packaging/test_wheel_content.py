@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 PACKAGES = {"ml_trainer_env", "permuted_mnist"}
-FOR_DEVELOPERS = {"tests", "benchmarks", "docs", "examples", "scripts", "validation", "data"}
+FOR_DEVELOPERS = {"tests", "benchmarks", "docs", "examples", "scripts", "data"}
 BUILD = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
 
 

@@ -1,0 +1,71 @@
+"""Each grader passes an honest environment, and sees the flaw that it is for."""
+
+from importlib.metadata import entry_points
+
+import pytest
+from openenv.validation.graders import Grader, GraderRegistry
+from openenv.validation.policy import load_policy
+from openenv.validation.types import CheckStatus
+from toy_environment import Flaw
+
+SEEN_BY = {
+    Flaw.WEAK_ORACLE: "semantic.oracle_max",
+    Flaw.PAYS_FOR_NOTHING: "semantic.floor_gap",
+    Flaw.TRICKED: "semantic.canary_floor",
+    Flaw.LEAKS: "semantic.no_solution_leakage",
+    Flaw.MOODY: "semantic.verifier_determinism",
+    Flaw.DRIFTED: "semantic.replayability",
+    Flaw.RANDOM: "runtime.episode_determinism",
+    Flaw.DEAF_TO_SEEDS: "runtime.seed_control",
+    Flaw.SHARED: "runtime.episode_isolation",
+    Flaw.LEFTOVERS: "runtime.episode_isolation",
+    Flaw.SERVES_ORACLE: "runtime.oracle_containment",
+    Flaw.HIDDEN_TOOL: "runtime.tool_declaration_accuracy",
+    Flaw.LOST_TASK: "runtime.task_declaration_accuracy",
+}
+OTHERWISE_SEEN = {"semantic.resource_envelope"}
+
+
+@pytest.fixture(scope="module")
+def graders() -> dict[str, Grader]:
+    """The graders that OpenEnv finds through their entry points, by check."""
+    registry = GraderRegistry()
+    loaded = registry.load_entry_points()
+    names = [one.name for one in entry_points(group="openenv.validation.graders")]
+    assert loaded == len(names)
+    return {name: registry.get(name) for name in names}
+
+
+def test_there_is_a_grader_for_each_flaw_and_a_flaw_for_each_grader(graders) -> None:
+    assert set(graders) == set(SEEN_BY.values()) | OTHERWISE_SEEN
+
+
+def test_the_graders_are_of_the_checks_and_levels_of_the_policy(graders) -> None:
+    levels = {entry.check_id: entry.level for entry in load_policy("v2").entries}
+
+    assert {name: grader.level for name, grader in graders.items()} == {name: levels[name] for name in graders}
+    assert {grader.check_id for grader in graders.values()} == set(graders)
+
+
+@pytest.mark.parametrize("check", sorted({*SEEN_BY.values(), *OTHERWISE_SEEN}))
+def test_an_honest_environment_passes(check, graders, subject_of) -> None:
+    result = graders[check].run(subject_of())
+
+    assert result.status is CheckStatus.PASS, result.evidence
+    assert result.evidence
+    assert result.remediation is None
+
+
+@pytest.mark.parametrize(("flaw", "check"), SEEN_BY.items())
+def test_a_flaw_is_seen_by_its_grader(flaw, check, graders, subject_of) -> None:
+    result = graders[check].run(subject_of(flaw))
+
+    assert result.status is CheckStatus.FAIL, result.evidence
+    assert result.remediation
+
+
+def test_memory_above_the_declared_is_seen(graders, subject_of) -> None:
+    result = graders["semantic.resource_envelope"].run(subject_of(memory_mb=2048.0))
+
+    assert result.status is CheckStatus.FAIL
+    assert result.evidence[0] == "memory_mb: 2048.00 of 1024"
