@@ -29,7 +29,7 @@ from ml_trainer_env.server.trainer.randomness import Purpose, generator
 from ml_trainer_env.server.trainer.starts import StartKind
 from ml_trainer_env.server.trainer.state import FreshState, TrainingState
 
-__all__ = ["started_state"]
+__all__ = ["mislabelled_fifth", "started_state"]
 
 _RATE, _BATCH = 0.003, 32
 """Learning rate and batch size of the sensible epochs. The optimizer is Adam."""
@@ -259,14 +259,7 @@ def _distance(units: Tensor, saturates: bool, source: torch.Generator) -> Tensor
 
 def _learn_by_heart(run: _Run) -> Mapping[str, Tensor]:
     """Train on a fifth of the examples, with wrong labels, until they are known."""
-    count = len(run.data.train_labels)
-    fifth = torch.randperm(count, generator=run.source)[: max(2, count // _FIFTH)]
-    inputs, labels = run.data.train_inputs[fifth], run.data.train_labels[fifth]
-    low, high = _WRONG_SHARE
-    wrong_share = low + (high - low) * run.severity
-    wrong = torch.rand(labels.shape, generator=run.source) < wrong_share
-    others = (labels + torch.randint(1, run.data.outputs, labels.shape, generator=run.source)) % run.data.outputs
-    labels = torch.where(wrong, others, labels)
+    inputs, labels = mislabelled_fifth(run.data, run.severity, run.source)
     optimizer = _optimizer(run.network, OptimizerKind.ADAM, _HEART_RATE)
     for _ in range(_HEART_PASSES):
         order = torch.randperm(len(labels), generator=run.source)
@@ -274,6 +267,26 @@ def _learn_by_heart(run: _Run) -> Mapping[str, Tensor]:
         if train_batches(run.network, optimizer, batches, run.interrupted) < _KNOWN:
             break
     return {}
+
+
+def mislabelled_fifth(data: TensorData, severity: float, source: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw a fifth of the training examples, and give many of them a wrong label.
+
+    Args:
+        data: The task's examples.
+        severity: 0 to 1. It decides the share of wrong labels.
+        source: The random generator.
+
+    Returns:
+        Inputs and labels in the form of the training examples.
+    """
+    count = len(data.train_labels)
+    fifth = torch.randperm(count, generator=source)[: max(2, count // _FIFTH)]
+    labels = data.train_labels[fifth]
+    low, high = _WRONG_SHARE
+    wrong = torch.rand(labels.shape, generator=source) < low + (high - low) * severity
+    others = (labels + torch.randint(1, data.outputs, labels.shape, generator=source)) % data.outputs
+    return data.train_inputs[fifth], torch.where(wrong, others, labels)
 
 
 _ACCIDENTS: Mapping[StartKind, Callable[[_Run], Mapping[str, Tensor]]] = {
