@@ -25,8 +25,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 BUILD_FILES = ("constraints.txt", "openenv.yaml", "pyproject.toml", "scripts/fetch_data.py")
 """What the image is built with, beside the package."""
-SPACE_FILES = ("Dockerfile", "server/Dockerfile", "validation/runtime.json")
+SPACE_FILES = ("Dockerfile", "server/Dockerfile", "validation/canaries.json", "validation/runtime.json")
 """What a Space needs beside the build context."""
+SPACE_FOLDERS = ("validation/oracles",)
+"""Folders of which a Space needs all tracked files: whoever validates it reads them, and its image has none of them."""
 
 LIST_HEADER = """\
 # Written by scripts/shipped.py: run `make shipped` when a file of the package is new or gone.
@@ -85,12 +87,17 @@ def push(root: Path, options: Sequence[str]) -> int:
     """Run `openenv push` on a copy of the shipped files. Returns its exit status."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "ml_trainer_env"
-        for path in (*listed(root), *SPACE_FILES):
+        for path in (*listed(root), *SPACE_FILES, *_in_folders(root)):
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(root / path, folder / path)
         return subprocess.run(
             [sys.executable, "-m", "openenv.cli", "push", str(folder), *options], check=False
         ).returncode
+
+
+def _in_folders(root: Path) -> list[str]:
+    """The tracked files of `SPACE_FOLDERS`."""
+    return [path for path in _tracked(root) if path.startswith(tuple(f"{folder}/" for folder in SPACE_FOLDERS))]
 
 
 def _packaged(project: dict[str, Any]) -> Iterator[str]:

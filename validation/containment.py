@@ -68,7 +68,8 @@ def solution_of(oracle: CallList, tools: Sequence[Mapping[str, Any]] = ()) -> So
     words, settings = set(), []
     for action in oracle.actions:
         arguments = action.get("arguments", {k: v for k, v in action.items() if k not in ("type", "tool_name")})
-        words |= {text for text in _texts(arguments) if len(text) >= SHORTEST_WORD and text not in offered}
+        said = _texts(list(arguments.values()))
+        words |= {text for text in said if len(text) >= SHORTEST_WORD and text not in offered}
         if len(arguments) > 1:
             settings.append(arguments)
     return Solution(frozenset(words), tuple(settings))

@@ -4,7 +4,7 @@ OpenEnv reserves the ids of these checks and leaves their procedures to operator
 names what each is about; the definitions here are ours. They need no language model: the policies are lists of calls.
 
 A policy's *verdict* is the reward of an episode's last call, its *return* the sum of all rewards. Both are normalised
-by task where it says so: 0 is the floor (the canary `do_nothing`), 1 the oracle, each the mean over seeds.
+by task where it says so: 0 is the floor (the canary `do_nothing`, mean over seeds), 1 the oracle (its own seed).
 """
 
 import math

@@ -18,6 +18,7 @@ CLOCK = re.compile(r"(^|_)(time|timestamp|created|updated|seconds|duration|elaps
 IDENTITY = frozenset({"episode_id", "session_id", "run_id"})
 """Names of fields that name the episode. They must differ between two episodes."""
 
+MISSING = "(missing)"
 SHOWN = 5
 
 
@@ -149,7 +150,7 @@ def _unequal(a: object, b: object, path: str, skipped: Collection[str]) -> Itera
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         for key in sorted({*a, *b}, key=str):
             if key not in skipped and not CLOCK.search(str(key)):
-                yield from _unequal(a.get(key), b.get(key), f"{path}.{key}", skipped)
+                yield from _unequal(a.get(key, MISSING), b.get(key, MISSING), f"{path}.{key}", skipped)
     elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
         for index, (left, right) in enumerate(zip(a, b, strict=True)):
             yield from _unequal(left, right, f"{path}[{index}]", skipped)

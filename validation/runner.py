@@ -5,6 +5,7 @@ This one uses its parts: parser, graders, evidence, order, policy and report. Th
 """
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,16 @@ from ml_trainer_env.validation.checks import episodes_of
 
 __all__ = ["installed_graders", "rendered", "validate"]
 
-NEEDS_CONTAINER = {
-    "runtime.network_policy": "needs a provider that restricts the network, such as Docker",
+UNGRADED = {
+    "runtime.reward_attribution": "OpenEnv has no grader for it yet, and no wire on which rubrics are read",
+    "runtime.rubric_introspectable": "OpenEnv has no grader for it yet, and no wire on which rubrics are read",
+    "runtime.trajectory_record": "OpenEnv has no grader for it yet, and no format of the record",
     "runtime.host_containment": "needs a container; OpenEnv has no grader for it yet",
     "runtime.resource_bounds": "needs a container; OpenEnv has no grader for it yet",
     "semantic.verifier_portability": "needs a second image; OpenEnv has no grader for it yet",
 }
+OF_RUBRICS = frozenset({"runtime.reward_attribution", "runtime.rubric_introspectable"})
+"""Checks that apply to packages with the capability `rubric_tree` alone."""
 
 
 def installed_graders(policy: SeverityPolicy) -> GraderRegistry:
@@ -111,9 +116,10 @@ def _graded_running(subject: Subject, start: Callable[[], Any], graders: list[Gr
         evidence = None
         if isinstance(manifest, NormalizedManifestV2):
             plan = load_runtime_plan(subject.root, manifest.execution)
-            evidence = collect_runtime_evidence(
-                running.base_url, plan, episode_timeout_s=manifest.resources.episode_timeout_s
-            )
+            with warnings.catch_warnings(category=DeprecationWarning, action="ignore"):  # OpenEnv's, of websockets
+                evidence = collect_runtime_evidence(
+                    running.base_url, plan, episode_timeout_s=manifest.resources.episode_timeout_s
+                )
             if evidence.failure_reason:
                 startup.status = CheckStatus.FAIL
         reason = evidence.failure_reason if evidence else None
@@ -152,8 +158,10 @@ def _not_graded(
         grader = registry.get(entry.check_id)
         if entry.check_id in graded or not Level.STATIC < entry.level <= max_level:
             continue
+        if grader is None and entry.check_id in OF_RUBRICS and not manifest.capabilities.rubric_tree:
+            continue
         if grader is None or grader.applies_to(manifest):
-            reason = NEEDS_CONTAINER.get(entry.check_id, "no installed grader is for it")
+            reason = UNGRADED.get(entry.check_id, "no installed grader is for it")
             results.append(
                 CheckResult(check_id=entry.check_id, status=CheckStatus.SKIP, evidence=[reason], duration_s=0.0)
             )

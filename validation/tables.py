@@ -80,7 +80,7 @@ def play_table(
     headers: Mapping[str, str] | None = None,
     on_row: Callable[[Row], None] | None = None,
 ) -> Table:
-    """Play the oracle of each task, and each policy, with some seeds.
+    """Play the oracle of each task with its own seed, for which it was made, and each policy with some seeds.
 
     Args:
         base_url: The environment.
@@ -127,7 +127,7 @@ def play_table(
 
 def _lists(oracle: CallList, policies: Sequence[Policy], seeds: int) -> Iterator[tuple[Policy, CallList]]:
     for policy in [Policy(oracle, Kind.ORACLE), *policies]:
-        for shift in range(seeds):
+        for shift in range(1 if policy.kind is Kind.ORACLE else seeds):
             reset = {**oracle.reset, "seed": int(oracle.reset.get("seed", 0)) + shift}
             yield policy, replace(policy.calls, reset=reset)
 

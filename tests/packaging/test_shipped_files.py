@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 BUILD = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
-SPACE_FILES = {"Dockerfile", "server/Dockerfile", "validation/runtime.json"}
+SPACE_FILES = {"Dockerfile", "server/Dockerfile", "validation/canaries.json", "validation/runtime.json"}
+ORACLES = "validation/oracles/"
 
 IN_EACH_FOLDER = (
     ".env", ".env.local", "credentials.json", "id_rsa", "server.pem", "notes.ipynb", "foo.sqlite", "local_secrets.py",
@@ -103,11 +104,20 @@ def test_a_builder_is_sent_the_listed_files_and_nothing_else(planted: Path, ship
     assert files_of(tmp_path / "sent" / planted.name) == shipped
 
 
+def test_an_image_is_built_without_the_solutions_of_the_tasks(shipped: set[str], tracked: list[str]) -> None:
+    solutions = {path for path in tracked if path.startswith("validation/") and not path.endswith(".py")}
+
+    assert len(solutions) > 4
+    assert solutions & shipped == set()
+
+
 def test_a_space_is_sent_the_listed_files_and_what_it_is_built_by(planted: Path, shipped: set[str], hub: "Hub") -> None:
     pushed = hub.run([sys.executable, "scripts/shipped.py", "push", "--repo-id", "someone/ml_trainer_env"], planted)
 
     assert pushed.returncode == 0, pushed.stdout + pushed.stderr
-    assert set(hub.received) == shipped | SPACE_FILES
+    oracles = {path for path in hub.received if path.startswith(ORACLES) and path.endswith(".json")}
+    assert oracles
+    assert set(hub.received) == shipped | SPACE_FILES | oracles
     assert not [path for path, content in hub.received.items() if b"planted" in content]
     assert {path: (planted / path).read_bytes() for path in hub.received} == hub.received
 

@@ -60,6 +60,12 @@ def test_the_manifest_the_type_marker_and_the_bundled_data_are_in_the_wheel(
     )
 
 
+def test_the_wheel_holds_no_solution_of_a_task(wheel: zipfile.ZipFile) -> None:
+    declared = [name for name in wheel.namelist() if "/validation/" in name and not name.endswith(".py")]
+
+    assert declared == []
+
+
 def test_the_wheel_holds_nothing_but_the_package_and_its_metadata(wheel: zipfile.ZipFile) -> None:
     tops = {name.split("/")[0] for name in wheel.namelist()}
 
