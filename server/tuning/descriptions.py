@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 from ml_trainer_env.models import DatasetDescription, ResetObservation, TaskDescription
 from ml_trainer_env.server.datasets import TaskExamples
-from ml_trainer_env.server.tuning.observation import training_status
 from ml_trainer_env.server.tuning.tasks import TASKS, Task
 from ml_trainer_env.server.tuning.tools import TOOLS
 
@@ -40,7 +39,7 @@ def reset_observation(episode: "TuningEpisode") -> ResetObservation:
             target_value=task.target_value,
             tools=list(TOOLS.names),
         ),
-        status=training_status(episode.history, task.budget, episode.learning_rate),
+        status=episode.training_status(),
     )
 
 

@@ -23,12 +23,14 @@ class Rules:
             submitted one. Otherwise each figure is that of the whole episode.
         checkpoint_calls_count: Whether saving or restoring a checkpoint counts as a call that changes something.
         call_limits: Limits for the calls of an episode.
+        shows_diagnostics: Whether replies show norms, dead units and seconds of each epoch.
     """
 
     version: int
     grades_one_model: bool
     checkpoint_calls_count: bool
     call_limits: CallLimits
+    shows_diagnostics: bool = False
 
 
 RULES: Mapping[int, Rules] = MappingProxyType(
@@ -40,9 +42,16 @@ RULES: Mapping[int, Rules] = MappingProxyType(
             checkpoint_calls_count=False,
             call_limits=CallLimits(saves=64, restores=128, calls=1_000),
         ),
+        3: Rules(
+            3,
+            grades_one_model=True,
+            checkpoint_calls_count=False,
+            call_limits=CallLimits(saves=64, restores=128, calls=1_000),
+            shows_diagnostics=True,
+        ),
     }
 )
 """All rules by version."""
 
-CURRENT_RULES = RULES[2]
+CURRENT_RULES = RULES[3]
 """The rules of a new episode."""
