@@ -7,7 +7,7 @@ from typing import Any
 
 from openenv.core.env_server.mcp_types import CallToolAction, CallToolObservation
 from openenv.core.env_server.types import Observation, State
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_serializer
 
 __all__ = [
     "CallToolAction",
@@ -45,6 +45,22 @@ class TrainingStatus(BaseModel):
     is_diverged: bool = Field(description="The last epoch's loss was not finite or above 100")
     learning_rate: float = Field(ge=0, description="The rate of the next epoch")
     epoch_time_s: float | None = Field(description="Wall time of the last epoch, in seconds")
+    initial_loss: float | None = Field(
+        default=None, description="Loss of the last epoch's first batch before its first step, in nats"
+    )
+    gradient_norm: float | None = Field(default=None, description="L2 norm of all gradients, RMS over 4 steps")
+    update_ratio: float | None = Field(
+        default=None, description="Norm of a step's change of the weights by the norm of the weights, RMS over 4 steps"
+    )
+    dead_units: float | None = Field(
+        default=None, description="Share of hidden units that are the same, 0 or saturated, for all training examples"
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_unset(self, serialize):  # type: ignore[no-untyped-def]  # a type here would replace the JSON schema
+        """Leave out the optional figures that were not set: earlier rules do not show them."""
+        unset = {"initial_loss", "gradient_norm", "update_ratio", "dead_units"} - self.model_fields_set
+        return {name: value for name, value in serialize(self).items() if name not in unset}
 
 
 class DatasetDescription(BaseModel):

@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +46,7 @@ atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 START_LIMIT_S = 90.0
 STOP_LIMIT_S = 20.0
 HOST = "127.0.0.1"
+_SERVER = ("-m", "ml_trainer_env.server.app")
 _SECRETS = ("OPENAI_API_KEY", "OPENROUTER_API_KEY", "GEMINI_API_KEY", "HF_TOKEN", "ENV_URL")
 
 
@@ -105,11 +106,14 @@ def live_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServer]:
-    """Starts a server with these environment variables; ended at the latest with the module's tests."""
+    """Starts a server with these environment variables; ended at the latest with the module's tests.
+
+    `program` is what Python runs, in place of the server's module.
+    """
     started: list[LiveServer] = []
 
-    def start(**variables: str) -> LiveServer:
-        server = _start(tmp_path_factory.mktemp("server"), variables)
+    def start(program: Sequence[str] = _SERVER, **variables: str) -> LiveServer:
+        server = _start(tmp_path_factory.mktemp("server"), variables, program)
         started.append(server)
         return server
 
@@ -118,12 +122,12 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServ
         server.stop()
 
 
-def _start(folder: Path, variables: dict[str, str]) -> LiveServer:
+def _start(folder: Path, variables: dict[str, str], program: Sequence[str] = _SERVER) -> LiveServer:
     port = _free_port()
     log_path = folder / "server.log"
     with log_path.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "ml_trainer_env.server.app", "--host", HOST, "--port", str(port)],
+            [sys.executable, *program, "--host", HOST, "--port", str(port)],
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=log,

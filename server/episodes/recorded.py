@@ -12,6 +12,7 @@ from ml_trainer_env.server.executors.identity import Identity
 from ml_trainer_env.server.store import CallRecord, RecordedUnit
 from ml_trainer_env.server.trainer.figures import Figures
 from ml_trainer_env.server.trainer.lineage import unproven_key
+from ml_trainer_env.server.trainer.metrics import DIAGNOSTIC_FIGURES, are_recorded
 
 __all__ = ["CallSource", "Difference", "RecordedSource", "VerifyingSource"]
 
@@ -73,7 +74,7 @@ class RecordedSource(_Recorded):
                 raise ExecutorError("the call ended here")
             recorded = self._units.pop(0)
             result = recorded.figures
-            if set(result.figures) != set(plan.figures):
+            if not are_recorded(result.figures, plan.figures):
                 raise ReplayError(f"a unit was recorded with the figures {sorted(result.figures)}")
             key = result.key if recorded.identity else unproven_key(result.key, result.digest)
             ref = ref.after_unit(plan, key, recorded.identity, result.digest)
@@ -146,9 +147,10 @@ class VerifyingSource(_Recorded):
         self._on_unit()
         now = {"weights_hash": unit.ref.digest, **unit.figures}
         then = {"weights_hash": recorded.figures.digest, **recorded.figures.figures}
+        compared = [figure for figure in now if figure in then or figure not in DIAGNOSTIC_FIGURES]
         # Texts are compared, because NaN is not equal to itself.
         self.differences += [
             Difference(self.count, figure, then.get(figure), now[figure])
-            for figure in now
+            for figure in compared
             if repr(now[figure]) != repr(then.get(figure))
         ]

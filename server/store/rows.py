@@ -11,7 +11,7 @@ from ml_trainer_env.server.store.records import CallRecord, EpisodeHeader, Recor
 from ml_trainer_env.server.store.units import UnitFigures, check_figures
 from ml_trainer_env.server.trainer.figures import Figures
 from ml_trainer_env.server.trainer.limits import shown
-from ml_trainer_env.server.trainer.metrics import EPOCH_FIGURES
+from ml_trainer_env.server.trainer.metrics import EPOCH_FIGURES, FIRST_EPOCH_FIGURES, are_recorded
 
 __all__ = ["call_from_row", "call_to_row", "header_from_row", "header_to_row"]
 
@@ -81,8 +81,9 @@ def _escape_surrogates(text: str) -> str:
 def _unit_to_json(unit: RecordedUnit) -> list[object]:
     """Return a unit as JSON. The figures of an epoch are listed by position, other figures by name."""
     result = unit.figures
-    listed = set(result.figures) == set(EPOCH_FIGURES)
-    figures = [result.figures[name] for name in EPOCH_FIGURES] if listed else dict(result.figures)
+    listed = are_recorded(result.figures, EPOCH_FIGURES)
+    ordered = [result.figures[name] for name in EPOCH_FIGURES if name in result.figures]
+    figures = ordered if listed else dict(result.figures)
     return [result.key, result.digest, result.seconds, unit.from_cache, figures, unit.identity]
 
 
@@ -129,7 +130,8 @@ def _unit_from_json(row: object) -> RecordedUnit:
 def _figures_from_json(fields: object) -> Figures:
     match fields:
         case [*values]:
-            return check_figures(dict(zip(EPOCH_FIGURES, values, strict=True)))
+            names = FIRST_EPOCH_FIGURES if len(values) == len(FIRST_EPOCH_FIGURES) else EPOCH_FIGURES
+            return check_figures(dict(zip(names, values, strict=True)))
         case {}:
             return check_figures(check_value("figures", fields, dict))
     raise ValueError(f"its figures are {shown(fields)}")

@@ -12,7 +12,7 @@ from ml_trainer_env.server.store.damage import check_value, load_json, raw_colum
 from ml_trainer_env.server.store.database import Database
 from ml_trainer_env.server.store.tables import EPOCHS
 from ml_trainer_env.server.trainer.figures import Figures
-from ml_trainer_env.server.trainer.metrics import EPOCH_FIGURES
+from ml_trainer_env.server.trainer.metrics import DIAGNOSTIC_FIGURES, EPOCH_FIGURES, are_recorded
 
 __all__ = ["UnitFigures", "UnitStore", "check_figures", "record_units"]
 
@@ -116,8 +116,11 @@ def check_figures(fields: Mapping[str, object], names: Collection[str] | None = 
     """
     if names is not None and set(fields) != set(names):
         raise ValueError(f"its figures are {sorted(fields)}")
-    flags = _FLAGS if set(fields) == set(EPOCH_FIGURES) else None
-    return {name: _check_figure(name, value, flags) for name, value in fields.items()}
+    is_epoch = are_recorded(fields, EPOCH_FIGURES)
+    return {
+        name: _check_figure(name, value, _FLAGS if is_epoch and name not in DIAGNOSTIC_FIGURES else None)
+        for name, value in fields.items()
+    }
 
 
 def _check_figure(name: str, value: object, flags: Collection[str] | None) -> float | bool | None:

@@ -122,7 +122,7 @@ def _train(run: _Run, epochs: int) -> None:
     for _ in range(epochs):
         order = torch.randperm(len(run.data.train_labels), generator=run.source)
         batches = _batches(run.data.train_inputs, run.data.train_labels, order, _BATCH)
-        train_batches(run.network, optimizer, batches, run.interrupted)
+        train_batches(run.network, optimizer, batches, 0, run.interrupted)
 
 
 def _overheat(run: _Run) -> Mapping[str, Tensor]:
@@ -264,7 +264,7 @@ def _learn_by_heart(run: _Run) -> Mapping[str, Tensor]:
     for _ in range(_HEART_PASSES):
         order = torch.randperm(len(labels), generator=run.source)
         batches = _batches(inputs, labels, order, _HEART_BATCH)
-        if train_batches(run.network, optimizer, batches, run.interrupted) < _KNOWN:
+        if train_batches(run.network, optimizer, batches, 0, run.interrupted).mean_loss < _KNOWN:
             break
     return {}
 

@@ -6,6 +6,7 @@ plan, data) alone. A longer run is a chain of epochs. So the result does not dep
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,7 +16,9 @@ from torch import Tensor, nn
 from ml_trainer_env.server.trainer.augmentation import augmented
 from ml_trainer_env.server.trainer.config import DIVERGED_LOSS, TrainingConfig
 from ml_trainer_env.server.trainer.data import TensorData
+from ml_trainer_env.server.trainer.diagnostics import StepNorms, measured_steps, watch_units
 from ml_trainer_env.server.trainer.errors import Interrupted
+from ml_trainer_env.server.trainer.kinds import NetworkKind
 from ml_trainer_env.server.trainer.metrics import EpochMetrics
 from ml_trainer_env.server.trainer.network_specs import NetworkSpec, find_network
 from ml_trainer_env.server.trainer.networks import build_network, draw_weights
@@ -114,11 +117,13 @@ def _run_epoch(
     diverged_above: float,
 ) -> tuple[TrainingState, EpochMetrics]:
     dropping = generator(Purpose.DROPOUT, state.seed, state.epoch)
-    network = build_network(network_for(state, data), state.weights, dropout=config.dropout, source=dropping)
+    spec = network_for(state, data)
+    network = build_network(spec, state.weights, dropout=config.dropout, source=dropping)
     rate = plan.rate_at(state.epoch)
     optimizer = build_optimizer(network, config, rate, state)
-    train_loss = train_batches(network, optimizer, _batches(state, config, data), interrupted)
-    metrics = _measure(network, data, train_loss, rate, diverged_above)
+    steps = -(-len(data.train_labels) // config.batch_size)
+    training = train_batches(network, optimizer, _batches(state, config, data), steps, interrupted)
+    metrics = _measure(network, data, training, rate, _unit_dimension(spec), diverged_above)
     after = TrainingState(
         network=state.network,
         weights=arrays_of(network),
@@ -155,33 +160,75 @@ def _batches(state: TrainingState, config: TrainingConfig, data: TensorData) -> 
         yield from zip(inputs.split(config.batch_size), labels.split(config.batch_size), strict=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Training:
+    """The figures of the training half of an epoch, by their names in `EpochMetrics`."""
+
+    mean_loss: float
+    initial_loss: float
+    gradient_norm: float
+    update_ratio: float
+
+
 def train_batches(
     network: nn.Module,
     optimizer: Optimizer,
     batches: Iterator[tuple[Tensor, Tensor]],
+    steps: int,
     interrupted: Callable[[], bool],
-) -> float:
-    """Train on each batch once. Returns the mean loss in nats; it is read once, at the end."""
+) -> Training:
+    """Train on each batch once. The figures are read once, at the end.
+
+    Args:
+        network: The network. Its weights change.
+        optimizer: Changes them.
+        batches: Inputs and labels.
+        steps: Number of batches if the norms of gradients and changes are to be measured, else 0.
+        interrupted: Called before each batch. Returns whether to stop.
+
+    Raises:
+        Interrupted: `interrupted` returned true.
+    """
     network.train()
-    total, count = torch.zeros(()), 0
-    for inputs, labels in batches:
+    total, count, initial = torch.zeros(()), 0, torch.zeros(())
+    norms, measured = StepNorms(network), measured_steps(steps)
+    for number, (inputs, labels) in enumerate(batches):
         if interrupted():
             raise Interrupted
         network.zero_grad()
         loss = mean_loss(network(inputs), labels)
         loss.backward()
-        optimizer.step()
+        if number in measured:
+            norms.before_step()
+            optimizer.step()
+            norms.after_step()
+        else:
+            optimizer.step()
         total += loss.detach() * len(labels)
         count += len(labels)
-    return float(total) / count
+        if number == 0:
+            initial = loss.detach()
+    return Training(float(total) / count, float(initial), norms.gradient_norm, norms.update_ratio)
+
+
+def _unit_dimension(spec: NetworkSpec) -> int:
+    """Return the dimension of the units in the outputs of a network's activations."""
+    return -1 if spec.kind is NetworkKind.TRANSFORMER else 1
 
 
 def _measure(
-    network: nn.Module, data: TensorData, train_loss: float, rate: float, diverged_above: float
+    network: nn.Module,
+    data: TensorData,
+    training: Training,
+    rate: float,
+    unit_dimension: int,
+    diverged_above: float,
 ) -> EpochMetrics:
     sample, together = slice(data.train_sample), data.evaluation_batch
-    _, train_accuracy = loss_and_accuracy(network, data.train_inputs[sample], data.train_labels[sample], together)
+    with watch_units(network, unit_dimension) as dead:
+        _, train_accuracy = loss_and_accuracy(network, data.train_inputs[sample], data.train_labels[sample], together)
     val_loss, val_accuracy = loss_and_accuracy(network, data.validation_inputs, data.validation_labels, together)
+    train_loss = training.mean_loss
     return EpochMetrics(
         train_loss=train_loss,
         train_accuracy=train_accuracy,
@@ -189,6 +236,10 @@ def _measure(
         val_accuracy=val_accuracy,
         learning_rate=rate,
         diverged=not math.isfinite(train_loss) or train_loss > diverged_above,
+        initial_loss=training.initial_loss,
+        gradient_norm=training.gradient_norm,
+        update_ratio=training.update_ratio,
+        dead_units=dead.share,
     )
 
 
@@ -224,4 +275,5 @@ def mean_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def arrays_of(network: nn.Module) -> dict[str, np.ndarray]:
+    """Return the parameters and buffers of a network by name, without copies where that is possible."""
     return {key: tensor.contiguous().numpy() for key, tensor in network.state_dict().items()}

@@ -18,6 +18,7 @@ __all__ = [
     "BatchNorm1d",
     "BatchNorm2d",
     "Dropout",
+    "Embedding",
     "MeanOverPositions",
     "Positions",
     "Swapped",
@@ -104,7 +105,14 @@ class MeanOverPositions(nn.Module):
         return units.mean(self.dimension)
 
 
-class Positions(nn.Embedding):
+class Embedding(nn.Embedding):
+    """An embedding whose weights are set later. Torch's own initialisation on the meta device imports its compiler."""
+
+    def __init__(self, count: int, width: int) -> None:
+        super().__init__(count, width, _weight=torch.empty(count, width))
+
+
+class Positions(Embedding):
     """Adds a learned vector for each position (Gehring et al. 2017). Its weight is (length, width)."""
 
     def forward(self, units: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from ml_trainer_env.server.trainer.network_parts import (
     BatchNorm1d,
     BatchNorm2d,
     Dropout,
+    Embedding,
     MeanOverPositions,
     Positions,
     Swapped,
@@ -34,7 +35,7 @@ POSITION_DEVIATION = 0.02
 def _mlp(spec: NetworkSpec, dropout: nn.Module) -> Iterator[nn.Module]:
     activation, units = ACTIVATIONS[spec.activation], spec.features
     if spec.examples is ExampleKind.TOKENS:
-        yield nn.Embedding(spec.inputs[1], spec.width)
+        yield Embedding(spec.inputs[1], spec.width)
     yield nn.Flatten()
     for _ in range(spec.depth):
         yield nn.Linear(units, spec.width, bias=not spec.norm)
@@ -67,7 +68,7 @@ def _cnn(spec: NetworkSpec, dropout: nn.Module) -> Iterator[nn.Module]:
 
 def _cnn_1d(spec: NetworkSpec, dropout: nn.Module) -> Iterator[nn.Module]:
     if spec.examples is ExampleKind.TOKENS:
-        yield nn.Embedding(spec.inputs[1], spec.width)
+        yield Embedding(spec.inputs[1], spec.width)
     yield Swapped()
     for block in spec.blocks:
         yield nn.Conv1d(block.inputs, block.outputs, 5, padding=2, bias=not spec.norm)
@@ -85,7 +86,7 @@ def _transformer(spec: NetworkSpec, dropout: nn.Module) -> Iterator[nn.Module]:
     length, values = spec.inputs
     is_next_token = spec.target is TargetKind.NEXT_TOKEN
     if spec.examples is ExampleKind.TOKENS:
-        yield nn.Embedding(values, spec.width)
+        yield Embedding(values, spec.width)
     else:
         yield nn.Linear(values, spec.width)
     yield Positions(length, spec.width)

@@ -1,7 +1,7 @@
 """The probe: a digest of one fixed training step of each network. It shows which kernels torch chose.
 
 Versions and threads do not determine the kernels. The libraries below torch choose them by the processor and by their
-own environment variables, and each kernel rounds differently. The probe takes about 0.1 s on one core.
+own environment variables, and each kernel rounds differently. The probe takes about 0.2 s on one core.
 """
 
 import hashlib
@@ -9,11 +9,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ml_trainer_env.server.datasets import ExampleKind, TargetKind
 from ml_trainer_env.server.trainer.config import OptimizerKind, TrainingConfig
 from ml_trainer_env.server.trainer.data import TensorData
 from ml_trainer_env.server.trainer.engine import advance, initial_state
 from ml_trainer_env.server.trainer.examples import Examples
-from ml_trainer_env.server.trainer.kinds import AugmentationKind
+from ml_trainer_env.server.trainer.kinds import AugmentationKind, NetworkKind
+from ml_trainer_env.server.trainer.network_specs import NetworkSpec
 from ml_trainer_env.server.trainer.schedules import LearningRatePlan, LrSchedule
 from ml_trainer_env.server.trainer.state import FreshState, weights_hash
 
@@ -32,6 +34,21 @@ _STEPS = {
 }
 """Shape of the images, augmentation and optimizer, by network."""
 
+_TOKENS = (
+    NetworkSpec(NetworkKind.CNN_1D, (32, 64), 10, depth=2, width=32, norm=True, examples=ExampleKind.TOKENS),
+    NetworkSpec(
+        NetworkKind.TRANSFORMER,
+        (32, 64),
+        64,
+        depth=2,
+        width=32,
+        norm=True,
+        examples=ExampleKind.TOKENS,
+        target=TargetKind.NEXT_TOKEN,
+    ),
+)
+"""The networks that read tokens."""
+
 
 def probe(_options: Mapping[str, int | str]) -> str:
     """Train each network for one step on fixed noise.
@@ -42,12 +59,13 @@ def probe(_options: Mapping[str, int | str]) -> str:
     Returns:
         SHA-256 (hex) of the weights and the figures after the steps.
     """
+    steps = [(name, _noise(shape, kind), optimizer) for name, (shape, kind, optimizer) in _STEPS.items()]
+    steps += [(spec.name, _tokens(spec), OptimizerKind.ADAMW) for spec in _TOKENS]
     digest = hashlib.sha256()
-    for network, (shape, augmentation, optimizer) in _STEPS.items():
+    for network, examples, optimizer in steps:
         config = TrainingConfig(optimizer=optimizer, batch_size=_IMAGES, dropout=0.2, augmentation=True)
         plan = LearningRatePlan(LrSchedule.CONSTANT, 0.01, 0, 1)
-        data = TensorData(_noise(shape, augmentation))
-        state, (metrics,) = advance(initial_state(FreshState(network, 0)), config, plan, data)
+        state, (metrics,) = advance(initial_state(FreshState(network, 0)), config, plan, TensorData(examples))
         digest.update(f"{network}:{weights_hash(state)}:{metrics!r};".encode())
     return digest.hexdigest()
 
@@ -56,3 +74,18 @@ def _noise(shape: tuple[int, ...], augmentation: AugmentationKind) -> Examples:
     images = np.random.default_rng(0).integers(0, 256, (_IMAGES, *shape), dtype=np.uint8)
     labels = np.arange(_IMAGES, dtype=np.int64) % 10
     return Examples("probe", augmentation, images, labels, images, labels, images, labels)
+
+
+def _tokens(spec: NetworkSpec) -> Examples:
+    length, vocabulary = spec.inputs
+    tokens = np.random.default_rng(0).integers(0, vocabulary, (_IMAGES, length))
+    labels = np.roll(tokens, -1, axis=1) if spec.target is TargetKind.NEXT_TOKEN else tokens[:, 0] % spec.outputs
+    return Examples(
+        "probe",
+        AugmentationKind.NONE,
+        *(tokens, labels) * 3,
+        kind=spec.examples,
+        target=spec.target,
+        outputs=spec.outputs,
+        vocabulary=vocabulary,
+    )

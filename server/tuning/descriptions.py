@@ -7,7 +7,6 @@ from ml_trainer_env.models import DatasetDescription, ResetObservation, TaskDesc
 from ml_trainer_env.server.datasets import TaskExamples
 from ml_trainer_env.server.trainer.network_specs import NETWORKS
 from ml_trainer_env.server.tuning.families.tasks import describe_network
-from ml_trainer_env.server.tuning.observation import training_status
 from ml_trainer_env.server.tuning.tasks import Task
 from ml_trainer_env.server.tuning.tools import TOOLS
 
@@ -47,7 +46,7 @@ def reset_observation(episode: "TuningEpisode") -> ResetObservation:
             largest_batch=task.largest_batch,
             tools=list(TOOLS.names),
         ),
-        status=training_status(episode.history, task.budget, episode.learning_rate),
+        status=episode.training_status(),
     )
 
 

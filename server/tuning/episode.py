@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ml_trainer_env.models import ResetObservation
+from ml_trainer_env.models import ResetObservation, TrainingStatus
 from ml_trainer_env.server.datasets import TaskExamples
 from ml_trainer_env.server.episodes.call_counts import MAX_CHANGES, CallCounts
 from ml_trainer_env.server.episodes.errors import EpisodeError
@@ -161,10 +161,15 @@ class TuningEpisode:
     def snapshot(self) -> dict[str, Any]:
         """Return the fields of `MLTrainerState` that are not part of the start."""
         return {
-            "status": training_status(self.history, self.task.budget, self.learning_rate),
+            "status": self.training_status(),
             "configuration": asdict(self.config),
             "weights_hash": self.state_hash,
         }
+
+    def training_status(self) -> TrainingStatus:
+        """Return the training status, with the figures that the rules show."""
+        shown = self.rules.shows_diagnostics
+        return training_status(self.history, self.task.budget, self.learning_rate, diagnostics=shown)
 
     # The state of the run.
 
@@ -224,7 +229,10 @@ class TuningEpisode:
 
         def rows() -> Reply:
             records = self.history.records[first:]
-            return {"epochs": epoch_rows(records), "from_cache": all(r.trained.from_cache for r in records)}
+            return {
+                "epochs": epoch_rows(records, diagnostics=self.rules.shows_diagnostics),
+                "from_cache": all(r.trained.from_cache for r in records),
+            }
 
         return await self._change(train, rows, pays=True)
 
@@ -353,7 +361,7 @@ class TuningEpisode:
         if pays or (self.done and not self._is_score_paid):
             reward, parts = self._pay()
         reply: Reply = {
-            **training_status(self.history, self.task.budget, self.learning_rate).model_dump(),
+            **self.training_status().model_dump(),
             "reward": reward,
             "done": self.done,
             "configuration": asdict(self.config),

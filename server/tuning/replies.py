@@ -43,6 +43,11 @@ class _EpochRow(BaseModel):
     val_accuracy: float | None
     learning_rate: float
     from_cache: bool
+    epoch_time_s: float = Field(default=0.0, description="Wall time of the epoch, in seconds")
+    initial_loss: float | None = None
+    gradient_norm: float | None = None
+    update_ratio: float | None = None
+    dead_units: float | None = None
 
 
 class _TrainingReply(_Reply):

@@ -24,6 +24,7 @@ class Rules:
         checkpoint_calls_count: Whether saving or restoring a checkpoint counts as a call that changes something.
         call_limits: Limits for the calls of an episode.
         saves_initial_model: Whether a checkpoint may be saved before the first epoch.
+        shows_diagnostics: Whether replies show norms, dead units and seconds of each epoch.
     """
 
     version: int
@@ -31,6 +32,7 @@ class Rules:
     checkpoint_calls_count: bool
     call_limits: CallLimits
     saves_initial_model: bool = False
+    shows_diagnostics: bool = False
 
 
 _CALL_LIMITS = CallLimits(saves=64, restores=128, calls=1_000)
@@ -50,6 +52,7 @@ RULES: Mapping[int, Rules] = MappingProxyType(
             checkpoint_calls_count=False,
             call_limits=_CALL_LIMITS,
             saves_initial_model=True,
+            shows_diagnostics=True,
         ),
     }
 )

@@ -14,6 +14,7 @@ import pytest
 from ml_trainer_env.server.episodes.errors import ResetError
 from ml_trainer_env.server.episodes.recorded import VerifyingSource
 from ml_trainer_env.server.episodes.replay import replay_calls
+from ml_trainer_env.server.tuning.rules import CURRENT_RULES
 from ml_trainer_env.server.tuning.tools import TOOLS
 
 Serve = Callable[..., Any]
@@ -83,7 +84,7 @@ def test_a_fork_keeps_its_parents_rules_and_a_new_episode_has_the_new_ones(old: 
             again = await server.journal.load(opened[0].header.name)
             return [*(one.episode.rules.version for one in opened), again.header.rules]
 
-    assert asyncio.run(versions()) == [1, 2, 1]
+    assert asyncio.run(versions()) == [1, CURRENT_RULES.version, 1]
 
 
 def test_rules_that_are_not_known_are_refused_by_name(serve: Serve, tmp_path: Path) -> None:
@@ -98,8 +99,8 @@ def test_rules_that_are_not_known_are_refused_by_name(serve: Serve, tmp_path: Pa
 
     asyncio.run(begin())
     with sqlite3.connect(tmp_path / "state" / "journal.sqlite3") as connection:
-        connection.execute("UPDATE episodes SET rules = 3")
+        connection.execute("UPDATE episodes SET rules = 99")
     connection.close()
 
-    with pytest.raises(ResetError, match=r"episode 'e' was begun under rules 3, and this version knows 1, 2"):
+    with pytest.raises(ResetError, match=r"episode 'e' was begun under rules 99, and this version knows 1, 2, 3"):
         asyncio.run(resume())

@@ -57,6 +57,15 @@ _NETWORKS: Mapping[ExampleKind, tuple[NetworkKind, ...]] = {
 _KINDS = {ExampleKind.IMAGES: 8, ExampleKind.TABLES: 5, ExampleKind.SEQUENCES: 4, ExampleKind.TOKENS: 3}
 """How often a kind of examples is drawn, relative to the others."""
 
+_LEAST_EXAMPLES = 4_000
+"""Every budget shows at least this many examples in all, or nothing could be learnt in it."""
+
+_LAYER_GAIN = 0.6
+"""Gain of a layer with torch's initial weights, by root mean square: 1 / sqrt(3)."""
+
+_LEAST_SIGNAL = 0.02
+"""Signals of drawn networks lie between this and its inverse."""
+
 _WIDTHS: Mapping[NetworkKind, tuple[int, ...]] = {
     NetworkKind.MLP: (8, 16, 32, 64, 128),
     NetworkKind.CNN: (8, 12, 16),
@@ -149,8 +158,10 @@ def _draw(chance: _Chance) -> Instance | None:
     network = _draw_network(chance, collection, examples) if examples else None
     if examples is None or network is None:
         return None
-    budget = chance.one_of((4, 5, 6, 8, 8, 10, 10, 12, 12, 16, 20, 40))
+    budget = chance.one_of((4, 6, 8, 8, 10, 12, 12, 16, 16, 20, 20, 40))
     scale = 1.0 if collection.kind is ExampleKind.TOKENS else chance.one_of((1.0, 1.0, 0.05, 0.2, 5.0))
+    if budget * examples.train_size < _LEAST_EXAMPLES or not _passes_signals(network, scale):
+        return None
     change = _draw_change(chance) if budget >= 6 else None
     return Instance(
         examples=examples,
@@ -180,7 +191,7 @@ def _draw_examples(chance: _Chance, collection: Collection) -> ExampleDraw | Non
         size, imbalance = chance.one_of(usual or [most]), chance.one_of((1.0, 1.0, 5.0, 20.0))
     classes = chance.order(range(collection.class_count), size)
     floor = collection.floor
-    train = max(floor.train, round(chance.log_between(200, 2_000)))
+    train = max(floor.train, round(chance.log_between(250, 2_000)))
     validation = max(floor.validation, chance.one_of((200, 400, 800)))
     try:
         sizes = fit_sizes(collection.name, classes, train, validation, max(floor.test, 2_000), imbalance)
@@ -222,6 +233,17 @@ def _input_shape(collection: Collection) -> tuple[int, ...]:
             return shape
 
 
+def _passes_signals(network: NetworkSpec, input_scale: float) -> bool:
+    """Whether activations neither vanish nor explode so far that no learning rate helps.
+
+    Without norm, each layer of the initial weights multiplies them by about `_LAYER_GAIN` times the initial scale.
+    """
+    if network.norm:
+        return True
+    gain: float = input_scale * (_LAYER_GAIN * network.initial_scale) ** network.depth
+    return _LEAST_SIGNAL <= gain <= 1 / _LEAST_SIGNAL
+
+
 def _augmentation(collection: Collection) -> AugmentationKind:
     match collection.kind:
         case ExampleKind.IMAGES:
@@ -234,8 +256,8 @@ def _augmentation(collection: Collection) -> AugmentationKind:
 
 def _draw_start(chance: _Chance) -> StartSpec | None:
     accidents = (StartKind.HOT, StartKind.MOMENTUM, StartKind.DEAD, StartKind.MEMORISED)
-    kind = chance.one_of((*accidents, *accidents, *(StartKind.FRESH,) * 6))
-    severity, trained = chance.between(0.0, 1.0), chance.one_of((0, 1, 2, 3))
+    kind = chance.one_of((*accidents, *accidents, *(StartKind.FRESH,) * 4))
+    severity, trained = chance.between(0.0, 1.0), chance.one_of((1, 2, 3, 4))
     return None if kind is StartKind.FRESH else StartSpec(kind, severity, trained)
 
 
