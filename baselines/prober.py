@@ -5,7 +5,7 @@ It contains no results of earlier runs. Its decisions depend only on the brief a
 
 import math
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ml_trainer_env.baselines.agent import Call, Decision, Outcome, Script
 from ml_trainer_env.baselines.play import RUN, SUBMIT
@@ -19,8 +19,8 @@ SAVE, RESTORE = "save_checkpoint", "restore_checkpoint"
 START, BEST = "start", "best"
 """Names of checkpoints: the model as it was found, and the best one since the probes."""
 
-PROBING_SHARE = 0.4
-"""The probes spend at most this share of the budget."""
+EPOCHS_FOR_A_PROBE = 4
+"""There is one probe for this many epochs of the budget, and two at least."""
 
 GAP = 0.1
 """A gap between training and validation accuracy above this is answered by regularisation."""
@@ -28,10 +28,11 @@ GAP = 0.1
 MOST_CALLS = 30
 """After the probes the rest of the budget is split into at most this many calls."""
 
-WORSE = 0.15
+JUMP = 0.3
 """The validation loss rose by this share within one call: the rate is too high, or the examples have changed."""
 
-Turns = Generator[Decision, Outcome, Outcome]
+_LOSS_WEIGHT = 0.001
+_FRESH: dict[str, object] = {"reinitialize": True}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,35 +60,41 @@ class _Seen:
 
     Attributes:
         left: Epochs left.
-        loss: The last validation loss.
-        best_loss: The lowest validation loss since the probes, or since the examples changed.
-        losses: Validation loss after each probe, by its name.
+        worth: The last worth of the model: see `read`.
+        best: The best worth since the probes, or since the examples changed.
+        gap: Training accuracy minus validation accuracy.
+        loss: The last validation loss, infinite if it was not finite.
+        diverged: Whether the last epoch diverged.
+        by_loss: Whether a model's worth is minus its loss, since the next token is predicted.
     """
 
     left: int
-    loss: float = math.inf
-    best_loss: float = math.inf
-    accuracy: float = 0.0
+    by_loss: bool
+    worth: float = -math.inf
+    best: float = -math.inf
     gap: float = 0.0
+    loss: float = math.inf
     diverged: bool = False
-    losses: dict[str, float] = field(default_factory=dict)
 
     def read(self, reply: Reply) -> None:
+        """Read a reply. The worth is the validation accuracy; the loss decides between equals."""
         self.left = int(reply.get("remaining_budget") or 0)
         loss = reply.get("val_loss")
         self.loss = float(loss) if isinstance(loss, int | float) else math.inf
-        self.accuracy = float(reply.get("val_accuracy") or 0.0)
-        self.gap = float(reply.get("train_accuracy") or 0.0) - self.accuracy
+        accuracy = float(reply.get("val_accuracy") or 0.0)
+        self.worth = -self.loss if self.by_loss else accuracy - _LOSS_WEIGHT * min(self.loss, 10.0)
+        self.gap = float(reply.get("train_accuracy") or 0.0) - accuracy
         self.diverged = bool(reply.get("is_diverged"))
+        if self.diverged:
+            self.worth = -math.inf
 
 
 _PROBES = (
-    _Probe("kept-low", fresh=False, optimizer="adamw", learning_rate=0.001),
-    _Probe("fresh-middle", fresh=True, optimizer="adamw", learning_rate=0.003),
+    _Probe("kept", fresh=False, optimizer="adamw", learning_rate=0.002),
+    _Probe("fresh", fresh=True, optimizer="adamw", learning_rate=0.005),
     _Probe("fresh-high", fresh=True, optimizer="adamw", learning_rate=0.02),
     _Probe("kept-high", fresh=False, optimizer="adamw", learning_rate=0.01),
     _Probe("fresh-sgd", fresh=True, optimizer="sgd", learning_rate=0.05),
-    _Probe("fresh-low", fresh=True, optimizer="adamw", learning_rate=0.0005),
 )
 """The probes, most telling first."""
 
@@ -96,7 +103,7 @@ class ProbingAgent:
     """Probes settings for one epoch each, on the weights it was given and on fresh ones, and goes on with the best.
 
     Then it anneals the rate over the rest of the budget. It keeps the best model as a checkpoint, adds regularisation
-    when the gap grows, goes back with a lower rate when the validation loss jumps, and submits the best model.
+    when the gap grows, lowers the rate when the figures jump, and submits the best model.
 
     Args:
         adapts: Whether it corrects settings after the probes. If not, it probes, trains and submits what it has.
@@ -107,38 +114,39 @@ class ProbingAgent:
         self.name = "prober" if adapts else "probes"
 
     def script(self, brief: Brief, tools: Sequence[ToolSpec]) -> Script:
-        """Play an episode. An unexpected refusal ends the script."""
-        seen = _Seen(brief.budget_epochs)
+        """Play an episode. A refused training call ends the script."""
+        seen = _Seen(brief.budget_epochs, by_loss="next token" in brief.description)
         chosen = yield from self._probe(brief, seen)
         yield from self._train(brief, seen, chosen)
-        if self._adapts and seen.best_loss < seen.loss:
+        if self._adapts and seen.best > seen.worth:
             yield Call(RESTORE, {"name": BEST}, "the best model since the probes")
         yield Call(SUBMIT, {}, "the budget is spent")
 
     def _probe(self, brief: Brief, seen: _Seen) -> Generator[Decision, Outcome, _Probe]:
         """Run the probes, and restore the best one."""
-        batch = min(64, brief.largest_batch)
-        count = max(2, min(len(_PROBES), int(PROBING_SHARE * brief.budget_epochs)))
+        batch = _batch(brief)
+        probes = _PROBES[: max(2, min(len(_PROBES), brief.budget_epochs // EPOCHS_FOR_A_PROBE))]
+        worth: dict[str, float] = {}
         yield Call(SAVE, {"name": START}, "to come back to the model as it was found")
-        for probe in _PROBES[:count]:
-            if not probe.fresh:
+        for probe in probes:
+            if not probe.fresh and worth:
                 yield Call(RESTORE, {"name": START}, "probe the weights that were found")
             yield Call(CONFIGURE, {**probe.settings(batch), "reinitialize": probe.fresh}, f"probe {probe.name}")
-            outcome = yield Call(RUN, {"num_epochs": 1}, "one epoch tells whether the loss falls")
+            outcome = yield Call(RUN, {"num_epochs": 1}, "one epoch tells how fast it learns")
             if outcome.reply is not None:
                 seen.read(outcome.reply)
-            seen.losses[probe.name] = math.inf if seen.diverged else seen.loss
+            worth[probe.name] = seen.worth
             yield Call(SAVE, {"name": probe.name}, "to go on from it")
-        chosen = min(_PROBES[:count], key=lambda probe: seen.losses[probe.name])
-        if chosen is not _PROBES[count - 1]:
-            yield Call(RESTORE, {"name": chosen.name}, f"its validation loss is the lowest: {seen.losses}")
-        seen.loss = seen.losses[chosen.name]
+        chosen = max(probes, key=lambda probe: worth[probe.name])
+        if chosen is not probes[-1]:
+            yield Call(RESTORE, {"name": chosen.name}, f"it learns best: {worth}")
+        seen.worth = worth[chosen.name]
         return chosen
 
     def _train(self, brief: Brief, seen: _Seen, chosen: _Probe) -> Generator[Decision, Outcome, None]:
         """Train on from the chosen probe for the rest of the budget."""
-        batch, rate, dropout, strength = min(64, brief.largest_batch), chosen.learning_rate, 0.0, 0.0
-        settings = {**chosen.settings(batch), "lr_schedule": "cosine"}
+        rate, dropout, strength = chosen.learning_rate, 0.0, 0.0
+        settings = {**chosen.settings(_batch(brief)), "lr_schedule": "cosine"}
         yield Call(CONFIGURE, settings, "anneal the rate over the rest of the budget")
         stride = max(1, math.ceil(seen.left / MOST_CALLS)) if self._adapts else 20
         while seen.left > 0:
@@ -147,24 +155,25 @@ class ProbingAgent:
             if outcome.reply is None:
                 return
             seen.read(outcome.reply)
+            if not self._adapts and seen.diverged:
+                return
             if not self._adapts:
-                if seen.diverged:
-                    return
                 continue
-            if seen.diverged or seen.loss > before * (1.0 + WORSE) + 0.05:
-                rate /= 3.0
-                if math.isfinite(seen.best_loss) and seen.diverged:
-                    yield Call(RESTORE, {"name": BEST}, "the loss jumped: back to the best model")
-                elif seen.diverged:
-                    yield Call(CONFIGURE, {"reinitialize": True}, "it diverged: fresh weights")
-                else:
-                    seen.best_loss = math.inf  # the examples may have changed: older losses do not compare
-                if seen.left:
-                    yield Call(CONFIGURE, {"learning_rate": max(rate, 1e-5)}, "a third of the rate from now on")
-            elif seen.gap > GAP and strength < 1.0:
+            if seen.worth > seen.best:
+                seen.best = seen.worth
+                yield Call(SAVE, {"name": BEST}, "the best so far")
+            if seen.left and (seen.diverged or seen.loss > before * (1.0 + JUMP) + 0.1):
+                rate /= 2.0
+                seen.best = -math.inf if not seen.diverged else seen.best  # older figures may not compare
+                if seen.diverged:
+                    back = Call(RESTORE, {"name": BEST}) if seen.best > -math.inf else Call(CONFIGURE, _FRESH)
+                    yield back
+                yield Call(CONFIGURE, {"learning_rate": rate}, "the loss jumped: half the rate from now on")
+            elif seen.left and seen.gap > GAP and strength < 1.0:
                 dropout, strength = min(0.5, dropout + 0.1), min(1.0, strength + 0.3)
                 changes = {"dropout": dropout, "augmentation": True, "augmentation_strength": strength}
                 yield Call(CONFIGURE, changes, f"the gap is {100 * seen.gap:.0f} points: more regularisation")
-            if seen.loss < seen.best_loss:
-                seen.best_loss = seen.loss
-                yield Call(SAVE, {"name": BEST}, "the best so far")
+
+
+def _batch(brief: Brief) -> int:
+    return min(32, brief.largest_batch)
