@@ -3,11 +3,11 @@
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-from ml_trainer_env.baselines.agent import Agent
+from ml_trainer_env.baselines.agent import Agent, Call, Script
 from ml_trainer_env.baselines.play import play
+from ml_trainer_env.baselines.session import Brief, ToolSpec
 from ml_trainer_env.calibration.local_session import LocalSession, Trainer
 from ml_trainer_env.calibration.portfolio import DEFAULT, RECIPES, portfolio
 from ml_trainer_env.server.datasets import TaskExamples, draw_examples
@@ -16,7 +16,7 @@ from ml_trainer_env.server.tuning.families.tasks import task_of
 from ml_trainer_env.server.tuning.reference import HiddenFigures, Metric, Reference
 from ml_trainer_env.server.tuning.tasks import Task
 
-__all__ = ["Measured", "Trial", "calibrate"]
+__all__ = ["Measured", "RecordedCalls", "Trial", "calibrate", "play_trial"]
 
 DEVIATIONS = 4.0
 """An instance is accepted if oracle and default differ by at least this many standard deviations of a repeat."""
@@ -68,23 +68,24 @@ class Measured:
     reference: Reference | None = None
     oracle_calls: Calls = ()
     checksum: str = ""
-    cost_s: float = 0.0
-    scores: Mapping[str, float] = field(default_factory=dict)
 
 
-class _Replay:
-    """Plays recorded calls."""
+@dataclass(frozen=True, slots=True)
+class RecordedCalls:
+    """Plays recorded calls.
 
-    def __init__(self, calls: Calls) -> None:
-        self.name = "oracle"
-        self._calls = calls
+    Attributes:
+        name: Its name.
+        calls: The calls, as tool and arguments.
+    """
 
-    def script(self, brief: Any, tools: Any) -> Any:
-        """Yield the calls."""
-        from ml_trainer_env.baselines.agent import Call
+    name: str
+    calls: Calls
 
-        for name, arguments in self._calls:
-            yield Call(name, arguments)
+    def script(self, brief: Brief, tools: Sequence[ToolSpec]) -> Script:
+        """Play an episode."""
+        for tool, arguments in self.calls:
+            yield Call(tool, arguments)
 
 
 def calibrate(instance: Instance, trainer: Trainer) -> Measured:
@@ -96,7 +97,7 @@ def calibrate(instance: Instance, trainer: Trainer) -> Measured:
     metric = instance.metric
 
     def run(agent: Agent, seed: int = 0) -> Trial:
-        return _try(agent, trainer, task, examples, metric, seed)
+        return play_trial(agent, trainer, task, examples, metric, seed)
 
     trials = [run(agent) for agent in RECIPES]
     default = [trials[0].value, *(run(DEFAULT, seed).value for seed in range(1, REPEATS + 1))]
@@ -105,15 +106,27 @@ def calibrate(instance: Instance, trainer: Trainer) -> Measured:
         return Measured(trials, default, checksum=examples.checksum)
     trials += [run(agent) for agent in portfolio(instance.seed)]
     best = max(trials, key=lambda trial: trial.validation)
-    oracle = [best.value, *(run(_Replay(best.calls), seed).value for seed in range(1, REPEATS + 1))]
+    oracle = [best.value, *(run(RecordedCalls("oracle", best.calls), seed).value for seed in range(1, REPEATS + 1))]
     deviation = math.sqrt((statistics.variance(default) + statistics.variance(oracle)) / 2)
     headroom = best.value - level
     accepted = headroom >= max(LEAST_HEADROOM, DEVIATIONS * deviation)
     reference = Reference(round(level, 6), round(best.value, 6), round(deviation, 6), metric) if accepted else None
-    return Measured(trials, default, oracle, reference, best.calls, examples.checksum, round(trials[0].seconds, 3))
+    return Measured(trials, default, oracle, reference, best.calls, examples.checksum)
 
 
-def _try(agent: Agent, trainer: Trainer, task: Task, examples: TaskExamples, metric: Metric, seed: int) -> Trial:
+def play_trial(
+    agent: Agent, trainer: Trainer, task: Task, examples: TaskExamples, metric: Metric, seed: int = 0
+) -> Trial:
+    """Let an agent play an episode, and measure the submitted model.
+
+    Args:
+        agent: The agent.
+        trainer: Trains its epochs.
+        task: The task.
+        examples: The examples of the task.
+        metric: What `m` is.
+        seed: Added to the task's own seed.
+    """
     session = LocalSession(trainer, task, examples, task.seed + seed)
     play(agent, session)
     reply, history = session.reply, session.episode.history

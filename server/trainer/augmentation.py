@@ -22,6 +22,8 @@ CLOTHES_SHIFT_PIXELS = 3
 OBJECT_SHIFT_PIXELS = 4
 FLIP_PROBABILITY = 0.5
 COLOUR = 0.15
+_FULL_SIDE = 28
+"""Shifts are in pixels of images of at least this side. In smaller images they shrink with the side."""
 NOISE_DEVIATION = 1.0
 """In standardised units: the noise has the deviation of the inputs."""
 
@@ -42,15 +44,16 @@ def augmented(data: TensorData, chosen: Tensor, strength: float, source: torch.G
     if strength == 0.0 or data.augmentation is AugmentationKind.NONE:
         return data.train_inputs[chosen]
     if data.augmentation is AugmentationKind.DIGITS:
-        return _turned(data.train_inputs[chosen], data.black, strength, source)
+        return _turned(data.train_inputs[chosen], data.black, strength, _share_of_full_side(data), source)
     if data.augmentation is AugmentationKind.SCATTERED:
         return _noisy(data.train_inputs[chosen], strength * data.input_scale, source)
     # (N, H, W, C) is the order of images in memory. Plain operations keep it.
+    reach = strength * _share_of_full_side(data)
     if data.augmentation is AugmentationKind.CLOTHES:
-        pixels = _cropped(data, chosen, round(CLOTHES_SHIFT_PIXELS * strength), source)
+        pixels = _cropped(data, chosen, round(CLOTHES_SHIFT_PIXELS * reach), source)
         pixels = _flipped(pixels, strength, source)
     else:
-        pixels = _cropped(data, chosen, round(OBJECT_SHIFT_PIXELS * strength), source)
+        pixels = _cropped(data, chosen, round(OBJECT_SHIFT_PIXELS * reach), source)
         pixels = _coloured(_flipped(pixels, strength, source), strength, data.input_scale, source)
     return pixels.permute(0, 3, 1, 2)
 
@@ -65,13 +68,20 @@ def _noisy(inputs: Tensor, strength: float, source: torch.Generator) -> Tensor:
     return inputs.add_(noise)
 
 
-def _turned(images: Tensor, black: Tensor, strength: float, source: torch.Generator) -> Tensor:
-    """Rotate, scale and shift (N, C, H, W) by random similarities, sampled bilinearly."""
+def _share_of_full_side(data: TensorData) -> float:
+    return min(1.0, data.input_shape[-1] / _FULL_SIDE)
+
+
+def _turned(images: Tensor, black: Tensor, strength: float, share: float, source: torch.Generator) -> Tensor:
+    """Rotate, scale and shift (N, C, H, W) by random similarities, sampled bilinearly.
+
+    `share` is the factor of the shifts.
+    """
     count, side = images.shape[0], images.shape[-1]
     angle = _uniform((count, 1), math.radians(ROTATION_DEGREES) * strength, source)
     zoom = 1.0 + _uniform((count, 1), DIGIT_SCALE * strength, source)
     # The image is 2 wide in these coordinates.
-    shift = _uniform((count, 2), 2.0 * DIGIT_SHIFT_PIXELS * strength / side, source)
+    shift = _uniform((count, 2), 2.0 * DIGIT_SHIFT_PIXELS * share * strength / side, source)
     grid = _similarity_grid(angle.cos() / zoom, angle.sin() / zoom, shift, side)
     edge = black.view(1, -1, 1, 1)
     # grid_sample fills with zeros, so black must be zero here.

@@ -57,8 +57,11 @@ _NETWORKS: Mapping[ExampleKind, tuple[NetworkKind, ...]] = {
 _KINDS = {ExampleKind.IMAGES: 8, ExampleKind.TABLES: 5, ExampleKind.SEQUENCES: 4, ExampleKind.TOKENS: 3}
 """How often a kind of examples is drawn, relative to the others."""
 
-_LEAST_EXAMPLES = 4_000
-"""Every budget shows at least this many examples in all, or nothing could be learnt in it."""
+_BUDGETS = (4, 4, 6, 6, 8, 10, 12, 16, 20, 20, 40, 60)
+
+_SHOWN = (6_000, 24_000)
+"""Number of examples that an episode shows in all. So a large budget means few examples, which are learnt by heart, and
+a small budget many, of which each is seen a few times."""
 
 _LAYER_GAIN = 0.6
 """Gain of a layer with torch's initial weights, by root mean square: 1 / sqrt(3)."""
@@ -67,7 +70,7 @@ _LEAST_SIGNAL = 0.02
 """Signals of drawn networks lie between this and its inverse."""
 
 _WIDTHS: Mapping[NetworkKind, tuple[int, ...]] = {
-    NetworkKind.MLP: (8, 16, 32, 64, 128),
+    NetworkKind.MLP: (16, 32, 64, 128),
     NetworkKind.CNN: (8, 12, 16),
     NetworkKind.CNN_1D: (8, 16, 32),
     NetworkKind.TRANSFORMER: (16, 32),
@@ -153,14 +156,13 @@ class _Chance:
 
 def _draw(chance: _Chance) -> Instance | None:
     """Draw an instance of any split. Returns None if its collection cannot serve it."""
-    collection = _draw_collection(chance)
-    examples = _draw_examples(chance, collection)
+    collection, budget = _draw_collection(chance), chance.one_of(_BUDGETS)
+    examples = _draw_examples(chance, collection, budget)
     network = _draw_network(chance, collection, examples) if examples else None
     if examples is None or network is None:
         return None
-    budget = chance.one_of((4, 6, 8, 8, 10, 12, 12, 16, 16, 20, 20, 40))
     scale = 1.0 if collection.kind is ExampleKind.TOKENS else chance.one_of((1.0, 1.0, 0.05, 0.2, 5.0))
-    if budget * examples.train_size < _LEAST_EXAMPLES or not _passes_signals(network, scale):
+    if not _passes_signals(network, scale):
         return None
     change = _draw_change(chance) if budget >= 6 else None
     return Instance(
@@ -182,7 +184,7 @@ def _draw_collection(chance: _Chance) -> Collection:
     return chance.one_of([one for one in COLLECTIONS.values() if one.kind is kind])
 
 
-def _draw_examples(chance: _Chance, collection: Collection) -> ExampleDraw | None:
+def _draw_examples(chance: _Chance, collection: Collection, budget: int) -> ExampleDraw | None:
     if collection.target is TargetKind.NEXT_TOKEN:
         size, imbalance = collection.class_count, 1.0
     else:
@@ -191,13 +193,13 @@ def _draw_examples(chance: _Chance, collection: Collection) -> ExampleDraw | Non
         size, imbalance = chance.one_of(usual or [most]), chance.one_of((1.0, 1.0, 5.0, 20.0))
     classes = chance.order(range(collection.class_count), size)
     floor = collection.floor
-    train = max(floor.train, round(chance.log_between(250, 2_000)))
+    train = min(2_000, max(floor.train, round(chance.log_between(*_SHOWN) / budget)))
     validation = max(floor.validation, chance.one_of((200, 400, 800)))
     try:
         sizes = fit_sizes(collection.name, classes, train, validation, max(floor.test, 2_000), imbalance)
     except DatasetError:
         return None
-    noise = chance.one_of((0.0, 0.0, 0.1, 0.2, 0.4)) if collection.target is TargetKind.CLASSES else 0.0
+    noise = chance.one_of((0.0, 0.0, 0.1, 0.2, 0.4, 0.4)) if collection.target is TargetKind.CLASSES else 0.0
     corruption = chance.one_of(_CORRUPTIONS[collection.kind])
     return ExampleDraw(collection.name, classes, *sizes, noise, imbalance, corruption, chance.integer(2**31))
 
@@ -262,7 +264,7 @@ def _draw_start(chance: _Chance) -> StartSpec | None:
 
 
 def _draw_change(chance: _Chance) -> Change | None:
-    kind = chance.one_of((ChangeKind.NOISY_LABELS, ChangeKind.DRIFT, *(ChangeKind.NONE,) * 4))
+    kind = chance.one_of((ChangeKind.NOISY_LABELS, ChangeKind.NOISY_LABELS, ChangeKind.DRIFT, *(ChangeKind.NONE,) * 5))
     low, high = (0.2, 0.5) if kind is ChangeKind.NOISY_LABELS else (0.3, 0.9)
     strength, seed = chance.between(low, high), chance.integer(2**31)
     return None if kind is ChangeKind.NONE else Change(kind, strength, seed)

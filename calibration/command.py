@@ -1,0 +1,137 @@
+"""Calibrates the tasks of the family: `ml-trainer-calibrate`.
+
+It can be stopped at any time and goes on where it was. Each candidate is a line in the record, so nothing is measured
+twice. `--write` makes the tables from the record.
+"""
+
+import argparse
+import logging
+import os
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from multiprocessing import get_context
+from pathlib import Path
+
+from ml_trainer_env.calibration.candidates import Candidate, accepted, append, candidate_of, read
+from ml_trainer_env.calibration.tables import tier_bounds, write_oracles, write_table
+from ml_trainer_env.server.tuning.families.draw import FAMILY_SPLITS, draw_instance
+
+__all__ = ["main"]
+
+COUNTS = {"train": 512, "validation": 128, "test": 128}
+"""Number of tasks by split."""
+
+_ROOT = Path(__file__).resolve().parents[1]
+_RECORD = _ROOT / "calibration" / "record"
+_TABLES = _ROOT / "server" / "tuning" / "families" / "tables"
+_ORACLES = _ROOT / "validation" / "oracles" / "tuning"
+_EXPECTED_SHARE, _EXPECTED_S = 0.4, 12.0
+"""Assumed share of accepted candidates, and CPU seconds of a candidate, before any is measured."""
+
+_LOG = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command. Returns the exit code."""
+    given = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    if given.write:
+        write(given.record)
+        return 0
+    deadline = time.monotonic() + given.minutes * 60 if given.minutes else float("inf")
+    for split in given.split or FAMILY_SPLITS:
+        calibrate_split(split, given.count or COUNTS[split], given.record, given.processes, deadline)
+    return 0
+
+
+def calibrate_split(split: str, count: int, record: Path, processes: int, deadline: float = float("inf")) -> None:
+    """Measure candidates of a split until `count` are accepted, or until the deadline.
+
+    Args:
+        split: The split.
+        count: Number of accepted candidates.
+        record: Folder of the record.
+        processes: Number of processes.
+        deadline: No candidate begins after this, in seconds of the monotonic clock.
+    """
+    file = record / f"{split}.jsonl"
+    known = {one.number: one for one in read(file)}
+    began, measured = time.monotonic(), 0
+    _LOG.info("%s: %d candidates are known, %d accepted", split, len(known), len(_accepted(known)))
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+        pending: dict[Future[Candidate], int] = {}
+        following = 0
+        while len(_accepted(known)) < count:
+            while len(pending) < processes and time.monotonic() < deadline:
+                while following in known or following in pending.values():
+                    following += 1
+                pending[pool.submit(_measure, split, following)] = following
+            if not pending:
+                break
+            done, _ = wait(pending, return_when=FIRST_COMPLETED)
+            for future in done:
+                number = pending.pop(future)
+                known[number] = future.result()
+                append(file, known[number])
+                measured += 1
+                _LOG.info("%s", _progress(split, known, count, (time.monotonic() - began) / measured))
+        for future in pending:
+            future.cancel()
+
+
+def write(record: Path) -> None:
+    """Make the tables and the oracles' files from the record."""
+    found = {split: accepted(read(record / f"{split}.jsonl"))[: COUNTS[split]] for split in FAMILY_SPLITS}
+    bounds = tier_bounds([one for candidates in found.values() for one in candidates])
+    for split, candidates in found.items():
+        write_table(_TABLES / f"{split}.jsonl", candidates, bounds)
+        write_oracles(_ORACLES / f"{split}.jsonl", split, candidates)
+        _LOG.info("%s: %d tasks", split, len(candidates))
+
+
+def _measure(split: str, number: int) -> Candidate:
+    """Measure a candidate in a process of its own. One thread each, so that all processors are used."""
+    from ml_trainer_env.calibration.instances import calibrate
+    from ml_trainer_env.calibration.local_session import trainer
+
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    instance = draw_instance(split, number)
+    with trainer(threads=1) as opened:
+        return candidate_of(number, instance, calibrate(instance, opened), opened.identity.key)
+
+
+def _accepted(known: dict[int, Candidate]) -> list[Candidate]:
+    return accepted([known[number] for number in sorted(known)])
+
+
+def _progress(split: str, known: dict[int, Candidate], count: int, seconds: float) -> str:
+    """Return a line that says how long the rest will take, from what was measured so far."""
+    have = len(_accepted(known))
+    share = max(have / len(known), 0.05) if len(known) >= 10 else _EXPECTED_SHARE
+    left = (count - have) / share * seconds
+    return f"{split}: {have} of {count} accepted, {len(known)} measured; about {left / 60:.0f} minutes left"
+
+
+def _parser() -> argparse.ArgumentParser:
+    processes = os.cpu_count() or 1
+    minutes = sum(COUNTS.values()) / _EXPECTED_SHARE * _EXPECTED_S / processes / 60
+    parser = argparse.ArgumentParser(
+        prog="ml-trainer-calibrate",
+        description=(
+            "Measure the references of the family's tasks. All three splits take about "
+            f"{minutes / 60:.1f} hours with {processes} processes. Stop it at any time: it goes on where it was."
+        ),
+    )
+    parser.add_argument("--split", action="append", choices=FAMILY_SPLITS, help="a split (default: all)")
+    parser.add_argument("--count", type=int, help="accepted tasks of each split (default: those that are shipped)")
+    parser.add_argument("--processes", type=int, default=processes, help="default: %(default)s")
+    parser.add_argument("--minutes", type=float, help="begin no candidate after this many minutes")
+    parser.add_argument("--record", type=Path, default=_RECORD, help="folder of the record (default: %(default)s)")
+    parser.add_argument("--write", action="store_true", help="make the tables from the record, and measure nothing")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

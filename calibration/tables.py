@@ -1,0 +1,64 @@
+"""Makes the tables of the family, and the oracles' calls, from the record of calibration."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from ml_trainer_env.calibration.candidates import Candidate
+from ml_trainer_env.server.tuning.families.table import Row, row_to_json
+
+__all__ = ["TIERS", "heuristic_score", "write_oracles", "write_table"]
+
+TIERS = 8
+"""Number of tiers. Each has as many tasks of all splits together."""
+
+HEURISTIC = "heuristic"
+
+
+def heuristic_score(candidate: Candidate) -> float:
+    """Return the uncapped score of the heuristic on an accepted candidate."""
+    reference = candidate.reference
+    assert reference is not None
+    return (candidate.players[HEURISTIC] - reference.default) / (reference.oracle - reference.default)
+
+
+def tier_bounds(candidates: Sequence[Candidate]) -> list[float]:
+    """Return the scores of the heuristic that divide the candidates into tiers, highest first."""
+    scores = sorted(map(heuristic_score, candidates), reverse=True)
+    return [scores[len(scores) * tier // TIERS] for tier in range(1, TIERS)] if len(scores) >= TIERS else []
+
+
+def write_table(file: Path, candidates: Sequence[Candidate], bounds: Sequence[float]) -> None:
+    """Write the table of a split.
+
+    Args:
+        file: The file.
+        candidates: Its accepted candidates, in the order of its indices.
+        bounds: The bounds of the tiers.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(row_to_json(_row(one, bounds)) + "\n" for one in candidates))
+
+
+def write_oracles(file: Path, split: str, candidates: Sequence[Candidate]) -> None:
+    """Write the calls of the oracles of a split, one line of JSON for each task."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lines = []
+    for index, one in enumerate(candidates):
+        calls = [{"tool": tool, "arguments": dict(arguments)} for tool, arguments in one.oracle_calls]
+        lines.append(json.dumps({"task": f"tuning/{split}/{index}", "player": one.oracle_player, "calls": calls}))
+    file.write_text("".join(f"{line}\n" for line in lines))
+
+
+def _row(candidate: Candidate, bounds: Sequence[float]) -> Row:
+    assert candidate.reference is not None
+    score = heuristic_score(candidate)
+    return Row(
+        number=candidate.number,
+        instance=candidate.instance,
+        reference=candidate.reference,
+        tier=1 + sum(score <= bound for bound in bounds),
+        cost_s=candidate.cost_s,
+        checksum=candidate.checksum,
+        identity=candidate.identity,
+    )
