@@ -39,7 +39,7 @@ def oracles(manifest: NormalizedManifest) -> list[CallList]:
 
 
 @pytest.fixture(scope="module")
-def small_package(manifest: NormalizedManifest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Our package, with a short oracle of the easy task alone."""
     package = tmp_path_factory.mktemp("package")
     for name in ("openenv.yaml", "Dockerfile", ".dockerignore", "validation/canaries.json", "validation/runtime.json"):
