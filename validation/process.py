@@ -109,6 +109,8 @@ class ServerProcess:
 
     def stop(self) -> None:
         """End the server. Safe to repeat."""
+        if self._stopping.is_set():
+            return
         self._stopping.set()
         if self._process.poll() is None:
             self._process.terminate()
