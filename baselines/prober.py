@@ -1,4 +1,4 @@
-"""An agent that probes before it trains: it spends a part of the budget on short runs, and goes on from the best.
+"""An agent that probes, watches and adapts.
 
 It contains no results of earlier runs. Its decisions depend only on the brief and on the replies.
 """
@@ -16,164 +16,176 @@ __all__ = ["ProbingAgent"]
 CONFIGURE = "configure_training"
 SAVE, RESTORE = "save_checkpoint", "restore_checkpoint"
 
-START, BEST = "start", "best"
-"""Names of checkpoints: the model as it was found, and the best one since the probes."""
+START, KEPT, FRESH, BEST = "start", "kept", "fresh", "best"
+"""Names of checkpoints: the model as it was found, each after an epoch, and the best one so far."""
 
-EPOCHS_FOR_A_PROBE = 4
-"""There is one probe for this many epochs of the budget, and two at least."""
+LARGEST_PROBED_BUDGET = 16
+"""In a larger budget fresh weights catch up with any others, so nothing is probed."""
 
-GAP = 0.1
-"""A gap between training and validation accuracy above this is answered by regularisation."""
+CREDIT = 0.02
+"""By this much validation accuracy fresh weights are expected to gain on others in each epoch that is left."""
 
-MOST_CALLS = 30
-"""After the probes the rest of the budget is split into at most this many calls."""
+MOST_CALLS = 40
+"""The budget is split into at most this many calls of `run_epochs`."""
 
-JUMP = 0.3
-"""The validation loss rose by this share within one call: the rate is too high, or the examples have changed."""
+LOSS_JUMP, TRAIN_JUMP = 0.35, 0.25
+"""The examples have changed if the validation loss rose by the first share within one call, or the training loss alone
+by the second."""
 
-_LOSS_WEIGHT = 0.001
-_FRESH: dict[str, object] = {"reinitialize": True}
+PATIENCE = 3
+"""After this many calls without a new best, with a gap, the agent goes back and regularises more."""
+
+WIDE_GAP, NARROW_GAP = 0.12, 0.02
+"""Gaps between training and validation accuracy: above the first the network overfits, below the second it does not."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Probe:
-    """A short run: settings, and whether it starts from fresh weights."""
+@dataclass(slots=True)
+class _Settings:
+    """The settings that the agent changes."""
 
-    name: str
-    fresh: bool
-    optimizer: str
-    learning_rate: float
+    batch: int
+    learning_rate: float = 0.01
+    dropout: float = 0.1
+    strength: float = 0.3
+    weight_decay: float = 0.05
 
-    def settings(self, batch: int) -> dict[str, object]:
+    def arguments(self, *, fresh: bool = False) -> dict[str, object]:
         return {
-            "optimizer": self.optimizer,
+            "optimizer": "adamw",
             "learning_rate": self.learning_rate,
-            "batch_size": batch,
-            "lr_schedule": "constant",
-            "weight_decay": 0.05 if self.optimizer == "adamw" else 0.0005,
+            "batch_size": self.batch,
+            "weight_decay": self.weight_decay,
+            "lr_schedule": "cosine",
+            "reinitialize": fresh,
+            **self.regularisation(),
+        }
+
+    def regularisation(self) -> dict[str, object]:
+        return {
+            "dropout": round(self.dropout, 3),
+            "augmentation": self.strength > 0,
+            "augmentation_strength": round(self.strength, 3),
         }
 
 
 @dataclass(slots=True)
 class _Seen:
-    """What the replies have told so far.
+    """What the last reply told.
 
     Attributes:
         left: Epochs left.
-        worth: The last worth of the model: see `read`.
-        best: The best worth since the probes, or since the examples changed.
-        gap: Training accuracy minus validation accuracy.
-        loss: The last validation loss, infinite if it was not finite.
-        diverged: Whether the last epoch diverged.
         by_loss: Whether a model's worth is minus its loss, since the next token is predicted.
+        worth: The worth of the model: its validation accuracy; the loss decides between equals.
+        gap: Training accuracy minus validation accuracy.
+        loss: Validation loss, infinite if it was not finite.
+        train_loss: Training loss, infinite if it was not finite.
+        diverged: Whether the last epoch diverged.
     """
 
     left: int
     by_loss: bool
     worth: float = -math.inf
-    best: float = -math.inf
     gap: float = 0.0
     loss: float = math.inf
+    train_loss: float = math.inf
     diverged: bool = False
 
     def read(self, reply: Reply) -> None:
-        """Read a reply. The worth is the validation accuracy; the loss decides between equals."""
         self.left = int(reply.get("remaining_budget") or 0)
-        loss = reply.get("val_loss")
-        self.loss = float(loss) if isinstance(loss, int | float) else math.inf
-        accuracy = float(reply.get("val_accuracy") or 0.0)
-        self.worth = -self.loss if self.by_loss else accuracy - _LOSS_WEIGHT * min(self.loss, 10.0)
-        self.gap = float(reply.get("train_accuracy") or 0.0) - accuracy
+        self.loss, self.train_loss = _finite(reply.get("val_loss")), _finite(reply.get("train_loss"))
         self.diverged = bool(reply.get("is_diverged"))
+        accuracy = float(reply.get("val_accuracy") or 0.0)
+        self.gap = float(reply.get("train_accuracy") or 0.0) - accuracy
+        self.worth = -self.loss if self.by_loss else accuracy - 0.001 * min(self.loss, 10.0)
         if self.diverged:
             self.worth = -math.inf
 
 
-_PROBES = (
-    _Probe("kept", fresh=False, optimizer="adamw", learning_rate=0.002),
-    _Probe("fresh", fresh=True, optimizer="adamw", learning_rate=0.005),
-    _Probe("fresh-high", fresh=True, optimizer="adamw", learning_rate=0.02),
-    _Probe("kept-high", fresh=False, optimizer="adamw", learning_rate=0.01),
-    _Probe("fresh-sgd", fresh=True, optimizer="sgd", learning_rate=0.05),
-)
-"""The probes, most telling first."""
-
-
 class ProbingAgent:
-    """Probes settings for one epoch each, on the weights it was given and on fresh ones, and goes on with the best.
+    """Probes whether the weights it was given are worth keeping, then trains and corrects its course.
 
-    Then it anneals the rate over the rest of the budget. It keeps the best model as a checkpoint, adds regularisation
-    when the gap grows, lowers the rate when the figures jump, and submits the best model.
-
-    Args:
-        adapts: Whether it corrects settings after the probes. If not, it probes, trains and submits what it has.
+    - In a small budget it trains the given weights and fresh ones for an epoch each, and goes on with the better ones.
+    - It keeps the best model as a checkpoint, and submits it.
+    - If a network overfits and gets no better, it goes back to the best model and regularises more. If it does not
+      overfit at all, it regularises less.
+    - If the losses jump, the examples have changed: it anneals the rate anew, and forgets the best model if the
+      validation examples have changed, too.
     """
 
-    def __init__(self, *, adapts: bool = True) -> None:
-        self._adapts = adapts
-        self.name = "prober" if adapts else "probes"
+    name = "prober"
 
     def script(self, brief: Brief, tools: Sequence[ToolSpec]) -> Script:
         """Play an episode. A refused training call ends the script."""
         seen = _Seen(brief.budget_epochs, by_loss="next token" in brief.description)
-        chosen = yield from self._probe(brief, seen)
-        yield from self._train(brief, seen, chosen)
-        if self._adapts and seen.best > seen.worth:
-            yield Call(RESTORE, {"name": BEST}, "the best model since the probes")
+        settings = _Settings(batch=min(32, brief.largest_batch))
+        if brief.budget_epochs <= LARGEST_PROBED_BUDGET:
+            yield from self._probe(seen, settings)
+        else:
+            yield Call(CONFIGURE, settings.arguments(fresh=True), "enough epochs to begin with fresh weights")
+        best = yield from self._train(seen, settings)
+        if best > seen.worth:
+            yield Call(RESTORE, {"name": BEST}, "the best model so far")
         yield Call(SUBMIT, {}, "the budget is spent")
 
-    def _probe(self, brief: Brief, seen: _Seen) -> Generator[Decision, Outcome, _Probe]:
-        """Run the probes, and restore the best one."""
-        batch = _batch(brief)
-        probes = _PROBES[: max(2, min(len(_PROBES), brief.budget_epochs // EPOCHS_FOR_A_PROBE))]
+    def _probe(self, seen: _Seen, settings: _Settings) -> Generator[Decision, Outcome, None]:
+        """Train the given weights and fresh ones for an epoch each, and go on with the better ones."""
         worth: dict[str, float] = {}
-        yield Call(SAVE, {"name": START}, "to come back to the model as it was found")
-        for probe in probes:
-            if not probe.fresh and worth:
-                yield Call(RESTORE, {"name": START}, "probe the weights that were found")
-            yield Call(CONFIGURE, {**probe.settings(batch), "reinitialize": probe.fresh}, f"probe {probe.name}")
-            outcome = yield Call(RUN, {"num_epochs": 1}, "one epoch tells how fast it learns")
+        kept = _Settings(settings.batch, learning_rate=settings.learning_rate / 3)
+        for name, chosen in ((KEPT, kept), (FRESH, settings)):
+            yield Call(CONFIGURE, chosen.arguments(fresh=name == FRESH), f"probe {name} weights")
+            outcome = yield Call(RUN, {"num_epochs": 1}, "one epoch tells how much the weights know")
             if outcome.reply is not None:
                 seen.read(outcome.reply)
-            worth[probe.name] = seen.worth
-            yield Call(SAVE, {"name": probe.name}, "to go on from it")
-        chosen = max(probes, key=lambda probe: worth[probe.name])
-        if chosen is not probes[-1]:
-            yield Call(RESTORE, {"name": chosen.name}, f"it learns best: {worth}")
-        seen.worth = worth[chosen.name]
-        return chosen
+            worth[name] = seen.worth
+            yield Call(SAVE, {"name": name}, "to go on from it")
+        if worth[KEPT] > worth[FRESH] + CREDIT * seen.left:
+            yield Call(RESTORE, {"name": KEPT}, f"they know more than fresh ones learn soon: {worth}")
+            settings.learning_rate = kept.learning_rate
+            seen.worth = worth[KEPT]
+        yield Call(CONFIGURE, {"learning_rate": settings.learning_rate * 0.99}, "anneal over the rest of the budget")
 
-    def _train(self, brief: Brief, seen: _Seen, chosen: _Probe) -> Generator[Decision, Outcome, None]:
-        """Train on from the chosen probe for the rest of the budget."""
-        rate, dropout, strength = chosen.learning_rate, 0.0, 0.0
-        settings = {**chosen.settings(_batch(brief)), "lr_schedule": "cosine"}
-        yield Call(CONFIGURE, settings, "anneal the rate over the rest of the budget")
-        stride = max(1, math.ceil(seen.left / MOST_CALLS)) if self._adapts else 20
+    def _train(self, seen: _Seen, settings: _Settings) -> Generator[Decision, Outcome, float]:
+        """Train for the rest of the budget. Returns the worth of the best model."""
+        stride = max(1, math.ceil(seen.left / MOST_CALLS))
+        best, since, calls = -math.inf, 0, 0
         while seen.left > 0:
-            before = seen.loss
+            loss, train_loss = seen.loss, seen.train_loss
             outcome = yield Call(RUN, {"num_epochs": min(stride, seen.left)}, "train on")
             if outcome.reply is None:
-                return
+                return best
             seen.read(outcome.reply)
-            if not self._adapts and seen.diverged:
-                return
-            if not self._adapts:
-                continue
-            if seen.worth > seen.best:
-                seen.best = seen.worth
+            calls += 1
+            moved = math.isfinite(loss) and seen.loss > loss * (1 + LOSS_JUMP) + 0.1
+            noisier = math.isfinite(train_loss) and seen.train_loss > train_loss * (1 + TRAIN_JUMP) + 0.1
+            if moved and not seen.diverged:
+                best = -math.inf
+            since += 1
+            if seen.worth > best:
+                best, since = seen.worth, 0
                 yield Call(SAVE, {"name": BEST}, "the best so far")
-            if seen.left and (seen.diverged or seen.loss > before * (1.0 + JUMP) + 0.1):
-                rate /= 2.0
-                seen.best = -math.inf if not seen.diverged else seen.best  # older figures may not compare
-                if seen.diverged:
-                    back = Call(RESTORE, {"name": BEST}) if seen.best > -math.inf else Call(CONFIGURE, _FRESH)
-                    yield back
-                yield Call(CONFIGURE, {"learning_rate": rate}, "the loss jumped: half the rate from now on")
-            elif seen.left and seen.gap > GAP and strength < 1.0:
-                dropout, strength = min(0.5, dropout + 0.1), min(1.0, strength + 0.3)
-                changes = {"dropout": dropout, "augmentation": True, "augmentation_strength": strength}
-                yield Call(CONFIGURE, changes, f"the gap is {100 * seen.gap:.0f} points: more regularisation")
+            if not seen.left:
+                break
+            if seen.diverged:
+                settings.learning_rate /= 3
+                back = Call(RESTORE, {"name": BEST}) if best > -math.inf else Call(CONFIGURE, {"reinitialize": True})
+                yield back
+                yield Call(CONFIGURE, {"learning_rate": settings.learning_rate}, "it diverged: a third of the rate")
+            elif moved:
+                settings.learning_rate *= 0.8
+                yield Call(CONFIGURE, {"learning_rate": settings.learning_rate}, "the inputs have changed: anneal anew")
+            elif noisier and settings.strength < 0.6:
+                settings.dropout, settings.strength = settings.dropout + 0.1, settings.strength + 0.3
+                yield Call(CONFIGURE, settings.regularisation(), "the labels have changed: regularise")
+            elif since >= PATIENCE and seen.gap > WIDE_GAP and settings.dropout < 0.4:
+                settings.dropout, settings.strength = settings.dropout + 0.15, min(1.0, settings.strength + 0.3)
+                since = 0
+                yield Call(RESTORE, {"name": BEST}, "it overfits: back to the best model")
+                yield Call(CONFIGURE, settings.regularisation(), f"a gap of {100 * seen.gap:.0f} points: regularise")
+            elif calls == 2 and seen.gap < NARROW_GAP and settings.dropout > 0:
+                settings.dropout, settings.strength = 0.0, 0.1
+                yield Call(CONFIGURE, settings.regularisation(), "it does not overfit: regularise less")
+        return best
 
 
-def _batch(brief: Brief) -> int:
-    return min(32, brief.largest_batch)
+def _finite(value: object) -> float:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else math.inf

@@ -2,14 +2,23 @@
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ml_trainer_env.baselines.agent import Agent, Call, Script
 from ml_trainer_env.baselines.play import play
 from ml_trainer_env.baselines.session import Brief, ToolSpec
 from ml_trainer_env.calibration.local_session import LocalSession, Trainer
-from ml_trainer_env.calibration.portfolio import DEFAULT, RECIPES, portfolio
+from ml_trainer_env.calibration.portfolio import (
+    DEFAULT,
+    EXPERTS,
+    NEIGHBOURS,
+    RANDOM_RUNS,
+    RECIPES,
+    FixedRecipe,
+    neighbour,
+    random_recipe,
+)
 from ml_trainer_env.server.datasets import TaskExamples, draw_examples
 from ml_trainer_env.server.tuning.families.instance import Instance
 from ml_trainer_env.server.tuning.families.tasks import task_of
@@ -104,7 +113,8 @@ def calibrate(instance: Instance, trainer: Trainer) -> Measured:
     level, noise = statistics.fmean(default), statistics.stdev(default)
     if max(trial.value for trial in trials) - level < max(LEAST_HEADROOM, noise):
         return Measured(trials, default, checksum=examples.checksum)
-    trials += [run(agent) for agent in portfolio(instance.seed)]
+    trials += [run(agent) for agent in EXPERTS]
+    trials += _search(instance.seed, trials, run)
     best = max(trials, key=lambda trial: trial.validation)
     oracle = [best.value, *(run(RecordedCalls("oracle", best.calls), seed).value for seed in range(1, REPEATS + 1))]
     deviation = math.sqrt((statistics.variance(default) + statistics.variance(oracle)) / 2)
@@ -112,6 +122,27 @@ def calibrate(instance: Instance, trainer: Trainer) -> Measured:
     accepted = headroom >= max(LEAST_HEADROOM, DEVIATIONS * deviation)
     reference = Reference(round(level, 6), round(best.value, 6), round(deviation, 6), metric) if accepted else None
     return Measured(trials, default, oracle, reference, best.calls, examples.checksum)
+
+
+def _search(seed: int, known: Sequence[Trial], run: Callable[[Agent], Trial]) -> list[Trial]:
+    """Run random settings, and then settings near the best ones by validation.
+
+    Args:
+        seed: Fixes the settings.
+        known: The trials so far.
+        run: Plays a trial.
+    """
+    recipes = {agent.name: agent for agent in (*RECIPES, *EXPERTS) if isinstance(agent, FixedRecipe)}
+    found: list[Trial] = []
+    for number in range(RANDOM_RUNS + NEIGHBOURS):
+        if number < RANDOM_RUNS:
+            recipe = random_recipe(f"{seed}/{number}")
+        else:
+            best = max((one for one in (*known, *found) if one.player in recipes), key=lambda one: one.validation)
+            recipe = neighbour(recipes[best.player], f"{seed}/{number}")
+        recipes[recipe.name] = recipe
+        found.append(run(recipe))
+    return found
 
 
 def play_trial(

@@ -6,14 +6,18 @@ from random import Random
 
 from ml_trainer_env.baselines.agent import Agent, Call, Script
 from ml_trainer_env.baselines.heuristic import HeuristicAgent
+from ml_trainer_env.baselines.one_epoch_probes import OneEpochProbes
 from ml_trainer_env.baselines.play import RUN, SUBMIT
 from ml_trainer_env.baselines.prober import ProbingAgent
 from ml_trainer_env.baselines.session import Brief, ToolSpec
 
-__all__ = ["DEFAULT", "RANDOM_RUNS", "RECIPES", "FixedRecipe", "portfolio", "random_recipe"]
+__all__ = ["DEFAULT", "EXPERTS", "NEIGHBOURS", "RANDOM_RUNS", "RECIPES", "FixedRecipe", "neighbour", "random_recipe"]
 
-RANDOM_RUNS = 12
+RANDOM_RUNS = 6
 """Runs of random settings for each task."""
+
+NEIGHBOURS = 6
+"""Runs of settings near the best ones so far, after the random ones. Each is near the best of all before it."""
 
 _EPOCHS = 20
 
@@ -51,6 +55,15 @@ DEFAULT = FixedRecipe("default", {})
 
 _ADAMW = {"optimizer": "adamw", "lr_schedule": "cosine", "weight_decay": 0.05}
 _SGD = {"optimizer": "sgd", "lr_schedule": "cosine", "weight_decay": 0.0005}
+_MILD = {"augmentation": True, "augmentation_strength": 0.3, "dropout": 0.1, "batch_size": 32}
+_STRONG = {
+    "augmentation": True,
+    "augmentation_strength": 1.0,
+    "dropout": 0.4,
+    "weight_decay": 0.2,
+    "batch_size": 32,
+    "reinitialize": True,
+}
 _AUGMENTED = {"augmentation": True, "augmentation_strength": 0.7}
 
 RECIPES: Sequence[FixedRecipe] = (
@@ -59,9 +72,19 @@ RECIPES: Sequence[FixedRecipe] = (
     FixedRecipe("adamw fresh", {**_ADAMW, "learning_rate": 0.003, "batch_size": 32, "reinitialize": True}),
     FixedRecipe("sgd fresh", {**_SGD, "learning_rate": 0.05, "reinitialize": True}),
     FixedRecipe("adamw fresh, fast", {**_ADAMW, "learning_rate": 0.01, "batch_size": 32, "reinitialize": True}),
-    FixedRecipe("adamw kept", {**_ADAMW, "learning_rate": 0.003, "batch_size": 32}),
+    FixedRecipe("adamw fresh, regularised", {**_ADAMW, **_MILD, "learning_rate": 0.01, "reinitialize": True}),
 )
 """The fixed recipes. The second is the one that reached the cap of every named task."""
+
+EXPERTS: Sequence[Agent] = (
+    HeuristicAgent(),
+    OneEpochProbes(),
+    ProbingAgent(),
+    FixedRecipe("adamw kept", {**_ADAMW, "learning_rate": 0.003, "batch_size": 32}),
+    FixedRecipe("adamw kept, slow", {**_ADAMW, **_MILD, "learning_rate": 0.0005}),
+    FixedRecipe("adamw fresh, strongly regularised", {**_ADAMW, **_STRONG, "learning_rate": 0.005}),
+)
+"""More players that look for the oracle of a task."""
 
 
 def random_recipe(seed: str) -> FixedRecipe:
@@ -88,15 +111,28 @@ def random_recipe(seed: str) -> FixedRecipe:
     return FixedRecipe(f"random {seed}", settings)
 
 
-def portfolio(seed: int) -> list[Agent]:
-    """Return the players that look for a task's oracle, besides the fixed recipes.
+def neighbour(recipe: FixedRecipe, seed: str) -> FixedRecipe:
+    """Draw settings near those of a recipe.
 
     Args:
-        seed: Fixes the random settings.
+        recipe: The recipe.
+        seed: Fixes the draw.
     """
-    return [
-        HeuristicAgent(),
-        ProbingAgent(adapts=False),
-        ProbingAgent(),
-        *(random_recipe(f"{seed}/{number}") for number in range(RANDOM_RUNS)),
-    ]
+    source, known = Random(seed), dict(recipe.settings)
+
+    def number(name: str, default: float) -> float:
+        value = known.get(name, default)
+        assert isinstance(value, int | float)
+        return float(value)
+
+    strength = number("augmentation_strength", 0.0) if known.get("augmentation") else 0.0
+    strength = round(min(1.0, max(0.0, strength + source.uniform(-0.3, 0.3))), 2)
+    known |= {
+        "learning_rate": float(f"{min(1.0, number('learning_rate', 0.001) * 10 ** source.gauss(0.0, 0.25)):.3g}"),
+        "weight_decay": float(f"{min(0.9, number('weight_decay', 0.01) * 10 ** source.gauss(0.0, 0.4)):.3g}"),
+        "dropout": round(min(0.5, max(0.0, number("dropout", 0.0) + source.uniform(-0.15, 0.15))), 2),
+        "augmentation": strength > 0,
+        "augmentation_strength": strength,
+        "lr_schedule": "cosine",
+    }
+    return FixedRecipe(f"near {seed}", known)

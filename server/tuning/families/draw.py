@@ -59,6 +59,12 @@ _KINDS = {ExampleKind.IMAGES: 8, ExampleKind.TABLES: 5, ExampleKind.SEQUENCES: 4
 
 _BUDGETS = (4, 4, 6, 6, 8, 10, 12, 16, 20, 20, 40, 60)
 
+_CHANGES = {ChangeKind.NOISY_LABELS: ((0.25, 0.6), (0.2, 0.5)), ChangeKind.DRIFT: ((0.4, 1.0), (0.5, 0.8))}
+"""Bounds of the strength of each change, and of the share of the budget after which it comes."""
+
+_LEAST_CHANGED_BUDGET = 6
+"""In a smaller budget nothing changes."""
+
 _SHOWN = (6_000, 24_000)
 """Number of examples that an episode shows in all. So a large budget means few examples, which are learnt by heart, and
 a small budget many, of which each is seen a few times."""
@@ -164,7 +170,7 @@ def _draw(chance: _Chance) -> Instance | None:
     scale = 1.0 if collection.kind is ExampleKind.TOKENS else chance.one_of((1.0, 1.0, 0.05, 0.2, 5.0))
     if not _passes_signals(network, scale):
         return None
-    change = _draw_change(chance) if budget >= 6 else None
+    change, change_after = _draw_change(chance, budget)
     return Instance(
         examples=examples,
         network=network,
@@ -175,7 +181,7 @@ def _draw(chance: _Chance) -> Instance | None:
         seed=chance.integer(2**31),
         start=_draw_start(chance),
         change=change,
-        change_after=max(2, round(budget * chance.between(0.3, 0.7))) if change else 0,
+        change_after=change_after,
     )
 
 
@@ -259,12 +265,15 @@ def _augmentation(collection: Collection) -> AugmentationKind:
 def _draw_start(chance: _Chance) -> StartSpec | None:
     accidents = (StartKind.HOT, StartKind.MOMENTUM, StartKind.DEAD, StartKind.MEMORISED)
     kind = chance.one_of((*accidents, *accidents, *(StartKind.FRESH,) * 4))
-    severity, trained = chance.between(0.0, 1.0), chance.one_of((1, 2, 3, 4))
+    severity, trained = chance.between(0.0, 1.0), chance.one_of((1, 2, 4, 8))
     return None if kind is StartKind.FRESH else StartSpec(kind, severity, trained)
 
 
-def _draw_change(chance: _Chance) -> Change | None:
-    kind = chance.one_of((ChangeKind.NOISY_LABELS, ChangeKind.NOISY_LABELS, ChangeKind.DRIFT, *(ChangeKind.NONE,) * 5))
-    low, high = (0.2, 0.5) if kind is ChangeKind.NOISY_LABELS else (0.3, 0.9)
-    strength, seed = chance.between(low, high), chance.integer(2**31)
-    return None if kind is ChangeKind.NONE else Change(kind, strength, seed)
+def _draw_change(chance: _Chance, budget: int) -> tuple[Change | None, int]:
+    """Draw a change, and after how many epochs it comes: noise while there is much to learn, drift rather late."""
+    kind = chance.one_of((*(ChangeKind.NOISY_LABELS, ChangeKind.DRIFT) * 2, *(ChangeKind.NONE,) * 4))
+    (weakest, strongest), (earliest, latest) = _CHANGES.get(kind, ((0.0, 0.0), (0.0, 0.0)))
+    strength, seed, share = chance.between(weakest, strongest), chance.integer(2**31), chance.between(earliest, latest)
+    if kind is ChangeKind.NONE or budget < _LEAST_CHANGED_BUDGET:
+        return None, 0
+    return Change(kind, strength, seed), max(1, round(budget * share))
