@@ -5,18 +5,25 @@ twice. `--write` makes the tables from the record.
 """
 
 import argparse
+import atexit
 import logging
 import os
 import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import ExitStack
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ml_trainer_env.calibration.candidates import Candidate, accepted, append, candidate_of, read
 from ml_trainer_env.calibration.tables import tier_bounds, write_oracles, write_table
 from ml_trainer_env.server.tuning.families.draw import FAMILY_SPLITS, draw_instance
+
+if TYPE_CHECKING:
+    from ml_trainer_env.calibration.local_session import Trainer
 
 __all__ = ["main"]
 
@@ -94,12 +101,19 @@ def write(record: Path) -> None:
 def _measure(split: str, number: int) -> Candidate:
     """Measure a candidate in a process of its own. One thread each, so that all processors are used."""
     from ml_trainer_env.calibration.instances import calibrate
+
+    instance, opened = draw_instance(split, number), _trainer()
+    return candidate_of(number, instance, calibrate(instance, opened), opened.identity.key)
+
+
+@cache
+def _trainer() -> "Trainer":
+    """Return the trainer of this process. It starts once, which takes a second."""
     from ml_trainer_env.calibration.local_session import trainer
 
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    instance = draw_instance(split, number)
-    with trainer(threads=1) as opened:
-        return candidate_of(number, instance, calibrate(instance, opened), opened.identity.key)
+    stack = ExitStack()
+    atexit.register(stack.close)
+    return stack.enter_context(trainer(threads=1))
 
 
 def _accepted(known: dict[int, Candidate]) -> list[Candidate]:
