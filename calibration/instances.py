@@ -33,6 +33,9 @@ DEVIATIONS = 4.0
 LEAST_HEADROOM = 0.03
 """And by at least this much, in accuracy or nats."""
 
+FIRST_LOOK = 4
+"""Number of recipes, the default among them, after which an instance can be rejected."""
+
 REPEATS = 2
 """Seeds beside the instance's own with which the default and the oracle are repeated."""
 
@@ -100,7 +103,8 @@ class RecordedCalls:
 def calibrate(instance: Instance, trainer: Trainer) -> Measured:
     """Play the portfolio on an instance.
 
-    An instance where no fixed recipe differs from the default is rejected early, since most runs are spent after it.
+    An instance where no fixed recipe is better than the default is rejected early, after the first of them or after
+    all, since most runs are spent later.
     """
     task, examples = task_of(instance, "train", 0), draw_examples(instance.examples)
     metric = instance.metric
@@ -108,7 +112,10 @@ def calibrate(instance: Instance, trainer: Trainer) -> Measured:
     def run(agent: Agent, seed: int = 0) -> Trial:
         return play_trial(agent, trainer, task, examples, metric, seed)
 
-    trials = [run(agent) for agent in RECIPES]
+    trials = [run(agent) for agent in RECIPES[:FIRST_LOOK]]
+    if max(trial.value for trial in trials) - trials[0].value < LEAST_HEADROOM / 2:
+        return Measured(trials, [trials[0].value], checksum=examples.checksum)
+    trials += [run(agent) for agent in RECIPES[FIRST_LOOK:]]
     default = [trials[0].value, *(run(DEFAULT, seed).value for seed in range(1, REPEATS + 1))]
     level, noise = statistics.fmean(default), statistics.stdev(default)
     if max(trial.value for trial in trials) - level < max(LEAST_HEADROOM, noise):
