@@ -43,7 +43,7 @@ class DrawnSession:
         self,
         budget: int = 12,
         largest_batch: int = 256,
-        start: Model = Model(),  # noqa: B008  # frozen
+        start: Model = Model(),  # frozen
         hot: float = 1.0,
         jumps_after: int = 10**6,
         refused_tools: Sequence[str] = (),
@@ -192,8 +192,10 @@ def test_the_prober_keeps_weights_that_know_much_and_drops_those_that_know_nothi
     play(ProbingAgent(), kept)
     play(ProbingAgent(), dropped)
 
-    assert kept.submitted is not None and kept.submitted.ceiling == 0.95
-    assert dropped.submitted is not None and dropped.submitted.ceiling == 0.8
+    assert kept.submitted is not None
+    assert kept.submitted.ceiling == 0.95
+    assert dropped.submitted is not None
+    assert dropped.submitted.ceiling == 0.8
 
 
 def test_the_probers_model_is_the_best_that_it_saw() -> None:
@@ -213,4 +215,5 @@ def test_one_epoch_probes_go_on_with_the_probe_of_the_lowest_loss() -> None:
 
     restored = [arguments["name"] for name, arguments in session.calls if name == "restore_checkpoint"]
     assert restored[-1] == "kept"
-    assert session.submitted is not None and session.submitted.ceiling == 0.9
+    assert session.submitted is not None
+    assert session.submitted.ceiling == 0.9
