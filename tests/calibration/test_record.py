@@ -17,6 +17,7 @@ from ml_trainer_env.calibration.tables import TIERS, heuristic_score, tier_bound
 from ml_trainer_env.server.tuning.families.instance import Instance
 from ml_trainer_env.server.tuning.families.table import rows_from_json
 from ml_trainer_env.server.tuning.reference import Reference
+from ml_trainer_env.validation.declarations import read_oracles
 
 CALLS = (("configure_training", {"learning_rate": 0.01}), ("run_epochs", {"num_epochs": 2}), ("submit_model", {}))
 
@@ -167,6 +168,20 @@ def test_oracles_are_apart_from_the_table(candidates: list[Candidate], tmp_path:
     assert [line["task"] for line in lines] == [f"tuning/train/{index}" for index in range(len(shipped))]
     assert [(call["tool"], call["arguments"]) for call in lines[0]["calls"]] == list(CALLS)
     assert "configure_training" not in table.read_text()
+
+
+def test_the_graders_of_validation_read_the_oracles(candidates: list[Candidate], tmp_path: Path) -> None:
+    shipped = accepted(candidates)
+
+    write_oracles(tmp_path / "oracles" / "tuning" / "train.jsonl", "train", shipped)
+
+    oracles = {oracle.name: oracle for oracle in read_oracles(tmp_path, "oracles")}
+    assert set(oracles) == {f"tuning/train/{index}" for index in range(len(shipped))}
+    for index, one in enumerate(shipped):
+        oracle = oracles[f"tuning/train/{index}"]
+        assert oracle.reset == {"task_id": f"tuning/train/{index}", "seed": one.instance.seed}
+        assert oracle.max_reward == 1.0
+        assert [action["tool_name"] for action in oracle.actions] == [tool for tool, _ in CALLS]
 
 
 def test_write_makes_the_tables_of_all_splits_from_the_record(
