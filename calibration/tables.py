@@ -44,7 +44,7 @@ def write_table(file: Path, candidates: Sequence[Candidate], bounds: Sequence[fl
 
 
 def write_oracles(file: Path, split: str, candidates: Sequence[Candidate]) -> None:
-    """Write the calls of the oracles of a split, one line of JSON for each task, as `validation.declarations` reads them.
+    """Write the calls of the oracles of a split, one line of JSON for each task; see `validation.declarations`.
 
     Args:
         file: The file.
