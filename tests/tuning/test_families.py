@@ -170,7 +170,7 @@ def test_ids_round_trip(index: int) -> None:
 
 
 def test_the_named_tasks_are_the_first_split() -> None:
-    assert SPLITS == (NAMED, *FAMILY_SPLITS)
+    assert (NAMED, *FAMILY_SPLITS) == SPLITS
     assert [task_at(NAMED, index) for index in range(count_tasks(NAMED))] == list(TASKS.values())
     assert all(find_task(name) is task for name, task in TASKS.items())
 
