@@ -9,6 +9,7 @@ import atexit
 import logging
 import os
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -76,7 +77,7 @@ def calibrate_split(split: str, count: int, record: Path, processes: int, deadli
     known = {one.number: one for one in read(file)}
     began, measured = time.monotonic(), 0
     _LOG.info("%s: %d candidates are known, %d accepted", split, len(known), len(_accepted(known)))
-    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(processes, get_context("spawn"), _end_with_parent, (os.getpid(),)) as pool:
         pending: dict[Future[Candidate], int] = {}
         following = 0
         while len(_accepted(known)) < count:
@@ -133,6 +134,17 @@ def _measure(split: str, number: int) -> Candidate:
 
     instance, opened = draw_instance(split, number), _trainer()
     return candidate_of(number, instance, calibrate(instance, opened), opened.identity.key)
+
+
+def _end_with_parent(parent: int) -> None:
+    """End this process soon after its parent, which may be killed at any time."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
 @cache

@@ -133,18 +133,17 @@ class TuningGame:
             ResetError: The rubric does not exist, or it cannot grade the task.
         """
         usable = [one for one in task.rubrics if one is not RubricVersion.V3 or task.reference is not None]
-        usable = [one for one in task.rubrics if one is not RubricVersion.V3 or task.reference is not None]
         if wanted is None:
             return self._rubric if self._rubric in usable else usable[0]
         rubric = RubricVersion(check_choice("rubric", wanted, tuple(RubricVersion)))
         if rubric in usable:
             return rubric
-        why = (
-            f"rubric v3 compares with a calibrated reference, and {task.id} has none for these examples"
-            if rubric is RubricVersion.V3
-            else f"rubric {rubric} does not grade {task.id}"
-        )
-        raise ResetError(f"{why}; leave rubric out, or choose one of {', '.join(usable)}")
+        if rubric is RubricVersion.V3:
+            raise ResetError(
+                f"rubric v3 compares with a calibrated reference, and {task.id} has none for these examples; "
+                f"leave rubric out, or choose one of {', '.join(usable)}"
+            )
+        raise ResetError(f"rubric {rubric} does not grade {task.id}; choose one of {', '.join(usable)}")
 
     async def _examples(self, task: Task, checksum: str | None) -> TaskExamples:
         # Reading or drawing examples takes up to seconds, so it runs in a thread.

@@ -10,6 +10,9 @@ import pytest
 from ml_trainer_env.baselines.local_server import local_server
 from ml_trainer_env.inference import main
 
+SMALL = 1_000_054
+"""Index of a small task of train, beyond any table."""
+
 NO_KEYS = ("OPENAI_API_KEY", "OPENROUTER_API_KEY", "GEMINI_API_KEY", "ENV_URL", "HF_TOKEN", "API_BASE_URL")
 
 
@@ -173,3 +176,30 @@ def test_a_task_that_does_not_exist_is_one_line_with_those_that_do(run_here, ser
     assert result.returncode == 7
     assert len(lines(result)) == 1
     assert "easy_mnist" in result.stderr
+
+
+@pytest.mark.parametrize("task", ["tuning/other/1", "tuning/train/01", "tuning/train/-1", "tuning/train", "tuning"])
+def test_an_id_that_is_no_task_of_the_family_is_refused_before_a_server_starts(run_here, task):
+    result = run_here("--tasks", task)
+
+    assert result.returncode == 2
+    assert len(lines(result)) == 1
+    assert "tuning/<split>/<index>" in result.stderr
+
+
+def test_the_prober_plays_a_task_of_the_family_by_its_own_rubric(run_here, server, tmp_path):
+    result = run_here("--agent", "prober", "--tasks", f"tuning/train/{SMALL}", ENV_URL=server)
+
+    assert result.returncode == 0, result.stderr
+    (file,) = (tmp_path / "outputs" / "evals").glob("*/results.json")
+    (episode,) = json.loads(file.read_text())["episodes"]
+    assert (episode["task_id"], episode["rubric"], episode["agent"]) == (f"tuning/train/{SMALL}", "accuracy", "prober")
+    assert episode["played_to_end"]
+    assert episode["score"] == episode["details"]["submitted"]
+
+
+def test_a_rubric_that_cannot_grade_a_task_is_one_line_that_says_so(run_here, server):
+    result = run_here("--agent", "prober", "--rubric", "v3", "--tasks", f"tuning/train/{SMALL}", ENV_URL=server)
+
+    assert result.returncode == 7
+    assert "rubric v3 compares with a calibrated reference" in result.stderr

@@ -177,9 +177,9 @@ def test_v3_is_refused_in_words_where_nothing_was_calibrated(run_game: Any, task
 
 
 def test_a_rubric_that_cannot_grade_the_task_is_refused_and_none_is_the_tasks_own(run_game: Any) -> None:
-    with pytest.raises(ResetError, match=r"rubric v1 does not grade tuning/train/1000000; .* choose one of accuracy$"):
+    with pytest.raises(ResetError, match=r"rubric v1 does not grade tuning/train/1000000; choose one of accuracy$"):
         run_game("tuning/train/1000000", "v1")
-    with pytest.raises(ResetError, match=r"rubric accuracy does not grade easy_mnist; .* choose one of v1, v2"):
+    with pytest.raises(ResetError, match=r"rubric accuracy does not grade easy_mnist; choose one of v1, v2"):
         run_game("easy_mnist", "accuracy")
 
     assert run_game("tuning/train/1000000", None).rubric_version is RubricVersion.ACCURACY
