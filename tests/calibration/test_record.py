@@ -99,7 +99,7 @@ def no_training(drawn: Sequence[Instance], monkeypatch: pytest.MonkeyPatch) -> l
         return candidate(number, drawn[number], 0.5 + 0.01 * number, is_accepted=number % 3 != 2)
 
     monkeypatch.setattr(command, "_measure", measure)
-    monkeypatch.setattr(command, "ProcessPoolExecutor", lambda processes, _: ThreadPoolExecutor(processes))
+    monkeypatch.setattr(command, "ProcessPoolExecutor", lambda processes, *_: ThreadPoolExecutor(processes))
     return measured
 
 

@@ -4,14 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from itertools import count
 
 import pytest
 
 from ml_trainer_env.baselines.local_server import local_server
 from ml_trainer_env.inference import main
-
-SMALL = 1_000_054
-"""Index of a small task of train, beyond any table."""
+from ml_trainer_env.server.tuning.families.tasks import family_task
 
 NO_KEYS = ("OPENAI_API_KEY", "OPENROUTER_API_KEY", "GEMINI_API_KEY", "ENV_URL", "HF_TOKEN", "API_BASE_URL")
 
@@ -60,6 +59,17 @@ def server(tmp_path_factory):
     """One real environment for all the tests that need one."""
     with local_server(tmp_path_factory.mktemp("server") / "log") as url:
         yield url
+
+
+@pytest.fixture(scope="module")
+def family_task_id():
+    """The id of a small task of the family, beyond any table."""
+    drawn = (family_task("train", index) for index in count(1_000_000))
+    return next(
+        task.id
+        for task in drawn
+        if task.network.kind == "mlp" and task.budget_epochs <= 6 and task.examples.train_size <= 600
+    )
 
 
 def lines(result):
@@ -187,19 +197,19 @@ def test_an_id_that_is_no_task_of_the_family_is_refused_before_a_server_starts(r
     assert "tuning/<split>/<index>" in result.stderr
 
 
-def test_the_prober_plays_a_task_of_the_family_by_its_own_rubric(run_here, server, tmp_path):
-    result = run_here("--agent", "prober", "--tasks", f"tuning/train/{SMALL}", ENV_URL=server)
+def test_the_prober_plays_a_task_of_the_family_by_its_own_rubric(run_here, server, family_task_id, tmp_path):
+    result = run_here("--agent", "prober", "--tasks", family_task_id, ENV_URL=server)
 
     assert result.returncode == 0, result.stderr
     (file,) = (tmp_path / "outputs" / "evals").glob("*/results.json")
     (episode,) = json.loads(file.read_text())["episodes"]
-    assert (episode["task_id"], episode["rubric"], episode["agent"]) == (f"tuning/train/{SMALL}", "accuracy", "prober")
+    assert (episode["task_id"], episode["rubric"], episode["agent"]) == (family_task_id, "accuracy", "prober")
     assert episode["played_to_end"]
     assert episode["score"] == episode["details"]["submitted"]
 
 
-def test_a_rubric_that_cannot_grade_a_task_is_one_line_that_says_so(run_here, server):
-    result = run_here("--agent", "prober", "--rubric", "v3", "--tasks", f"tuning/train/{SMALL}", ENV_URL=server)
+def test_a_rubric_that_cannot_grade_a_task_is_one_line_that_says_so(run_here, server, family_task_id):
+    result = run_here("--agent", "prober", "--rubric", "v3", "--tasks", family_task_id, ENV_URL=server)
 
     assert result.returncode == 7
     assert "rubric v3 compares with a calibrated reference" in result.stderr
