@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -12,6 +13,7 @@ from ml_trainer_env.calibration.local_session import LocalSession
 from ml_trainer_env.server.datasets import DataSettings
 from ml_trainer_env.server.episodes.errors import ResetError
 from ml_trainer_env.server.episodes.game import BeginOptions, TimeLimits
+from ml_trainer_env.server.tuning.families.instance import Instance
 from ml_trainer_env.server.tuning.game import TuningGame
 from ml_trainer_env.server.tuning.grading import RubricVersion
 from ml_trainer_env.server.tuning.rewards import SHAPING_WEIGHT
@@ -98,6 +100,14 @@ def test_fresh_weights_know_nothing_of_the_start(new_session: NewSession) -> Non
 
     assert hashes[0] == hashes[1]
     assert hashes[0] != run(new_session(), 1)[0]["weights_hash"]
+
+
+def test_a_reset_tells_nothing_of_start_change_and_scales(new_session: NewSession, instance: Instance) -> None:
+    network = replace(instance.network, initial_scale=2.5)
+    quiet = new_session(start=None, change=None, change_after=0, network=network, input_scale=3.0)
+
+    assert quiet.episode.describe() == new_session().episode.describe()
+    assert quiet.brief == new_session().brief
 
 
 @pytest.mark.parametrize("rubric", [RubricVersion.ACCURACY, RubricVersion.V3])
