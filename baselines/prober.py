@@ -180,10 +180,8 @@ class ProbingAgent:
                 break
             if seen.diverged:
                 settings.learning_rate /= 3
-                back = (
-                    Call(RESTORE, {"name": BEST}) if seen.best > -math.inf else Call(CONFIGURE, {"reinitialize": True})
-                )
-                yield back
+                has_best = seen.best > -math.inf
+                yield Call(RESTORE, {"name": BEST}) if has_best else Call(CONFIGURE, {"reinitialize": True})
                 yield Call(CONFIGURE, {"learning_rate": settings.learning_rate}, "it diverged: a third of the rate")
             elif moved:
                 settings.learning_rate *= 0.8
