@@ -1,22 +1,26 @@
 """A ranked server, played over its wire: no second try, no fork, no hidden figure before the run is closed."""
 
 import asyncio
+import contextlib
 import json
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
 import uvicorn
 from fastmcp import Client
 from fastmcp.exceptions import ToolError
 from openenv.core.mcp_client import MCPToolClient
 
-from ml_trainer_env import MLTrainerEnv
+from ml_trainer_env import MLTrainerEnv, ToolCallError
 from ml_trainer_env.client import ResetRefusedError
 from ml_trainer_env.server.app import build_app
 from ml_trainer_env.server.commands import journal, ranked
@@ -26,13 +30,17 @@ from ml_trainer_env.server.openenv.environment import GameEnvironment
 from ml_trainer_env.server.room.tuning import TuningRoom
 from ml_trainer_env.server.services import Services
 from ml_trainer_env.server.settings import Settings
+from ml_trainer_env.server.store import Database, RankedRun, RankedRunError
+from ml_trainer_env.server.store.folder import JOURNAL_FILE
+from ml_trainer_env.server.store.ranked import begin_task
+from ml_trainer_env.server.store.tables import WITHHELD
 from ml_trainer_env.server.trainer import PROBE
 from ml_trainer_env.server.trainer.changes import Change, ChangeKind
 from ml_trainer_env.server.trainer.kinds import AugmentationKind, NetworkKind
 from ml_trainer_env.server.trainer.network_specs import NetworkSpec
 from ml_trainer_env.server.tuning.families.instance import Instance
 from ml_trainer_env.server.tuning.families.table import Row, row_to_json
-from ml_trainer_env.server.tuning.reference import Reference
+from ml_trainer_env.server.tuning.reference import FLOOR, Reference
 
 SECRET, OTHER_SECRET = "a-secret-of-the-operator", "another-secret-of-theirs"
 TOKEN = "a-token-of-sixteen-or-more"
@@ -89,6 +97,9 @@ class Operator:
             "ML_TRAINER_RANKED": secret,
             "ML_TRAINER_RANKED_TABLE": str(self._table),
         }
+
+    def database(self) -> Database:
+        return Database(self._folder / JOURNAL_FILE)
 
     @contextmanager
     def serve(self, secret: str = SECRET, **more: str) -> Iterator[Ranked]:
@@ -269,3 +280,121 @@ def test_the_page_of_an_ended_episode_tells_no_score(operator: Operator) -> None
 
     assert shown is not None
     assert "score" not in shown
+
+
+def test_a_restart_keeps_what_was_begun_and_comes_to_the_same_grade(operator: Operator) -> None:
+    with operator.serve() as server, server.client() as env:
+        play(env, "ranked/0")
+        ended = env.episode_id
+        checksum = env.reset(task_id="ranked/1", episode_id="open").observation.task.dataset.checksum
+        env.call_tool("run_epochs", num_epochs=2)
+
+    with operator.serve(OTHER_SECRET) as server, server.client() as env:
+        assert "no episode 'open' in this ranked run" in refused(env, episode_id="open", resume=True)
+        others = {env.reset(task_id=f"ranked/{index}").observation.task.dataset.checksum for index in range(3)}
+        assert checksum not in others
+        assert "choose another episode_id" in refused(env, task_id="ranked/1", episode_id="open")
+
+    with operator.serve() as server, server.client() as env:
+        assert "begun once" in refused(env, task_id="ranked/0")
+        assert "begun once" in refused(env, task_id="ranked/1")
+        assert "has ended" in refused(env, episode_id=ended, resume=True)
+        resumed = env.reset(episode_id="open", resume=True).observation
+        assert (resumed.status.current_epoch, resumed.task.dataset.checksum) == (2, checksum)
+        env.call_tool("submit_model")
+
+    status, verdict = operator.run(journal, "replay", ended, "open")
+    assert (status, verdict.count("the same: ")) == (0, 2)
+    assert "ranked/" in operator.run(journal, "replay", "open", secret=OTHER_SECRET)[1]
+
+
+def test_a_run_goes_on_only_with_the_tasks_that_it_began_with(operator: Operator) -> None:
+    run = RankedRun("a run", {"tasks": "3"})
+    with contextlib.closing(operator.database()) as database:
+        database.submit(lambda connection: begin_task(connection, run, "ranked/0", "mine")).result()
+        fewer = database.submit(lambda c: begin_task(c, replace(run, facts={"tasks": "2"}), "ranked/1", "another"))
+
+        with pytest.raises(RankedRunError, match="began with tasks 3, and this server has 2"):
+            fewer.result()
+
+
+def test_a_replay_that_comes_to_another_grade_is_reported(operator: Operator) -> None:
+    with operator.serve() as server, server.client() as env:
+        play(env, "ranked/0", epochs=1)
+        name = env.episode_id
+    with contextlib.closing(operator.database()) as database:
+        grown = sa.update(WITHHELD).values(figures=sa.func.json_set(WITHHELD.c.figures, "$.score", 0.99))
+        database.submit(lambda connection: connection.execute(grown)).result()
+
+    status, verdict = operator.run(journal, "replay", name)
+
+    assert (status, "submit_model, was graded differently" in verdict) == (1, True)
+    assert "0.99" not in verdict
+
+
+def test_the_closing_report_counts_what_has_no_grade_as_the_floor_and_ends_the_run(operator: Operator) -> None:
+    with operator.serve() as server, server.client() as env, server.client() as another:
+        play(env, "ranked/2")
+        env.reset(task_id="ranked/0", episode_id="open")
+        env.call_tool("run_epochs", num_epochs=1)
+
+        status, text = operator.run(ranked, "close", "--format", "json")
+        report = json.loads(text)
+        open_one, not_begun, ended = report["scores"]
+
+        assert (status, report["ranked"], report["begun"], report["ended"]) == (0, True, 2, 1)
+        assert [row["status"] for row in report["scores"]] == ["unfinished", "not begun", "ended"]
+        assert [open_one["score"], not_begun["score"]] == [FLOOR, FLOOR]
+        x = (ended["submitted"] - 0.31) / (0.97 - 0.31)
+        assert ended["x"] == pytest.approx(x, abs=1e-3)
+        assert ended["score"] == pytest.approx(max(FLOOR, min(1.0, x)), abs=1e-3)
+        assert (ended["default"], ended["oracle"], ended["deviation"]) == (0.31, 0.97, 0.0123)
+        assert report["mean_score"] == pytest.approx((ended["score"] + 2 * FLOOR) / 3, abs=1e-4)
+        assert report["interval_95"][0] < report["mean_score"] < report["interval_95"][1]
+        with pytest.raises(ToolCallError, match="taken this episode over"):
+            env.call_tool("submit_model")
+        for options in ({"task_id": "ranked/1"}, {"task_id": "ranked/0"}, {"episode_id": "open", "resume": True}):
+            assert "is closed" in refused(another, **options)
+
+    again = operator.run(ranked, "close", "--format", "json")
+    text = operator.run(ranked, "report")[1]
+    assert again == (0, json.dumps(report, indent=2) + "\n")
+    assert text.startswith(f"ranked: mean score {report['mean_score']:.4f} over 3 tasks, 95 % interval")
+
+
+def test_a_run_whose_tasks_have_all_ended_reports_without_being_closed(operator: Operator) -> None:
+    with operator.serve() as server, server.client() as env:
+        for index in range(3):
+            play(env, f"ranked/{index}", epochs=1)
+
+    assert operator.run(journal, "prune", "--older-than", "0d")[0] == 0
+    status, text = operator.run(ranked, "report", "--format", "json")
+    assert (status, json.loads(text)["ended"]) == (0, 3)
+
+
+def test_callers_without_the_token_of_the_agent_reach_nothing(operator: Operator) -> None:
+    with operator.serve(ML_TRAINER_TOKEN=TOKEN) as server:
+        own = {"Authorization": f"Bearer {TOKEN}"}
+        with MLTrainerEnv(base_url=server.url, headers=own) as env:
+            name = env.reset(task_id="ranked/0").observation.episode_id
+        for headers in ({}, {"Authorization": "Bearer of-another-agent-here"}):
+            given = {"episode_id": name, "resume": True}
+            answer = httpx.post(f"{server.url}/reset", json=given, headers=headers, trust_env=False)
+            assert answer.status_code == 401
+
+
+@pytest.mark.slow
+def test_a_killed_server_loses_no_beginning_and_no_grade(operator: Operator, start_server: Any) -> None:
+    variables = operator.variables()
+    with start_server(**variables) as server, MLTrainerEnv(base_url=server.url) as env:
+        play(env, "ranked/0", epochs=1)
+        env.reset(task_id="ranked/1")
+        os.kill(server.pid, signal.SIGKILL)
+        server.process.wait()
+
+    with start_server(**variables) as server, MLTrainerEnv(base_url=server.url) as env:
+        for task in ("ranked/0", "ranked/1"):
+            assert "begun once" in refused(env, task_id=task)
+
+    report = json.loads(operator.run(ranked, "close", "--format", "json")[1])
+    assert [row["status"] for row in report["scores"]] == ["ended", "unfinished", "not begun"]
