@@ -25,6 +25,8 @@ from ml_trainer_env.client import ResetRefusedError
 from ml_trainer_env.server.app import build_app
 from ml_trainer_env.server.commands import journal, ranked
 from ml_trainer_env.server.datasets import ExampleDraw, draw_examples
+from ml_trainer_env.server.episodes.errors import ResetError
+from ml_trainer_env.server.episodes.registry import EpisodeRequest
 from ml_trainer_env.server.executors.in_process import InProcessExecutor
 from ml_trainer_env.server.openenv.environment import GameEnvironment
 from ml_trainer_env.server.room.tuning import TuningRoom
@@ -383,6 +385,29 @@ def test_callers_without_the_token_of_the_agent_reach_nothing(operator: Operator
             given = {"episode_id": name, "resume": True}
             answer = httpx.post(f"{server.url}/reset", json=given, headers=headers, trust_env=False)
             assert answer.status_code == 401
+
+
+def test_a_server_that_is_not_ranked_neither_forks_nor_resumes_a_ranked_episode(operator: Operator) -> None:
+    variables = operator.variables()
+    plain = {name: value for name, value in variables.items() if "RANKED" not in name}
+
+    async def ask(chosen: dict[str, str], **request: Any) -> str:
+        services = Services(Settings.from_environment(chosen), InProcessExecutor(1, probe=PROBE))
+        try:
+            opened = await services.registry.open(EpisodeRequest(**request))
+        except ResetError as error:
+            return str(error)
+        else:
+            opened.close()
+            return "opened"
+        finally:
+            await services.close()
+
+    assert asyncio.run(ask(variables, task_id="ranked/0", episode_id="mine")) == "opened"
+    assert "unknown task 'ranked/0'" in asyncio.run(ask(plain, fork_from="mine"))
+    assert "unknown task 'ranked/0'" in asyncio.run(ask(plain, episode_id="mine", resume=True))
+    assert "of a ranked run" in asyncio.run(ask(plain, task_id="tuning/train/3", episode_id="mine"))
+    assert asyncio.run(ask(variables, episode_id="mine", resume=True)) == "opened"
 
 
 @pytest.mark.slow
