@@ -187,7 +187,7 @@ def test_an_agent_whose_training_is_refused_is_closed_by_the_program(agent: Agen
 
 
 def test_the_prober_keeps_weights_that_know_much_and_drops_those_that_know_nothing() -> None:
-    kept, dropped = DrawnSession(budget=4, start=Model(6, 0.95)), DrawnSession(budget=4, start=Model(0, 0.05))
+    kept, dropped = DrawnSession(budget=8, start=Model(6, 0.95)), DrawnSession(budget=8, start=Model(0, 0.05))
 
     play(ProbingAgent(), kept)
     play(ProbingAgent(), dropped)

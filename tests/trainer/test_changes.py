@@ -251,7 +251,7 @@ def test_hidden_figures_are_accuracy_and_loss_on_the_test_part() -> None:
     spec = NetworkSpec("mlp", (5,), 10, depth=1, width=8, examples="tables")
     state, data = initial_state(FreshState(spec.name, 1)).to_state(), TensorData(base)
 
-    hidden = measure_hidden(state, None, data, lambda: False)
+    hidden = measure_hidden(state, "hidden", data, lambda: False)
 
     assert hidden.state is None
     assert list(hidden.figures) == ["hidden_accuracy", "hidden_loss"]
