@@ -13,6 +13,7 @@ grade; 130 interrupted; 143 terminated.
 
 import argparse
 import os
+import re
 import signal
 import sys
 import time
@@ -45,7 +46,13 @@ TASKS = ("easy_mnist", "medium_fashion", "hard_cifar")
 """The default tasks."""
 
 KNOWN_TASKS = (*TASKS, "permuted_mnist")
-"""The tasks of a local server. A server at `ENV_URL` may have others."""
+"""The named tasks of a local server. A server at `ENV_URL` may have others."""
+
+FAMILY_TASK = re.compile(r"tuning/(train|validation|test)/(0|[1-9][0-9]{0,9})")
+"""The ids of the tasks of the family."""
+
+RUBRICS = ("v1", "v2", "v3", "accuracy")
+"""The grading rubrics. Without one, a task has its own."""
 
 
 class AgentKind(StrEnum):
@@ -55,6 +62,8 @@ class AgentKind(StrEnum):
     """A language model with function calling."""
     HEURISTIC = "heuristic"
     """Fixed rules."""
+    PROBER = "prober"
+    """Probes settings on checkpoints, watches the figures and adapts. For tasks of the family."""
     RANDOM = "random"
     """Random valid calls."""
 
@@ -88,13 +97,13 @@ class Options:
     Attributes:
         agent: The agent; None for the default.
         plan: Tasks, seed and number of episodes.
-        rubric: The grading rubric.
+        rubric: The grading rubric; None for that of each task.
         output: Folder for logs and reports.
     """
 
     agent: AgentKind | None
     plan: "Plan"
-    rubric: str
+    rubric: str | None
     output: Path
 
 
@@ -127,9 +136,10 @@ def _main(options: Options) -> ExitCode:
 
 def _require_known(tasks: Sequence[str]) -> None:
     """Refuse unknown tasks before a local server is started."""
-    unknown = [task for task in tasks if task not in KNOWN_TASKS]
+    unknown = [task for task in tasks if task not in KNOWN_TASKS and not FAMILY_TASK.fullmatch(task)]
     if unknown:
-        raise SettingsError(f"there is no task {', '.join(unknown)}; the tasks are {', '.join(KNOWN_TASKS)}")
+        known = ", ".join((*KNOWN_TASKS, "tuning/<split>/<index>"))
+        raise SettingsError(f"there is no task {', '.join(unknown)}; the tasks are {known}")
 
 
 def _program_name() -> str:
@@ -145,11 +155,11 @@ def _parse_options(argv: Sequence[str] | None) -> Options:
     parser.add_version()
     kinds = [kind.value for kind in AgentKind]
     parser.add_argument("--agent", choices=kinds, help="the agent (default: llm if a key is set, otherwise heuristic)")
-    known = ", ".join(KNOWN_TASKS)
+    known = ", ".join((*KNOWN_TASKS, "tuning/<split>/<index> (such as tuning/train/17)"))
     parser.add_argument("--tasks", default=",".join(TASKS), help=f"comma-separated ids of tasks: {known}")
     parser.add_argument("--seed", type=_seed, help="seed of the first episode of each task")
     parser.add_argument("--episodes", type=_positive, default=1, help="episodes of each task")
-    parser.add_argument("--rubric", choices=("v1", "v2"), default="v1", help="the grading rubric")
+    parser.add_argument("--rubric", choices=RUBRICS, help="the grading rubric (default: that of each task)")
     parser.add_argument("--output", type=Path, default=Path("outputs"), help="folder for logs and reports")
     given = parser.parse_args(argv)
     tasks = tuple(name.strip() for name in given.tasks.split(",") if name.strip())
@@ -273,9 +283,16 @@ def _create_agent(
     if kind is AgentKind.LLM and settings.llm is not None:
         return _create_llm_agent(settings.llm, log, progress, stack)
     from ml_trainer_env.baselines.heuristic import HeuristicAgent
+    from ml_trainer_env.baselines.prober import ProbingAgent
     from ml_trainer_env.baselines.random_agent import RandomAgent
 
-    agent = RandomAgent(options.plan.seed or 0) if kind is AgentKind.RANDOM else HeuristicAgent()
+    match kind:
+        case AgentKind.RANDOM:
+            agent: Agent = RandomAgent(options.plan.seed or 0)
+        case AgentKind.PROBER:
+            agent = ProbingAgent()
+        case _:
+            agent = HeuristicAgent()
     return agent, lambda: 0
 
 

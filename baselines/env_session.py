@@ -24,7 +24,7 @@ class EnvSession:
         env: A connected client.
         task_id: The task to play.
         seed: Seed of the episode; None for the task's default.
-        rubric: The grading rubric.
+        rubric: The grading rubric; None for the task's own.
 
     Raises:
         EpisodeNotBegunError: The server does not know the task, refuses the seed or the rubric, or serves another
@@ -32,7 +32,7 @@ class EnvSession:
         ConnectionError: The server cannot be reached.
     """
 
-    def __init__(self, env: MLTrainerEnv, task_id: str, seed: int | None = None, rubric: str = "v1") -> None:
+    def __init__(self, env: MLTrainerEnv, task_id: str, seed: int | None = None, rubric: str | None = None) -> None:
         self._env = env
         try:
             result = env.reset(task_id=task_id, seed=seed, rubric=rubric)

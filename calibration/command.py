@@ -9,6 +9,7 @@ import atexit
 import logging
 import os
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -20,7 +21,11 @@ from typing import TYPE_CHECKING
 
 from ml_trainer_env.calibration.candidates import Candidate, accepted, append, candidate_of, read
 from ml_trainer_env.calibration.tables import tier_bounds, write_oracles, write_table
+from ml_trainer_env.server.datasets import DataSettings, ImageRequest, load_images
 from ml_trainer_env.server.tuning.families.draw import FAMILY_SPLITS, draw_instance
+from ml_trainer_env.server.tuning.named_references import NamedReference, named_reference_to_json
+from ml_trainer_env.server.tuning.named_tasks import TASKS
+from ml_trainer_env.server.tuning.reference import Metric
 
 if TYPE_CHECKING:
     from ml_trainer_env.calibration.local_session import Trainer
@@ -33,6 +38,7 @@ COUNTS = {"train": 512, "validation": 128, "test": 128}
 _ROOT = Path(__file__).resolve().parents[1]
 _RECORD = _ROOT / "calibration" / "record"
 _TABLES = _ROOT / "server" / "tuning" / "families" / "tables"
+NAMED_REFERENCES = _ROOT / "server" / "tuning" / "families" / "tables" / "named.jsonl"
 _ORACLES = _ROOT / "validation" / "oracles" / "tuning"
 _EXPECTED_SHARE, _EXPECTED_S = 0.4, 12.0
 """Assumed share of accepted candidates, and CPU seconds of a candidate, before any is measured."""
@@ -46,6 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     if given.write:
         write(given.record)
+        return 0
+    if given.named:
+        for task_id in given.named:
+            calibrate_named(task_id, given.record / "named.jsonl", given.data_dir)
         return 0
     deadline = time.monotonic() + given.minutes * 60 if given.minutes else float("inf")
     for split in given.split or FAMILY_SPLITS:
@@ -67,7 +77,7 @@ def calibrate_split(split: str, count: int, record: Path, processes: int, deadli
     known = {one.number: one for one in read(file)}
     began, measured = time.monotonic(), 0
     _LOG.info("%s: %d candidates are known, %d accepted", split, len(known), len(_accepted(known)))
-    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(processes, get_context("spawn"), _end_with_parent, (os.getpid(),)) as pool:
         pending: dict[Future[Candidate], int] = {}
         following = 0
         while len(_accepted(known)) < count:
@@ -88,6 +98,24 @@ def calibrate_split(split: str, count: int, record: Path, processes: int, deadli
             future.cancel()
 
 
+def calibrate_named(task_id: str, file: Path, data_dir: Path | None) -> None:
+    """Measure the references of a named task for the images that are there, and append them to the record."""
+    from ml_trainer_env.calibration.instances import calibrate_task
+
+    task, opened = TASKS[task_id], _trainer()
+    assert isinstance(task.examples, ImageRequest)
+    examples = load_images(task.examples, DataSettings(data_dir))
+    measured = calibrate_task(task, examples, Metric.ACCURACY, opened)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if measured.reference is None:
+        _LOG.info("%s: rejected, default %s, oracle %s", task_id, measured.default, measured.oracle)
+        return
+    found = NamedReference(task_id, examples.checksum, measured.reference, opened.identity.key)
+    with file.open("a") as lines:
+        lines.write(named_reference_to_json(found) + "\n")
+    _LOG.info("%s: %s", task_id, found)
+
+
 def write(record: Path) -> None:
     """Make the tables and the oracles' files from the record."""
     found = {split: accepted(read(record / f"{split}.jsonl"))[: COUNTS[split]] for split in FAMILY_SPLITS}
@@ -96,6 +124,8 @@ def write(record: Path) -> None:
         write_table(_TABLES / f"{split}.jsonl", candidates, bounds)
         write_oracles(_ORACLES / f"{split}.jsonl", split, candidates)
         _LOG.info("%s: %d tasks", split, len(candidates))
+    if (named := record / "named.jsonl").exists():
+        NAMED_REFERENCES.write_text(named.read_text())
 
 
 def _measure(split: str, number: int) -> Candidate:
@@ -104,6 +134,17 @@ def _measure(split: str, number: int) -> Candidate:
 
     instance, opened = draw_instance(split, number), _trainer()
     return candidate_of(number, instance, calibrate(instance, opened), opened.identity.key)
+
+
+def _end_with_parent(parent: int) -> None:
+    """End this process soon after its parent, which may be killed at any time."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
 @cache
@@ -143,6 +184,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--processes", type=int, default=processes, help="default: %(default)s")
     parser.add_argument("--minutes", type=float, help="begin no candidate after this many minutes")
     parser.add_argument("--record", type=Path, default=_RECORD, help="folder of the record (default: %(default)s)")
+    parser.add_argument("--named", action="append", choices=tuple(TASKS), help="a named task instead of a split")
+    parser.add_argument("--data-dir", type=Path, help="folder of the full data sets, for --named")
     parser.add_argument("--write", action="store_true", help="make the tables from the record, and measure nothing")
     return parser
 

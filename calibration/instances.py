@@ -25,13 +25,16 @@ from ml_trainer_env.server.tuning.families.tasks import task_of
 from ml_trainer_env.server.tuning.reference import HiddenFigures, Metric, Reference
 from ml_trainer_env.server.tuning.tasks import Task
 
-__all__ = ["Measured", "RecordedCalls", "Trial", "calibrate", "play_trial"]
+__all__ = ["Measured", "RecordedCalls", "Trial", "calibrate", "calibrate_task", "play_trial"]
 
 DEVIATIONS = 4.0
 """An instance is accepted if oracle and default differ by at least this many standard deviations of a repeat."""
 
 LEAST_HEADROOM = 0.03
 """And by at least this much, in accuracy or nats."""
+
+FIRST_LOOK = 4
+"""Number of recipes, the default among them, after which an instance can be rejected."""
 
 REPEATS = 2
 """Seeds beside the instance's own with which the default and the oracle are repeated."""
@@ -98,23 +101,37 @@ class RecordedCalls:
 
 
 def calibrate(instance: Instance, trainer: Trainer) -> Measured:
-    """Play the portfolio on an instance.
+    """Play the portfolio on an instance; see `calibrate_task`."""
+    examples = draw_examples(instance.examples)
+    return calibrate_task(task_of(instance, "train", 0), examples, instance.metric, trainer)
 
-    An instance where no fixed recipe differs from the default is rejected early, since most runs are spent after it.
+
+def calibrate_task(task: Task, examples: TaskExamples, metric: Metric, trainer: Trainer) -> Measured:
+    """Play the portfolio on a task.
+
+    An instance where no fixed recipe is better than the default is rejected early, after the first of them or after
+    all, since most runs are spent later.
+
+    Args:
+        task: The task.
+        examples: Its examples.
+        metric: What `m` is.
+        trainer: Trains the epochs.
     """
-    task, examples = task_of(instance, "train", 0), draw_examples(instance.examples)
-    metric = instance.metric
 
     def run(agent: Agent, seed: int = 0) -> Trial:
         return play_trial(agent, trainer, task, examples, metric, seed)
 
-    trials = [run(agent) for agent in RECIPES]
+    trials = [run(agent) for agent in RECIPES[:FIRST_LOOK]]
+    if max(trial.value for trial in trials) - trials[0].value < LEAST_HEADROOM / 2:
+        return Measured(trials, [trials[0].value], checksum=examples.checksum)
+    trials += [run(agent) for agent in RECIPES[FIRST_LOOK:]]
     default = [trials[0].value, *(run(DEFAULT, seed).value for seed in range(1, REPEATS + 1))]
     level, noise = statistics.fmean(default), statistics.stdev(default)
     if max(trial.value for trial in trials) - level < max(LEAST_HEADROOM, noise):
         return Measured(trials, default, checksum=examples.checksum)
     trials += [run(agent) for agent in EXPERTS]
-    trials += _search(instance.seed, trials, run)
+    trials += _search(task.seed, trials, run)
     best = max(trials, key=lambda trial: trial.validation)
     oracle = [best.value, *(run(RecordedCalls("oracle", best.calls), seed).value for seed in range(1, REPEATS + 1))]
     deviation = math.sqrt((statistics.variance(default) + statistics.variance(oracle)) / 2)

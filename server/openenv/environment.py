@@ -136,7 +136,7 @@ class GameEnvironment(MCPEnvironment):
                 f"split must be {' or '.join(splits)} and index a whole number, got {shown(split)}, {shown(index)}"
             )
         try:
-            return str(self.get_task(str(split or splits[0]), index or 0)["id"])
+            return str(self._game.task_row(str(split or splits[0]), index or 0)["id"])
         except IndexError as error:
             raise ResetError(str(error)) from error
 
@@ -263,11 +263,16 @@ class GameEnvironment(MCPEnvironment):
         return self._game.task_count(split)
 
     def get_task(self, split: str, index: int) -> dict[str, Any]:
-        """Return one task.
+        """Return one of the tasks that `list_tasks` lists.
+
+        A game may have more tasks that only `reset` knows.
 
         Raises:
-            IndexError: The split has no task with this index.
+            IndexError: The list has no task with this index.
         """
+        count = self._game.task_count(split)
+        if not 0 <= index < count:
+            raise IndexError(f"there is no task {index} in the list of {split!r}, which has {count} tasks")
         return self._game.task_row(split, index)
 
     def get_task_range(self, split: str, start: int | None, stop: int | None) -> list[dict[str, Any]]:

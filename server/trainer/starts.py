@@ -10,19 +10,15 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Self
 
-from ml_trainer_env.server.trainer.config import OptimizerKind, TrainingConfig
 from ml_trainer_env.server.trainer.errors import ConfigError
 from ml_trainer_env.server.trainer.limits import Limit, check_choice, shown
 
-__all__ = ["HOT_RATE", "START_LIMITS", "StartKind", "StartSpec", "initial_config"]
+__all__ = ["START_LIMITS", "StartKind", "StartSpec"]
 
 START_LIMITS: Mapping[str, Limit] = MappingProxyType(
     {"severity": Limit(0.0, 1.0), "trained_epochs": Limit(0, 8, whole=True)}
 )
 """Bounds of the numbers of a start, by name."""
-
-HOT_RATE = 1.0
-"""The learning rate of the settings that `StartKind.HOT` begins with. It is too high for sgd on usual networks."""
 
 
 class StartKind(StrEnum):
@@ -80,18 +76,3 @@ class StartSpec:
             return cls(**dict(json.loads(text)))
         except (TypeError, ValueError, RecursionError) as error:
             raise ConfigError(f"a start must be the text of a StartSpec, got {shown(text)}: {error}") from error
-
-
-def initial_config(start: StartSpec | None) -> TrainingConfig:
-    """Return the settings with which an episode begins: those of the run so far.
-
-    Args:
-        start: The start. None is a fresh start.
-    """
-    match start.kind if start else StartKind.FRESH:
-        case StartKind.HOT:
-            return TrainingConfig(optimizer=OptimizerKind.SGD, learning_rate=HOT_RATE)
-        case StartKind.MOMENTUM:
-            return TrainingConfig(optimizer=OptimizerKind.SGD)
-        case _:
-            return TrainingConfig()

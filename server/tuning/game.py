@@ -132,17 +132,18 @@ class TuningGame:
         Raises:
             ResetError: The rubric does not exist, or it cannot grade the task.
         """
+        usable = [one for one in task.rubrics if one is not RubricVersion.V3 or task.reference is not None]
         if wanted is None:
-            return self._rubric if self._rubric in task.rubrics else task.rubrics[0]
+            return self._rubric if self._rubric in usable else usable[0]
         rubric = RubricVersion(check_choice("rubric", wanted, tuple(RubricVersion)))
-        if rubric is RubricVersion.V3 and task.reference is None:
+        if rubric in usable:
+            return rubric
+        if rubric is RubricVersion.V3:
             raise ResetError(
                 f"rubric v3 compares with a calibrated reference, and {task.id} has none for these examples; "
-                f"leave rubric out, or choose one of {', '.join(one for one in task.rubrics if one != rubric)}"
+                f"leave rubric out, or choose one of {', '.join(usable)}"
             )
-        if rubric not in task.rubrics:
-            raise ResetError(f"rubric {rubric} does not grade {task.id}; choose one of {', '.join(task.rubrics)}")
-        return rubric
+        raise ResetError(f"rubric {rubric} does not grade {task.id}; choose one of {', '.join(usable)}")
 
     async def _examples(self, task: Task, checksum: str | None) -> TaskExamples:
         # Reading or drawing examples takes up to seconds, so it runs in a thread.

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from ml_trainer_env.server.tuning.catalogue import SPLITS, count_tasks
 from ml_trainer_env.server.tuning.named_tasks import TASKS
 
 
@@ -13,6 +14,33 @@ def test_the_tasks_are_listed(serve: Any) -> None:
             rows = (await session.call("list_tasks"))["tasks"]
             assert [row["id"] for row in rows] == list(TASKS)
             assert rows[2]["budget_epochs"] == 60
+
+    serve(play)
+
+
+def test_the_tasks_of_a_split_are_listed_in_pages(serve: Any, t: Any) -> None:
+    async def play(served: Any) -> None:
+        async with served.raw() as session:
+            first = await session.call("list_tasks", split="named", count=3)
+            second = await session.call("list_tasks", split="named", start=3, count=3)
+            past = await session.call("list_tasks", start=4)
+            counts = {split: count_tasks(split) for split in SPLITS}
+
+            assert [row["id"] for page in (first, second) for row in page["tasks"]] == list(TASKS)
+            assert past["tasks"] == []
+            assert all((page["split"], page["total"], page["splits"]) == ("named", 4, counts) for page in (first, past))
+        async with served.official() as session:
+            for options, told in (({"split": "tests"}, "split"), ({"count": 101}, "100"), ({"start": -1}, "start")):
+                assert told in t.error(await session.call_tool("list_tasks", options))
+
+    serve(play)
+
+
+def test_a_task_of_the_family_is_begun_by_its_id(serve: Any) -> None:
+    async def play(served: Any) -> None:
+        async with served.raw() as session:
+            begun = await session.call("start_task", task_id="tuning/train/17")
+            assert (begun["task"]["id"], begun["rubric"]) == ("tuning/train/17", "accuracy")
 
     serve(play)
 
@@ -44,6 +72,9 @@ def test_options_are_taken(serve: Any) -> None:
         ({"task_id": "nope"}, "the tasks are easy_mnist"),
         ({"seed": -1}, "seed"),
         ({"rubric": "v9"}, "rubric"),
+        ({"rubric": "v3", "task_id": "permuted_mnist"}, "rubric v3"),
+        ({"rubric": "v3", "task_id": "tuning/train/17"}, "rubric v3"),
+        ({"task_id": "tuning/train/x"}, "tuning/train/17"),
         ({"resume": True}, "resume needs the episode_id"),
         ({"resume": True, "episode_id": "never"}, "never"),
         ({"fork_from": "never@1"}, "never"),

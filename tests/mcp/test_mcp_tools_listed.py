@@ -63,8 +63,16 @@ def test_the_options_of_a_task_show_their_choices(listed: dict[str, Any]) -> Non
 
     assert set(options["properties"]) == {"task_id", "seed", "rubric", "episode_id", "resume", "fork_from"}
     assert "required" not in options
-    assert options["properties"]["task_id"]["enum"] == ["easy_mnist", "medium_fashion", "hard_cifar", "permuted_mnist"]
-    assert options["properties"]["rubric"]["enum"] == ["v1", "v2"]
+    assert "enum" not in options["properties"]["task_id"]
+    assert options["properties"]["rubric"]["enum"] == ["v1", "v2", "v3", "accuracy"]
+
+
+def test_the_pages_of_tasks_show_their_choices(listed: dict[str, Any]) -> None:
+    options = listed["list_tasks"].inputSchema
+
+    assert options["properties"]["split"]["enum"] == ["named", "train", "validation", "test"]
+    assert options["properties"]["count"]["maximum"] == 100
+    assert "required" not in options
 
 
 def test_the_instructions_tell_how_to_play(mcp_server: FastMCP, run: Any) -> None:

@@ -98,7 +98,7 @@ def test_text_is_read_over_openenv_and_json_rpc(live_server: str) -> None:
             socket.send(json.dumps(message))
             return json.loads(socket.recv(60.0))["data"]
 
-        assert ask({"type": "reset", "data": {"split": "train", "index": "1"}})["observation"]["task"]["id"]
+        assert ask({"type": "reset", "data": {"split": "named", "index": "1"}})["observation"]["task"]["id"]
         params = {"name": "configure_training", "arguments": SPELLED}
         rpc = ask({"type": "mcp", "data": {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}})
         assert configured(rpc["result"]["data"]) == MEANT

@@ -19,8 +19,8 @@ from openenv.validation.runtime.collector import collect_runtime_evidence
 from openenv.validation.runtime.contracts import RuntimeEvidence, load_runtime_plan
 from openenv.validation.types import CheckStatus
 
+from ml_trainer_env.server.tuning.catalogue import SPLITS, count_tasks
 from ml_trainer_env.server.tuning.game import TuningGame
-from ml_trainer_env.server.tuning.named_tasks import TASKS
 from ml_trainer_env.server.tuning.tools import TOOLS
 
 EPISODE_TIMEOUT_S = 120.0
@@ -81,7 +81,7 @@ def test_an_episode_on_a_live_server_passes_the_runtime_grader(
 
 def test_the_manifest_declares_the_tools_and_tasks_there_are(manifest: NormalizedManifestV2) -> None:
     assert manifest.capabilities.declared_tools == list(TOOLS.names)
-    assert manifest.capabilities.declared_task_count == {"train": len(TASKS)}
+    assert manifest.capabilities.declared_task_count == {split: count_tasks(split) for split in SPLITS}
 
 
 def test_the_manifest_names_what_the_environment_is_called(

@@ -18,7 +18,7 @@ from ml_trainer_env.server.security.frames import FrameMiddleware
 
 def padded(size: int) -> bytes:
     """A request for the state of nothing, of so many bytes."""
-    return json.dumps({"split": "train"}).encode().ljust(size)
+    return json.dumps({"split": "named"}).encode().ljust(size)
 
 
 def in_chunks(body: bytes) -> Iterator[bytes]:

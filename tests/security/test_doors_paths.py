@@ -21,7 +21,7 @@ ROUTES = [
     ("POST", "/step", {"action": 5}),
     ("POST", "/reset", {"task_id": "none"}),
     ("GET", "/ml_trainer_env/splits", None),
-    ("POST", "/ml_trainer_env/task", {"split": "train", "index": 0}),
+    ("POST", "/ml_trainer_env/task", {"split": "named", "index": 0}),
     ("GET", "/mcp", None),
     ("DELETE", "/mcp", None),
     ("PUT", "/mcp", None),

@@ -63,17 +63,27 @@ def test_a_reset_shows_no_image_and_no_label(http: httpx.Client, task_id: str) -
         ({"seed": 10**400}, ["seed"]),
         ({"seed": "forty-two"}, ["seed"]),
         ({"seed": 1.5}, ["seed"]),
-        ({"rubric": "v3"}, ["rubric", "v1", "v2", "v3"]),
+        ({"rubric": "v4"}, ["rubric", "v1", "v2", "v3", "accuracy", "v4"]),
+        ({"rubric": "v3", "task_id": "permuted_mnist"}, ["rubric v3", "permuted_mnist"]),
+        ({"rubric": "accuracy"}, ["rubric accuracy", "easy_mnist", "v1, v2"]),
+        ({"rubric": "v1", "split": "train", "index": 3}, ["rubric v1", "tuning/train/3", "accuracy"]),
         ({"rubric": 2}, ["rubric", "v1, v2", "2"]),
         ({"rubric": 0}, ["rubric", "v1, v2", "0"]),
         ({"rubric": ""}, ["rubric", "v1, v2"]),
         ({"taskid": "easy_mnist"}, ["taskid", "task_id"]),
         ({"episode_id": 7}, ["episode_id"]),
-        ({"split": "train", "index": 4}, ["4", "train"]),
+        ({"split": "named", "index": 4}, ["4", "named"]),
+        ({"split": "named", "index": -1}, ["-1", "named"]),
         ({"split": "train", "index": -1}, ["-1", "train"]),
+        ({"split": "train", "index": 2**31}, [str(2**31), "train"]),
+        ({"split": "test", "index": 2**30}, [str(2**30), "test"]),
+        ({"task_id": f"tuning/test/{2**30}"}, [str(2**30), "test"]),
+        ({"task_id": "tuning/train/-1"}, ["tuning/train/-1", "tuning/train/17"]),
+        ({"task_id": "tuning/train/017"}, ["tuning/train/017", "tuning/train/17"]),
+        ({"task_id": "tuning/named/0"}, ["tuning/named/0", "tuning/train/17"]),
         ({"split": "train", "index": 0.5}, ["0.5", "train"]),
         ({"split": "train", "index": True}, ["True", "train"]),
-        ({"split": "test", "index": 0}, ["test"]),
+        ({"split": "tests", "index": 0}, ["tests", "named", "test"]),
         ({"split": 5, "index": 0}, ["5"]),
         ({"task_id": "no_such_task", "split": "train", "index": 0}, ["task_id", "split", "not by both"]),
     ],
@@ -113,7 +123,7 @@ def test_the_first_and_the_last_seed_are_taken(http: httpx.Client, seed: int) ->
 
 
 def test_a_task_may_be_chosen_by_its_place_in_the_split(http: httpx.Client) -> None:
-    reply = http.post("/reset", json={"split": "train", "index": 2}).json()
+    reply = http.post("/reset", json={"split": "named", "index": 2}).json()
 
     assert reply["observation"]["task"]["id"] == "hard_cifar"
 
@@ -152,32 +162,39 @@ def test_the_state_of_a_fresh_environment_is_empty(http: httpx.Client) -> None:
 class TestTaskApi:
     """The tasks as OpenEnv lists them."""
 
-    def test_there_is_one_split(self, http: httpx.Client) -> None:
-        assert http.get("/ml_trainer_env/splits").json() == [{"name": "train", "type": "train"}]
+    def test_the_named_tasks_are_a_split_beside_those_of_the_family(self, http: httpx.Client) -> None:
+        assert http.get("/ml_trainer_env/splits").json() == [
+            {"name": "named", "type": "validation"},
+            {"name": "train", "type": "train"},
+            {"name": "validation", "type": "validation"},
+            {"name": "test", "type": "test"},
+        ]
 
-    def test_it_holds_the_four_tasks(self, http: httpx.Client) -> None:
-        reply = http.post("/ml_trainer_env/tasks", json={"split": "train"}).json()
+    def test_the_first_holds_the_four_named_tasks(self, http: httpx.Client) -> None:
+        reply = http.post("/ml_trainer_env/tasks", json={"split": "named"}).json()
 
         assert [task["id"] for task in reply["tasks"]] == TASK_IDS
         assert [task["budget_epochs"] for task in reply["tasks"]] == [100, 80, 60, 30]
-        assert http.post("/ml_trainer_env/num_tasks", json={"split": "train"}).json() == {"num_tasks": 4}
+        assert http.post("/ml_trainer_env/num_tasks", json={"split": "named"}).json() == {"num_tasks": 4}
 
     def test_a_split_there_is_not_holds_none(self, http: httpx.Client) -> None:
-        assert http.post("/ml_trainer_env/tasks", json={"split": "test"}).json()["tasks"] == []
-        assert http.post("/ml_trainer_env/num_tasks", json={"split": "test"}).json() == {"num_tasks": 0}
+        assert http.post("/ml_trainer_env/tasks", json={"split": "tests"}).json()["tasks"] == []
+        assert http.post("/ml_trainer_env/num_tasks", json={"split": "tests"}).json() == {"num_tasks": 0}
 
     @pytest.mark.parametrize("index", range(4))
     def test_each_has_a_place(self, http: httpx.Client, index: int) -> None:
-        task = http.post("/ml_trainer_env/task", json={"split": "train", "index": index}).json()["task"]
+        task = http.post("/ml_trainer_env/task", json={"split": "named", "index": index}).json()["task"]
 
         assert (task["id"], task["index"]) == (TASK_IDS[index], index)
 
-    @pytest.mark.parametrize("request_", [{"split": "train", "index": 4}, {"split": "test", "index": 0}])
+    @pytest.mark.parametrize(
+        "request_", [{"split": "named", "index": 4}, {"split": "tests", "index": 0}, {"split": "train", "index": 2**31}]
+    )
     def test_a_place_there_is_not_is_a_bad_request(self, http: httpx.Client, request_: dict[str, object]) -> None:
         assert http.post("/ml_trainer_env/task", json=request_).status_code == 400
 
     def test_a_negative_place_is_a_bad_request(self, http: httpx.Client) -> None:
-        assert http.post("/ml_trainer_env/task", json={"split": "train", "index": -1}).status_code == 400
+        assert http.post("/ml_trainer_env/task", json={"split": "named", "index": -1}).status_code == 400
 
     @pytest.mark.parametrize(
         ("bounds", "ids"),
@@ -189,7 +206,7 @@ class TestTaskApi:
         ],
     )
     def test_a_range_is_a_slice(self, http: httpx.Client, bounds: dict[str, int], ids: list[str]) -> None:
-        reply = http.post("/ml_trainer_env/task_range", json={"split": "train", **bounds}).json()
+        reply = http.post("/ml_trainer_env/task_range", json={"split": "named", **bounds}).json()
 
         assert [task["id"] for task in reply["tasks"]] == ids
 

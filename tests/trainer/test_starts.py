@@ -27,7 +27,7 @@ from ml_trainer_env.server.trainer.network_specs import NetworkSpec, find_networ
 from ml_trainer_env.server.trainer.networks import build_network
 from ml_trainer_env.server.trainer.randomness import Purpose, generator
 from ml_trainer_env.server.trainer.schedules import LearningRatePlan, LrSchedule
-from ml_trainer_env.server.trainer.starts import StartKind, StartSpec, initial_config
+from ml_trainer_env.server.trainer.starts import StartKind, StartSpec
 from ml_trainer_env.server.trainer.state import FreshState, TrainingState, weights_hash
 
 CLASSES, SIDE = 4, 8
@@ -116,13 +116,6 @@ def test_a_start_out_of_bounds_is_refused(values: dict[str, Any], message: str) 
 def test_text_that_is_no_start_is_refused() -> None:
     with pytest.raises(ConfigError, match="must be the text of a StartSpec, got '3'"):
         StartSpec.parse("3")
-
-
-@every_start
-def test_the_first_settings_are_those_of_the_run_so_far(kind: StartKind) -> None:
-    assert initial_config(None) == initial_config(StartSpec(StartKind.FRESH)) == TrainingConfig()
-    expected = "sgd" if kind in (StartKind.HOT, StartKind.MOMENTUM) else "adam"
-    assert initial_config(StartSpec(kind)).optimizer == expected
 
 
 # Keys.

@@ -12,8 +12,9 @@ from openenv.validation.types import CheckStatus, Verdict
 
 from ml_trainer_env.server.tuning.grading import RubricVersion
 from ml_trainer_env.server.tuning.history import Snapshot
+from ml_trainer_env.server.tuning.named_tasks import TASKS
+from ml_trainer_env.server.tuning.reference import FLOOR
 from ml_trainer_env.server.tuning.rewards import Transition, episode_reward
-from ml_trainer_env.server.tuning.tasks import TASKS
 from ml_trainer_env.server.tuning.tools import TOOLS
 from ml_trainer_env.validation.cli import OWN_VARIABLES, RunningUrl
 from ml_trainer_env.validation.declarations import DO_NOTHING, CallList, read_canaries, read_oracles
@@ -76,15 +77,17 @@ def test_recorded_rewards_are_in_the_declared_range(oracles: list[CallList], man
     assert all(low <= reward <= high for oracle in oracles for reward in oracle.recorded)
 
 
-def test_the_declared_range_is_what_a_call_can_be_paid_by_the_default_rubric(manifest: NormalizedManifest) -> None:
-    reward = episode_reward(RubricVersion.V1)
+def test_the_declared_range_is_what_a_call_can_be_paid_by_the_rubrics_of_the_tasks(
+    manifest: NormalizedManifest,
+) -> None:
     nothing = Snapshot()
     worst = Snapshot(epochs=1, val_loss=9.0, best_val_accuracy=0.0, gap=1.0, divergences=1)
     before = Snapshot(epochs=1, val_loss=9.0)
     best = Snapshot(epochs=2, val_loss=0.0, best_val_loss=0.0, best_val_accuracy=1.0, gap=0.0)
+    by_v1, by_v3 = episode_reward(RubricVersion.V1), episode_reward(RubricVersion.V3)
 
-    lowest = reward(None, Transition(nothing, worst))
-    highest = reward(None, Transition(before, best, score=0.9999))
+    lowest = min(by_v1(None, Transition(nothing, worst)), by_v3(None, Transition(nothing, worst, score=FLOOR)))
+    highest = max(by_v1(None, Transition(before, best, score=0.9999)), by_v3(None, Transition(before, best, score=1.0)))
 
     low, high = manifest.reward.range
     assert low == pytest.approx(lowest, abs=0.01)

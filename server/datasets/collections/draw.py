@@ -5,6 +5,7 @@ depend on the other classes of a draw, and the order of `classes` decides their 
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ __all__ = ["ExampleDraw", "draw_examples", "fit_sizes", "share_by_class"]
 _PICK, _PICK_TEST, _ORDER, _NOISE, _CORRUPTION = range(5)
 
 _STEPS = 250  # sizes that `fit_sizes` tries between those wanted and the floor
+
+_CACHED_SHARES = 16_384  # results of `share_by_class`, which `fit_sizes` asks for again and again
 
 _Array = npt.NDArray[Any]
 _Indices = npt.NDArray[np.intp]
@@ -142,6 +145,7 @@ def fit_sizes(
     )
 
 
+@lru_cache(maxsize=_CACHED_SHARES)
 def share_by_class(size: int, classes: int, imbalance: float = 1.0) -> tuple[int, ...]:
     """Return how many of `size` examples each class has: in equal shares, or falling geometrically.
 

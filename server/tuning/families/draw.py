@@ -57,9 +57,9 @@ _NETWORKS: Mapping[ExampleKind, tuple[NetworkKind, ...]] = {
 _KINDS = {ExampleKind.IMAGES: 8, ExampleKind.TABLES: 5, ExampleKind.SEQUENCES: 4, ExampleKind.TOKENS: 3}
 """How often a kind of examples is drawn, relative to the others."""
 
-_BUDGETS = (4, 4, 6, 6, 8, 10, 12, 16, 20, 20, 40, 60)
+_BUDGETS = (4, 6, 6, 8, 10, 12, 16, 20, 20, 30, 40, 60)
 
-_CHANGES = {ChangeKind.NOISY_LABELS: ((0.25, 0.6), (0.2, 0.5)), ChangeKind.DRIFT: ((0.4, 1.0), (0.5, 0.8))}
+_CHANGES = {ChangeKind.NOISY_LABELS: ((0.3, 0.6), (0.1, 0.4)), ChangeKind.DRIFT: ((0.4, 1.0), (0.5, 0.8))}
 """Bounds of the strength of each change, and of the share of the budget after which it comes."""
 
 _LEAST_CHANGED_BUDGET = 6
@@ -167,7 +167,7 @@ def _draw(chance: _Chance) -> Instance | None:
     network = _draw_network(chance, collection, examples) if examples else None
     if examples is None or network is None:
         return None
-    scale = 1.0 if collection.kind is ExampleKind.TOKENS else chance.one_of((1.0, 1.0, 0.05, 0.2, 5.0))
+    scale = 1.0 if collection.kind is ExampleKind.TOKENS else chance.one_of((1.0, 1.0, 1.0, 0.05, 0.2, 5.0))
     if not _passes_signals(network, scale):
         return None
     change, change_after = _draw_change(chance, budget)
@@ -271,7 +271,7 @@ def _draw_start(chance: _Chance) -> StartSpec | None:
 
 def _draw_change(chance: _Chance, budget: int) -> tuple[Change | None, int]:
     """Draw a change, and after how many epochs it comes: noise while there is much to learn, drift rather late."""
-    kind = chance.one_of((*(ChangeKind.NOISY_LABELS, ChangeKind.DRIFT) * 2, *(ChangeKind.NONE,) * 4))
+    kind = chance.one_of((*(ChangeKind.NOISY_LABELS,) * 3, ChangeKind.DRIFT, *(ChangeKind.NONE,) * 4))
     (weakest, strongest), (earliest, latest) = _CHANGES.get(kind, ((0.0, 0.0), (0.0, 0.0)))
     strength, seed, share = chance.between(weakest, strongest), chance.integer(2**31), chance.between(earliest, latest)
     if kind is ChangeKind.NONE or budget < _LEAST_CHANGED_BUDGET:
