@@ -15,6 +15,9 @@ from ml_trainer_env.server.tuning.families.draw import FAMILY_SPLITS, draw_insta
 from ml_trainer_env.server.tuning.families.instance import Instance
 from ml_trainer_env.server.tuning.families.tasks import count_family_tasks
 
+LARGEST_GALLERY = 400_000
+"""Bytes."""
+
 DRAWS = 25
 """Number of draws of each split."""
 
@@ -126,3 +129,7 @@ def test_the_range_test_runs(page: str, live_server: str, tmp_path: Path) -> Non
 
     assert run.returncode == 0, run.stderr
     assert "0.001:" in run.stdout
+
+
+def test_the_gallery_is_small(repository: Path) -> None:
+    assert (repository / "docs/tasks-gallery.png").stat().st_size < LARGEST_GALLERY
