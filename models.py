@@ -53,7 +53,7 @@ class TrainingStatus(BaseModel):
         default=None, description="Norm of a step's change of the weights by the norm of the weights, RMS over 4 steps"
     )
     dead_units: float | None = Field(
-        default=None, description="Share of hidden units that are the same, 0 or saturated, for all training examples"
+        default=None, description="Share of hidden units that are 0 or saturated for all of 256 training examples"
     )
 
     @model_serializer(mode="wrap")

@@ -19,8 +19,8 @@ SAVE, RESTORE = "save_checkpoint", "restore_checkpoint"
 START, KEPT, FRESH, BEST = "start", "kept", "fresh", "best"
 """Names of checkpoints: the model as it was found, each after an epoch, and the best one so far."""
 
-LARGEST_PROBED_BUDGET = 16
-"""In a larger budget fresh weights catch up with any others, so nothing is probed."""
+LEAST_PROBED_BUDGET, LARGEST_PROBED_BUDGET = 8, 16
+"""In a smaller budget a probe is too dear. In a larger one fresh weights catch up with any others."""
 
 CREDIT = 0.02
 """By this much validation accuracy fresh weights are expected to gain on others in each epoch that is left."""
@@ -31,6 +31,9 @@ MOST_CALLS = 40
 LOSS_JUMP, TRAIN_JUMP = 0.35, 0.25
 """The examples have changed if the validation loss rose by the first share within one call, or the training loss alone
 by the second."""
+
+FALL, LEAST_FALL = 0.3, 0.08
+"""They have changed, too, if the validation accuracy fell by this share, and by the second number at least."""
 
 PATIENCE = 3
 """After this many calls without a new best, with a gap, the agent goes back and regularises more."""
@@ -76,6 +79,7 @@ class _Seen:
         left: Epochs left.
         by_loss: Whether a model's worth is minus its loss, since the next token is predicted.
         worth: The worth of the model: its validation accuracy; the loss decides between equals.
+        best: The worth of the best model, since the validation examples changed if they did.
         gap: Training accuracy minus validation accuracy.
         loss: Validation loss, infinite if it was not finite.
         train_loss: Training loss, infinite if it was not finite.
@@ -85,6 +89,7 @@ class _Seen:
     left: int
     by_loss: bool
     worth: float = -math.inf
+    best: float = -math.inf
     gap: float = 0.0
     loss: float = math.inf
     train_loss: float = math.inf
@@ -104,8 +109,9 @@ class _Seen:
 class ProbingAgent:
     """Probes whether the weights it was given are worth keeping, then trains and corrects its course.
 
+    - In a tiny budget it trains fresh weights fast: there is nothing to spend on probes.
     - In a small budget it trains the given weights and fresh ones for an epoch each, and goes on with the better ones.
-    - It keeps the best model as a checkpoint, and submits it.
+    - It keeps the best model of all as a checkpoint, and submits it.
     - If a network overfits and gets no better, it goes back to the best model and regularises more. If it does not
       overfit at all, it regularises less.
     - If the losses jump, the examples have changed: it anneals the rate anew, and forgets the best model if the
@@ -117,13 +123,19 @@ class ProbingAgent:
     def script(self, brief: Brief, tools: Sequence[ToolSpec]) -> Script:
         """Play an episode. A refused training call ends the script."""
         seen = _Seen(brief.budget_epochs, by_loss="next token" in brief.description)
-        settings = _Settings(batch=min(32, brief.largest_batch))
-        if brief.budget_epochs <= LARGEST_PROBED_BUDGET:
-            yield from self._probe(seen, settings)
+        batch = min(32, brief.largest_batch)
+        if brief.budget_epochs < LEAST_PROBED_BUDGET:
+            settings = _Settings(batch, dropout=0.0, strength=0.0)
+            yield Call(CONFIGURE, settings.arguments(fresh=True), "few epochs: fresh weights at a high rate")
+            yield from self._train(seen, settings)
         else:
-            yield Call(CONFIGURE, settings.arguments(fresh=True), "enough epochs to begin with fresh weights")
-        best = yield from self._train(seen, settings)
-        if best > seen.worth:
+            settings = _Settings(batch)
+            if brief.budget_epochs <= LARGEST_PROBED_BUDGET:
+                yield from self._probe(seen, settings)
+            else:
+                yield Call(CONFIGURE, settings.arguments(fresh=True), "enough epochs to begin with fresh weights")
+            yield from self._train(seen, settings)
+        if seen.best > seen.worth:
             yield Call(RESTORE, {"name": BEST}, "the best model so far")
         yield Call(SUBMIT, {}, "the budget is spent")
 
@@ -144,31 +156,32 @@ class ProbingAgent:
             seen.worth = worth[KEPT]
         yield Call(CONFIGURE, {"learning_rate": settings.learning_rate * 0.99}, "anneal over the rest of the budget")
 
-    def _train(self, seen: _Seen, settings: _Settings) -> Generator[Decision, Outcome, float]:
-        """Train for the rest of the budget. Returns the worth of the best model."""
+    def _train(self, seen: _Seen, settings: _Settings) -> Generator[Decision, Outcome, None]:
+        """Train for the rest of the budget."""
         stride = max(1, math.ceil(seen.left / MOST_CALLS))
-        best, since, calls = -math.inf, 0, 0
+        since, calls = 0, 0
         while seen.left > 0:
-            loss, train_loss = seen.loss, seen.train_loss
+            loss, train_loss, worth = seen.loss, seen.train_loss, seen.worth
             outcome = yield Call(RUN, {"num_epochs": min(stride, seen.left)}, "train on")
             if outcome.reply is None:
-                return best
+                return
             seen.read(outcome.reply)
             calls += 1
-            moved = math.isfinite(loss) and seen.loss > loss * (1 + LOSS_JUMP) + 0.1
+            fell = not seen.by_loss and seen.worth < worth - max(LEAST_FALL, FALL * worth)
+            moved = math.isfinite(loss) and (fell or seen.loss > loss * (1 + LOSS_JUMP) + 0.1)
             noisier = math.isfinite(train_loss) and seen.train_loss > train_loss * (1 + TRAIN_JUMP) + 0.1
             if moved and not seen.diverged:
-                best = -math.inf
+                seen.best = -math.inf
             since += 1
-            if seen.worth > best:
-                best, since = seen.worth, 0
+            if seen.worth > seen.best:
+                seen.best, since = seen.worth, 0
                 yield Call(SAVE, {"name": BEST}, "the best so far")
             if not seen.left:
                 break
             if seen.diverged:
                 settings.learning_rate /= 3
-                back = Call(RESTORE, {"name": BEST}) if best > -math.inf else Call(CONFIGURE, {"reinitialize": True})
-                yield back
+                has_best = seen.best > -math.inf
+                yield Call(RESTORE, {"name": BEST}) if has_best else Call(CONFIGURE, {"reinitialize": True})
                 yield Call(CONFIGURE, {"learning_rate": settings.learning_rate}, "it diverged: a third of the rate")
             elif moved:
                 settings.learning_rate *= 0.8
@@ -184,7 +197,6 @@ class ProbingAgent:
             elif calls == 2 and seen.gap < NARROW_GAP and settings.dropout > 0:
                 settings.dropout, settings.strength = 0.0, 0.1
                 yield Call(CONFIGURE, settings.regularisation(), "it does not overfit: regularise less")
-        return best
 
 
 def _finite(value: object) -> float:

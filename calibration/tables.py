@@ -14,6 +14,9 @@ TIERS = 8
 
 HEURISTIC = "heuristic"
 
+MAX_REWARD = 1.0
+"""The most that the last call of an oracle is paid: the score of rubric v3."""
+
 
 def heuristic_score(candidate: Candidate) -> float:
     """Return the uncapped score of the heuristic on an accepted candidate."""
@@ -41,12 +44,21 @@ def write_table(file: Path, candidates: Sequence[Candidate], bounds: Sequence[fl
 
 
 def write_oracles(file: Path, split: str, candidates: Sequence[Candidate]) -> None:
-    """Write the calls of the oracles of a split, one line of JSON for each task."""
+    """Write the calls of the oracles of a split, one line of JSON for each task; see `validation.declarations`.
+
+    Args:
+        file: The file.
+        split: The split.
+        candidates: Its accepted candidates, in the order of its indices.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     lines = []
     for index, one in enumerate(candidates):
         calls = [{"tool": tool, "arguments": dict(arguments)} for tool, arguments in one.oracle_calls]
-        lines.append(json.dumps({"task": f"tuning/{split}/{index}", "player": one.oracle_player, "calls": calls}))
+        task = f"tuning/{split}/{index}"
+        reset = {"task_id": task, "seed": one.instance.seed}
+        entry = {"task": task, "player": one.oracle_player, "reset": reset, "max_reward": MAX_REWARD, "calls": calls}
+        lines.append(json.dumps(entry))
     file.write_text("".join(f"{line}\n" for line in lines))
 
 

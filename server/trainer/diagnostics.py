@@ -4,6 +4,7 @@ They only read tensors, so the bits of the weights are the same with and without
 some steps of an epoch; see `MEASURED_STEPS`.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -14,6 +15,9 @@ __all__ = ["DeadUnits", "StepNorms", "measured_steps", "watch_units"]
 
 MEASURED_STEPS = 4
 """Number of steps of an epoch whose norms are measured. A norm of all weights takes about as long as their update."""
+
+WATCHED_EXAMPLES = 256
+"""Number of examples, the first ones that are evaluated, on which dead units are counted."""
 
 SATURATED = 0.99
 """A tanh unit whose outputs are all above this in magnitude is dead."""
@@ -70,7 +74,7 @@ class StepNorms:
 
 
 class DeadUnits:
-    """Counts units that give the same saturated output for all examples that a network evaluates.
+    """Counts units that give the same saturated output for all of the first 256 examples that a network evaluates.
 
     Args:
         dimension: The dimension of the units in the outputs of activations.
@@ -78,28 +82,33 @@ class DeadUnits:
 
     def __init__(self, dimension: int) -> None:
         self._dimension = dimension
-        self._strongest: dict[nn.Module, Tensor] = {}
+        self._extremes: dict[nn.Module, Tensor] = {}
+        self._seen: Counter[nn.Module] = Counter()
 
     def observe(self, activation: nn.Module, _inputs: object, outputs: Tensor) -> None:
-        """Record the outputs of an activation. It is a forward hook.
+        """Record the outputs of an activation, examples first. It is a forward hook.
 
         For relu it keeps the largest output of each unit, for tanh the smallest magnitude.
         """
-        units = self._dimension % outputs.dim()
-        others = [dimension for dimension in range(outputs.dim()) if dimension != units]
+        watched = outputs.detach()[: WATCHED_EXAMPLES - self._seen[activation]]
+        if not len(watched):
+            return
+        self._seen[activation] += len(watched)
+        # One long dimension before the units is reduced several times faster. For channels-last images it is a view.
+        values = watched.movedim(self._dimension, -1).flatten(0, -2)
         is_tanh = isinstance(activation, nn.Tanh)
-        found = outputs.detach().abs().amin(others) if is_tanh else outputs.detach().amax(others)
-        before = self._strongest.get(activation)
+        found = values.abs().amin(0) if is_tanh else values.amax(0)
+        before = self._extremes.get(activation)
         if before is not None:
             found = torch.minimum(before, found) if is_tanh else torch.maximum(before, found)
-        self._strongest[activation] = found
+        self._extremes[activation] = found
 
     @property
     def share(self) -> float | None:
         """Share of the units of all activations that are dead, from 0 to 1. None if there are no units."""
         dead = [
             found > SATURATED if isinstance(activation, nn.Tanh) else found <= 0
-            for activation, found in self._strongest.items()
+            for activation, found in self._extremes.items()
         ]
         units = torch.cat(dead) if dead else torch.empty(0)
         return int(units.sum()) / len(units) if len(units) else None

@@ -26,9 +26,9 @@ class EpochMetrics:
             together.
         update_ratio: Root mean square, over the same steps, of the L2 norm of the change of all weights by the L2 norm
             of all weights.
-        dead_units: Share of the hidden units, from 0 to 1, that are dead after the epoch on the training examples of
-            `train_accuracy`: a relu that gives 0 for all of them, a tanh that gives more than 0.99 in magnitude for
-            all of them. A channel of a convolution is a unit. None for a network without hidden units.
+        dead_units: Share of the hidden units, from 0 to 1, that are dead after the epoch on the first 256 training
+            examples, not augmented: a relu that gives 0 for all of them, a tanh that gives more than 0.99 in magnitude
+            for all of them. A channel of a convolution is a unit. None for a network without hidden units.
 
     The last four are None in records of earlier versions.
     """

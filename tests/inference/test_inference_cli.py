@@ -4,11 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from itertools import count
 
 import pytest
 
 from ml_trainer_env.baselines.local_server import local_server
 from ml_trainer_env.inference import main
+from ml_trainer_env.server.tuning.families.tasks import family_task
 
 NO_KEYS = ("OPENAI_API_KEY", "OPENROUTER_API_KEY", "GEMINI_API_KEY", "ENV_URL", "HF_TOKEN", "API_BASE_URL")
 
@@ -57,6 +59,17 @@ def server(tmp_path_factory):
     """One real environment for all the tests that need one."""
     with local_server(tmp_path_factory.mktemp("server") / "log") as url:
         yield url
+
+
+@pytest.fixture(scope="module")
+def family_task_id():
+    """The id of a small task of the family, beyond any table."""
+    drawn = (family_task("train", index) for index in count(1_000_000))
+    return next(
+        task.id
+        for task in drawn
+        if task.network.kind == "mlp" and task.budget_epochs <= 6 and task.examples.train_size <= 600
+    )
 
 
 def lines(result):
@@ -173,3 +186,30 @@ def test_a_task_that_does_not_exist_is_one_line_with_those_that_do(run_here, ser
     assert result.returncode == 7
     assert len(lines(result)) == 1
     assert "easy_mnist" in result.stderr
+
+
+@pytest.mark.parametrize("task", ["tuning/other/1", "tuning/train/01", "tuning/train/-1", "tuning/train", "tuning"])
+def test_an_id_that_is_no_task_of_the_family_is_refused_before_a_server_starts(run_here, task):
+    result = run_here("--tasks", task)
+
+    assert result.returncode == 2
+    assert len(lines(result)) == 1
+    assert "tuning/<split>/<index>" in result.stderr
+
+
+def test_the_prober_plays_a_task_of_the_family_by_its_own_rubric(run_here, server, family_task_id, tmp_path):
+    result = run_here("--agent", "prober", "--tasks", family_task_id, ENV_URL=server)
+
+    assert result.returncode == 0, result.stderr
+    (file,) = (tmp_path / "outputs" / "evals").glob("*/results.json")
+    (episode,) = json.loads(file.read_text())["episodes"]
+    assert (episode["task_id"], episode["rubric"], episode["agent"]) == (family_task_id, "accuracy", "prober")
+    assert episode["played_to_end"]
+    assert episode["score"] == episode["details"]["submitted"]
+
+
+def test_a_rubric_that_cannot_grade_a_task_is_one_line_that_says_so(run_here, server, family_task_id):
+    result = run_here("--agent", "prober", "--rubric", "v3", "--tasks", family_task_id, ENV_URL=server)
+
+    assert result.returncode == 7
+    assert "rubric v3 compares with a calibrated reference" in result.stderr

@@ -13,6 +13,7 @@ from ml_trainer_env.server.app import build_app
 from ml_trainer_env.server.datasets import DataSettings
 from ml_trainer_env.server.security import Access
 from ml_trainer_env.server.settings import Settings
+from ml_trainer_env.server.tuning.grading import RubricVersion
 
 SETTINGS = replace(Settings.from_environment({}), data=DataSettings(None, False))
 
@@ -72,7 +73,7 @@ def test_a_data_file_that_is_damaged_is_told_to_whoever_resets(new_session: Any,
 
 def test_the_rubric_of_the_settings_holds_where_a_reset_names_none(new_session: Any, run: Any) -> None:
     async def serve(**options: str) -> str:
-        settings = replace(SETTINGS, rubric="v2")
+        settings = replace(SETTINGS, rubric=RubricVersion.V2)
         async with client_of(build_app(settings, new_session().executor)) as http:
             return (await http.post("/reset", json=options)).json()["observation"]["rubric"]
 

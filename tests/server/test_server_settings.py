@@ -93,5 +93,5 @@ def test_a_flag_that_is_neither_true_nor_false_is_named() -> None:
 
 
 def test_a_rubric_there_is_not_is_named_with_those_there_are() -> None:
-    with pytest.raises(SettingsError, match="ML_TRAINER_RUBRIC must be one of v1, v2, got 'v9'"):
+    with pytest.raises(SettingsError, match="ML_TRAINER_RUBRIC must be one of v1, v2, v3, accuracy, got 'v9'"):
         Settings.from_environment({"ML_TRAINER_RUBRIC": "v9"})

@@ -152,3 +152,15 @@ def test_figures_survive_being_recorded_and_old_records_lack_the_new_ones() -> N
     assert not are_recorded({**old, "dead_units": 0.0}, EPOCH_FIGURES)
     assert not are_recorded({"loss": 1.0}, EPOCH_FIGURES)
     assert are_recorded({"loss": 1.0}, ("loss",))
+
+
+@pytest.mark.parametrize("together", [64, 100, 300])
+def test_dead_units_are_counted_on_the_first_256_examples_however_they_are_evaluated(together: int) -> None:
+    outputs = torch.zeros(300, 2)
+    outputs[255, 0] = outputs[256, 1] = 1.0
+    dead, activation = DeadUnits(1), nn.ReLU()
+
+    for part in outputs.split(together):
+        dead.observe(activation, None, part)
+
+    assert dead.share == 0.5

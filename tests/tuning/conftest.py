@@ -2,24 +2,21 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import count
 from typing import Any
 
 import pytest
 
 from ml_trainer_env.calibration.local_session import LocalSession, Trainer, trainer
-from ml_trainer_env.server.datasets import ExampleKind, TaskExamples, draw_examples
+from ml_trainer_env.server.datasets import ExampleDraw, TaskExamples, draw_examples
 from ml_trainer_env.server.trainer.changes import Change, ChangeKind
-from ml_trainer_env.server.trainer.kinds import NetworkKind
+from ml_trainer_env.server.trainer.kinds import AugmentationKind
+from ml_trainer_env.server.trainer.network_specs import NetworkSpec
 from ml_trainer_env.server.trainer.starts import StartKind, StartSpec
-from ml_trainer_env.server.tuning.families.draw import draw_instance
 from ml_trainer_env.server.tuning.families.instance import Instance
 from ml_trainer_env.server.tuning.families.table import Row
 from ml_trainer_env.server.tuning.families.tasks import task_of
 from ml_trainer_env.server.tuning.grading import RubricVersion
 from ml_trainer_env.server.tuning.reference import Reference
-
-BUDGET, CHANGE_AFTER, LARGEST_BATCH = 8, 3, 32
 
 NewSession = Callable[..., LocalSession]
 
@@ -32,15 +29,19 @@ def trainer_here() -> Iterator[Trainer]:
 
 @pytest.fixture(scope="session")
 def instance() -> Instance:
-    """A small drawn instance with a start, and with a change on the way."""
-    drawn = next(one for one in (draw_instance("train", number) for number in count()) if _is_small(one))
-    return replace(
-        drawn,
-        budget=BUDGET,
-        largest_batch=LARGEST_BATCH,
+    """A small instance with a start, and with a change on the way."""
+    classes = (4, 0, 2, 1)
+    return Instance(
+        examples=ExampleDraw("segment", classes, 240, 200, 300, label_noise=0.1, seed=3),
+        network=NetworkSpec("mlp", (18,), len(classes), depth=2, width=32, examples="tables"),
+        augmentation=AugmentationKind.SCATTERED,
+        input_scale=0.5,
+        budget=8,
+        largest_batch=32,
+        seed=11,
         start=StartSpec(StartKind.MEMORISED, 0.5, 1),
         change=Change(ChangeKind.DRIFT, 0.8, seed=11),
-        change_after=CHANGE_AFTER,
+        change_after=3,
     )
 
 
@@ -60,12 +61,3 @@ def new_session(trainer_here: Trainer, instance: Instance, examples: TaskExample
         return LocalSession(trainer_here, task, examples, seed, rubric)
 
     return new
-
-
-def _is_small(instance: Instance) -> bool:
-    return (
-        instance.collection.kind is ExampleKind.TABLES
-        and instance.network.kind is NetworkKind.MLP
-        and instance.network.depth <= 3
-        and instance.examples.train_size <= 400
-    )

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -12,12 +13,14 @@ from ml_trainer_env.calibration.local_session import LocalSession
 from ml_trainer_env.server.datasets import DataSettings
 from ml_trainer_env.server.episodes.errors import ResetError
 from ml_trainer_env.server.episodes.game import BeginOptions, TimeLimits
+from ml_trainer_env.server.tuning.families.instance import Instance
 from ml_trainer_env.server.tuning.game import TuningGame
 from ml_trainer_env.server.tuning.grading import RubricVersion
 from ml_trainer_env.server.tuning.rewards import SHAPING_WEIGHT
 
 NewSession = Callable[..., LocalSession]
 
+BUNDLED = DataSettings(None, False)
 BUDGET, CHANGE_AFTER, LARGEST_BATCH = 8, 3, 32
 HIDDEN = {"submitted_accuracy", "submitted_loss", "best_accuracy", "best_loss", "x", "oracle", "default", "submitted"}
 
@@ -99,6 +102,14 @@ def test_fresh_weights_know_nothing_of_the_start(new_session: NewSession) -> Non
     assert hashes[0] != run(new_session(), 1)[0]["weights_hash"]
 
 
+def test_a_reset_tells_nothing_of_start_change_and_scales(new_session: NewSession, instance: Instance) -> None:
+    network = replace(instance.network, initial_scale=2.5)
+    quiet = new_session(start=None, change=None, change_after=0, network=network, input_scale=3.0)
+
+    assert quiet.episode.describe() == new_session().episode.describe()
+    assert quiet.brief == new_session().brief
+
+
 @pytest.mark.parametrize("rubric", [RubricVersion.ACCURACY, RubricVersion.V3])
 def test_hidden_figures_are_in_no_reply_before_the_end(new_session: NewSession, rubric: RubricVersion) -> None:
     session = new_session(rubric)
@@ -178,17 +189,27 @@ def test_v3_is_refused_in_words_where_nothing_was_calibrated(run_game: Any, task
 def test_a_rubric_that_cannot_grade_the_task_is_refused_and_none_is_the_tasks_own(run_game: Any) -> None:
     with pytest.raises(ResetError, match=r"rubric v1 does not grade tuning/train/1000000; choose one of accuracy$"):
         run_game("tuning/train/1000000", "v1")
-    with pytest.raises(ResetError, match=r"rubric accuracy does not grade easy_mnist; choose one of v1, v2$"):
+    with pytest.raises(ResetError, match=r"rubric accuracy does not grade easy_mnist; choose one of v1, v2"):
         run_game("easy_mnist", "accuracy")
 
     assert run_game("tuning/train/1000000", None).rubric_version is RubricVersion.ACCURACY
     assert run_game("easy_mnist", None).rubric_version is RubricVersion.V1
 
 
+@pytest.mark.parametrize("rubric", RubricVersion)
+def test_the_servers_rubric_holds_for_tasks_that_it_can_grade(trainer_here: Any, rubric: RubricVersion) -> None:
+    def own(task: str) -> RubricVersion:
+        game, options = TuningGame(BUNDLED, TimeLimits(), rubric), BeginOptions("e", trainer_here.source)
+        return trainer_here.loop.run_until_complete(game.begin(task, None, options)).rubric_version
+
+    assert own("permuted_mnist") == (rubric if rubric in {"v1", "v2"} else "v1")
+    assert own("tuning/train/1000000") == "accuracy"
+
+
 @pytest.fixture
 def run_game(trainer_here: Any) -> Callable[[str, str | None], Any]:
     """Begins an episode as a server does."""
-    game = TuningGame(DataSettings(None, False), TimeLimits())
+    game = TuningGame(BUNDLED, TimeLimits())
 
     def begin(task: str, rubric: str | None) -> Any:
         options = BeginOptions(name="e", rubric=rubric, source=trainer_here.source)

@@ -56,14 +56,6 @@ def test_a_draw_is_a_function_of_split_and_number_and_stays_in_its_split(split: 
     assert split_of(instance) == split
 
 
-def test_a_draw_is_the_same_on_every_machine_unless_the_familys_version_changes() -> None:
-    instance = draw_instance("train", 17)
-    drawn, network = instance.examples, instance.network
-
-    assert (drawn.collection, drawn.train_size, instance.budget) == ("letters", 217, 60)
-    assert (network.kind, network.depth, network.width, network.initial_scale) == ("cnn", 3, 8, 1.1)
-
-
 def test_no_two_draws_are_equal(drawn: Mapping[str, Sequence[Instance]]) -> None:
     plain = [replace(instance, seed=0) for instance in all_of(drawn)]
 

@@ -57,7 +57,7 @@ _NETWORKS: Mapping[ExampleKind, tuple[NetworkKind, ...]] = {
 _KINDS = {ExampleKind.IMAGES: 8, ExampleKind.TABLES: 5, ExampleKind.SEQUENCES: 4, ExampleKind.TOKENS: 3}
 """How often a kind of examples is drawn, relative to the others."""
 
-_BUDGETS = (4, 6, 6, 8, 10, 12, 16, 20, 20, 30, 40, 60)
+_BUDGETS = (4, 6, 8, 10, 12, 12, 16, 20, 20, 30, 40, 60)
 
 _CHANGES = {ChangeKind.NOISY_LABELS: ((0.3, 0.6), (0.1, 0.4)), ChangeKind.DRIFT: ((0.4, 1.0), (0.5, 0.8))}
 """Bounds of the strength of each change, and of the share of the budget after which it comes."""
@@ -167,7 +167,7 @@ def _draw(chance: _Chance) -> Instance | None:
     network = _draw_network(chance, collection, examples) if examples else None
     if examples is None or network is None:
         return None
-    scale = 1.0 if collection.kind is ExampleKind.TOKENS else chance.one_of((1.0, 1.0, 1.0, 0.05, 0.2, 5.0))
+    scale = 1.0 if collection.kind is ExampleKind.TOKENS else chance.one_of((1.0, 1.0, 0.05, 5.0, 5.0))
     if not _passes_signals(network, scale):
         return None
     change, change_after = _draw_change(chance, budget)
@@ -196,7 +196,7 @@ def _draw_examples(chance: _Chance, collection: Collection, budget: int) -> Exam
     else:
         fewest, most = min(max(3, collection.fewest_classes), collection.class_count), min(collection.class_count, 50)
         usual = [size for size in (3, 5, 7, 10, 10, 20, 50) if fewest <= size <= most]
-        size, imbalance = chance.one_of(usual or [most]), chance.one_of((1.0, 1.0, 5.0, 20.0))
+        size, imbalance = chance.one_of(usual or [most]), chance.one_of((1.0, 1.0, 5.0, 5.0, 20.0))
     classes = chance.order(range(collection.class_count), size)
     floor = collection.floor
     train = min(2_000, max(floor.train, round(chance.log_between(*_SHOWN) / budget)))
@@ -221,7 +221,7 @@ def _draw_network(chance: _Chance, collection: Collection, examples: ExampleDraw
         outputs=collection.vocabulary if collection.target is TargetKind.NEXT_TOKEN else len(examples.classes),
         depth=chance.one_of(_DEPTHS[kind]),
         width=chance.one_of(_WIDTHS[kind]),
-        norm=chance.one_of((True, False)),
+        norm=chance.one_of((True, True, False)),
         activation=chance.one_of((Activation.RELU, Activation.TANH)),
         initial_scale=chance.log_between(0.2, 4.0),
         examples=collection.kind,

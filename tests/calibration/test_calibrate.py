@@ -1,0 +1,78 @@
+"""Calibration of a tiny instance, trained for real: its references, and its oracle's calls."""
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+
+from ml_trainer_env.baselines.play import play
+from ml_trainer_env.calibration.candidates import candidate_of
+from ml_trainer_env.calibration.instances import RecordedCalls, calibrate, play_trial
+from ml_trainer_env.calibration.local_session import LocalSession, Trainer
+from ml_trainer_env.calibration.portfolio import DEFAULT, neighbour, random_recipe
+from ml_trainer_env.server.datasets import draw_examples
+from ml_trainer_env.server.trainer.config import TrainingConfig
+from ml_trainer_env.server.tuning.families.instance import Instance
+from ml_trainer_env.server.tuning.families.table import Row
+from ml_trainer_env.server.tuning.families.tasks import task_of
+from ml_trainer_env.server.tuning.grading import RubricVersion
+from ml_trainer_env.server.tuning.reference import Metric
+
+
+def test_an_accepted_instance_has_headroom_and_its_oracle_replays_to_x_1(tiny: Instance, trainer_here: Trainer) -> None:
+    measured = calibrate(tiny, trainer_here)
+    found = measured.reference
+    one = candidate_of(0, tiny, measured, trainer_here.identity.key)
+
+    assert found is not None
+    assert found.oracle - found.default >= max(0.03, 4 * found.deviation)
+    assert found.default == pytest.approx(sum(measured.default) / 3, abs=1e-6)
+    assert {"default", "heuristic", "prober", "one-epoch probes"} <= set(one.players)
+    assert one.players[one.oracle_player] == pytest.approx(found.oracle)
+
+    task = task_of(tiny, "train", 0, Row(0, tiny, found, 1, one.cost_s, one.checksum, one.identity))
+    session = LocalSession(trainer_here, task, draw_examples(tiny.examples), rubric=RubricVersion.V3)
+    calls = json.loads(json.dumps([{"tool": tool, "arguments": dict(given)} for tool, given in one.oracle_calls]))
+    for call in calls:
+        session.call(call["tool"], call["arguments"])
+    assert session.reply["details"]["x"] == 1
+    assert session.reply["score"] == 1
+    assert session.brief.status["current_epoch"] <= tiny.budget
+
+
+def test_an_instance_without_headroom_is_rejected_after_few_runs(tiny: Instance, trainer_here: Trainer) -> None:
+    noise = replace(tiny, examples=replace(tiny.examples, label_noise=1.0), budget=1)
+
+    measured = calibrate(noise, trainer_here)
+    one = candidate_of(0, noise, measured, trainer_here.identity.key)
+
+    assert measured.reference is None
+    assert (one.oracle_player, one.oracle_calls) == ("", ())
+    assert len(measured.trials) <= 6
+
+
+def test_the_default_is_the_settings_that_an_episode_begins_with(tiny: Instance, trainer_here: Trainer) -> None:
+    task, examples = task_of(tiny, "train", 0), draw_examples(tiny.examples)
+    first = play_trial(DEFAULT, trainer_here, task, examples, Metric.ACCURACY)
+    again = play_trial(RecordedCalls("again", first.calls), trainer_here, task, examples, Metric.ACCURACY)
+    other = play_trial(DEFAULT, trainer_here, task, examples, Metric.ACCURACY, seed=1)
+
+    assert [tool for tool, _ in first.calls] == ["run_epochs", "submit_model"]
+    assert (again.value, again.validation) == (first.value, first.validation)
+    assert other.calls == first.calls
+    assert math.isfinite(other.validation)
+
+
+def test_random_settings_and_their_neighbours_are_always_allowed(tiny: Instance, trainer_here: Trainer) -> None:
+    task, examples = task_of(replace(tiny, budget=1), "train", 0), draw_examples(tiny.examples)
+    default = TrainingConfig()
+    for number in range(200):
+        recipe = random_recipe(f"7/{number}")
+        for known in (recipe, neighbour(recipe, f"8/{number}")):
+            settings = {name: value for name, value in known.settings.items() if name != "reinitialize"}
+            assert default.with_changes(settings) is not None
+        assert random_recipe(f"7/{number}") == recipe
+    session = LocalSession(trainer_here, task, examples)
+    play(random_recipe("7/0"), session)
+    assert session.reply["done"]
