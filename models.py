@@ -22,6 +22,13 @@ __all__ = [
 ]
 
 
+_SHOWN_BY_RULES_3 = frozenset({"initial_loss", "gradient_norm", "update_ratio", "dead_units"})
+"""Fields of the training status that episodes of rules 1 and 2 do not have."""
+
+_TOLD_BY_RULES_3 = frozenset({"split", "index", "group", "rubrics", "largest_batch"})
+"""Fields of a task's description that episodes of rules 1 and 2 do not have."""
+
+
 class TrainingStatus(BaseModel):
     """Where a training run stands: part of every reply."""
 
@@ -59,7 +66,7 @@ class TrainingStatus(BaseModel):
     @model_serializer(mode="wrap")
     def _without_unset(self, serialize):  # type: ignore[no-untyped-def]  # a type here would replace the JSON schema
         """Leave out the optional figures that were not set: earlier rules do not show them."""
-        unset = {"initial_loss", "gradient_norm", "update_ratio", "dead_units"} - self.model_fields_set
+        unset = _SHOWN_BY_RULES_3 - self.model_fields_set
         return {name: value for name, value in serialize(self).items() if name not in unset}
 
 
@@ -98,6 +105,12 @@ class TaskDescription(BaseModel):
     rubrics: list[str] = Field(default=[], description="The rubrics that can grade it; the first is its own")
     largest_batch: int = Field(default=256, description="The largest batch size that is allowed")
     tools: list[str] = Field(description="The tools' names; list_tools gives their schemas")
+
+    @model_serializer(mode="wrap")
+    def _without_unset(self, serialize):  # type: ignore[no-untyped-def]  # a type here would replace the JSON schema
+        """Leave out the optional fields that were not set: earlier rules do not tell them."""
+        unset = _TOLD_BY_RULES_3 - self.model_fields_set
+        return {name: value for name, value in serialize(self).items() if name not in unset}
 
 
 class EpisodeObservation(Observation):

@@ -16,6 +16,7 @@ from ml_trainer_env.server.store.folder import JOURNAL_FILE, state_folder
 from ml_trainer_env.server.store.measured import evaluation_batch
 from ml_trainer_env.server.store.states import STATES_FOLDER
 from ml_trainer_env.server.trainer import PROBE
+from ml_trainer_env.server.tuning.families.ranked import RankedTasks
 from ml_trainer_env.server.tuning.game import TuningGame
 
 __all__ = ["JOURNAL_FILE", "Services", "state_folder"]
@@ -31,6 +32,7 @@ class Services:
 
     Raises:
         StoreError: The journal cannot be opened.
+        RankedTableError: The server is ranked, and has no calibrated tasks.
 
     Attributes:
         executor: Runs jobs.
@@ -40,7 +42,9 @@ class Services:
     """
 
     def __init__(self, settings: Settings, executor: Executor | None = None, game: Game | None = None) -> None:
-        game = game or TuningGame(settings.data, settings.limits, settings.rubric)
+        chosen = settings.ranked
+        ranked = RankedTasks.load(chosen.secret, chosen.count, chosen.table) if chosen else None
+        game = game or TuningGame(settings.data, settings.limits, settings.rubric, ranked)
         self.telemetry = Telemetry(game.tools.names)
         self.data: DataSettings = settings.data
         folder = state_folder(settings.state_dir)
@@ -68,6 +72,7 @@ class Services:
             journal=Journal(self._database),
             limits=settings.limits,
             telemetry=self.telemetry,
+            ranked=ranked.run if ranked else None,
         )
         self._watch()
 

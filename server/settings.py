@@ -1,8 +1,9 @@
 """The server's settings. They are environment variables, read once at the entry point."""
 
 import os
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -12,14 +13,32 @@ from ml_trainer_env.server.episodes.game import TimeLimits
 from ml_trainer_env.server.security import Access, AccessError
 from ml_trainer_env.server.tuning.grading import RubricVersion
 
-__all__ = ["Settings", "SettingsError"]
+__all__ = ["RankedSettings", "Settings", "SettingsError"]
 
 _TORCH_THREADS = 2
 _IDLE_MARGIN_S = 60.0
 
+MIN_SECRET_LENGTH = 16
+"""Shortest secret of a ranked server. Replies tell values that are drawn with it, so a guess can be tested."""
+
 
 class SettingsError(MLTrainerError, ValueError):
     """An environment variable has an invalid value. The message names the variable."""
+
+
+@dataclass(frozen=True, slots=True)
+class RankedSettings:
+    """Settings of a ranked server; see `tuning.families.ranked`.
+
+    Attributes:
+        secret: Decides which tasks the server has.
+        count: Limit for the number of tasks. None for all.
+        table: A file of calibrated tasks. None for the split `test`.
+    """
+
+    secret: str = field(repr=False)
+    count: int | None = None
+    table: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +62,9 @@ class Settings:
         worker_memory_mb: Limit for the memory of a worker, in MB (ML_TRAINER_WORKER_MEMORY_MB; 4096).
         evaluation_batch: Number of examples evaluated together (ML_TRAINER_EVALUATION_BATCH; that of
             `ml-trainer-measure`, or 64). It changes the last digits of losses.
+        ranked: The secret of a ranked server (ML_TRAINER_RANKED; none: not ranked), its number of tasks
+            (ML_TRAINER_RANKED_TASKS; all), and a table of calibrated tasks in place of the split `test`
+            (ML_TRAINER_RANKED_TABLE; none).
         access: The token (ML_TRAINER_TOKEN; none: this machine only), and the hosts and origins, separated by commas
             (ML_TRAINER_ALLOWED_HOSTS, ML_TRAINER_ALLOWED_ORIGINS; none). A Space on Hugging Face has SPACE_HOST.
     """
@@ -60,6 +82,7 @@ class Settings:
     worker_memory_mb: int
     access: Access
     evaluation_batch: int | None = None
+    ranked: RankedSettings | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
@@ -92,6 +115,7 @@ class Settings:
             worker_memory_mb=read.whole("WORKER_MEMORY_MB", 4096),
             access=read.access(),
             evaluation_batch=read.optional_whole("EVALUATION_BATCH"),
+            ranked=read.ranked(),
         )
 
 
@@ -135,6 +159,17 @@ class _Reader:
         if text and text not in set(RubricVersion):
             raise SettingsError(f"ML_TRAINER_{name} must be one of {', '.join(RubricVersion)}, got {text!r}")
         return RubricVersion(text) if text else default
+
+    def ranked(self) -> RankedSettings | None:
+        secret = self._text("RANKED")
+        if not secret:
+            return None
+        if len(secret) < MIN_SECRET_LENGTH or not re.fullmatch(r"[!-~]+", secret):
+            raise SettingsError(
+                f"ML_TRAINER_RANKED must be a secret of at least {MIN_SECRET_LENGTH} visible ASCII characters, without "
+                f"blanks; got {len(secret)} characters"
+            )
+        return RankedSettings(secret, self.optional_whole("RANKED_TASKS"), self.path("RANKED_TABLE"))
 
     def access(self) -> Access:
         try:

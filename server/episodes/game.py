@@ -132,6 +132,11 @@ class Episode(Protocol):
         ...
 
     @property
+    def withheld(self) -> Mapping[str, Any] | None:
+        """What the end came to and no reply tells: JSON that only the journal keeps. None before, and for nothing."""
+        ...
+
+    @property
     def reward(self) -> Rubric:
         """The rubric that computes rewards. Its children are the parts of a reward."""
         ...

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ml_trainer_env.server.episodes.errors import EpisodeError, TrainingStoppedError
@@ -173,7 +174,7 @@ class OpenEpisode:
         """Carry out a call and record it. A call counts when it is recorded."""
         self._require_not_closed()
         episode = self.episode
-        first, counts = len(episode.units), episode.counts_every_call
+        first, counts, was_done = len(episode.units), episode.counts_every_call, episode.done
         refusal: EpisodeError | ConfigError | None = None
         reply: Reply | None = None
         reserves = self.tools.effect(tool).spends is not None and not first
@@ -195,7 +196,10 @@ class OpenEpisode:
             self._closed_reason = f"a call was given up: {error}"
             raise
         message = None if refusal is None else str(refusal)
-        await self._record_call(self._make_record(tool, arguments, reply, message, first), counts, reserves)
+        record = self._make_record(tool, arguments, reply, message, first)
+        if episode.done and not was_done:
+            record = replace(record, withheld=episode.withheld)
+        await self._record_call(record, counts, reserves)
         if refusal is not None:
             raise refusal
         assert reply is not None

@@ -47,12 +47,13 @@ class _Recorded:
         return ref
 
     def _measured(self, plan: MeasurementPlan) -> Figures:
-        """Return the figures in the call's reply.
+        """Return the figures in the call's reply, or among those that the reply withheld.
 
         Raises:
-            ExecutorError: The reply does not have them.
+            ExecutorError: The call does not have them.
         """
-        reply = (self._call and self._call.reply) or {}
+        call = self._call
+        reply = {**(call.reply or {}), **(call.withheld or {})} if call else {}
         if any(reply.get(name) is None for name in plan.figures):
             raise ExecutorError("it was not measured")
         return {name: reply[name] for name in plan.figures}

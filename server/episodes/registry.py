@@ -21,6 +21,8 @@ from ml_trainer_env.server.store import (
     NameTakenError,
     NoSuchEpisodeError,
     Ownership,
+    RankedRun,
+    RankedRunError,
 )
 from ml_trainer_env.server.trainer.limits import check_flag, shown
 
@@ -59,6 +61,7 @@ class EpisodeRegistry:
         journal: Records episodes.
         limits: Time limits of calls and units.
         telemetry: Measures calls.
+        ranked: The ranked run of this server: each task is begun once, and nothing is forked. None if it is not ranked.
 
     Attributes:
         game: The game.
@@ -66,13 +69,21 @@ class EpisodeRegistry:
     """
 
     def __init__(
-        self, game: Game, *, source: UnitSource, journal: Journal, limits: TimeLimits, telemetry: Telemetry
+        self,
+        game: Game,
+        *,
+        source: UnitSource,
+        journal: Journal,
+        limits: TimeLimits,
+        telemetry: Telemetry,
+        ranked: RankedRun | None = None,
     ) -> None:
         self.game = game
         self.limits = limits
         self._source = source
         self._journal = journal
         self._telemetry = telemetry
+        self._ranked = ranked
         self._open: WeakValueDictionary[str, OpenEpisode] = WeakValueDictionary()
         self._resuming: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -96,7 +107,14 @@ class EpisodeRegistry:
                 opened = await self._fork(request)
             else:
                 opened = await self._begin(request)
-        except (NoSuchEpisodeError, NameTakenError, DamagedError, ReplayError, ExecutorError) as error:
+        except (
+            NoSuchEpisodeError,
+            NameTakenError,
+            RankedRunError,
+            DamagedError,
+            ReplayError,
+            ExecutorError,
+        ) as error:
             raise ResetError(str(error)) from error
         except ResetError:
             raise
@@ -116,6 +134,8 @@ class EpisodeRegistry:
         return await self.game.begin(header.task, header.seed, options)
 
     async def _begin(self, request: EpisodeRequest) -> OpenEpisode:
+        if self._ranked is not None and request.seed is not None:
+            raise ResetError(f"a ranked task draws its own seed: leave seed out, got {shown(request.seed)}")
         options = BeginOptions(_new_name(request.episode_id), self._source, request.rubric)
         episode = await self.game.begin(request.task_id, request.seed, options)
         start = episode.start
@@ -142,6 +162,8 @@ class EpisodeRegistry:
     async def _resume_alone(self, request: EpisodeRequest, name: str) -> OpenEpisode:
         if (opened := self._open.get(name)) is not None:
             await opened.retire("another session goes on with it")
+        if self._ranked is not None:
+            await self._journal.require_resumable(name, self._ranked)
         journaled = await self._journal.load(name)
         _require_same(request, journaled.header)
         ownership, journaled = await self._journal.take_over(name)
@@ -154,6 +176,8 @@ class EpisodeRegistry:
         return self._opened(episode, journaled.header, journaled.calls, ownership, resumed=True)
 
     async def _fork(self, request: EpisodeRequest) -> OpenEpisode:
+        if self._ranked is not None:
+            raise ResetError("this server is ranked: nothing is forked; begin a task, or resume an episode")
         if not isinstance(request.fork_from, str):
             raise ResetError(f"fork_from must be <episode> or <episode>@<place>, got {shown(request.fork_from)}")
         parent, _, place = request.fork_from.partition("@")
@@ -178,7 +202,7 @@ class EpisodeRegistry:
 
     async def _begun(self, header: EpisodeHeader, inherited: tuple[CallRecord, ...] = ()) -> Ownership:
         """Record a new episode. If its session ends meanwhile, the ownership is released."""
-        writing = asyncio.ensure_future(self._journal.begin(header, inherited))
+        writing = asyncio.ensure_future(self._journal.begin(header, inherited, self._ranked))
 
         def release(written: asyncio.Future[Ownership]) -> None:
             if not written.cancelled() and written.exception() is None:

@@ -50,6 +50,8 @@ async def replay_calls(
         comparable = _as_recorded(reply, call.reply)
         if was_recorded and not tools.effect(call.tool).reads_only and not _same(comparable, call.reply):
             raise ReplayError(f"call {number}, {call.tool}, came out different: {_differing(comparable, call.reply)}")
+        if call.withheld is not None and not _same(episode.withheld, call.withheld):
+            raise ReplayError(f"call {number}, {call.tool}, was graded differently")
         replies.append(reply)
     episode.source = live
     return replies

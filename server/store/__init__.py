@@ -13,6 +13,7 @@ from ml_trainer_env.server.store.journal import (
     Ownership,
 )
 from ml_trainer_env.server.store.listing import DamagedEpisode, EpisodeSummary, Filter, list_episodes, list_names
+from ml_trainer_env.server.store.ranked import RankedEpisode, RankedRun, RankedRunError
 from ml_trainer_env.server.store.records import CallRecord, EpisodeHeader, JournaledEpisode, RecordedUnit
 from ml_trainer_env.server.store.units import UnitFigures, UnitStore
 
@@ -33,6 +34,9 @@ __all__ = [
     "NameTakenError",
     "NoSuchEpisodeError",
     "Ownership",
+    "RankedEpisode",
+    "RankedRun",
+    "RankedRunError",
     "RecordedUnit",
     "StateStore",
     "StoreError",

@@ -18,9 +18,10 @@ from ml_trainer_env.server.store.database import Database
 from ml_trainer_env.server.store.errors import StoreError
 from ml_trainer_env.server.store.listing import EpisodeSummary, list_episodes
 from ml_trainer_env.server.store.presence import Presence
+from ml_trainer_env.server.store.ranked import RankedRun, begin_task, is_ranked_name, require_resumable
 from ml_trainer_env.server.store.records import CallRecord, EpisodeHeader, JournaledEpisode
 from ml_trainer_env.server.store.rows import call_from_row, call_to_row, header_from_row, header_to_row
-from ml_trainer_env.server.store.tables import CALLS, EPISODES, HOLDS
+from ml_trainer_env.server.store.tables import CALLS, EPISODES, HOLDS, WITHHELD
 from ml_trainer_env.server.store.units import record_units
 from ml_trainer_env.server.trainer.limits import shown
 
@@ -67,20 +68,26 @@ class Journal:
         self.database = database
         self._presence = database.presence
 
-    async def begin(self, header: EpisodeHeader, inherited: Sequence[CallRecord] = ()) -> Ownership:
+    async def begin(
+        self, header: EpisodeHeader, inherited: Sequence[CallRecord] = (), ranked: RankedRun | None = None
+    ) -> Ownership:
         """Record a new episode and return its ownership.
 
         Args:
             header: Its initial facts.
             inherited: Calls of the episode that it was forked from.
+            ranked: The ranked run that the episode belongs to. Its task is then begun for ever.
 
         Raises:
+            RankedRunError: The ranked run does not allow the episode.
             NameTakenError: An episode of that name has epochs, or trains its first one.
             StoreError: The journal cannot be written.
         """
 
         def write(connection: sa.Connection) -> Ownership:
             _free_name(connection, header.name, self._presence)
+            if ranked is not None:
+                begin_task(connection, ranked, header.task, header.name)
             token, now = uuid.uuid4().hex, time.time()
             row = {
                 **header_to_row(header),
@@ -152,6 +159,9 @@ class Journal:
                 connection.execute(sa.update(HOLDS).where(held).values(training=False))
             number = connection.execute(last).scalar_one() + 1
             connection.execute(sa.insert(CALLS).values(call_to_row(ownership.episode, number, call)))
+            if call.withheld is not None:
+                row = {"episode": ownership.episode, "number": number, "figures": dict(call.withheld)}
+                connection.execute(sa.insert(WITHHELD).values(row))
             record_units(connection, [unit.figures for unit in call.units if not unit.from_cache])
 
         await self.database.write(write)
@@ -187,6 +197,15 @@ class Journal:
         connection.execute(sa.insert(HOLDS).values(**row, training=False))
         return ownership
 
+    async def require_resumable(self, name: str, ranked: RankedRun) -> None:
+        """Check that an episode may be resumed in a ranked run.
+
+        Raises:
+            RankedRunError: It may not.
+            StoreError: The journal cannot be read.
+        """
+        await self.database.read(lambda connection: require_resumable(connection, ranked, name))
+
     async def load(self, name: str) -> JournaledEpisode:
         """Read an episode.
 
@@ -206,8 +225,10 @@ def _free_name(connection: sa.Connection, name: str, presence: Presence) -> None
     """Delete an episode of that name that has no epochs.
 
     Raises:
-        NameTakenError: It has epochs, or trains its first one.
+        NameTakenError: It has epochs, or trains its first one, or belongs to a ranked run.
     """
+    if is_ranked_name(connection, name):
+        raise NameTakenError(f"there is an episode {name!r} of a ranked run: choose another episode_id")
     known = connection.execute(sa.select(EPISODES.c.id, EPISODES.c.epochs).where(EPISODES.c.name == name)).first()
     if known is None:
         return
@@ -235,7 +256,10 @@ def _load_episode(connection: sa.Connection, name: str) -> tuple[int, JournaledE
     row = connection.execute(sa.select(*map(raw_column, EPISODES.c)).where(EPISODES.c.name == name)).mappings().first()
     if row is None:
         raise NoSuchEpisodeError(f"there is no episode {shown(name)} in the journal")
-    calls = sa.select(*map(raw_column, CALLS.c)).where(CALLS.c.episode == row["id"]).order_by(CALLS.c.number)
+    same = sa.and_(WITHHELD.c.episode == CALLS.c.episode, WITHHELD.c.number == CALLS.c.number)
+    columns = (*map(raw_column, CALLS.c), raw_column(WITHHELD.c.figures).label("withheld"))
+    calls = sa.select(*columns).select_from(CALLS.outerjoin(WITHHELD, same))
+    calls = calls.where(CALLS.c.episode == row["id"]).order_by(CALLS.c.number)
     header = header_from_row(name, row)
     records = (call_from_row(name, number, call) for number, call in enumerate(connection.execute(calls).mappings(), 1))
     return row["id"], JournaledEpisode(header, tuple(records))

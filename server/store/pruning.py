@@ -1,8 +1,8 @@
 """Deletes episodes by age and by size, and returns their space to the disk. Open episodes are never deleted.
 
 An episode is open while a session of a running server plays it. An episode that is not done also stays open for a day
-after its last call, so that a disconnected client can resume it. Episodes are deleted in small transactions, so that
-servers can write in between.
+after its last call, so that a disconnected client can resume it. An episode of a ranked run is open until the run is
+closed. Episodes are deleted in small transactions, so that servers can write in between.
 """
 
 import contextlib
@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from ml_trainer_env.server.store.database import Database
 from ml_trainer_env.server.store.presence import Presence
+from ml_trainer_env.server.store.ranked import names_in_open_runs
 from ml_trainer_env.server.store.states import STATES_FOLDER, needed_keys, state_path
 from ml_trainer_env.server.store.tables import EPISODES, EPOCHS, HOLDS, STATES
 
@@ -142,7 +143,8 @@ def _closed_episodes(
     played = sa.select(HOLDS.c.episode).where(HOLDS.c.server.in_([s for s in servers if presence.is_alive(s)]))
     resumable = sa.and_(~EPISODES.c.done, EPISODES.c.called_at > time.time() - RESUMABLE_S)
     columns = (EPISODES.c.id, EPISODES.c.name, EPISODES.c.called_at, sa.type_coerce(EPISODES.c.needed, sa.Text))
-    statement = sa.select(*columns).where(EPISODES.c.id.not_in(played), ~resumable)
+    is_ranked = EPISODES.c.name.in_(names_in_open_runs())
+    statement = sa.select(*columns).where(EPISODES.c.id.not_in(played), ~resumable, ~is_ranked)
     rows = connection.execute(statement.order_by(EPISODES.c.called_at, EPISODES.c.id).limit(at_most)).all()
     for row_id, name, called_at, needed in rows:
         yield row_id, name, called_at, _parse_keys(needed)

@@ -64,6 +64,7 @@ class CallRecord:
         units: The units of work that it ran.
         weights_hash: Hash of the model after the call; None before the first epoch.
         at: Time of the record, in seconds since 1970.
+        withheld: What the call came to and its reply does not tell: the grade of a ranked episode. None for nothing.
     """
 
     tool: str
@@ -75,6 +76,7 @@ class CallRecord:
     units: tuple[RecordedUnit, ...] = ()
     weights_hash: str | None = None
     at: float = field(default_factory=time.time)
+    withheld: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,6 +99,7 @@ def call_from_row(name: str, number: int, row: sa.RowMapping) -> CallRecord:
         reply = None if row["reply"] is None else load_json("reply", row["reply"], dict)
         arguments = load_json("arguments", row["arguments"], dict)
         error = check_value("error", row["error"], str | None)
+        withheld = row.get("withheld")
         return CallRecord(
             tool=truncate_tool(check_value("tool", row["tool"], str)),
             arguments=truncate_arguments(arguments) if reply is None else arguments,
@@ -109,6 +110,7 @@ def call_from_row(name: str, number: int, row: sa.RowMapping) -> CallRecord:
             units=tuple(map(_unit_from_json, load_json("epochs", row["epochs"], list))),
             weights_hash=check_value("weights_hash", row["weights_hash"], str | None),
             at=check_value("at", row["at"], float | int),
+            withheld=None if withheld is None else load_json("withheld figures", withheld, dict),
         )
     except ValueError as error:
         raise DamagedError(f"call {number} of episode {shown(name)} is damaged in the journal: {error}") from error

@@ -2,7 +2,19 @@
 
 import sqlalchemy as sa
 
-__all__ = ["ADDED_COLUMNS", "CALLS", "EPISODES", "EPOCHS", "HOLDS", "METADATA", "SCHEMA_VERSION", "STATES"]
+__all__ = [
+    "ADDED_COLUMNS",
+    "CALLS",
+    "EPISODES",
+    "EPOCHS",
+    "HOLDS",
+    "METADATA",
+    "RANKED_RUNS",
+    "RANKED_TASKS",
+    "SCHEMA_VERSION",
+    "STATES",
+    "WITHHELD",
+]
 
 SCHEMA_VERSION = 2
 
@@ -61,6 +73,34 @@ HOLDS = sa.Table(
 )
 """An episode that a session plays: the ownership token, the server (see `presence`), and whether the name is reserved
 while its first epochs are trained. Created if it is missing, so older journals need no migration."""
+
+WITHHELD = sa.Table(
+    "withheld",
+    METADATA,
+    sa.Column("episode", sa.ForeignKey("episodes.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("figures", sa.JSON, nullable=False),
+)
+"""What call `number` of an episode came to and its reply did not tell. Created if it is missing, as `HOLDS`."""
+
+RANKED_RUNS = sa.Table(
+    "ranked_runs",
+    METADATA,
+    sa.Column("run", sa.Text, primary_key=True),
+    sa.Column("facts", sa.JSON, nullable=False),
+    sa.Column("report", sa.JSON(none_as_null=True)),
+)
+"""A ranked run: what it must keep to, and its report once it is closed. Created if it is missing, as `HOLDS`."""
+
+RANKED_TASKS = sa.Table(
+    "ranked_tasks",
+    METADATA,
+    sa.Column("run", sa.Text, primary_key=True),
+    sa.Column("task", sa.Text, primary_key=True),
+    sa.Column("episode", sa.Text, nullable=False, index=True),
+    sa.Column("begun_at", sa.Float, nullable=False),
+)
+"""A task of a ranked run that was begun, with the name of its only episode. Created if it is missing, as `HOLDS`."""
 
 STATES = sa.Table(
     "states",

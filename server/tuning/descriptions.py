@@ -29,12 +29,9 @@ def reset_observation(episode: "TuningEpisode") -> ResetObservation:
         rules=episode.rules.version,
         task=TaskDescription(
             id=task.id,
-            split=task.split,
-            index=task.index,
             name=task.name,
             description=task.description,
             difficulty=task.difficulty,
-            group=task.group,
             network=_network_name(task),
             parameter_count=task.parameter_count,
             dataset=_dataset_description(task, examples),
@@ -42,12 +39,22 @@ def reset_observation(episode: "TuningEpisode") -> ResetObservation:
             budget_seconds=task.budget.seconds,
             target_metric=task.target_metric,
             target_value=task.target_value,
-            rubrics=list(task.rubrics),
-            largest_batch=task.largest_batch,
             tools=list(TOOLS.names),
+            **(_place(task) if episode.rules.tells_place else {}),
         ),
         status=episode.training_status(),
     )
+
+
+def _place(task: Task) -> dict[str, Any]:
+    """Return what episodes of earlier rules are not told: where a task is listed, and what it allows."""
+    return {
+        "split": task.split,
+        "index": task.index,
+        "group": task.group,
+        "rubrics": list(task.rubrics),
+        "largest_batch": task.largest_batch,
+    }
 
 
 def _network_name(task: Task) -> str:

@@ -33,6 +33,8 @@ from ml_trainer_env.server.tuning.tools import NUM_EPOCHS, TOOLS
 
 __all__ = ["TuningEpisode"]
 
+_WITHHELD = "The score is told when the ranked run is closed."
+
 
 class TuningEpisode:
     """One attempt at a tuning task.
@@ -120,13 +122,20 @@ class TuningEpisode:
 
     @property
     def grade(self) -> Grade | None:
-        """The grade of the submitted model. None before the submission."""
-        return self.submission.grade if self.submission else None
+        """The grade of the submitted model. None before the submission, and where the task withholds it."""
+        return self.submission.grade if self.submission and not self.task.withholds_grade else None
 
     @property
     def score(self) -> float | None:
-        """The score of the submitted model. None before the submission."""
+        """The score of the submitted model. None before the submission, and where the task withholds it."""
         return self.grade.score if self.grade else None
+
+    @property
+    def withheld(self) -> dict[str, Any] | None:
+        """Score, details and hidden figures, where the task withholds them. None before the submission."""
+        if self.submission is None or not self.task.withholds_grade:
+            return None
+        return {**asdict(self.submission.grade), **self.submission.measured}
 
     @property
     def reward(self) -> EpisodeReward:
@@ -312,7 +321,7 @@ class TuningEpisode:
             if not self.run.has_model:
                 raise EpisodeError("there is nothing to submit before an epoch has run; call run_epochs first")
             await self._submit()
-            return f"Submitted: score {self.grade.score if self.grade else 0}."
+            return f"Submitted: score {self.score}." if self.grade else f"Submitted. {_WITHHELD}"
 
         return await self._change(grade, pays=True)
 
@@ -372,16 +381,20 @@ class TuningEpisode:
             **extra(),
         }
         if self.submission is not None:
-            grade = self.submission.grade
-            reply |= {
-                "score": grade.score,
-                "details": grade.details,
-                "grade": asdict(grade),
-                **self.submission.measured,
-                "test_accuracy": self.submission.test_accuracy,
-                "graded_epoch": self.run.graded_epoch,
-            }
+            reply |= {"graded_epoch": self.run.graded_epoch, **self._told(self.submission)}
         return reply
+
+    def _told(self, submission: Submission) -> Reply:
+        """Return what a reply tells of a submission."""
+        if self.grade is None:
+            return {}
+        return {
+            "score": self.grade.score,
+            "details": self.grade.details,
+            "grade": asdict(self.grade),
+            **submission.measured,
+            "test_accuracy": submission.test_accuracy,
+        }
 
     def _pay(self) -> tuple[float, Reply]:
         """Compute the reward since the last one. It contains the score once."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -21,6 +22,7 @@ from ml_trainer_env.server.trainer.limits import Limit, check_choice
 from ml_trainer_env.server.tuning.catalogue import SPLITS, count_tasks, find_task, task_at
 from ml_trainer_env.server.tuning.descriptions import task_row
 from ml_trainer_env.server.tuning.episode import TuningEpisode
+from ml_trainer_env.server.tuning.families.ranked import RANKED, RankedTasks
 from ml_trainer_env.server.tuning.grading import RubricVersion
 from ml_trainer_env.server.tuning.named_references import with_named_reference
 from ml_trainer_env.server.tuning.replies import TASK_SCHEMA
@@ -60,6 +62,14 @@ ABOUT = About(
     ),
 )
 
+_RANKED_INSTRUCTIONS = """
+This server is ranked. Each task can be begun once and nothing can be forked; seeds are drawn. The reply to a submission
+tells no score: all scores are told when the ranked run is closed. After a lost connection, go on with an episode by its
+episode_id and resume=true.
+"""
+
+RANKED_ABOUT = replace(ABOUT, instructions=INSTRUCTIONS + _RANKED_INSTRUCTIONS)
+
 _CACHED_DRAWS = 64
 """Number of draws whose examples stay in memory, a few megabytes each."""
 
@@ -73,6 +83,7 @@ class TuningGame:
         data: Settings of the data sets.
         limits: Time limits of calls and epochs.
         rubric: The default rubric of tasks that it can grade. Other tasks have their own.
+        ranked: The tasks of a ranked server. It has no others. None if it is not ranked.
     """
 
     about = ABOUT
@@ -85,13 +96,25 @@ class TuningGame:
     state_model = MLTrainerState
     task_schema: Mapping[str, Any] = TASK_SCHEMA
 
-    def __init__(self, data: DataSettings, limits: TimeLimits, rubric: RubricVersion = RubricVersion.V1) -> None:
+    def __init__(
+        self,
+        data: DataSettings,
+        limits: TimeLimits,
+        rubric: RubricVersion = RubricVersion.V1,
+        ranked: RankedTasks | None = None,
+    ) -> None:
         self._data = data
         self._limits = limits
         self._rubric = rubric
+        self._ranked = ranked
+        if ranked is not None:
+            self.about, self.splits, self.default_task = RANKED_ABOUT, (RANKED,), f"{RANKED}/0"
+            self.rubrics = (RubricVersion.V3,)
 
     def task_count(self, split: str) -> int:
         """Return the number of tasks of a split. 0 for an unknown split."""
+        if self._ranked is not None:
+            return len(self._ranked) if split == RANKED else 0
         return count_tasks(split)
 
     def task_row(self, split: str, index: int) -> dict[str, Any]:
@@ -100,7 +123,11 @@ class TuningGame:
         Raises:
             IndexError: The split has no task with this index.
         """
-        return task_row(task_at(split, index))
+        if self._ranked is None:
+            return task_row(task_at(split, index))
+        if split != RANKED:
+            raise IndexError(f"there is no split {split!r}: this server is ranked, and its split is {RANKED!r}")
+        return task_row(self._ranked.task_at(index))
 
     async def begin(self, task: object, seed: object, options: BeginOptions) -> TuningEpisode:
         """Begin an episode.
@@ -109,7 +136,7 @@ class TuningGame:
             ResetError: The task, rubric, seed, data or rules do not exist here.
             DatasetError: The task's images are not available.
         """
-        found = _task(self.default_task if task is None else task)
+        found = self._task(self.default_task if task is None else task)
         examples = await self._examples(found, options.data)
         found = with_named_reference(found, examples.checksum)
         return TuningEpisode(
@@ -122,6 +149,12 @@ class TuningGame:
             source=options.source,
             limits=self._limits,
         )
+
+    def _task(self, task_id: object) -> Task:
+        try:
+            return find_task(task_id) if self._ranked is None else self._ranked.find(task_id)
+        except UnknownTaskError as error:
+            raise ResetError(str(error)) from error
 
     def _load(self, wanted: ImageRequest | ExampleDraw) -> TaskExamples:
         return load_images(wanted, self._data) if isinstance(wanted, ImageRequest) else _drawn(wanted)
@@ -154,13 +187,6 @@ class TuningGame:
                 f"({examples.checksum[:12]}, {examples.source}): see ML_TRAINER_DATA_DIR"
             )
         return examples
-
-
-def _task(task_id: object) -> Task:
-    try:
-        return find_task(task_id)
-    except UnknownTaskError as error:
-        raise ResetError(str(error)) from error
 
 
 @lru_cache(maxsize=_CACHED_DRAWS)

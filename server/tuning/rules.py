@@ -25,6 +25,7 @@ class Rules:
         call_limits: Limits for the calls of an episode.
         saves_initial_model: Whether a checkpoint may be saved before the first epoch.
         shows_diagnostics: Whether replies show norms, dead units and seconds of each epoch.
+        tells_place: Whether the reply to a reset tells split, index, group, rubrics and largest batch of the task.
     """
 
     version: int
@@ -33,6 +34,7 @@ class Rules:
     call_limits: CallLimits
     saves_initial_model: bool = False
     shows_diagnostics: bool = False
+    tells_place: bool = False
 
 
 _CALL_LIMITS = CallLimits(saves=64, restores=128, calls=1_000)
@@ -53,6 +55,7 @@ RULES: Mapping[int, Rules] = MappingProxyType(
             call_limits=_CALL_LIMITS,
             saves_initial_model=True,
             shows_diagnostics=True,
+            tells_place=True,
         ),
     }
 )

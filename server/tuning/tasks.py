@@ -64,6 +64,7 @@ class Task:
         start: What happened to the weights before the episode. None for fresh weights.
         change: How the examples change on the way. None for not at all.
         change_after: The examples change once this many epochs are spent.
+        withholds_grade: Whether no reply tells the grade: the task is part of a ranked run.
     """
 
     id: str
@@ -92,6 +93,7 @@ class Task:
     start: StartSpec | None = None
     change: Change | None = None
     change_after: int = 0
+    withholds_grade: bool = False
 
     @property
     def budget_epochs(self) -> int:

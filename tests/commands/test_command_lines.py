@@ -20,6 +20,7 @@ COMMANDS = {
     "ml-trainer-journal": "ml_trainer_env.server.commands.journal",
     "ml-trainer-measure": "ml_trainer_env.server.commands.measure",
     "ml-trainer-play": "ml_trainer_env.inference",
+    "ml-trainer-ranked": "ml_trainer_env.server.commands.ranked",
     "ml-arena": "ml_trainer_env.arena",
     "permuted-mnist": "permuted_mnist",
 }
@@ -31,6 +32,8 @@ HELPS = [
     ("ml-trainer-measure",),
     ("ml-trainer-journal",),
     *(("ml-trainer-journal", word) for word in ("list", "replay", "export", "prune")),
+    ("ml-trainer-ranked",),
+    *(("ml-trainer-ranked", word) for word in ("report", "close")),
     ("ml-arena",),
     *(("ml-arena", *words.split()) for words in ("serve", "worker", "token", "token create", "token revoke", "backup")),
 ]

@@ -71,7 +71,7 @@ class Nought(Rubric):
 
 
 class Counter:
-    reward, counts_every_call, done, score, state_hash = Nought(), False, False, None, None
+    reward, counts_every_call, done, score, state_hash, withheld = Nought(), False, False, None, None, None
 
     def __init__(self, name, start, source):
         self.name, self.start, self.source, self.units, self.marks = name, start, source, [], {}

@@ -1,9 +1,10 @@
 """A drawn task, with a start and a change on the way, played over a real server."""
 
+import asyncio
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,11 @@ import pytest
 
 from ml_trainer_env import MLTrainerEnv, ToolCallError
 from ml_trainer_env.server.commands.journal import main as journal
+from ml_trainer_env.server.episodes.registry import EpisodeRequest
+from ml_trainer_env.server.executors.in_process import InProcessExecutor
+from ml_trainer_env.server.services import Services
+from ml_trainer_env.server.settings import Settings
+from ml_trainer_env.server.trainer import PROBE
 from ml_trainer_env.server.trainer.kinds import NetworkKind
 from ml_trainer_env.server.tuning.families.tasks import family_task
 from ml_trainer_env.server.tuning.tasks import Task
@@ -42,6 +48,50 @@ def _is_small(task: Task) -> bool:
     )
 
 
+def test_an_episode_is_resumed_forked_and_replayed_to_the_same_bits(
+    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    variables = {"ML_TRAINER_STATE_DIR": str(tmp_path / "state"), "ML_TRAINER_DOWNLOAD": "no"}
+    settings = Settings.from_environment({**variables, "ML_TRAINER_TORCH_THREADS": "1"})
+    split, left = task.change_after, task.budget_epochs - task.change_after
+
+    async def served(play: Callable[[Services], Awaitable[None]]) -> None:
+        services = Services(settings, InProcessExecutor(1, probe=PROBE))
+        try:
+            await play(services)
+        finally:
+            await services.close()
+
+    async def begin(services: Services) -> None:
+        kept = await services.registry.open(EpisodeRequest(task_id=task.id, episode_id="kept"))
+        await kept.call("save_checkpoint", {"name": "start"})
+        await kept.call("run_epochs", {"num_epochs": split - 1})
+
+    async def end(services: Services) -> None:
+        async def train(request: EpisodeRequest, epochs: int) -> Any:
+            opened = await services.registry.open(request)
+            return opened, await opened.call("run_epochs", {"num_epochs": epochs})
+
+        kept, crossed = await train(EpisodeRequest(episode_id="kept", resume=True), 2)
+        await kept.call("save_checkpoint", {"name": "changed"})
+        ours = await kept.call("run_epochs", {"num_epochs": left - 1})
+        fork, theirs = await train(EpisodeRequest(episode_id="fork", fork_from="kept@changed"), left - 1)
+        _, in_mid_call = await train(EpisodeRequest(fork_from=f"kept@{split}"), 1)
+        _, straight = await train(EpisodeRequest(task_id=task.id), split + 1)
+        grades = [await one.call("submit_model", {}) for one in (kept, fork)]
+
+        assert crossed["weights_hash"] == in_mid_call["weights_hash"] == straight["weights_hash"]
+        assert theirs["weights_hash"] == ours["weights_hash"]
+        assert grades[0]["score"] == grades[1]["score"] == grades[0]["submitted_accuracy"]
+
+    asyncio.run(served(begin))
+    asyncio.run(served(end))
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert journal(["replay", "--all"]) == 0, capsys.readouterr().out
+
+
+@pytest.mark.slow
 def test_an_episode_goes_on_after_a_restart_is_forked_at_a_checkpoint_and_replays_to_the_same_bits(
     start_server: Callable[..., Any],
     task: Task,
@@ -65,6 +115,9 @@ def test_an_episode_goes_on_after_a_restart_is_forked_at_a_checkpoint_and_replay
             env.call_tool("run_epochs", num_epochs=left - 1)
             forked = other.reset(fork_from="kept@changed", episode_id="fork").observation
             theirs = other.call_tool("run_epochs", num_epochs=left - 1)
+            with MLTrainerEnv(base_url=server.url) as third:
+                third.reset(fork_from=f"kept@{split}")
+                crossed_alone = third.call_tool("run_epochs", num_epochs=1)
             ours = env.call_tool("get_training_status")
             grades = [one.call_tool("submit_model") for one in (env, other)]
         with MLTrainerEnv(base_url=server.url) as env:
@@ -74,7 +127,7 @@ def test_an_episode_goes_on_after_a_restart_is_forked_at_a_checkpoint_and_replay
     assert begun.task.id == task.id
     assert (begun.rubric, begun.task.largest_batch) == ("accuracy", task.largest_batch)
     assert resumed.status.current_epoch == split - 1
-    assert straight["weights_hash"] == crossed["weights_hash"]
+    assert straight["weights_hash"] == crossed["weights_hash"] == crossed_alone["weights_hash"]
     assert forked.status.current_epoch == split + 1
     assert theirs["weights_hash"] == ours["weights_hash"]
     assert grades[0]["score"] == grades[1]["score"] == grades[0]["submitted_accuracy"]

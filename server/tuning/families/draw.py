@@ -26,7 +26,7 @@ from ml_trainer_env.server.trainer.network_specs import NetworkSpec
 from ml_trainer_env.server.trainer.starts import StartKind, StartSpec
 from ml_trainer_env.server.tuning.families.instance import Instance
 
-__all__ = ["FAMILY_SPLITS", "TEST_ONLY_NETWORKS", "draw_instance", "split_of"]
+__all__ = ["CHANGES", "FAMILY_SPLITS", "FAMILY_VERSION", "TEST_ONLY_NETWORKS", "draw_instance", "split_of"]
 
 FAMILY_SPLITS = ("train", "validation", "test")
 """The splits of the family."""
@@ -34,7 +34,7 @@ FAMILY_SPLITS = ("train", "validation", "test")
 TEST_ONLY_NETWORKS = frozenset({NetworkKind.TRANSFORMER})
 """Kinds of networks that appear in the split `test` alone."""
 
-_VERSION = 1
+FAMILY_VERSION = 1
 """Version of the family. It is raised when the tables are calibrated again with other draws."""
 
 _SHARES = {"train": 66, "validation": 17, "test": 17}
@@ -59,7 +59,7 @@ _KINDS = {ExampleKind.IMAGES: 8, ExampleKind.TABLES: 5, ExampleKind.SEQUENCES: 4
 
 _BUDGETS = (4, 6, 8, 10, 12, 12, 16, 20, 20, 30, 40, 60)
 
-_CHANGES = {ChangeKind.NOISY_LABELS: ((0.3, 0.6), (0.1, 0.4)), ChangeKind.DRIFT: ((0.4, 1.0), (0.5, 0.8))}
+CHANGES = {ChangeKind.NOISY_LABELS: ((0.3, 0.6), (0.1, 0.4)), ChangeKind.DRIFT: ((0.4, 1.0), (0.5, 0.8))}
 """Bounds of the strength of each change, and of the share of the budget after which it comes."""
 
 _LEAST_CHANGED_BUDGET = 6
@@ -105,7 +105,7 @@ def draw_instance(split: str, number: int) -> Instance:
         number: Number of the draw, at least 0. Another number gives another instance.
     """
     for attempt in count():
-        chance = _Chance([_VERSION, FAMILY_SPLITS.index(split), number, attempt])
+        chance = _Chance([FAMILY_VERSION, FAMILY_SPLITS.index(split), number, attempt])
         instance = _draw(chance)
         if instance is not None and split_of(instance) == split:
             return instance
@@ -272,7 +272,7 @@ def _draw_start(chance: _Chance) -> StartSpec | None:
 def _draw_change(chance: _Chance, budget: int) -> tuple[Change | None, int]:
     """Draw a change, and after how many epochs it comes: noise while there is much to learn, drift rather late."""
     kind = chance.one_of((*(ChangeKind.NOISY_LABELS,) * 3, ChangeKind.DRIFT, *(ChangeKind.NONE,) * 4))
-    (weakest, strongest), (earliest, latest) = _CHANGES.get(kind, ((0.0, 0.0), (0.0, 0.0)))
+    (weakest, strongest), (earliest, latest) = CHANGES.get(kind, ((0.0, 0.0), (0.0, 0.0)))
     strength, seed, share = chance.between(weakest, strongest), chance.integer(2**31), chance.between(earliest, latest)
     if kind is ChangeKind.NONE or budget < _LEAST_CHANGED_BUDGET:
         return None, 0
