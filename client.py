@@ -6,6 +6,7 @@ reply = env.call_tool("run_epochs", num_epochs=10)
 print(reply["val_accuracy"], env.reward, env.done)
 """
 
+import asyncio
 import secrets
 from collections.abc import Callable, Mapping
 from typing import Any, Self
@@ -163,6 +164,20 @@ class MLTrainerEnv(MCPToolClient):
             return client
         return self._dispatch(super().new_session)
 
+    def close(self) -> Any:
+        """Close the connection and the sessions that `new_session` opened.
+
+        In synchronous code it also ends the thread of the client's event loop, which OpenEnv's client leaves running.
+        """
+        sync_client = self._sync_client
+        if self._execution_mode == "sync" and sync_client is not None and not _runs_on(sync_client._loop):
+            return sync_client.close()
+        return super().close()
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connection; see `close`."""
+        self.close()
+
     @classmethod
     def _bootstrap_container(cls, image: str, provider: Any = None, **options: Any) -> Self:
         """Start a container with a random token, which this client sends. Called by `from_docker_image`."""
@@ -275,6 +290,14 @@ class _SyncClient(SyncEnvClient[Any, Any, Any]):
         client.connect()
         self._child_clients.append(client)
         return client
+
+
+def _runs_on(loop: asyncio.AbstractEventLoop | None) -> bool:
+    """Whether the caller runs on this event loop."""
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
 
 
 def _why_not_connected(base_url: str | None, error: ConnectionError) -> str:

@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import io
 import re
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -288,3 +289,18 @@ def test_a_session_with_no_server_fails_with_a_connection_error() -> None:
             env.reset()
     finally:
         env.close()
+
+
+def test_a_closed_client_leaves_neither_a_thread_nor_a_file(live_server: str) -> None:
+    def left() -> tuple[int, int]:
+        threads = [thread for thread in threading.enumerate() if thread.name == "openenv-sync-client-loop"]
+        return len(threads), len(list(Path("/proc/self/fd").iterdir()))
+
+    before = left()
+    for _ in range(3):
+        with MLTrainerEnv(base_url=live_server) as env:
+            env.reset()
+            with env.new_session() as other:
+                other.reset()
+
+    assert left() == before
