@@ -303,4 +303,4 @@ def test_a_closed_client_leaves_neither_a_thread_nor_a_file(live_server: str) ->
             with env.new_session() as other:
                 other.reset()
 
-    assert left() == before
+    assert all(now <= then for now, then in zip(left(), before, strict=True))  # others' may be closed meanwhile
