@@ -41,6 +41,7 @@ def evidence(repository: Path, manifest: NormalizedManifestV2, live_server: str)
         return collect_runtime_evidence(live_server, plan, episode_timeout_s=EPISODE_TIMEOUT_S)
 
 
+@pytest.mark.slow
 def test_the_package_passes_the_static_level(source_copy: Path) -> None:
     report = _validate(str(source_copy), "--level", "static", "--skip-build")
 

@@ -53,6 +53,7 @@ print(*sys.modules)
     assert {"torch", "torchvision", "ml_trainer_env.server"}.isdisjoint(fresh.stdout.split())
 
 
+@pytest.mark.slow
 def test_openenv_discovers_the_client_by_the_name_of_the_environment(live_server: str, tmp_path: Path) -> None:
     found = subprocess.run(
         [sys.executable, "-c", DISCOVER, live_server],

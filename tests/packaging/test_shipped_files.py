@@ -111,6 +111,7 @@ def test_an_image_is_built_without_the_solutions_of_the_tasks(shipped: set[str],
     assert solutions & shipped == set()
 
 
+@pytest.mark.slow
 def test_a_space_is_sent_the_listed_files_and_what_it_is_built_by(planted: Path, shipped: set[str], hub: "Hub") -> None:
     pushed = hub.run([sys.executable, "scripts/shipped.py", "push", "--repo-id", "someone/ml_trainer_env"], planted)
 
