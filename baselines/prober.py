@@ -16,8 +16,8 @@ __all__ = ["ProbingAgent"]
 CONFIGURE = "configure_training"
 SAVE, RESTORE = "save_checkpoint", "restore_checkpoint"
 
-START, KEPT, FRESH, BEST = "start", "kept", "fresh", "best"
-"""Names of checkpoints: the model as it was found, each after an epoch, and the best one so far."""
+KEPT, FRESH, BEST = "kept", "fresh", "best"
+"""Names of checkpoints: the weights that were found and fresh ones, each after an epoch, and the best model so far."""
 
 LEAST_PROBED_BUDGET, LARGEST_PROBED_BUDGET = 8, 16
 """In a smaller budget a probe is too dear. In a larger one fresh weights catch up with any others."""

@@ -10,7 +10,7 @@ from ml_trainer_env.calibration.instances import Measured
 from ml_trainer_env.server.tuning.families.instance import Instance
 from ml_trainer_env.server.tuning.reference import Reference
 
-__all__ = ["Candidate", "append", "candidate_of", "read"]
+__all__ = ["Candidate", "accepted", "append", "candidate_of", "read"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from ml_trainer_env.calibration.candidates import Candidate, accepted, append, c
 from ml_trainer_env.calibration.tables import tier_bounds, write_oracles, write_table
 from ml_trainer_env.server.datasets import DataSettings, ImageRequest, load_images
 from ml_trainer_env.server.tuning.families.draw import FAMILY_SPLITS, draw_instance
+from ml_trainer_env.server.tuning.grading import RubricVersion
 from ml_trainer_env.server.tuning.named_references import NamedReference, named_reference_to_json
 from ml_trainer_env.server.tuning.named_tasks import TASKS
 from ml_trainer_env.server.tuning.reference import Metric
@@ -40,6 +41,9 @@ _RECORD = _ROOT / "calibration" / "record"
 _TABLES = _ROOT / "server" / "tuning" / "families" / "tables"
 NAMED_REFERENCES = _ROOT / "server" / "tuning" / "families" / "tables" / "named.jsonl"
 _ORACLES = _ROOT / "validation" / "oracles" / "tuning"
+_CALIBRATED_NAMES = tuple(name for name, task in TASKS.items() if RubricVersion.V3 in task.rubrics)
+"""The named tasks that rubric v3 can grade."""
+
 _EXPECTED_SHARE, _EXPECTED_S = 0.4, 12.0
 """Assumed share of accepted candidates, and CPU seconds of a candidate, before any is measured."""
 
@@ -184,7 +188,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--processes", type=int, default=processes, help="default: %(default)s")
     parser.add_argument("--minutes", type=float, help="begin no candidate after this many minutes")
     parser.add_argument("--record", type=Path, default=_RECORD, help="folder of the record (default: %(default)s)")
-    parser.add_argument("--named", action="append", choices=tuple(TASKS), help="a named task instead of a split")
+    parser.add_argument("--named", action="append", choices=_CALIBRATED_NAMES, help="a named task instead of a split")
     parser.add_argument("--data-dir", type=Path, help="folder of the full data sets, for --named")
     parser.add_argument("--write", action="store_true", help="make the tables from the record, and measure nothing")
     return parser

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from ml_trainer_env.baselines.session import Brief, CallRefusedError, DatasetBrief, Reply, ToolSpec
+from ml_trainer_env.baselines.env_session import brief_of
+from ml_trainer_env.baselines.session import Brief, CallRefusedError, Reply, ToolSpec
 from ml_trainer_env.server.datasets import TaskExamples
 from ml_trainer_env.server.episodes.errors import EpisodeError
 from ml_trainer_env.server.episodes.game import TimeLimits
@@ -14,7 +15,6 @@ from ml_trainer_env.server.episodes.units import LiveSource
 from ml_trainer_env.server.executors.identity import Identity
 from ml_trainer_env.server.executors.in_process import InProcessExecutor
 from ml_trainer_env.server.trainer.errors import ConfigError
-from ml_trainer_env.server.tuning.descriptions import reset_observation
 from ml_trainer_env.server.tuning.episode import TuningEpisode
 from ml_trainer_env.server.tuning.grading import RubricVersion
 from ml_trainer_env.server.tuning.tasks import Task
@@ -96,27 +96,7 @@ class LocalSession:
     @property
     def brief(self) -> Brief:
         """Description of the episode."""
-        observation = reset_observation(self.episode)
-        task, dataset = observation.task, observation.task.dataset
-        return Brief(
-            episode_id=observation.episode_id,
-            task_id=task.id,
-            name=task.name,
-            description=task.description,
-            difficulty=task.difficulty,
-            network=task.network,
-            parameter_count=task.parameter_count,
-            dataset=DatasetBrief(
-                dataset.name, dataset.source, dataset.train_size, dataset.validation_size, dataset.test_size
-            ),
-            budget_epochs=task.budget_epochs,
-            target_metric=task.target_metric,
-            target_value=task.target_value,
-            seed=observation.seed,
-            rubric=observation.rubric,
-            status=observation.status.model_dump(),
-            largest_batch=task.largest_batch,
-        )
+        return brief_of(self.episode.describe())
 
     @property
     def tools(self) -> Sequence[ToolSpec]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from ml_trainer_env.calibration.candidates import Candidate
 from ml_trainer_env.server.tuning.families.table import Row, row_to_json
 
-__all__ = ["TIERS", "heuristic_score", "write_oracles", "write_table"]
+__all__ = ["TIERS", "heuristic_score", "tier_bounds", "write_oracles", "write_table"]
 
 TIERS = 8
 """Number of tiers. Each has as many tasks of all splits together."""

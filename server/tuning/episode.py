@@ -362,7 +362,7 @@ class TuningEpisode:
         return self._reply(message, dict, pays=True)
 
     async def _submit(self) -> None:
-        self.submission = await grade_run(self.run, self.task, self.rubric_version, self.rules)
+        self.submission = await grade_run(self.run, self.task, self.rubric_version, self.rules, self.name)
 
     def _reply(self, message: str, extra: Callable[[], Reply], pays: bool = False) -> Reply:
         parts: Reply = {}

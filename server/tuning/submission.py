@@ -36,8 +36,15 @@ class Submission:
         return self.measured.get("test_accuracy", self.measured.get("submitted_accuracy"))
 
 
-async def grade_run(run: Run, task: Task, rubric: RubricVersion, rules: Rules) -> Submission:
+async def grade_run(run: Run, task: Task, rubric: RubricVersion, rules: Rules, name: str) -> Submission:
     """Measure and grade the model of a run. A model that was never trained gets the lowest score.
+
+    Args:
+        run: The run.
+        task: Its task.
+        rubric: The rubric.
+        rules: The rules of the episode.
+        name: Name of the episode, for logs.
 
     Raises:
         EpisodeError: The model could not be measured, and the grade needs it. Nothing is submitted.
@@ -48,7 +55,7 @@ async def grade_run(run: Run, task: Task, rubric: RubricVersion, rules: Rules) -
     if rubric.is_hidden:
         return await _grade_hidden(run, task, rubric)
     assert task.grader is not None
-    accuracy = await _test_accuracy(run, task)
+    accuracy = await _test_accuracy(run, task, name)
     history = run.history
     figures = history.figures if rules.grades_one_model else history.episode_figures
     return Submission(task.grader(figures(task.budget.epochs, accuracy), rubric), {"test_accuracy": accuracy})
@@ -67,14 +74,14 @@ async def _grade_hidden(run: Run, task: Task, rubric: RubricVersion) -> Submissi
     return Submission(grade, {**_fields("submitted", submitted), **_fields("best", best)})
 
 
-async def _test_accuracy(run: Run, task: Task) -> float | None:
+async def _test_accuracy(run: Run, task: Task, name: str) -> float | None:
     """Measure the model on the test images. Returns None if that fails and the grade does not need it."""
     try:
         return await run.test_accuracy()
     except (ExecutorError, TimeoutError) as error:
         if task.graded_on_test:
             raise _not_measured(error) from error
-        _LOG.warning("no test accuracy: %s", error)
+        _LOG.warning("episode %s: no test accuracy: %s", name, error)
         return None
 
 
