@@ -19,7 +19,7 @@ SAVE, RESTORE = "save_checkpoint", "restore_checkpoint"
 KEPT, FRESH, BEST = "kept", "fresh", "best"
 """Names of checkpoints: the weights that were found and fresh ones, each after an epoch, and the best model so far."""
 
-LEAST_PROBED_BUDGET, LARGEST_PROBED_BUDGET = 8, 16
+LEAST_PROBED_BUDGET, LARGEST_PROBED_BUDGET = 4, 16
 """In a smaller budget a probe is too dear. In a larger one fresh weights catch up with any others."""
 
 CREDIT = 0.02

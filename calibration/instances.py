@@ -33,6 +33,10 @@ DEVIATIONS = 4.0
 LEAST_HEADROOM = 0.03
 """And by at least this much, in accuracy or nats."""
 
+LEAST_PROMISE = 1.5
+"""An instance is rejected before most runs if no fixed recipe is better than the default by this many deviations of the
+default."""
+
 FIRST_LOOK = 4
 """Number of recipes, the default among them, after which an instance can be rejected."""
 
@@ -109,8 +113,8 @@ def calibrate(instance: Instance, trainer: Trainer) -> Measured:
 def calibrate_task(task: Task, examples: TaskExamples, metric: Metric, trainer: Trainer) -> Measured:
     """Play the portfolio on a task.
 
-    An instance where no fixed recipe is better than the default is rejected early, after the first of them or after
-    all, since most runs are spent later.
+    An instance is rejected if oracle and default are too close. It is rejected early if that is likely: no fixed recipe
+    is much better than the default after the first of them, or after all. Most runs are spent later.
 
     Args:
         task: The task.
@@ -128,7 +132,7 @@ def calibrate_task(task: Task, examples: TaskExamples, metric: Metric, trainer: 
     trials += [run(agent) for agent in RECIPES[FIRST_LOOK:]]
     default = [trials[0].value, *(run(DEFAULT, seed).value for seed in range(1, REPEATS + 1))]
     level, noise = statistics.fmean(default), statistics.stdev(default)
-    if max(trial.value for trial in trials) - level < max(LEAST_HEADROOM, noise):
+    if max(trial.value for trial in trials) - level < max(LEAST_HEADROOM, LEAST_PROMISE * noise):
         return Measured(trials, default, checksum=examples.checksum)
     trials += [run(agent) for agent in EXPERTS]
     trials += _search(task.seed, trials, run)

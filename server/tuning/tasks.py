@@ -62,6 +62,7 @@ class Task:
         input_scale: Factor of the standardised inputs.
         diverged_above: A mean training loss (nats) above this counts as divergence.
         start: What happened to the weights before the episode. None for fresh weights.
+        settings: The settings that the run was left with. None for the default ones.
         change: How the examples change on the way. None for not at all.
         change_after: The examples change once this many epochs are spent.
         withholds_grade: Whether no reply tells the grade: the task is part of a ranked run.
@@ -91,6 +92,7 @@ class Task:
     input_scale: float = 1.0
     diverged_above: float = DIVERGED_LOSS
     start: StartSpec | None = None
+    settings: TrainingConfig | None = None
     change: Change | None = None
     change_after: int = 0
     withholds_grade: bool = False
@@ -107,6 +109,6 @@ class Task:
 
     @property
     def initial_config(self) -> TrainingConfig:
-        """The settings at the start: the default ones, with the largest allowed batch if that is below 64."""
-        default = TrainingConfig()
-        return default.with_changes({"batch_size": min(default.batch_size, self.largest_batch)})
+        """The settings at the start, with the largest allowed batch if theirs is larger."""
+        settings = self.settings or TrainingConfig()
+        return settings.with_changes({"batch_size": min(settings.batch_size, self.largest_batch)})

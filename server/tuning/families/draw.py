@@ -21,8 +21,10 @@ from ml_trainer_env.server.datasets import (
     fit_sizes,
 )
 from ml_trainer_env.server.trainer.changes import Change, ChangeKind
+from ml_trainer_env.server.trainer.config import OptimizerKind, TrainingConfig
 from ml_trainer_env.server.trainer.kinds import Activation, AugmentationKind, NetworkKind
 from ml_trainer_env.server.trainer.network_specs import NetworkSpec
+from ml_trainer_env.server.trainer.schedules import LrSchedule
 from ml_trainer_env.server.trainer.starts import StartKind, StartSpec
 from ml_trainer_env.server.tuning.families.instance import Instance
 
@@ -48,7 +50,7 @@ _AUGMENTATIONS: Mapping[str, AugmentationKind] = {
 """Transforms of collections of images. Others have those of digits: shift, rotation and scale."""
 
 _NETWORKS: Mapping[ExampleKind, tuple[NetworkKind, ...]] = {
-    ExampleKind.IMAGES: (NetworkKind.MLP, NetworkKind.CNN),
+    ExampleKind.IMAGES: (NetworkKind.MLP, NetworkKind.MLP, NetworkKind.CNN),
     ExampleKind.TABLES: (NetworkKind.MLP,),
     ExampleKind.SEQUENCES: (NetworkKind.MLP, NetworkKind.CNN_1D, NetworkKind.TRANSFORMER),
     ExampleKind.TOKENS: (NetworkKind.CNN_1D, NetworkKind.TRANSFORMER),
@@ -57,15 +59,21 @@ _NETWORKS: Mapping[ExampleKind, tuple[NetworkKind, ...]] = {
 _KINDS = {ExampleKind.IMAGES: 8, ExampleKind.TABLES: 5, ExampleKind.SEQUENCES: 4, ExampleKind.TOKENS: 3}
 """How often a kind of examples is drawn, relative to the others."""
 
-_BUDGETS = (4, 6, 8, 10, 12, 12, 16, 20, 20, 30, 40, 60)
+_BUDGETS = (4, 6, 8, 8, 8, 10, 12, 12, 16, 20, 30, 60)
 
 CHANGES = {ChangeKind.NOISY_LABELS: ((0.3, 0.6), (0.1, 0.4)), ChangeKind.DRIFT: ((0.4, 1.0), (0.5, 0.8))}
 """Bounds of the strength of each change, and of the share of the budget after which it comes."""
 
+_LEFT_RATES = {
+    OptimizerKind.ADAM: (0.0005, 0.03),
+    OptimizerKind.ADAMW: (0.0005, 0.03),
+    OptimizerKind.SGD: (0.005, 0.5),
+}
+
 _LEAST_CHANGED_BUDGET = 6
 """In a smaller budget nothing changes."""
 
-_SHOWN = (6_000, 24_000)
+_SHOWN = (4_000, 12_000)
 """Number of examples that an episode shows in all. So a large budget means few examples, which are learnt by heart, and
 a small budget many, of which each is seen a few times."""
 
@@ -77,7 +85,7 @@ _LEAST_SIGNAL = 0.02
 
 _WIDTHS: Mapping[NetworkKind, tuple[int, ...]] = {
     NetworkKind.MLP: (16, 32, 64, 128),
-    NetworkKind.CNN: (8, 12, 16),
+    NetworkKind.CNN: (8, 12),
     NetworkKind.CNN_1D: (8, 16, 32),
     NetworkKind.TRANSFORMER: (16, 32),
 }
@@ -167,9 +175,10 @@ def _draw(chance: _Chance) -> Instance | None:
     network = _draw_network(chance, collection, examples) if examples else None
     if examples is None or network is None:
         return None
-    scale = 1.0 if collection.kind is ExampleKind.TOKENS else chance.one_of((1.0, 1.0, 0.05, 5.0, 5.0))
+    scale = 1.0 if collection.kind is ExampleKind.TOKENS else chance.one_of((1.0, 1.0, 0.03, 5.0))
     if not _passes_signals(network, scale):
         return None
+    start = _draw_start(chance)
     change, change_after = _draw_change(chance, budget)
     return Instance(
         examples=examples,
@@ -179,7 +188,8 @@ def _draw(chance: _Chance) -> Instance | None:
         budget=budget,
         largest_batch=chance.one_of((32, 64, 128, 256)),
         seed=chance.integer(2**31),
-        start=_draw_start(chance),
+        start=start,
+        settings=_draw_settings(chance),
         change=change,
         change_after=change_after,
     )
@@ -196,7 +206,7 @@ def _draw_examples(chance: _Chance, collection: Collection, budget: int) -> Exam
     else:
         fewest, most = min(max(3, collection.fewest_classes), collection.class_count), min(collection.class_count, 50)
         usual = [size for size in (3, 5, 7, 10, 10, 20, 50) if fewest <= size <= most]
-        size, imbalance = chance.one_of(usual or [most]), chance.one_of((1.0, 1.0, 5.0, 5.0, 20.0))
+        size, imbalance = chance.one_of(usual or [most]), chance.one_of((1.0, 1.0, 5.0, 20.0))
     classes = chance.order(range(collection.class_count), size)
     floor = collection.floor
     train = min(2_000, max(floor.train, round(chance.log_between(*_SHOWN) / budget)))
@@ -264,14 +274,28 @@ def _augmentation(collection: Collection) -> AugmentationKind:
 
 def _draw_start(chance: _Chance) -> StartSpec | None:
     accidents = (StartKind.HOT, StartKind.MOMENTUM, StartKind.DEAD, StartKind.MEMORISED)
-    kind = chance.one_of((*accidents, *accidents, *(StartKind.FRESH,) * 4))
-    severity, trained = chance.between(0.0, 1.0), chance.one_of((1, 2, 4, 8))
+    kind = chance.one_of((*accidents, StartKind.DEAD, StartKind.MEMORISED, StartKind.FRESH))
+    severity, trained = chance.between(0.0, 1.0), chance.one_of((2, 4, 8, 16))
     return None if kind is StartKind.FRESH else StartSpec(kind, severity, trained)
+
+
+def _draw_settings(chance: _Chance) -> TrainingConfig:
+    """Draw the settings that a run was left with: plausible ones, and seldom the right ones."""
+    optimizer = chance.one_of((OptimizerKind.ADAM, OptimizerKind.ADAMW, OptimizerKind.SGD, OptimizerKind.SGD))
+    strength = chance.one_of((0.0, 0.0, 0.5, 1.0))
+    return TrainingConfig(
+        optimizer=optimizer,
+        learning_rate=chance.log_between(*_LEFT_RATES[optimizer]),
+        lr_schedule=chance.one_of((LrSchedule.CONSTANT, LrSchedule.COSINE)),
+        dropout=chance.one_of((0.0, 0.0, 0.2, 0.4)),
+        augmentation=strength > 0,
+        augmentation_strength=strength,
+    )
 
 
 def _draw_change(chance: _Chance, budget: int) -> tuple[Change | None, int]:
     """Draw a change, and after how many epochs it comes: noise while there is much to learn, drift rather late."""
-    kind = chance.one_of((*(ChangeKind.NOISY_LABELS,) * 3, ChangeKind.DRIFT, *(ChangeKind.NONE,) * 4))
+    kind = chance.one_of((*(ChangeKind.NOISY_LABELS,) * 4, ChangeKind.DRIFT, *(ChangeKind.NONE,) * 3))
     (weakest, strongest), (earliest, latest) = CHANGES.get(kind, ((0.0, 0.0), (0.0, 0.0)))
     strength, seed, share = chance.between(weakest, strongest), chance.integer(2**31), chance.between(earliest, latest)
     if kind is ChangeKind.NONE or budget < _LEAST_CHANGED_BUDGET:

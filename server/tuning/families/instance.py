@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ml_trainer_env.server.datasets import COLLECTIONS, Collection, ExampleDraw, TargetKind
 from ml_trainer_env.server.trainer.changes import Change
+from ml_trainer_env.server.trainer.config import TrainingConfig
 from ml_trainer_env.server.trainer.kinds import AugmentationKind
 from ml_trainer_env.server.trainer.network_specs import NetworkSpec
 from ml_trainer_env.server.trainer.starts import StartSpec
@@ -25,6 +26,7 @@ class Instance:
         largest_batch: The largest batch size that the agent may choose.
         seed: The default seed of an episode.
         start: What happened to the weights before. None for fresh weights.
+        settings: The settings that the run was left with. None for the default ones.
         change: How the examples change on the way. None for not at all.
         change_after: The examples change once this many epochs are spent. 0 without a change.
     """
@@ -37,6 +39,7 @@ class Instance:
     largest_batch: int
     seed: int
     start: StartSpec | None = None
+    settings: TrainingConfig | None = None
     change: Change | None = None
     change_after: int = 0
 

@@ -94,6 +94,7 @@ def task_of(instance: Instance, split: str, index: int, row: Row | None = None) 
         input_scale=instance.input_scale,
         diverged_above=float("inf"),
         start=instance.start,
+        settings=instance.settings,
         change=instance.change,
         change_after=instance.change_after,
     )
