@@ -55,6 +55,9 @@ class OneEpochProbes:
                 "batch_size": batch,
                 "lr_schedule": "constant",
                 "reinitialize": probe.fresh,
+                "weight_decay": 0.0,
+                "dropout": 0.0,
+                "augmentation": False,
             }
             yield Call("configure_training", settings, f"probe {probe.name}")
             outcome = yield Call(RUN, {"num_epochs": 1})

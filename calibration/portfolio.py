@@ -1,7 +1,7 @@
-"""The players of calibration: the default settings, expert recipes, random settings, and agents that adapt."""
+"""The players of calibration: one that changes nothing, expert recipes, random settings, and agents that adapt."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from random import Random
 
 from ml_trainer_env.baselines.agent import Agent, Call, Script
@@ -10,6 +10,7 @@ from ml_trainer_env.baselines.one_epoch_probes import OneEpochProbes
 from ml_trainer_env.baselines.play import RUN, SUBMIT
 from ml_trainer_env.baselines.prober import ProbingAgent
 from ml_trainer_env.baselines.session import Brief, ToolSpec
+from ml_trainer_env.server.trainer.config import TrainingConfig
 
 __all__ = ["DEFAULT", "EXPERTS", "NEIGHBOURS", "RANDOM_RUNS", "RECIPES", "FixedRecipe", "neighbour", "random_recipe"]
 
@@ -21,6 +22,8 @@ NEIGHBOURS = 6
 
 _EPOCHS = 20
 
+_DEFAULTS = asdict(TrainingConfig())
+
 
 @dataclass(frozen=True, slots=True)
 class FixedRecipe:
@@ -28,8 +31,8 @@ class FixedRecipe:
 
     Attributes:
         name: Its name.
-        settings: Arguments of `configure_training`. Empty to leave all as it is. The batch size is limited to the
-            largest one that the task allows.
+        settings: Arguments of `configure_training`. Empty to leave all as it is. Settings that are not named are the
+            default ones, and the batch size is limited to the largest one that the task allows.
     """
 
     name: str
@@ -40,7 +43,8 @@ class FixedRecipe:
         if self.settings:
             batch = self.settings.get("batch_size", 64)
             assert isinstance(batch, int)
-            yield Call("configure_training", {**self.settings, "batch_size": min(batch, brief.largest_batch)})
+            whole = {**_DEFAULTS, **self.settings, "batch_size": min(batch, brief.largest_batch)}
+            yield Call("configure_training", whole)
         left = brief.budget_epochs
         while left > 0:
             outcome = yield Call(RUN, {"num_epochs": min(_EPOCHS, left)})
@@ -51,7 +55,7 @@ class FixedRecipe:
 
 
 DEFAULT = FixedRecipe("default", {})
-"""The default settings, left alone. They give a task's `m_default`."""
+"""Leaves the settings alone that the task begins with. It gives a task's `m_default`."""
 
 _ADAMW = {"optimizer": "adamw", "lr_schedule": "cosine", "weight_decay": 0.05}
 _SGD = {"optimizer": "sgd", "lr_schedule": "cosine", "weight_decay": 0.0005}

@@ -116,7 +116,7 @@ def _describe(instance: Instance, *, calibrated: bool) -> str:
     )
     apart = f" Hidden {things} share no {collection.apart} with them." if collection.apart else ""
     score = (
-        "0 is as good as the default settings left alone, 1 as good as the best that was found for this task"
+        "0 is as good as the settings of the run left alone, 1 as good as the best that was found for this task"
         if calibrated
         else "it is the accuracy there, since this task was not calibrated"
     )
@@ -125,7 +125,7 @@ def _describe(instance: Instance, *, calibrated: bool) -> str:
         f"{drawn.train_size:,} training, {drawn.validation_size:,} validation and {drawn.test_size:,} hidden "
         f"{things}.{apart} The budget is {instance.budget} epochs with batches of up to {instance.largest_batch}. "
         "Labels may be wrong, classes unequal, inputs noisy or badly scaled; the weights may come from a run that went "
-        "wrong before you take over, and something may change on the way: read the figures. The model is graded as it "
+        "wrong before you take over, its settings are seldom the right ones, and something may change on the way: read the figures. The model is graded as it "
         f"stands when it is submitted, on the hidden {things}: {score}."
     )
 
