@@ -1,1 +1,1 @@
-"""Measures the references of tuning tasks: what the settings reach that a task begins with, and the best of many other players."""
+"""Measures the references of tuning tasks: what its own settings reach, and the best of many players."""

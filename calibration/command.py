@@ -5,7 +5,6 @@ twice. `--write` makes the tables from the record.
 """
 
 import argparse
-import atexit
 import logging
 import os
 import sys
@@ -13,11 +12,8 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import ExitStack
-from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ml_trainer_env.calibration.candidates import Candidate, accepted, append, candidate_of, read
 from ml_trainer_env.calibration.tables import tier_bounds, write_oracles, write_table
@@ -27,9 +23,6 @@ from ml_trainer_env.server.tuning.grading import RubricVersion
 from ml_trainer_env.server.tuning.named_references import NamedReference, named_reference_to_json
 from ml_trainer_env.server.tuning.named_tasks import TASKS
 from ml_trainer_env.server.tuning.reference import Metric
-
-if TYPE_CHECKING:
-    from ml_trainer_env.calibration.local_session import Trainer
 
 __all__ = ["main"]
 
@@ -105,8 +98,9 @@ def calibrate_split(split: str, count: int, record: Path, processes: int, deadli
 def calibrate_named(task_id: str, file: Path, data_dir: Path | None) -> None:
     """Measure the references of a named task for the images that are there, and append them to the record."""
     from ml_trainer_env.calibration.instances import calibrate_task
+    from ml_trainer_env.calibration.local_session import trainer_of_process
 
-    task, opened = TASKS[task_id], _trainer()
+    task, opened = TASKS[task_id], trainer_of_process()
     assert isinstance(task.examples, ImageRequest)
     examples = load_images(task.examples, DataSettings(data_dir))
     measured = calibrate_task(task, examples, Metric.ACCURACY, opened)
@@ -135,8 +129,9 @@ def write(record: Path) -> None:
 def _measure(split: str, number: int) -> Candidate:
     """Measure a candidate in a process of its own. One thread each, so that all processors are used."""
     from ml_trainer_env.calibration.instances import calibrate
+    from ml_trainer_env.calibration.local_session import trainer_of_process
 
-    instance, opened = draw_instance(split, number), _trainer()
+    instance, opened = draw_instance(split, number), trainer_of_process()
     return candidate_of(number, instance, calibrate(instance, opened), opened.identity.key)
 
 
@@ -149,16 +144,6 @@ def _end_with_parent(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, name="parent", daemon=True).start()
-
-
-@cache
-def _trainer() -> "Trainer":
-    """Return the trainer of this process. It starts once, which takes a second."""
-    from ml_trainer_env.calibration.local_session import trainer
-
-    stack = ExitStack()
-    atexit.register(stack.close)
-    return stack.enter_context(trainer(threads=1))
 
 
 def _accepted(known: dict[int, Candidate]) -> list[Candidate]:

@@ -71,7 +71,7 @@ class Measured:
 
     Attributes:
         trials: All trials with the instance's own seed.
-        default: `m` of the default settings by seed.
+        default: `m` of the settings that the task begins with, by seed.
         oracle: `m` of the oracle's calls by seed. The first is that of the trial itself. Empty if rejected early.
         reference: The references. None if the instance was rejected.
         oracle_calls: The calls of the oracle.

@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
+from multiprocessing.util import Finalize
 from typing import Any
 
 from ml_trainer_env.baselines.env_session import brief_of
@@ -20,7 +22,7 @@ from ml_trainer_env.server.tuning.grading import RubricVersion
 from ml_trainer_env.server.tuning.tasks import Task
 from ml_trainer_env.server.tuning.tools import TOOLS
 
-__all__ = ["LocalSession", "Trainer", "trainer"]
+__all__ = ["LocalSession", "Trainer", "trainer", "trainer_of_process"]
 
 PROBE = "ml_trainer_env.server.trainer.probe:probe"
 
@@ -55,6 +57,18 @@ def trainer(threads: int) -> Iterator[Trainer]:
             yield Trainer(runner.get_loop(), source, runner.run(source.identity()))
         finally:
             runner.run(executor.close())
+
+
+@cache
+def trainer_of_process() -> Trainer:
+    """Return the trainer of this process, with one thread. It starts once, which takes a second.
+
+    It is closed when the process ends, before Python waits for its threads.
+    """
+    stack = ExitStack()
+    opened = stack.enter_context(trainer(threads=1))
+    Finalize(None, stack.close, exitpriority=1)
+    return opened
 
 
 class LocalSession:

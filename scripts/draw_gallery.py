@@ -57,7 +57,7 @@ CLASS_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9
 """Colours that people of every kind of colour vision can tell apart (Okabe and Ito)."""
 
 PLAYERS: Mapping[str, tuple[Agent, str, str]] = {
-    "default settings": (DEFAULT, "#6e7781", ":"),
+    "settings of the run, left alone": (DEFAULT, "#6e7781", ":"),
     "recipe: adamw 0.003, fresh": (next(one for one in RECIPES if one.name == "adamw fresh"), "#d55e00", "--"),
     "prober (probes and adapts)": (ProbingAgent(), "#0072b2", "-"),
 }
@@ -126,7 +126,7 @@ def find(split: str, collection: str, network: NetworkKind, opened: Trainer) -> 
     """Return the first task of a split with a collection, a kind of network, and inputs that can be made out.
 
     A task of the table was accepted by calibration. Of other draws the first is taken on which a player is well above
-    the default settings, as calibration demands.
+    the settings of the run, as calibration demands.
     """
 
     def fits(instance: Instance) -> bool:

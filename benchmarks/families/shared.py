@@ -6,13 +6,12 @@ import statistics
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from multiprocessing import get_context
 from typing import Any
 
 from ml_trainer_env.baselines.agent import Agent
 from ml_trainer_env.baselines.play import play
-from ml_trainer_env.calibration.local_session import LocalSession, Trainer, trainer
+from ml_trainer_env.calibration.local_session import LocalSession, trainer_of_process
 from ml_trainer_env.server.datasets import ExampleDraw, draw_examples
 from ml_trainer_env.server.tuning.families.tasks import count_family_tasks, family_task
 from ml_trainer_env.server.tuning.grading import RubricVersion
@@ -40,12 +39,6 @@ class Outcome:
     validation: float
     hidden: float
     seconds: float
-
-
-@cache
-def this_process() -> Trainer:
-    """Return the trainer of this process. It is closed with the process."""
-    return trainer(threads=1).__enter__()
 
 
 def tasks_of(split: str, count: int | None = None) -> list[Task]:
@@ -76,7 +69,7 @@ def play_task(agent: Agent, task: Task, seed: int = 0) -> Outcome:
     assert isinstance(task.examples, ExampleDraw)
     assert task.reference is not None
     examples = draw_examples(task.examples)
-    session = _Paid(this_process(), task, examples, task.seed + seed, RubricVersion.V3)
+    session = _Paid(trainer_of_process(), task, examples, task.seed + seed, RubricVersion.V3)
     play(agent, session)
     reply, history = session.reply, session.episode.history
     by_loss = task.reference.metric == "loss"

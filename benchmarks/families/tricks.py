@@ -1,4 +1,4 @@
-"""What tricks earn on the calibrated tasks, beside the default settings left alone.
+"""What tricks earn on the calibrated tasks, beside the settings of the run left alone.
 
     python benchmarks/families/tricks.py --split validation
 
@@ -43,7 +43,7 @@ def rate(value: float) -> Call:
 
 
 def train(budget: int) -> Script:
-    """Train with the default settings for a number of epochs."""
+    """Train with the settings of the run for a number of epochs."""
     while budget > 0:
         yield run(min(20, budget))
         budget -= 20

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["InProcessExecutor"]
 
+_POLL_S = 0.01
+"""Seconds between two looks at whether the thread has ended."""
+
 
 class InProcessExecutor(QueuedExecutor):
     """An executor with one thread as its worker. The thread cannot be killed and cannot die.
@@ -62,8 +65,9 @@ class InProcessExecutor(QueuedExecutor):
     async def close(self) -> None:
         """Stop at the next batch of the running job, and wait for the thread."""
         self._queue.close()
-        if self._thread.ident is not None:
-            await asyncio.to_thread(self._thread.join)
+        # No thread waits for the thread: while Python shuts down, none can be started.
+        while self._thread.is_alive():
+            await asyncio.sleep(_POLL_S)
 
     def _serve(self) -> None:
         # A late import: a server that trains in worker processes never loads torch.

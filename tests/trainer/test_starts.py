@@ -105,7 +105,7 @@ def test_a_start_survives_as_text_and_as_facts_of_a_state(kind: StartKind, sever
     [
         ({"kind": "tired"}, "kind of start must be one of fresh, hot, momentum, dead, memorised, got 'tired'"),
         ({"kind": "hot", "severity": 1.5}, r"severity must be a number in \[0, 1\], got 1.5"),
-        ({"kind": "hot", "trained_epochs": 9}, r"trained_epochs must be a whole number in \[0, 8\], got 9"),
+        ({"kind": "hot", "trained_epochs": 17}, r"trained_epochs must be a whole number in \[0, 16\], got 17"),
     ],
 )
 def test_a_start_out_of_bounds_is_refused(values: dict[str, Any], message: str) -> None:

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from ml_trainer_env.server.datasets import COLLECTIONS, TargetKind, draw_examples
 from ml_trainer_env.server.trainer.changes import ChangeKind
+from ml_trainer_env.server.trainer.config import OptimizerKind
 from ml_trainer_env.server.trainer.network_specs import find_network
+from ml_trainer_env.server.trainer.schedules import LrSchedule
 from ml_trainer_env.server.trainer.starts import StartKind
 from ml_trainer_env.server.tuning.catalogue import SPLITS, count_tasks, find_task, task_at
 from ml_trainer_env.server.tuning.families.draw import FAMILY_SPLITS, TEST_ONLY_NETWORKS, draw_instance, split_of
@@ -73,6 +75,7 @@ def test_only_what_shapes_the_content_decides_the_split(drawn: Mapping[str, Sequ
     for instance in all_of(drawn)[::10]:
         drawn_again = replace(instance.examples, classes=instance.examples.classes[::-1], seed=1, label_noise=0.3)
         other = replace(instance, examples=drawn_again, budget=99, seed=1, start=None, change=None, input_scale=7.0)
+        other = replace(other, settings=None)
 
         assert split_of(other) == split_of(instance)
 
@@ -95,6 +98,18 @@ def test_the_draws_cover_every_start_and_every_change(drawn: Mapping[str, Sequen
     assert len({one.collection.name for one in all_of(drawn)}) >= len(COLLECTIONS) // 2
 
 
+def test_the_draws_cover_every_optimizer_and_schedule_with_and_without_regularisation(
+    drawn: Mapping[str, Sequence[Instance]],
+) -> None:
+    left = [one.settings for one in all_of(drawn) if one.settings]
+
+    assert len(left) == len(all_of(drawn))
+    assert {one.optimizer for one in left} == set(OptimizerKind)
+    assert {one.lr_schedule for one in left} == {LrSchedule.CONSTANT, LrSchedule.COSINE}
+    assert {one.dropout > 0 for one in left} == {one.augmentation for one in left} == {False, True}
+    assert max(one.learning_rate for one in left) > 30 * min(one.learning_rate for one in left)
+
+
 def test_a_change_comes_within_the_budget_and_not_at_once(drawn: Mapping[str, Sequence[Instance]]) -> None:
     for one in all_of(drawn):
         assert (one.change is None) == (one.change_after == 0)
@@ -114,7 +129,8 @@ def test_every_drawn_task_can_be_built(split: str, number: int) -> None:
     assert examples.validation_labels.shape[0] == drawn.validation_size
     assert examples.test_labels.shape[0] == drawn.test_size
     assert examples.outputs == instance.network.outputs
-    assert task.initial_config.batch_size == min(64, instance.largest_batch)
+    assert instance.settings is not None
+    assert task.initial_config == replace(instance.settings, batch_size=min(64, instance.largest_batch))
     assert task.rubrics == (RubricVersion.ACCURACY,)
 
 
@@ -130,6 +146,7 @@ def test_a_description_tells_sizes_and_budget_and_neither_start_nor_change_nor_s
             examples=replace(instance.examples, label_noise=0.123, imbalance=1.0, corruption=0.0, seed=5),
             input_scale=0.777,
             start=None,
+            settings=None,
             change=None,
             change_after=0,
         )

@@ -124,9 +124,9 @@ def _describe(instance: Instance, *, calibrated: bool) -> str:
         f"Train a {describe_network(instance.network)} to {goal}. {collection.title} There are "
         f"{drawn.train_size:,} training, {drawn.validation_size:,} validation and {drawn.test_size:,} hidden "
         f"{things}.{apart} The budget is {instance.budget} epochs with batches of up to {instance.largest_batch}. "
-        "Labels may be wrong, classes unequal, inputs noisy or badly scaled; the weights may come from a run that went "
-        "wrong before you take over, its settings are seldom the right ones, and something may change on the way: read the figures. The model is graded as it "
-        f"stands when it is submitted, on the hidden {things}: {score}."
+        "Labels may be wrong, classes unequal, inputs noisy or badly scaled. You take over a run: its settings are "
+        "seldom the right ones, its weights may be spoilt, and something may change on the way. Read the figures. The "
+        f"model is graded as it stands when it is submitted, on the hidden {things}: {score}."
     )
 
 
