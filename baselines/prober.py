@@ -16,24 +16,28 @@ __all__ = ["ProbingAgent"]
 CONFIGURE = "configure_training"
 SAVE, RESTORE = "save_checkpoint", "restore_checkpoint"
 
-KEPT, FRESH, BEST = "kept", "fresh", "best"
-"""Names of checkpoints: the weights that were found and fresh ones, each after an epoch, and the best model so far."""
+KEPT, FRESH, BEST, LAST = "kept", "fresh", "best", "last"
+"""Names of checkpoints: the weights that were found and fresh ones, each after an epoch, the best model so far, and the
+model before the last epoch."""
 
 LEAST_PROBED_BUDGET, LARGEST_PROBED_BUDGET = 4, 16
 """In a smaller budget a probe is too dear. In a larger one fresh weights catch up with any others."""
 
-CREDIT = 0.02
-"""By this much validation accuracy fresh weights are expected to gain on others in each epoch that is left."""
-
 MOST_CALLS = 40
 """The budget is split into at most this many calls of `run_epochs`."""
 
-LOSS_JUMP, TRAIN_JUMP = 0.35, 0.25
-"""The examples have changed if the validation loss rose by the first share within one call, or the training loss alone
-by the second."""
+LOSS_JUMP, BOTH_JUMP, TRAIN_JUMP = 0.35, 0.12, 0.25
+"""The inputs have changed if the validation loss rose by the first share within one call, or both losses by the second.
+The labels have changed if the training loss alone rose by the third."""
 
 FALL, LEAST_FALL = 0.3, 0.08
-"""They have changed, too, if the validation accuracy fell by this share, and by the second number at least."""
+"""The inputs have changed, too, if the validation accuracy fell by this share, and by the second number at least."""
+
+DOUBT = 0.04
+"""After such a fall of the validation accuracy the best model of before may have become worse than the present one."""
+
+MEASURING_RATE = 1e-6
+"""At this learning rate an epoch measures a model and does not change it."""
 
 PATIENCE = 3
 """After this many calls without a new best, with a gap, the agent goes back and regularises more."""
@@ -79,7 +83,7 @@ class _Seen:
         left: Epochs left.
         by_loss: Whether a model's worth is minus its loss, since the next token is predicted.
         worth: The worth of the model: its validation accuracy; the loss decides between equals.
-        best: The worth of the best model, since the validation examples changed if they did.
+        best: The worth of the best model when it was measured.
         gap: Training accuracy minus validation accuracy.
         loss: Validation loss, infinite if it was not finite.
         train_loss: Training loss, infinite if it was not finite.
@@ -114,8 +118,8 @@ class ProbingAgent:
     - It keeps the best model of all as a checkpoint, and submits it.
     - If a network overfits and gets no better, it goes back to the best model and regularises more. If it does not
       overfit at all, it regularises less.
-    - If the losses jump, the examples have changed: it anneals the rate anew, and forgets the best model if the
-      validation examples have changed, too.
+    - If the losses jump, the examples have changed. If the inputs did, it anneals the rate anew; if the labels did, it
+      regularises more. It spends the last epoch on the best model of before, to see whether that is still the best.
     """
 
     name = "prober"
@@ -150,8 +154,8 @@ class ProbingAgent:
                 seen.read(outcome.reply)
             worth[name] = seen.worth
             yield Call(SAVE, {"name": name}, "to go on from it")
-        if worth[KEPT] > worth[FRESH] + CREDIT * seen.left:
-            yield Call(RESTORE, {"name": KEPT}, f"they know more than fresh ones learn soon: {worth}")
+        if worth[KEPT] > worth[FRESH]:
+            yield Call(RESTORE, {"name": KEPT}, f"they know more than fresh ones: {worth}")
             settings.learning_rate = kept.learning_rate
             seen.worth = worth[KEPT]
         yield Call(CONFIGURE, {"learning_rate": settings.learning_rate * 0.99}, "anneal over the rest of the budget")
@@ -159,22 +163,25 @@ class ProbingAgent:
     def _train(self, seen: _Seen, settings: _Settings) -> Generator[Decision, Outcome, None]:
         """Train for the rest of the budget."""
         stride = max(1, math.ceil(seen.left / MOST_CALLS))
-        since, calls = 0, 0
+        since, calls, doubtful = 0, 0, False
         while seen.left > 0:
             loss, train_loss, worth = seen.loss, seen.train_loss, seen.worth
+            if seen.left == 1 and doubtful and seen.best > worth:
+                yield from self._compare(seen)
+                return
             outcome = yield Call(RUN, {"num_epochs": min(stride, seen.left)}, "train on")
             if outcome.reply is None:
                 return
             seen.read(outcome.reply)
             calls += 1
             fell = not seen.by_loss and seen.worth < worth - max(LEAST_FALL, FALL * worth)
-            moved = math.isfinite(loss) and (fell or seen.loss > loss * (1 + LOSS_JUMP) + 0.1)
+            both = seen.loss > loss * (1 + BOTH_JUMP) + 0.03 and seen.train_loss > train_loss * (1 + BOTH_JUMP) + 0.03
+            moved = math.isfinite(loss) and (fell or both or seen.loss > loss * (1 + LOSS_JUMP) + 0.1)
             noisier = math.isfinite(train_loss) and seen.train_loss > train_loss * (1 + TRAIN_JUMP) + 0.1
-            if moved and not seen.diverged:
-                seen.best = -math.inf
+            doubtful = doubtful or moved or seen.worth < worth - DOUBT
             since += 1
             if seen.worth > seen.best:
-                seen.best, since = seen.worth, 0
+                seen.best, since, doubtful = seen.worth, 0, False
                 yield Call(SAVE, {"name": BEST}, "the best so far")
             if not seen.left:
                 break
@@ -197,6 +204,19 @@ class ProbingAgent:
             elif calls == 2 and seen.gap < NARROW_GAP and settings.dropout > 0:
                 settings.dropout, settings.strength = 0.0, 0.1
                 yield Call(CONFIGURE, settings.regularisation(), "it does not overfit: regularise less")
+
+    def _compare(self, seen: _Seen) -> Generator[Decision, Outcome, None]:
+        """Spend the last epoch on measuring the best model of before, and keep the better one of it and the present."""
+        worth = seen.worth
+        yield Call(SAVE, {"name": LAST}, "the present model")
+        yield Call(RESTORE, {"name": BEST}, "it was the best, perhaps on other examples")
+        yield Call(CONFIGURE, {"learning_rate": MEASURING_RATE, "lr_schedule": "constant"}, "measure it as it is")
+        outcome = yield Call(RUN, {"num_epochs": 1}, "the last epoch")
+        if outcome.reply is not None:
+            seen.read(outcome.reply)
+        if seen.worth < worth:
+            yield Call(RESTORE, {"name": LAST}, "it is worse than the present model now")
+        seen.best = -math.inf
 
 
 def _finite(value: object) -> float:

@@ -27,13 +27,14 @@ from ml_trainer_env.server.trainer.errors import Interrupted
 from ml_trainer_env.server.trainer.networks import build_network
 from ml_trainer_env.server.trainer.optimizers import Optimizer, build_optimizer
 from ml_trainer_env.server.trainer.randomness import Purpose, generator
+from ml_trainer_env.server.trainer.schedules import LearningRatePlan, LrSchedule
 from ml_trainer_env.server.trainer.starts import StartKind, StartSpec
 from ml_trainer_env.server.trainer.state import FreshState, TrainingState
 
 __all__ = ["mislabelled_fifth", "started_state"]
 
 _RATE, _BATCH = 0.003, 32
-"""Learning rate and batch size of the sensible epochs. The optimizer is Adam."""
+"""First learning rate and batch size of the sensible epochs. The optimizer is Adam, the schedule a cosine."""
 
 _HOT_LOSS = (1.1, 4.0)
 """The loss after the hot step at severity 0 and 1, as a multiple of chance or of the loss before, whichever is larger.
@@ -133,8 +134,10 @@ def _start(fresh: FreshState, start: StartSpec, data: TensorData, interrupted: _
 
 def _train(run: _Run, epochs: int) -> None:
     """Train for some sensible epochs."""
+    plan = LearningRatePlan(LrSchedule.COSINE, _RATE, 0, max(1, epochs))
     optimizer = _optimizer(run.network, OptimizerKind.ADAM, _RATE)
-    for _ in range(epochs):
+    for epoch in range(epochs):
+        optimizer.rate = plan.rate_at(epoch)
         order = torch.randperm(len(run.data.train_labels), generator=run.source)
         batches = _batches(run.data.train_inputs, run.data.train_labels, order, _BATCH)
         train_batches(run.network, optimizer, batches, 0, run.interrupted)

@@ -40,7 +40,7 @@ class Optimizer(ABC):
     def __init__(self, network: nn.Module, rate: float, weight_decay: float) -> None:
         self._names = [name for name, _ in network.named_parameters()]
         self._parameters: list[Tensor] = list(network.parameters())
-        self._rate = rate
+        self.rate = rate
         self._weight_decay = weight_decay
         self._buffers: dict[str, list[Tensor]] = {}
 
@@ -84,7 +84,7 @@ class _Sgd(Optimizer):
             fused=True,
             weight_decay=self._weight_decay,
             momentum=MOMENTUM,
-            lr=self._rate,
+            lr=self.rate,
             dampening=0.0,
             nesterov=False,
             maximize=False,
@@ -117,7 +117,7 @@ class _Adam(Optimizer):
             amsgrad=False,
             beta1=BETA1,
             beta2=BETA2,
-            lr=self._rate,
+            lr=self.rate,
             weight_decay=self._weight_decay,
             eps=EPSILON,
             maximize=False,

@@ -16,7 +16,7 @@ from ml_trainer_env.server.trainer.limits import Limit, check_choice, shown
 __all__ = ["START_LIMITS", "StartKind", "StartSpec"]
 
 START_LIMITS: Mapping[str, Limit] = MappingProxyType(
-    {"severity": Limit(0.0, 1.0), "trained_epochs": Limit(0, 16, whole=True)}
+    {"severity": Limit(0.0, 1.0), "trained_epochs": Limit(0, 60, whole=True)}
 )
 """Bounds of the numbers of a start, by name."""
 

@@ -70,12 +70,21 @@ _LEFT_RATES = {
     OptimizerKind.SGD: (0.005, 0.5),
 }
 
+_HOT_RATES = {
+    OptimizerKind.ADAM: (0.005, 0.05),
+    OptimizerKind.ADAMW: (0.005, 0.05),
+    OptimizerKind.SGD: (0.05, 0.3),
+}
+
 _LEAST_CHANGED_BUDGET = 6
 """In a smaller budget nothing changes."""
 
 _SHOWN = (4_000, 12_000)
 """Number of examples that an episode shows in all. So a large budget means few examples, which are learnt by heart, and
 a small budget many, of which each is seen a few times."""
+
+_TAKEN_OVER_BUDGETS = (4, 4, 6, 6, 8, 8, 10, 12, 16, 20)
+_TAKEN_OVER_SHOWN = (1_200, 5_000)
 
 _LAYER_GAIN = 0.6
 """Gain of a layer with torch's initial weights, by root mean square: 1 / sqrt(3)."""
@@ -170,15 +179,16 @@ class _Chance:
 
 def _draw(chance: _Chance) -> Instance | None:
     """Draw an instance of any split. Returns None if its collection cannot serve it."""
-    collection, budget = _draw_collection(chance), chance.one_of(_BUDGETS)
-    examples = _draw_examples(chance, collection, budget)
+    collection, start = _draw_collection(chance), _draw_start(chance)
+    budget = chance.one_of(_TAKEN_OVER_BUDGETS if start else _BUDGETS)
+    shown = chance.log_between(*(_TAKEN_OVER_SHOWN if start else _SHOWN))
+    examples = _draw_examples(chance, collection, round(shown / budget))
     network = _draw_network(chance, collection, examples) if examples else None
     if examples is None or network is None:
         return None
     scale = 1.0 if collection.kind is ExampleKind.TOKENS else chance.one_of((1.0, 1.0, 0.03, 5.0))
     if not _passes_signals(network, scale):
         return None
-    start = _draw_start(chance)
     change, change_after = _draw_change(chance, budget)
     return Instance(
         examples=examples,
@@ -189,7 +199,7 @@ def _draw(chance: _Chance) -> Instance | None:
         largest_batch=chance.one_of((32, 64, 128, 256)),
         seed=chance.integer(2**31),
         start=start,
-        settings=_draw_settings(chance),
+        settings=_draw_settings(chance, taken_over=start is not None),
         change=change,
         change_after=change_after,
     )
@@ -200,7 +210,7 @@ def _draw_collection(chance: _Chance) -> Collection:
     return chance.one_of([one for one in COLLECTIONS.values() if one.kind is kind])
 
 
-def _draw_examples(chance: _Chance, collection: Collection, budget: int) -> ExampleDraw | None:
+def _draw_examples(chance: _Chance, collection: Collection, most_train: int) -> ExampleDraw | None:
     if collection.target is TargetKind.NEXT_TOKEN:
         size, imbalance = collection.class_count, 1.0
     else:
@@ -209,7 +219,7 @@ def _draw_examples(chance: _Chance, collection: Collection, budget: int) -> Exam
         size, imbalance = chance.one_of(usual or [most]), chance.one_of((1.0, 1.0, 5.0, 20.0))
     classes = chance.order(range(collection.class_count), size)
     floor = collection.floor
-    train = min(2_000, max(floor.train, round(chance.log_between(*_SHOWN) / budget)))
+    train = min(2_000, max(floor.train, most_train))
     validation = max(floor.validation, chance.one_of((200, 400, 800)))
     try:
         sizes = fit_sizes(collection.name, classes, train, validation, max(floor.test, 2_000), imbalance)
@@ -231,7 +241,7 @@ def _draw_network(chance: _Chance, collection: Collection, examples: ExampleDraw
         outputs=collection.vocabulary if collection.target is TargetKind.NEXT_TOKEN else len(examples.classes),
         depth=chance.one_of(_DEPTHS[kind]),
         width=chance.one_of(_WIDTHS[kind]),
-        norm=chance.one_of((True, True, False)),
+        norm=chance.one_of((True, True, True, False)),
         activation=chance.one_of((Activation.RELU, Activation.TANH)),
         initial_scale=chance.log_between(0.2, 4.0),
         examples=collection.kind,
@@ -275,17 +285,17 @@ def _augmentation(collection: Collection) -> AugmentationKind:
 def _draw_start(chance: _Chance) -> StartSpec | None:
     accidents = (StartKind.HOT, StartKind.MOMENTUM, StartKind.DEAD, StartKind.MEMORISED)
     kind = chance.one_of((*accidents, StartKind.DEAD, StartKind.MEMORISED, StartKind.FRESH))
-    severity, trained = chance.between(0.0, 1.0), chance.one_of((2, 4, 8, 16))
+    severity, trained = chance.between(0.0, 1.0), chance.one_of((20, 40, 60))
     return None if kind is StartKind.FRESH else StartSpec(kind, severity, trained)
 
 
-def _draw_settings(chance: _Chance) -> TrainingConfig:
+def _draw_settings(chance: _Chance, *, taken_over: bool) -> TrainingConfig:
     """Draw the settings that a run was left with: plausible ones, and seldom the right ones."""
     optimizer = chance.one_of((OptimizerKind.ADAM, OptimizerKind.ADAMW, OptimizerKind.SGD, OptimizerKind.SGD))
     strength = chance.one_of((0.0, 0.0, 0.5, 1.0))
     return TrainingConfig(
         optimizer=optimizer,
-        learning_rate=chance.log_between(*_LEFT_RATES[optimizer]),
+        learning_rate=chance.log_between(*(_HOT_RATES if taken_over else _LEFT_RATES)[optimizer]),
         lr_schedule=chance.one_of((LrSchedule.CONSTANT, LrSchedule.COSINE)),
         dropout=chance.one_of((0.0, 0.0, 0.2, 0.4)),
         augmentation=strength > 0,
