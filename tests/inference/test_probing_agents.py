@@ -15,15 +15,19 @@ from ml_trainer_env.baselines.prober import ProbingAgent
 from ml_trainer_env.baselines.session import Brief, CallRefusedError, DatasetBrief, Reply, ToolSpec
 
 AGENTS: Sequence[Agent] = (ProbingAgent(), OneEpochProbes())
+SLOW = 1e-5
+"""At this learning rate or a lower one training changes nothing."""
+
 every_agent = pytest.mark.parametrize("agent", AGENTS, ids=lambda agent: agent.name)
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model in memory: how far it is trained, and towards which accuracy."""
+    """A model in memory: how far it is trained, also on the inputs after a drift, and towards which accuracy."""
 
     trained: int = 0
     ceiling: float = 0.8
+    adapted: int = 0
     diverged: bool = False
 
 
@@ -36,6 +40,8 @@ class DrawnSession:
         start: The model that the agent is given.
         hot: From this learning rate on, training diverges.
         jumps_after: Once so many epochs are spent, losses are higher.
+        drifts_after: Once so many epochs are spent, a model is half as good until it has been trained on.
+        spoils_after: Once so many epochs are spent, each epoch lowers the accuracy that a model can reach.
         refused_tools: Tools that are refused always.
     """
 
@@ -46,6 +52,8 @@ class DrawnSession:
         start: Model = Model(),  # frozen
         hot: float = 1.0,
         jumps_after: int = 10**6,
+        drifts_after: int = 10**6,
+        spoils_after: int = 10**6,
         refused_tools: Sequence[str] = (),
     ) -> None:
         self.tools: Sequence[ToolSpec] = ()
@@ -55,6 +63,7 @@ class DrawnSession:
         self._budget, self._spent = budget, 0
         self._largest_batch, self._hot, self._jumps_after = largest_batch, hot, jumps_after
         self._refused_tools = refused_tools
+        self._drifts_after, self._spoils_after = drifts_after, spoils_after
         self._settings: dict[str, Any] = {"learning_rate": 0.001, "batch_size": min(64, largest_batch)}
         self._kept: dict[str, Model] = {}
         self.brief = Brief(
@@ -124,11 +133,17 @@ class DrawnSession:
             self._spent += 1
             hot = self._settings["learning_rate"] >= self._hot
             self.model = replace(self.model, trained=self.model.trained + 1, diverged=hot)
+            if self._spent > self._drifts_after:
+                self.model = replace(self.model, adapted=self.model.adapted + 1)
+            if self._spent > self._spoils_after and self._settings["learning_rate"] > SLOW:
+                self.model = replace(self.model, ceiling=self.model.ceiling * 0.9)
             if hot:
                 break
 
     def _status(self) -> dict[str, Any]:
         model, accuracy = self.model, self.model.ceiling * (1 - 0.5**self.model.trained)
+        if self._spent > self._drifts_after:
+            accuracy *= 1 - 0.5 ** (model.adapted + 1)
         loss = 1 - accuracy + (2.0 if self._spent > self._jumps_after else 0.0)
         shown = None if model.diverged else loss
         return {
@@ -217,3 +232,22 @@ def test_one_epoch_probes_go_on_with_the_probe_of_the_lowest_loss() -> None:
     assert restored[-1] == "kept"
     assert session.submitted is not None
     assert session.submitted.ceiling == 0.9
+
+
+def test_the_prober_submits_the_present_model_if_a_drift_made_the_best_one_of_before_worse() -> None:
+    session = DrawnSession(budget=20, drifts_after=17)
+
+    play(ProbingAgent(), session)
+
+    assert ("restore_checkpoint", {"name": "best"}) in session.calls
+    assert session.submitted is not None
+    assert session.submitted.adapted == 2
+
+
+def test_the_prober_submits_the_best_model_of_before_if_what_came_later_spoilt_it() -> None:
+    session = DrawnSession(budget=20, spoils_after=12)
+
+    play(ProbingAgent(), session)
+
+    assert session.submitted is not None
+    assert session.submitted.ceiling == 0.8

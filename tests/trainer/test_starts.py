@@ -15,7 +15,7 @@ from ml_trainer_env.server.datasets import ExampleKind, TargetKind
 from ml_trainer_env.server.trainer import accidents
 from ml_trainer_env.server.trainer.accidents import mislabelled_fifth, started_state
 from ml_trainer_env.server.trainer.changes import Change, ChangedExamples
-from ml_trainer_env.server.trainer.config import EpochSettings, TrainingConfig
+from ml_trainer_env.server.trainer.config import EpochSettings, OptimizerKind, TrainingConfig
 from ml_trainer_env.server.trainer.data import TensorData
 from ml_trainer_env.server.trainer.engine import advance, initial_state, loss_and_accuracy
 from ml_trainer_env.server.trainer.errors import ConfigError, Interrupted
@@ -62,8 +62,9 @@ def examples(input_scale: float = 1.0) -> Examples:
     )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def data() -> TensorData:
+    """Examples of which no start is remembered."""
     return TensorData(examples())
 
 
@@ -105,7 +106,7 @@ def test_a_start_survives_as_text_and_as_facts_of_a_state(kind: StartKind, sever
     [
         ({"kind": "tired"}, "kind of start must be one of fresh, hot, momentum, dead, memorised, got 'tired'"),
         ({"kind": "hot", "severity": 1.5}, r"severity must be a number in \[0, 1\], got 1.5"),
-        ({"kind": "hot", "trained_epochs": 17}, r"trained_epochs must be a whole number in \[0, 16\], got 17"),
+        ({"kind": "hot", "trained_epochs": 61}, r"trained_epochs must be a whole number in \[0, 60\], got 61"),
     ],
 )
 def test_a_start_out_of_bounds_is_refused(values: dict[str, Any], message: str) -> None:
@@ -149,7 +150,7 @@ def test_another_limit_of_divergence_is_part_of_an_epochs_key() -> None:
 @every_network
 @every_start
 def test_a_start_is_finite_and_the_same_each_time(data: TensorData, network: str, kind: StartKind) -> None:
-    one, again = started(NETWORKS[network], data, kind), started(NETWORKS[network], data, kind)
+    one, again = started(NETWORKS[network], data, kind), started(NETWORKS[network], TensorData(examples()), kind)
     other = started(NETWORKS[network], data, kind, seed=4)
 
     assert all(np.isfinite(array).all() for array in (*one.weights.values(), *one.optimizer.values()))
@@ -220,6 +221,29 @@ def test_the_first_epoch_computes_the_start_and_chunks_and_replays_agree(
     assert second.state is not None
 
     assert fingerprint(TrainingState.from_state(second.state)) == fingerprint(whole)
+
+
+@every_start
+def test_training_does_not_change_a_remembered_start(data: TensorData, kind: StartKind) -> None:
+    config = TrainingConfig(optimizer=OptimizerKind.SGD)
+    one = started(PLAIN, data, kind)
+    before = fingerprint(one)
+
+    advance(one, config, plan_of(config), data, 1, diverged_above=math.inf)
+
+    assert started(PLAIN, data, kind) is one
+    assert fingerprint(one) == before
+
+
+def test_only_the_last_starts_are_remembered(data: TensorData) -> None:
+    first = started(PLAIN, data, StartKind.DEAD, seed=0)
+    for seed in range(1, 5):
+        started(PLAIN, data, StartKind.DEAD, seed=seed)
+
+    again = started(PLAIN, data, StartKind.DEAD, seed=0)
+
+    assert again is not first
+    assert fingerprint(again) == fingerprint(first)
 
 
 @every_start
