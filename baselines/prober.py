@@ -16,11 +16,11 @@ __all__ = ["ProbingAgent"]
 CONFIGURE = "configure_training"
 SAVE, RESTORE = "save_checkpoint", "restore_checkpoint"
 
-KEPT, FRESH, BEST, LAST = "kept", "fresh", "best", "last"
-"""Names of checkpoints: the weights that were found and fresh ones, each after an epoch, the best model so far, and the
-model before the last epoch."""
+GENTLE, KEPT, FRESH, BEST, LAST = "gentle", "kept", "fresh", "best", "last"
+"""Names of checkpoints: the weights that were found after an epoch at a low rate and after another one at a higher rate,
+fresh weights after an epoch, the best model so far, and the model before the last epoch."""
 
-LEAST_PROBED_BUDGET, LARGEST_PROBED_BUDGET = 4, 16
+LEAST_PROBED_BUDGET, LEAST_TRIPLY_PROBED_BUDGET, LARGEST_PROBED_BUDGET = 4, 6, 16
 """In a smaller budget a probe is too dear. In a larger one fresh weights catch up with any others."""
 
 MOST_CALLS = 40
@@ -66,6 +66,10 @@ class _Settings:
             "reinitialize": fresh,
             **self.regularisation(),
         }
+
+    def follow(self, other: "_Settings") -> None:
+        """Take over the learning rate and the regularisation of others."""
+        self.learning_rate, self.dropout, self.strength = other.learning_rate, other.dropout, other.strength
 
     def regularisation(self) -> dict[str, object]:
         return {
@@ -114,7 +118,8 @@ class ProbingAgent:
     """Probes whether the weights it was given are worth keeping, then trains and corrects its course.
 
     - In a tiny budget it trains fresh weights fast: there is nothing to spend on probes.
-    - In a small budget it trains the given weights and fresh ones for an epoch each, and goes on with the better ones.
+    - In a small budget it trains the given weights for an epoch at a low rate and for another one at a higher rate, and
+      fresh weights for an epoch, and goes on with the best of these.
     - It keeps the best model of all as a checkpoint, and submits it.
     - If a network overfits and gets no better, it goes back to the best model and regularises more. If it does not
       overfit at all, it regularises less.
@@ -144,20 +149,26 @@ class ProbingAgent:
         yield Call(SUBMIT, {}, "the budget is spent")
 
     def _probe(self, seen: _Seen, settings: _Settings) -> Generator[Decision, Outcome, None]:
-        """Train the given weights and fresh ones for an epoch each, and go on with the better ones."""
-        worth: dict[str, float] = {}
+        """Train the given weights gently and fast and fresh ones, for an epoch each, and go on with the best."""
+        gentle = _Settings(settings.batch, learning_rate=settings.learning_rate / 20, strength=0.5)
         kept = _Settings(settings.batch, learning_rate=settings.learning_rate / 3)
-        for name, chosen in ((KEPT, kept), (FRESH, settings)):
-            yield Call(CONFIGURE, chosen.arguments(fresh=name == FRESH), f"probe {name} weights")
+        probes = {GENTLE: gentle, KEPT: kept, FRESH: settings}
+        if seen.left < LEAST_TRIPLY_PROBED_BUDGET:
+            del probes[GENTLE]
+        worth: dict[str, float] = {}
+        for name, chosen in probes.items():
+            yield Call(CONFIGURE, chosen.arguments(fresh=name == FRESH), f"probe: {name}")
             outcome = yield Call(RUN, {"num_epochs": 1}, "one epoch tells how much the weights know")
             if outcome.reply is not None:
                 seen.read(outcome.reply)
             worth[name] = seen.worth
             yield Call(SAVE, {"name": name}, "to go on from it")
-        if worth[KEPT] > worth[FRESH]:
-            yield Call(RESTORE, {"name": KEPT}, f"they know more than fresh ones: {worth}")
-            settings.learning_rate = kept.learning_rate
-            seen.worth = worth[KEPT]
+        best = max(worth, key=worth.__getitem__)
+        if best != FRESH:
+            yield Call(RESTORE, {"name": best}, f"they know more than fresh ones: {worth}")
+            settings.follow(probes[best])
+        seen.worth = seen.best = worth[best]
+        yield Call(SAVE, {"name": BEST}, "the best so far")
         yield Call(CONFIGURE, {"learning_rate": settings.learning_rate * 0.99}, "anneal over the rest of the budget")
 
     def _train(self, seen: _Seen, settings: _Settings) -> Generator[Decision, Outcome, None]:

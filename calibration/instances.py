@@ -33,6 +33,9 @@ DEVIATIONS = 4.0
 LEAST_HEADROOM = 0.03
 """And by at least this much, in accuracy or nats."""
 
+SOLVED = 0.95
+"""An instance is rejected if a fixed recipe reaches this share of the way from default to oracle."""
+
 LEAST_PROMISE = 1.5
 """An instance is rejected before most runs if no fixed recipe is better than the default by this many deviations of the
 default."""
@@ -113,8 +116,8 @@ def calibrate(instance: Instance, trainer: Trainer) -> Measured:
 def calibrate_task(task: Task, examples: TaskExamples, metric: Metric, trainer: Trainer) -> Measured:
     """Play the portfolio on a task.
 
-    An instance is rejected if oracle and default are too close. It is rejected early if that is likely: no fixed recipe
-    is much better than the default after the first of them, or after all. Most runs are spent later.
+    An instance is rejected if oracle and default are too close, or if a fixed recipe solves it. It is rejected early
+    if no fixed recipe is much better than the default, after the first of them or after all. Most runs are spent later.
 
     Args:
         task: The task.
@@ -132,7 +135,8 @@ def calibrate_task(task: Task, examples: TaskExamples, metric: Metric, trainer: 
     trials += [run(agent) for agent in RECIPES[FIRST_LOOK:]]
     default = [trials[0].value, *(run(DEFAULT, seed).value for seed in range(1, REPEATS + 1))]
     level, noise = statistics.fmean(default), statistics.stdev(default)
-    if max(trial.value for trial in trials) - level < max(LEAST_HEADROOM, LEAST_PROMISE * noise):
+    gain = max(trial.value for trial in trials) - level
+    if gain < max(LEAST_HEADROOM, LEAST_PROMISE * noise):
         return Measured(trials, default, checksum=examples.checksum)
     trials += [run(agent) for agent in EXPERTS]
     trials += _search(task.seed, trials, run)
@@ -140,7 +144,7 @@ def calibrate_task(task: Task, examples: TaskExamples, metric: Metric, trainer: 
     oracle = [best.value, *(run(RecordedCalls("oracle", best.calls), seed).value for seed in range(1, REPEATS + 1))]
     deviation = math.sqrt((statistics.variance(default) + statistics.variance(oracle)) / 2)
     headroom = best.value - level
-    accepted = headroom >= max(LEAST_HEADROOM, DEVIATIONS * deviation)
+    accepted = headroom >= max(LEAST_HEADROOM, DEVIATIONS * deviation) and gain < SOLVED * headroom
     reference = Reference(round(level, 6), round(best.value, 6), round(deviation, 6), metric) if accepted else None
     return Measured(trials, default, oracle, reference, best.calls, examples.checksum)
 

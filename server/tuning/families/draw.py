@@ -73,8 +73,15 @@ _LEFT_RATES = {
 _HOT_RATES = {
     OptimizerKind.ADAM: (0.005, 0.05),
     OptimizerKind.ADAMW: (0.005, 0.05),
-    OptimizerKind.SGD: (0.05, 0.3),
+    OptimizerKind.SGD: (0.03, 0.15),
 }
+
+_CHANGES = (*(ChangeKind.NOISY_LABELS,) * 4, ChangeKind.DRIFT, *(ChangeKind.NONE,) * 3)
+_TAKEN_OVER_CHANGES = (*(ChangeKind.NOISY_LABELS,) * 5, ChangeKind.DRIFT, *(ChangeKind.NONE,) * 2)
+
+_NOISES = (0.0, 0.0, 0.1, 0.2, 0.4, 0.4)
+_TAKEN_OVER_NOISES = (0.0, 0.0, 0.1, 0.2)
+"""Shares of wrong labels from the beginning."""
 
 _LEAST_CHANGED_BUDGET = 6
 """In a smaller budget nothing changes."""
@@ -182,14 +189,15 @@ def _draw(chance: _Chance) -> Instance | None:
     collection, start = _draw_collection(chance), _draw_start(chance)
     budget = chance.one_of(_TAKEN_OVER_BUDGETS if start else _BUDGETS)
     shown = chance.log_between(*(_TAKEN_OVER_SHOWN if start else _SHOWN))
-    examples = _draw_examples(chance, collection, round(shown / budget))
+    noise = chance.one_of(_TAKEN_OVER_NOISES if start else _NOISES)
+    examples = _draw_examples(chance, collection, round(shown / budget), noise)
     network = _draw_network(chance, collection, examples) if examples else None
     if examples is None or network is None:
         return None
     scale = 1.0 if collection.kind is ExampleKind.TOKENS else chance.one_of((1.0, 1.0, 0.03, 5.0))
     if not _passes_signals(network, scale):
         return None
-    change, change_after = _draw_change(chance, budget)
+    change, change_after = _draw_change(chance, budget, taken_over=start is not None)
     return Instance(
         examples=examples,
         network=network,
@@ -210,7 +218,7 @@ def _draw_collection(chance: _Chance) -> Collection:
     return chance.one_of([one for one in COLLECTIONS.values() if one.kind is kind])
 
 
-def _draw_examples(chance: _Chance, collection: Collection, most_train: int) -> ExampleDraw | None:
+def _draw_examples(chance: _Chance, collection: Collection, most_train: int, noise: float) -> ExampleDraw | None:
     if collection.target is TargetKind.NEXT_TOKEN:
         size, imbalance = collection.class_count, 1.0
     else:
@@ -225,7 +233,7 @@ def _draw_examples(chance: _Chance, collection: Collection, most_train: int) -> 
         sizes = fit_sizes(collection.name, classes, train, validation, max(floor.test, 2_000), imbalance)
     except DatasetError:
         return None
-    noise = chance.one_of((0.0, 0.0, 0.1, 0.2, 0.4, 0.4)) if collection.target is TargetKind.CLASSES else 0.0
+    noise = noise if collection.target is TargetKind.CLASSES else 0.0
     corruption = chance.one_of(_CORRUPTIONS[collection.kind])
     return ExampleDraw(collection.name, classes, *sizes, noise, imbalance, corruption, chance.integer(2**31))
 
@@ -284,7 +292,7 @@ def _augmentation(collection: Collection) -> AugmentationKind:
 
 def _draw_start(chance: _Chance) -> StartSpec | None:
     accidents = (StartKind.HOT, StartKind.MOMENTUM, StartKind.DEAD, StartKind.MEMORISED)
-    kind = chance.one_of((*accidents, StartKind.DEAD, StartKind.MEMORISED, StartKind.FRESH))
+    kind = chance.one_of((*accidents, StartKind.HOT, StartKind.DEAD, StartKind.MEMORISED, *(StartKind.FRESH,) * 2))
     severity, trained = chance.between(0.0, 1.0), chance.one_of((20, 40, 60))
     return None if kind is StartKind.FRESH else StartSpec(kind, severity, trained)
 
@@ -303,11 +311,16 @@ def _draw_settings(chance: _Chance, *, taken_over: bool) -> TrainingConfig:
     )
 
 
-def _draw_change(chance: _Chance, budget: int) -> tuple[Change | None, int]:
-    """Draw a change, and after how many epochs it comes: noise while there is much to learn, drift rather late."""
-    kind = chance.one_of((*(ChangeKind.NOISY_LABELS,) * 4, ChangeKind.DRIFT, *(ChangeKind.NONE,) * 3))
+def _draw_change(chance: _Chance, budget: int, *, taken_over: bool) -> tuple[Change | None, int]:
+    """Draw a change, and after how many epochs it comes: noise while there is much to learn, drift rather late.
+
+    In a run that is taken over, the labels have often turned noisy before. So the weights know what the examples no
+    longer show.
+    """
+    kind = chance.one_of(_TAKEN_OVER_CHANGES if taken_over else _CHANGES)
     (weakest, strongest), (earliest, latest) = CHANGES.get(kind, ((0.0, 0.0), (0.0, 0.0)))
     strength, seed, share = chance.between(weakest, strongest), chance.integer(2**31), chance.between(earliest, latest)
-    if kind is ChangeKind.NONE or budget < _LEAST_CHANGED_BUDGET:
+    before = taken_over and kind is ChangeKind.NOISY_LABELS and chance.one_of((True, True, True, False))
+    if kind is ChangeKind.NONE or (budget < _LEAST_CHANGED_BUDGET and not before):
         return None, 0
-    return Change(kind, strength, seed), max(1, round(budget * share))
+    return Change(kind, strength, seed), 0 if before else max(1, round(budget * share))

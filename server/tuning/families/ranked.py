@@ -149,7 +149,7 @@ class RankedTasks:
         return replace(
             drawn,
             change=replace(instance.change, seed=self._number(2**63, "change", name)),
-            change_after=max(1, round(instance.budget * share)),
+            change_after=max(1, round(instance.budget * share)) if instance.change_after else 0,
         )
 
     def _draw_classes(self, row: Row) -> tuple[int, ...]:
