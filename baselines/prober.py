@@ -17,8 +17,8 @@ CONFIGURE = "configure_training"
 SAVE, RESTORE = "save_checkpoint", "restore_checkpoint"
 
 GENTLE, KEPT, FRESH, BEST, LAST = "gentle", "kept", "fresh", "best", "last"
-"""Names of checkpoints: the weights that were found after an epoch at a low rate and after another one at a higher rate,
-fresh weights after an epoch, the best model so far, and the model before the last epoch."""
+"""Names of checkpoints: the weights that were found, after an epoch at a low rate and after another one at a higher
+rate; fresh weights after an epoch; the best model so far; and the model before the last epoch."""
 
 LEAST_PROBED_BUDGET, LEAST_TRIPLY_PROBED_BUDGET, LARGEST_PROBED_BUDGET = 4, 6, 16
 """In a smaller budget a probe is too dear. In a larger one fresh weights catch up with any others."""

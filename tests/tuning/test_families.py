@@ -110,10 +110,20 @@ def test_the_draws_cover_every_optimizer_and_schedule_with_and_without_regularis
     assert max(one.learning_rate for one in left) > 30 * min(one.learning_rate for one in left)
 
 
-def test_a_change_comes_within_the_budget_and_not_at_once(drawn: Mapping[str, Sequence[Instance]]) -> None:
+def test_a_change_comes_within_the_budget_and_before_it_only_in_runs_that_are_taken_over(
+    drawn: Mapping[str, Sequence[Instance]],
+) -> None:
     for one in all_of(drawn):
-        assert (one.change is None) == (one.change_after == 0)
-        assert one.change is None or 1 <= one.change_after < one.budget
+        before = one.start is not None and one.change is not None and one.change.kind is ChangeKind.NOISY_LABELS
+        assert one.change is not None or one.change_after == 0
+        assert one.change is None or (0 if before else 1) <= one.change_after < one.budget
+
+
+def test_labels_have_turned_noisy_before_many_runs_are_taken_over(drawn: Mapping[str, Sequence[Instance]]) -> None:
+    taken_over = [one for one in all_of(drawn) if one.start is not None]
+    before = [one for one in taken_over if one.change is not None and not one.change_after]
+
+    assert len(taken_over) / 5 < len(before) < len(taken_over)
 
 
 @few_built

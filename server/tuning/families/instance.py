@@ -28,7 +28,8 @@ class Instance:
         start: What happened to the weights before. None for fresh weights.
         settings: The settings that the run was left with. None for the default ones.
         change: How the examples change on the way. None for not at all.
-        change_after: The examples change once this many epochs are spent. 0 without a change.
+        change_after: The examples change once this many epochs are spent. 0 without a change, and if they have changed
+            since the weights were trained.
     """
 
     examples: ExampleDraw
