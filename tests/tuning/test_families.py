@@ -110,7 +110,7 @@ def test_the_draws_cover_every_optimizer_and_schedule_with_and_without_regularis
     assert max(one.learning_rate for one in left) > 30 * min(one.learning_rate for one in left)
 
 
-def test_a_change_comes_within_the_budget_and_before_it_only_in_runs_that_are_taken_over(
+def test_a_change_comes_within_the_budget_and_before_it_only_in_a_run_taken_over(
     drawn: Mapping[str, Sequence[Instance]],
 ) -> None:
     for one in all_of(drawn):

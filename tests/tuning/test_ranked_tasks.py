@@ -108,7 +108,7 @@ def test_what_is_drawn_can_be_served_and_stays_in_its_split(secret: str) -> None
     for task in tasks_of(secret):
         drawn, sizes = task.examples, (task.examples.train_size, task.examples.validation_size, task.examples.test_size)
         assert fit_sizes(drawn.collection, drawn.classes, *sizes, drawn.imbalance) == sizes
-        if task.change is not None:
+        if task.change is not None and task.change_after:
             _, (earliest, latest) = CHANGES[task.change.kind]
             budget = task.budget_epochs
             assert math.floor(earliest * budget) <= task.change_after <= math.ceil(latest * budget)
