@@ -21,7 +21,7 @@ class Candidate:
         number: Number of the draw.
         instance: The drawn instance.
         reference: The references. None if it was rejected.
-        default: `m` of the settings that the task begins with, by seed.
+        default: `m` of the default by seed; see `Measured`.
         oracle: `m` of the oracle's calls by seed.
         players: `m` of each player.
         oracle_player: The player whose calls are the oracle. "" if it was rejected early.

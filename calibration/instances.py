@@ -15,6 +15,7 @@ from ml_trainer_env.calibration.portfolio import (
     NEIGHBOURS,
     RANDOM_RUNS,
     RECIPES,
+    UNTOUCHED,
     FixedRecipe,
     neighbour,
     random_recipe,
@@ -36,15 +37,15 @@ LEAST_HEADROOM = 0.03
 SOLVED = 0.95
 """An instance is rejected if a fixed recipe reaches this share of the way from default to oracle."""
 
-LEAST_PROMISE = 1.5
-"""An instance is rejected before most runs if no fixed recipe is better than the default by this many deviations of the
+LEAST_PROMISE = 2.0
+"""An instance is rejected before the search if no player is better than the default by this many deviations of the
 default."""
 
 FIRST_LOOK = 4
 """Number of recipes, the default among them, after which an instance can be rejected."""
 
-REPEATS = 2
-"""Seeds beside the instance's own with which the default and the oracle are repeated."""
+SEEDS = (1, 2)
+"""Seeds, relative to the instance's own, with which the default and the oracle are repeated."""
 
 Calls = Sequence[tuple[str, Mapping[str, object]]]
 
@@ -74,7 +75,8 @@ class Measured:
 
     Attributes:
         trials: All trials with the instance's own seed.
-        default: `m` of the settings that the task begins with, by seed.
+        default: `m` by seed of the settings that the task begins with, left alone, or of its weights, left as they are:
+            of the better ones. A single figure if rejected early.
         oracle: `m` of the oracle's calls by seed. The first is that of the trial itself. Empty if rejected early.
         reference: The references. None if the instance was rejected.
         oracle_calls: The calls of the oracle.
@@ -116,8 +118,9 @@ def calibrate(instance: Instance, trainer: Trainer) -> Measured:
 def calibrate_task(task: Task, examples: TaskExamples, metric: Metric, trainer: Trainer) -> Measured:
     """Play the portfolio on a task.
 
-    An instance is rejected if oracle and default are too close, or if a fixed recipe solves it. It is rejected early
-    if no fixed recipe is much better than the default, after the first of them or after all. Most runs are spent later.
+    The default is the better one of two players that decide nothing: one leaves the settings alone, the other one the
+    weights. An instance is rejected if oracle and default are too close, or if a fixed recipe solves it. It is rejected
+    early if no player is much better than the default, after the first recipes or before the search.
 
     Args:
         task: The task.
@@ -129,24 +132,30 @@ def calibrate_task(task: Task, examples: TaskExamples, metric: Metric, trainer: 
     def run(agent: Agent, seed: int = 0) -> Trial:
         return play_trial(agent, trainer, task, examples, metric, seed)
 
-    trials = [run(agent) for agent in RECIPES[:FIRST_LOOK]]
-    if max(trial.value for trial in trials) - trials[0].value < LEAST_HEADROOM / 2:
-        return Measured(trials, [trials[0].value], checksum=examples.checksum)
+    idle: list[Agent] = [DEFAULT, UNTOUCHED] if task.start else [DEFAULT]
+    trials = [run(agent) for agent in (*idle, *RECIPES[1:FIRST_LOOK])]
+    if _best(trials) - _best(trials[: len(idle)]) < LEAST_HEADROOM / 2:
+        return Measured(trials, [_best(trials[: len(idle)])], checksum=examples.checksum)
     trials += [run(agent) for agent in RECIPES[FIRST_LOOK:]]
-    default = [trials[0].value, *(run(DEFAULT, seed).value for seed in range(1, REPEATS + 1))]
-    level, noise = statistics.fmean(default), statistics.stdev(default)
-    gain = max(trial.value for trial in trials) - level
-    if gain < max(LEAST_HEADROOM, LEAST_PROMISE * noise):
-        return Measured(trials, default, checksum=examples.checksum)
+    by_recipes = _best(trials)
     trials += [run(agent) for agent in EXPERTS]
+    repeats = ([trials[place].value, *(run(agent, seed).value for seed in SEEDS)] for place, agent in enumerate(idle))
+    default = max(repeats, key=statistics.fmean)
+    level, noise = statistics.fmean(default), statistics.stdev(default)
+    if _best(trials) - level < max(LEAST_HEADROOM, LEAST_PROMISE * noise):
+        return Measured(trials, default, checksum=examples.checksum)
     trials += _search(task.seed, trials, run)
     best = max(trials, key=lambda trial: trial.validation)
-    oracle = [best.value, *(run(RecordedCalls("oracle", best.calls), seed).value for seed in range(1, REPEATS + 1))]
+    oracle = [best.value, *(run(RecordedCalls("oracle", best.calls), seed).value for seed in SEEDS)]
     deviation = math.sqrt((statistics.variance(default) + statistics.variance(oracle)) / 2)
     headroom = best.value - level
-    accepted = headroom >= max(LEAST_HEADROOM, DEVIATIONS * deviation) and gain < SOLVED * headroom
+    accepted = headroom >= max(LEAST_HEADROOM, DEVIATIONS * deviation) and by_recipes - level < SOLVED * headroom
     reference = Reference(round(level, 6), round(best.value, 6), round(deviation, 6), metric) if accepted else None
     return Measured(trials, default, oracle, reference, best.calls, examples.checksum)
+
+
+def _best(trials: Sequence[Trial]) -> float:
+    return max(trial.value for trial in trials)
 
 
 def _search(seed: int, known: Sequence[Trial], run: Callable[[Agent], Trial]) -> list[Trial]:

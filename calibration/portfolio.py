@@ -12,7 +12,18 @@ from ml_trainer_env.baselines.prober import ProbingAgent
 from ml_trainer_env.baselines.session import Brief, ToolSpec
 from ml_trainer_env.server.trainer.config import TrainingConfig
 
-__all__ = ["DEFAULT", "EXPERTS", "NEIGHBOURS", "RANDOM_RUNS", "RECIPES", "FixedRecipe", "neighbour", "random_recipe"]
+__all__ = [
+    "DEFAULT",
+    "EXPERTS",
+    "NEIGHBOURS",
+    "RANDOM_RUNS",
+    "RECIPES",
+    "UNTOUCHED",
+    "FixedRecipe",
+    "Untouched",
+    "neighbour",
+    "random_recipe",
+]
 
 RANDOM_RUNS = 6
 """Runs of random settings for each task."""
@@ -21,6 +32,7 @@ NEIGHBOURS = 6
 """Runs of settings near the best ones so far, after the random ones. Each is near the best of all before it."""
 
 _EPOCHS = 20
+_NO_RATE = 1e-9
 
 _DEFAULTS = asdict(TrainingConfig())
 
@@ -55,7 +67,28 @@ class FixedRecipe:
 
 
 DEFAULT = FixedRecipe("default", {})
-"""Leaves the settings alone that the task begins with. It gives a task's `m_default`."""
+"""Leaves the settings alone that the task begins with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Untouched:
+    """Hands in the weights that the task begins with. Its only epoch has steps of nothing.
+
+    Attributes:
+        name: Its name.
+    """
+
+    name: str = "untouched"
+
+    def script(self, brief: Brief, tools: Sequence[ToolSpec]) -> Script:
+        """Play an episode."""
+        yield Call("adjust_learning_rate", {"new_lr": _NO_RATE})
+        yield Call(RUN, {"num_epochs": 1})
+        yield Call(SUBMIT)
+
+
+UNTOUCHED = Untouched()
+"""The other player that needs no decision."""
 
 _ADAMW = {"optimizer": "adamw", "lr_schedule": "cosine", "weight_decay": 0.05}
 _SGD = {"optimizer": "sgd", "lr_schedule": "cosine", "weight_decay": 0.0005}
@@ -74,11 +107,11 @@ RECIPES: Sequence[FixedRecipe] = (
     DEFAULT,
     FixedRecipe("adamw fresh, regularised", {**_ADAMW, **_MILD, "learning_rate": 0.01, "reinitialize": True}),
     FixedRecipe("adamw fresh, fast", {**_ADAMW, "learning_rate": 0.01, "batch_size": 32, "reinitialize": True}),
+    FixedRecipe("one line", {**_ADAMW, **_AUGMENTED, "learning_rate": 0.002, "dropout": 0.2}),
     FixedRecipe("adamw fresh", {**_ADAMW, "learning_rate": 0.003, "batch_size": 32, "reinitialize": True}),
     FixedRecipe("sgd fresh", {**_SGD, "learning_rate": 0.05, "reinitialize": True}),
-    FixedRecipe("one line", {**_ADAMW, **_AUGMENTED, "learning_rate": 0.002, "dropout": 0.2}),
 )
-"""The fixed recipes, most telling first. The last is the one that reached the cap of every named task."""
+"""The fixed recipes, most telling first. "one line" is the one that reached the cap of every named task."""
 
 EXPERTS: Sequence[Agent] = (
     HeuristicAgent(),
