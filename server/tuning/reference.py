@@ -2,8 +2,9 @@
 
     x = (m - m_default) / (m_oracle - m_default)        score = clamp(x, -0.25, 1)
 
-`m` is the figure of the submitted model on hidden examples. A score of 0 is as good as the settings that
-the episode begins with, left alone for the whole budget. A score of 1 is as good as the best that calibration found.
+`m` is the figure of the submitted model on hidden examples. A score of 0 is as good as deciding
+nothing: as the settings that the episode begins with, left alone for the whole budget, or as its weights, handed in as
+they are. A score of 1 is as good as the best that calibration found.
 """
 
 import math
@@ -47,7 +48,8 @@ class Reference:
     """What calibration measured for a task.
 
     Attributes:
-        default: `m` of the settings that the episode begins with, left alone. Mean of three seeds.
+        default: `m` of the better one of two players that decide nothing: one leaves the settings alone, the other one
+            the weights. Mean of three seeds.
         oracle: `m` of the model that was best by validation among all that calibration tried.
         deviation: Standard deviation of `m` between seeds.
         metric: What `m` is.

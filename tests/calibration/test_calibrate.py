@@ -10,9 +10,10 @@ from ml_trainer_env.baselines.play import play
 from ml_trainer_env.calibration.candidates import candidate_of
 from ml_trainer_env.calibration.instances import RecordedCalls, calibrate, play_trial
 from ml_trainer_env.calibration.local_session import LocalSession, Trainer
-from ml_trainer_env.calibration.portfolio import DEFAULT, neighbour, random_recipe
+from ml_trainer_env.calibration.portfolio import DEFAULT, UNTOUCHED, neighbour, random_recipe
 from ml_trainer_env.server.datasets import draw_examples
-from ml_trainer_env.server.trainer.config import TrainingConfig
+from ml_trainer_env.server.trainer.config import OptimizerKind, TrainingConfig
+from ml_trainer_env.server.trainer.starts import StartKind, StartSpec
 from ml_trainer_env.server.tuning.families.instance import Instance
 from ml_trainer_env.server.tuning.families.table import Row
 from ml_trainer_env.server.tuning.families.tasks import task_of
@@ -62,6 +63,21 @@ def test_the_default_is_the_settings_that_an_episode_begins_with(tiny: Instance,
     assert (again.value, again.validation) == (first.value, first.validation)
     assert other.calls == first.calls
     assert math.isfinite(other.validation)
+
+
+def test_the_default_is_the_better_of_settings_and_weights_left_alone(
+    tiny: Instance, trainer_here: Trainer
+) -> None:
+    hot = TrainingConfig(optimizer=OptimizerKind.SGD, learning_rate=10.0)
+    taken_over = replace(tiny, start=StartSpec(StartKind.HOT, 0.0, 60), settings=hot, budget=4)
+    task, examples = task_of(taken_over, "train", 0), draw_examples(taken_over.examples)
+
+    measured = calibrate(taken_over, trainer_here)
+    values = {trial.player: trial.value for trial in measured.trials}
+    untouched = play_trial(UNTOUCHED, trainer_here, task, examples, Metric.ACCURACY)
+
+    assert values["untouched"] == untouched.value > values["default"]
+    assert measured.default[0] == untouched.value
 
 
 def test_random_settings_and_their_neighbours_are_always_allowed(tiny: Instance, trainer_here: Trainer) -> None:

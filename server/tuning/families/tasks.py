@@ -116,7 +116,7 @@ def _describe(instance: Instance, *, calibrated: bool) -> str:
     )
     apart = f" Hidden {things} share no {collection.apart} with them." if collection.apart else ""
     score = (
-        "0 is as good as the settings of the run left alone, 1 as good as the best that was found for this task"
+        "0 is as good as leaving the run or its weights alone, 1 as good as the best that was found for this task"
         if calibrated
         else "it is the accuracy there, since this task was not calibrated"
     )
