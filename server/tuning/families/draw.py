@@ -56,7 +56,7 @@ _NETWORKS: Mapping[ExampleKind, tuple[NetworkKind, ...]] = {
     ExampleKind.TOKENS: (NetworkKind.CNN_1D, NetworkKind.TRANSFORMER),
 }
 
-_KINDS = {ExampleKind.IMAGES: 8, ExampleKind.TABLES: 5, ExampleKind.SEQUENCES: 4, ExampleKind.TOKENS: 3}
+_KINDS = {ExampleKind.IMAGES: 8, ExampleKind.TABLES: 3, ExampleKind.SEQUENCES: 4, ExampleKind.TOKENS: 3}
 """How often a kind of examples is drawn, relative to the others."""
 
 _BUDGETS = (4, 6, 8, 8, 8, 10, 12, 12, 16, 20, 30, 60)
@@ -293,7 +293,7 @@ def _augmentation(collection: Collection) -> AugmentationKind:
 def _draw_start(chance: _Chance) -> StartSpec | None:
     accidents = (StartKind.HOT, StartKind.MOMENTUM, StartKind.DEAD, StartKind.MEMORISED)
     kind = chance.one_of((*accidents, StartKind.HOT, StartKind.DEAD, StartKind.MEMORISED, *(StartKind.FRESH,) * 2))
-    severity, trained = chance.between(0.0, 1.0), chance.one_of((20, 40, 60))
+    severity, trained = chance.between(0.5, 1.0), chance.one_of((20, 40, 60))
     return None if kind is StartKind.FRESH else StartSpec(kind, severity, trained)
 
 
