@@ -4,6 +4,7 @@ It contains no results of earlier runs. Its decisions depend only on the brief a
 """
 
 import math
+import re
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
@@ -32,6 +33,9 @@ The labels have changed if the training loss alone rose by the third."""
 
 FALL, LEAST_FALL = 0.3, 0.08
 """The inputs have changed, too, if the validation accuracy fell by this share, and by the second number at least."""
+
+ABOVE_CHANCE = 1.2
+"""Losses above this multiple of chance show that the weights were trained and then spoilt."""
 
 DOUBT = 0.04
 """After such a fall of the validation accuracy the best model of before may have become worse than the present one."""
@@ -86,32 +90,45 @@ class _Seen:
     Attributes:
         left: Epochs left.
         by_loss: Whether a model's worth is minus its loss, since the next token is predicted.
+        chance: Loss of a model that knows nothing, in nats. Infinite if it is not known.
         worth: The worth of the model: its validation accuracy; the loss decides between equals.
         best: The worth of the best model when it was measured.
         gap: Training accuracy minus validation accuracy.
         loss: Validation loss, infinite if it was not finite.
         train_loss: Training loss, infinite if it was not finite.
+        initial_loss: Loss before the first step of the last epoch, infinite if it was not finite.
         diverged: Whether the last epoch diverged.
     """
 
     left: int
     by_loss: bool
+    chance: float
     worth: float = -math.inf
     best: float = -math.inf
     gap: float = 0.0
     loss: float = math.inf
     train_loss: float = math.inf
+    initial_loss: float = math.inf
     diverged: bool = False
+
+    @property
+    def knows_nothing(self) -> bool:
+        """Whether the model was at chance before and after the last epoch. One far above chance may be repairable."""
+        return self.loss >= self.chance and self.initial_loss <= ABOVE_CHANCE * self.chance
 
     def read(self, reply: Reply) -> None:
         self.left = int(reply.get("remaining_budget") or 0)
         self.loss, self.train_loss = _finite(reply.get("val_loss")), _finite(reply.get("train_loss"))
+        self.initial_loss = _finite(reply.get("initial_loss"))
         self.diverged = bool(reply.get("is_diverged"))
         accuracy = float(reply.get("val_accuracy") or 0.0)
         self.gap = float(reply.get("train_accuracy") or 0.0) - accuracy
         self.worth = -self.loss if self.by_loss else accuracy - 0.001 * min(self.loss, 10.0)
         if self.diverged:
             self.worth = -math.inf
+
+
+_CLASSES = re.compile(r"tell (\d+) classes apart")
 
 
 class ProbingAgent:
@@ -131,7 +148,8 @@ class ProbingAgent:
 
     def script(self, brief: Brief, tools: Sequence[ToolSpec]) -> Script:
         """Play an episode. A refused training call ends the script."""
-        seen = _Seen(brief.budget_epochs, by_loss="next token" in brief.description)
+        by_loss, classes = "next token" in brief.description, _CLASSES.search(brief.description)
+        seen = _Seen(brief.budget_epochs, by_loss, math.log(int(classes[1])) if classes else math.inf)
         batch = min(32, brief.largest_batch)
         if brief.budget_epochs < LEAST_PROBED_BUDGET:
             settings = _Settings(batch, dropout=0.0, strength=0.0)
@@ -163,6 +181,9 @@ class ProbingAgent:
                 seen.read(outcome.reply)
             worth[name] = seen.worth
             yield Call(SAVE, {"name": name}, "to go on from it")
+            if name != FRESH and seen.knows_nothing:
+                yield Call(CONFIGURE, settings.arguments(fresh=True), "the weights know nothing: fresh ones")
+                return
         best = max(worth, key=worth.__getitem__)
         if best != FRESH:
             yield Call(RESTORE, {"name": best}, f"they know more than fresh ones: {worth}")
@@ -207,7 +228,7 @@ class ProbingAgent:
             elif noisier and settings.strength < 0.6:
                 settings.dropout, settings.strength = settings.dropout + 0.1, settings.strength + 0.3
                 yield Call(CONFIGURE, settings.regularisation(), "the labels have changed: regularise")
-            elif since >= PATIENCE and seen.gap > WIDE_GAP and settings.dropout < 0.4:
+            elif since >= PATIENCE and not doubtful and seen.gap > WIDE_GAP and settings.dropout < 0.4:
                 settings.dropout, settings.strength = settings.dropout + 0.15, min(1.0, settings.strength + 0.3)
                 since = 0
                 yield Call(RESTORE, {"name": BEST}, "it overfits: back to the best model")

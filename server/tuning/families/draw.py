@@ -70,11 +70,12 @@ _LEFT_RATES = {
     OptimizerKind.SGD: (0.005, 0.5),
 }
 
-_HOT_RATES = {
+_TAKEN_OVER_RATES = {
     OptimizerKind.ADAM: (0.005, 0.05),
     OptimizerKind.ADAMW: (0.005, 0.05),
     OptimizerKind.SGD: (0.03, 0.15),
 }
+"""Mostly too high for weights that were trained well."""
 
 _CHANGES = (*(ChangeKind.NOISY_LABELS,) * 4, ChangeKind.DRIFT, *(ChangeKind.NONE,) * 3)
 _TAKEN_OVER_CHANGES = (*(ChangeKind.NOISY_LABELS,) * 5, ChangeKind.DRIFT, *(ChangeKind.NONE,) * 2)
@@ -293,17 +294,18 @@ def _augmentation(collection: Collection) -> AugmentationKind:
 def _draw_start(chance: _Chance) -> StartSpec | None:
     accidents = (StartKind.HOT, StartKind.MOMENTUM, StartKind.DEAD, StartKind.MEMORISED)
     kind = chance.one_of((*accidents, StartKind.HOT, StartKind.DEAD, StartKind.MEMORISED, *(StartKind.FRESH,) * 2))
-    severity, trained = chance.between(0.5, 1.0), chance.one_of((20, 40, 60))
+    severity, trained = chance.between(0.0, 1.0), chance.one_of((20, 40, 60))
     return None if kind is StartKind.FRESH else StartSpec(kind, severity, trained)
 
 
 def _draw_settings(chance: _Chance, *, taken_over: bool) -> TrainingConfig:
     """Draw the settings that a run was left with: plausible ones, and seldom the right ones."""
     optimizer = chance.one_of((OptimizerKind.ADAM, OptimizerKind.ADAMW, OptimizerKind.SGD, OptimizerKind.SGD))
+    low, high = (_TAKEN_OVER_RATES if taken_over else _LEFT_RATES)[optimizer]
     strength = chance.one_of((0.0, 0.0, 0.5, 1.0))
     return TrainingConfig(
         optimizer=optimizer,
-        learning_rate=chance.log_between(*(_HOT_RATES if taken_over else _LEFT_RATES)[optimizer]),
+        learning_rate=chance.log_between(low, high),
         lr_schedule=chance.one_of((LrSchedule.CONSTANT, LrSchedule.COSINE)),
         dropout=chance.one_of((0.0, 0.0, 0.2, 0.4)),
         augmentation=strength > 0,
