@@ -46,8 +46,8 @@ MEASURING_RATE = 1e-6
 PATIENCE = 3
 """After this many calls without a new best, with a gap, the agent goes back and regularises more."""
 
-WIDE_GAP, NARROW_GAP = 0.12, 0.02
-"""Gaps between training and validation accuracy: above the first the network overfits, below the second it does not."""
+WIDE_GAP = 0.12
+"""If training accuracy exceeds validation accuracy by more, the network overfits."""
 
 
 @dataclass(slots=True)
@@ -137,9 +137,8 @@ class ProbingAgent:
     - In a tiny budget it trains fresh weights fast: there is nothing to spend on probes.
     - In a small budget it trains the given weights for an epoch at a low rate and for another one at a higher rate, and
       fresh weights for an epoch, and goes on with the best of these.
-    - It keeps the best model of all as a checkpoint, and submits it.
-    - If a network overfits and gets no better, it goes back to the best model and regularises more. If it does not
-      overfit at all, it regularises less.
+    - It keeps the best model of all as a checkpoint, and submits it if it is better than the last by more than chance.
+    - If a network overfits and gets no better, it goes back to the best model and regularises more.
     - If the losses jump, the examples have changed. If the inputs did, it anneals the rate anew; if the labels did, it
       regularises more. It spends the last epoch on the best model of before, to see whether that is still the best.
     """
@@ -162,8 +161,10 @@ class ProbingAgent:
             else:
                 yield Call(CONFIGURE, settings.arguments(fresh=True), "enough epochs to begin with fresh weights")
             yield from self._train(seen, settings)
-        if seen.best > seen.worth:
-            yield Call(RESTORE, {"name": BEST}, "the best model so far")
+        if seen.best > seen.worth + _standard_error(seen.best, brief.dataset.validation_size):
+            yield Call(
+                RESTORE, {"name": BEST}, "the best model so far is better than the present one by more than chance"
+            )
         yield Call(SUBMIT, {}, "the budget is spent")
 
     def _probe(self, seen: _Seen, settings: _Settings) -> Generator[Decision, Outcome, None]:
@@ -195,7 +196,7 @@ class ProbingAgent:
     def _train(self, seen: _Seen, settings: _Settings) -> Generator[Decision, Outcome, None]:
         """Train for the rest of the budget."""
         stride = max(1, math.ceil(seen.left / MOST_CALLS))
-        since, calls, doubtful = 0, 0, False
+        since, doubtful = 0, False
         while seen.left > 0:
             loss, train_loss, worth = seen.loss, seen.train_loss, seen.worth
             if seen.left == 1 and doubtful and seen.best > worth:
@@ -205,7 +206,6 @@ class ProbingAgent:
             if outcome.reply is None:
                 return
             seen.read(outcome.reply)
-            calls += 1
             fell = not seen.by_loss and seen.worth < worth - max(LEAST_FALL, FALL * worth)
             both = seen.loss > loss * (1 + BOTH_JUMP) + 0.03 and seen.train_loss > train_loss * (1 + BOTH_JUMP) + 0.03
             moved = math.isfinite(loss) and (fell or both or seen.loss > loss * (1 + LOSS_JUMP) + 0.1)
@@ -228,14 +228,17 @@ class ProbingAgent:
             elif noisier and settings.strength < 0.6:
                 settings.dropout, settings.strength = settings.dropout + 0.1, settings.strength + 0.3
                 yield Call(CONFIGURE, settings.regularisation(), "the labels have changed: regularise")
-            elif since >= PATIENCE and not doubtful and seen.gap > WIDE_GAP and settings.dropout < 0.4:
+            elif (
+                since >= PATIENCE
+                and seen.left >= PATIENCE
+                and not doubtful
+                and seen.gap > WIDE_GAP
+                and settings.dropout < 0.4
+            ):
                 settings.dropout, settings.strength = settings.dropout + 0.15, min(1.0, settings.strength + 0.3)
                 since = 0
                 yield Call(RESTORE, {"name": BEST}, "it overfits: back to the best model")
                 yield Call(CONFIGURE, settings.regularisation(), f"a gap of {100 * seen.gap:.0f} points: regularise")
-            elif calls == 2 and seen.gap < NARROW_GAP and settings.dropout > 0:
-                settings.dropout, settings.strength = 0.0, 0.1
-                yield Call(CONFIGURE, settings.regularisation(), "it does not overfit: regularise less")
 
     def _compare(self, seen: _Seen) -> Generator[Decision, Outcome, None]:
         """Spend the last epoch on measuring the best model of before, and keep the better one of it and the present."""
@@ -249,6 +252,12 @@ class ProbingAgent:
         if seen.worth < worth:
             yield Call(RESTORE, {"name": LAST}, "it is worse than the present model now")
         seen.best = -math.inf
+
+
+def _standard_error(worth: float, count: int) -> float:
+    """Standard error of an accuracy over `count` examples. For losses it is taken to be as large as any."""
+    accuracy = min(1.0, worth) if worth > 0 else 0.5
+    return math.sqrt(max(0.01, accuracy * (1 - accuracy)) / count)
 
 
 def _finite(value: object) -> float:

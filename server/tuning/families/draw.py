@@ -294,7 +294,7 @@ def _augmentation(collection: Collection) -> AugmentationKind:
 def _draw_start(chance: _Chance) -> StartSpec | None:
     accidents = (StartKind.HOT, StartKind.MOMENTUM, StartKind.DEAD, StartKind.MEMORISED)
     kind = chance.one_of((*accidents, StartKind.HOT, StartKind.DEAD, StartKind.MEMORISED, *(StartKind.FRESH,) * 2))
-    severity, trained = chance.between(0.0, 1.0), chance.one_of((20, 40, 60))
+    severity, trained = chance.between(0.5, 1.0), chance.one_of((20, 40, 60))
     return None if kind is StartKind.FRESH else StartSpec(kind, severity, trained)
 
 
