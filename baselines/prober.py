@@ -21,7 +21,7 @@ GENTLE, KEPT, FRESH, BEST, LAST = "gentle", "kept", "fresh", "best", "last"
 """Names of checkpoints: the weights that were found, after an epoch at a low rate and after another one at a higher
 rate; fresh weights after an epoch; the best model so far; and the model before the last epoch."""
 
-LEAST_PROBED_BUDGET, LEAST_TRIPLY_PROBED_BUDGET, LARGEST_PROBED_BUDGET = 4, 6, 16
+LEAST_PROBED_BUDGET, LEAST_TRIPLY_PROBED_BUDGET, LARGEST_PROBED_BUDGET = 4, 8, 30
 """In a smaller budget a probe is too dear. In a larger one fresh weights catch up with any others."""
 
 MOST_CALLS = 40
@@ -162,9 +162,7 @@ class ProbingAgent:
                 yield Call(CONFIGURE, settings.arguments(fresh=True), "enough epochs to begin with fresh weights")
             yield from self._train(seen, settings)
         if seen.best > seen.worth + _standard_error(seen.best, brief.dataset.validation_size):
-            yield Call(
-                RESTORE, {"name": BEST}, "the best model so far is better than the present one by more than chance"
-            )
+            yield Call(RESTORE, {"name": BEST}, "the best model so far is better by more than chance")
         yield Call(SUBMIT, {}, "the budget is spent")
 
     def _probe(self, seen: _Seen, settings: _Settings) -> Generator[Decision, Outcome, None]:

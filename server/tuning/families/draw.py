@@ -56,10 +56,10 @@ _NETWORKS: Mapping[ExampleKind, tuple[NetworkKind, ...]] = {
     ExampleKind.TOKENS: (NetworkKind.CNN_1D, NetworkKind.TRANSFORMER),
 }
 
-_KINDS = {ExampleKind.IMAGES: 8, ExampleKind.TABLES: 3, ExampleKind.SEQUENCES: 4, ExampleKind.TOKENS: 3}
+_KINDS = {ExampleKind.IMAGES: 8, ExampleKind.TABLES: 1, ExampleKind.SEQUENCES: 3, ExampleKind.TOKENS: 2}
 """How often a kind of examples is drawn, relative to the others."""
 
-_BUDGETS = (4, 6, 8, 8, 8, 10, 12, 12, 16, 20, 30, 60)
+_BUDGETS = (4, 6, 8, 10, 12, 16, 20, 20, 30, 30, 60, 60)
 
 CHANGES = {ChangeKind.NOISY_LABELS: ((0.3, 0.6), (0.1, 0.4)), ChangeKind.DRIFT: ((0.4, 1.0), (0.5, 0.8))}
 """Bounds of the strength of each change, and of the share of the budget after which it comes."""
@@ -91,7 +91,7 @@ _SHOWN = (4_000, 12_000)
 """Number of examples that an episode shows in all. So a large budget means few examples, which are learnt by heart, and
 a small budget many, of which each is seen a few times."""
 
-_TAKEN_OVER_BUDGETS = (4, 4, 6, 6, 8, 8, 10, 12, 16, 20)
+_TAKEN_OVER_BUDGETS = (4, 6, 8, 10, 12, 16, 20, 20, 30)
 _TAKEN_OVER_SHOWN = (1_200, 5_000)
 
 _LAYER_GAIN = 0.6
@@ -224,7 +224,7 @@ def _draw_examples(chance: _Chance, collection: Collection, most_train: int, noi
         size, imbalance = collection.class_count, 1.0
     else:
         fewest, most = min(max(3, collection.fewest_classes), collection.class_count), min(collection.class_count, 50)
-        usual = [size for size in (3, 5, 7, 10, 10, 20, 50) if fewest <= size <= most]
+        usual = [size for size in (3, 5, 7, 7, 10, 10, 20, 20, 50) if fewest <= size <= most]
         size, imbalance = chance.one_of(usual or [most]), chance.one_of((1.0, 1.0, 5.0, 20.0))
     classes = chance.order(range(collection.class_count), size)
     floor = collection.floor
