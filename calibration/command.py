@@ -37,7 +37,7 @@ _ORACLES = _ROOT / "validation" / "oracles" / "tuning"
 _CALIBRATED_NAMES = tuple(name for name, task in TASKS.items() if RubricVersion.V3 in task.rubrics)
 """The named tasks that rubric v3 can grade."""
 
-_EXPECTED_SHARE, _EXPECTED_S = 0.4, 12.0
+_EXPECTED_SHARE, _EXPECTED_S = 0.17, 7.0
 """Assumed share of accepted candidates, and CPU seconds of a candidate, before any is measured."""
 
 _LOG = logging.getLogger(__name__)

@@ -37,9 +37,9 @@ LEAST_HEADROOM = 0.03
 SOLVED = 0.95
 """An instance is rejected if a fixed recipe reaches this share of the way from default to oracle."""
 
-LEAST_PROMISE = 2.0
-"""An instance is rejected before the search if no player is better than the default by this many deviations of the
-default."""
+LEAST_PROMISE = DEVIATIONS / math.sqrt(2)
+"""An instance is rejected before the search if no player is better than the default by this many standard deviations of
+the default. Then even an oracle whose repeats were all equal would be too close."""
 
 FIRST_LOOK = 4
 """Number of recipes, the default among them, after which an instance can be rejected."""
