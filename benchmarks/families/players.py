@@ -5,7 +5,7 @@
 The players are the six fixed recipes of `calibration/portfolio.py`, the heuristic, one-epoch probes, the prober, and
 TPE (Bergstra et al. 2011, by optuna), which plays eight episodes with settings of its own and submits the one of the
 best validation figure. The rank correlation of tiers with the heuristic's mean, and the seconds of episodes, are told,
-too. Each task is played with its own seed, one thread for each process.
+too. Each task is played with another seed than calibration's, one thread for each process.
 """
 
 import statistics

@@ -2,9 +2,9 @@
 
     x = (m - m_default) / (m_oracle - m_default)        score = clamp(x, -0.25, 1)
 
-`m` is the figure of the submitted model on hidden examples. A score of 0 is as good as deciding
-nothing: as the settings that the episode begins with, left alone for the whole budget, or as its weights, handed in as
-they are. A score of 1 is as good as the best that calibration found.
+`m` is the figure of the submitted model on hidden examples. A score of 0 is as good as deciding nothing:
+as the settings that the episode begins with, left alone for the whole budget, or as its weights, handed in as they are.
+A score of 1 is as good as the best that calibration found.
 """
 
 import math

@@ -10,13 +10,16 @@ from ml_trainer_env.calibration.candidates import Candidate, accepted, read
 from ml_trainer_env.calibration.instances import RecordedCalls, play_trial
 from ml_trainer_env.calibration.local_session import Trainer
 from ml_trainer_env.server.datasets import draw_examples
-from ml_trainer_env.server.tuning.families.draw import FAMILY_SPLITS, split_of
+from ml_trainer_env.server.tuning.families.draw import FAMILY_SPLITS, draw_instance, split_of
 from ml_trainer_env.server.tuning.families.tasks import task_of
 
 RECORD = Path(__file__).resolve().parents[2] / "calibration" / "record"
 
 CHECKED = 12
 """Number of instances that are trained again."""
+
+DRAWN = 40
+"""Number of instances of each split that are drawn again."""
 
 TOLERANCE = 2.0
 """On a machine whose kernels round otherwise, half of the figures differ by at most so many standard deviations of a
@@ -37,11 +40,20 @@ def test_recorded_instances_are_of_their_splits_and_unlike() -> None:
     for split in FAMILY_SPLITS:
         candidates = accepted(read(RECORD / f"{split}.jsonl"))
         assert {split_of(one.instance) for one in candidates} <= {split}
-        assert not seen & {one.checksum for one in candidates}
-        seen |= {one.checksum for one in candidates}
+        checksums = {one.checksum for one in candidates}
+        assert len(checksums) == len(candidates)
+        assert not seen & checksums
+        seen |= checksums
+
+
+def test_recorded_instances_are_those_that_are_drawn() -> None:
+    for split in FAMILY_SPLITS:
+        for one in read(RECORD / f"{split}.jsonl")[:DRAWN]:
+            assert draw_instance(split, one.number) == one.instance
 
 
 def test_recorded_references_have_headroom(recorded: Sequence[Candidate]) -> None:
+    assert recorded
     for one in recorded:
         assert one.reference is not None
         assert one.reference.oracle - one.reference.default >= max(0.03, 4 * one.reference.deviation) - 1e-5

@@ -6,6 +6,7 @@ Tables of calibrated tasks hold whole instances, so a change here changes only t
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import count
 from typing import TypeVar
 
@@ -59,40 +60,58 @@ _NETWORKS: Mapping[ExampleKind, tuple[NetworkKind, ...]] = {
 _KINDS = {ExampleKind.IMAGES: 8, ExampleKind.TABLES: 1, ExampleKind.SEQUENCES: 3, ExampleKind.TOKENS: 2}
 """How often a kind of examples is drawn, relative to the others."""
 
-_BUDGETS = (4, 6, 8, 10, 12, 16, 20, 20, 30, 30, 60, 60)
-
 CHANGES = {ChangeKind.NOISY_LABELS: ((0.3, 0.6), (0.1, 0.4)), ChangeKind.DRIFT: ((0.4, 1.0), (0.5, 0.8))}
 """Bounds of the strength of each change, and of the share of the budget after which it comes."""
-
-_LEFT_RATES = {
-    OptimizerKind.ADAM: (0.0005, 0.03),
-    OptimizerKind.ADAMW: (0.0005, 0.03),
-    OptimizerKind.SGD: (0.005, 0.5),
-}
-
-_TAKEN_OVER_RATES = {
-    OptimizerKind.ADAM: (0.005, 0.05),
-    OptimizerKind.ADAMW: (0.005, 0.05),
-    OptimizerKind.SGD: (0.03, 0.15),
-}
-"""Mostly too high for weights that were trained well."""
-
-_CHANGES = (*(ChangeKind.NOISY_LABELS,) * 4, ChangeKind.DRIFT, *(ChangeKind.NONE,) * 3)
-_TAKEN_OVER_CHANGES = (*(ChangeKind.NOISY_LABELS,) * 5, ChangeKind.DRIFT, *(ChangeKind.NONE,) * 2)
-
-_NOISES = (0.0, 0.0, 0.1, 0.2, 0.4, 0.4)
-_TAKEN_OVER_NOISES = (0.0, 0.0, 0.1, 0.2)
-"""Shares of wrong labels from the beginning."""
 
 _LEAST_CHANGED_BUDGET = 6
 """In a smaller budget nothing changes."""
 
-_SHOWN = (4_000, 12_000)
-"""Number of examples that an episode shows in all. So a large budget means few examples, which are learnt by heart, and
-a small budget many, of which each is seen a few times."""
 
-_TAKEN_OVER_BUDGETS = (4, 6, 8, 10, 12, 16, 20, 20, 30)
-_TAKEN_OVER_SHOWN = (1_200, 5_000)
+@dataclass(frozen=True, slots=True)
+class _Sort:
+    """What is drawn in another way for runs that begin afresh and for runs that are taken over.
+
+    Attributes:
+        budgets: Budgets, in epochs.
+        shown: Bounds of the number of examples that an episode shows in all. So a large budget means few examples,
+            which are learnt by heart, and a small budget many, of which each is seen a few times.
+        noises: Shares of wrong labels from the beginning.
+        rates: Bounds of the learning rate that the run was left with, by optimizer.
+        changes: Kinds of changes on the way.
+        noisy_before: Whether labels turned noisy before the run is taken over. Empty if that cannot be.
+    """
+
+    budgets: Sequence[int]
+    shown: tuple[float, float]
+    noises: Sequence[float]
+    rates: Mapping[OptimizerKind, tuple[float, float]]
+    changes: Sequence[ChangeKind]
+    noisy_before: Sequence[bool] = ()
+
+
+_BEGUN_AFRESH = _Sort(
+    budgets=(4, 6, 8, 10, 12, 16, 20, 20, 30, 30, 60, 60),
+    shown=(4_000, 12_000),
+    noises=(0.0, 0.0, 0.1, 0.2, 0.4, 0.4),
+    rates={
+        OptimizerKind.ADAM: (0.0005, 0.03),
+        OptimizerKind.ADAMW: (0.0005, 0.03),
+        OptimizerKind.SGD: (0.005, 0.5),
+    },
+    changes=(*(ChangeKind.NOISY_LABELS,) * 4, ChangeKind.DRIFT, *(ChangeKind.NONE,) * 3),
+)
+_TAKEN_OVER = _Sort(
+    budgets=(4, 6, 8, 10, 12, 16, 20, 20, 30),
+    shown=(1_200, 5_000),
+    noises=(0.0, 0.0, 0.1, 0.2),
+    rates={  # mostly too high for weights that were trained well
+        OptimizerKind.ADAM: (0.005, 0.05),
+        OptimizerKind.ADAMW: (0.005, 0.05),
+        OptimizerKind.SGD: (0.03, 0.15),
+    },
+    changes=(*(ChangeKind.NOISY_LABELS,) * 5, ChangeKind.DRIFT, *(ChangeKind.NONE,) * 2),
+    noisy_before=(True, True, True, False),
+)
 
 _LAYER_GAIN = 0.6
 """Gain of a layer with torch's initial weights, by root mean square: 1 / sqrt(3)."""
@@ -188,17 +207,16 @@ class _Chance:
 def _draw(chance: _Chance) -> Instance | None:
     """Draw an instance of any split. Returns None if its collection cannot serve it."""
     collection, start = _draw_collection(chance), _draw_start(chance)
-    budget = chance.one_of(_TAKEN_OVER_BUDGETS if start else _BUDGETS)
-    shown = chance.log_between(*(_TAKEN_OVER_SHOWN if start else _SHOWN))
-    noise = chance.one_of(_TAKEN_OVER_NOISES if start else _NOISES)
-    examples = _draw_examples(chance, collection, round(shown / budget), noise)
+    sort = _TAKEN_OVER if start else _BEGUN_AFRESH
+    budget = chance.one_of(sort.budgets)
+    examples = _draw_examples(chance, collection, round(chance.log_between(*sort.shown) / budget), sort.noises)
     network = _draw_network(chance, collection, examples) if examples else None
     if examples is None or network is None:
         return None
     scale = 1.0 if collection.kind is ExampleKind.TOKENS else chance.one_of((1.0, 1.0, 0.03, 5.0))
     if not _passes_signals(network, scale):
         return None
-    change, change_after = _draw_change(chance, budget, taken_over=start is not None)
+    change, change_after = _draw_change(chance, budget, sort)
     return Instance(
         examples=examples,
         network=network,
@@ -208,7 +226,7 @@ def _draw(chance: _Chance) -> Instance | None:
         largest_batch=chance.one_of((32, 64, 128, 256)),
         seed=chance.integer(2**31),
         start=start,
-        settings=_draw_settings(chance, taken_over=start is not None),
+        settings=_draw_settings(chance, sort),
         change=change,
         change_after=change_after,
     )
@@ -219,7 +237,16 @@ def _draw_collection(chance: _Chance) -> Collection:
     return chance.one_of([one for one in COLLECTIONS.values() if one.kind is kind])
 
 
-def _draw_examples(chance: _Chance, collection: Collection, most_train: int, noise: float) -> ExampleDraw | None:
+def _draw_examples(chance: _Chance, collection: Collection, wanted: int, noises: Sequence[float]) -> ExampleDraw | None:
+    """Draw which examples of a collection. Returns None if it has not enough.
+
+    Args:
+        chance: Random choices.
+        collection: The collection.
+        wanted: Number of training examples, as far as the collection has them.
+        noises: Shares of wrong labels. There are none in next-token tasks.
+    """
+    noise = chance.one_of(noises)
     if collection.target is TargetKind.NEXT_TOKEN:
         size, imbalance = collection.class_count, 1.0
     else:
@@ -228,7 +255,7 @@ def _draw_examples(chance: _Chance, collection: Collection, most_train: int, noi
         size, imbalance = chance.one_of(usual or [most]), chance.one_of((1.0, 1.0, 5.0, 20.0))
     classes = chance.order(range(collection.class_count), size)
     floor = collection.floor
-    train = min(2_000, max(floor.train, most_train))
+    train = min(2_000, max(floor.train, wanted))
     validation = max(floor.validation, chance.one_of((200, 400, 800)))
     try:
         sizes = fit_sizes(collection.name, classes, train, validation, max(floor.test, 2_000), imbalance)
@@ -298,10 +325,10 @@ def _draw_start(chance: _Chance) -> StartSpec | None:
     return None if kind is StartKind.FRESH else StartSpec(kind, severity, trained)
 
 
-def _draw_settings(chance: _Chance, *, taken_over: bool) -> TrainingConfig:
+def _draw_settings(chance: _Chance, sort: _Sort) -> TrainingConfig:
     """Draw the settings that a run was left with: plausible ones, and seldom the right ones."""
     optimizer = chance.one_of((OptimizerKind.ADAM, OptimizerKind.ADAMW, OptimizerKind.SGD, OptimizerKind.SGD))
-    low, high = (_TAKEN_OVER_RATES if taken_over else _LEFT_RATES)[optimizer]
+    low, high = sort.rates[optimizer]
     strength = chance.one_of((0.0, 0.0, 0.5, 1.0))
     return TrainingConfig(
         optimizer=optimizer,
@@ -313,16 +340,16 @@ def _draw_settings(chance: _Chance, *, taken_over: bool) -> TrainingConfig:
     )
 
 
-def _draw_change(chance: _Chance, budget: int, *, taken_over: bool) -> tuple[Change | None, int]:
+def _draw_change(chance: _Chance, budget: int, sort: _Sort) -> tuple[Change | None, int]:
     """Draw a change, and after how many epochs it comes: noise while there is much to learn, drift rather late.
 
     In a run that is taken over, the labels have often turned noisy before. So the weights know what the examples no
     longer show.
     """
-    kind = chance.one_of(_TAKEN_OVER_CHANGES if taken_over else _CHANGES)
+    kind = chance.one_of(sort.changes)
     (weakest, strongest), (earliest, latest) = CHANGES.get(kind, ((0.0, 0.0), (0.0, 0.0)))
     strength, seed, share = chance.between(weakest, strongest), chance.integer(2**31), chance.between(earliest, latest)
-    before = taken_over and kind is ChangeKind.NOISY_LABELS and chance.one_of((True, True, True, False))
+    before = kind is ChangeKind.NOISY_LABELS and bool(sort.noisy_before) and chance.one_of(sort.noisy_before)
     if kind is ChangeKind.NONE or (budget < _LEAST_CHANGED_BUDGET and not before):
         return None, 0
     return Change(kind, strength, seed), 0 if before else max(1, round(budget * share))
