@@ -98,7 +98,7 @@ def test_no_request_is_a_server_error_or_shows_what_is_someone_elses(
 def _law(label: str, cases: Any, session: requests.Session, tokens: dict[str, str], hidden: Any) -> Callable[[], None]:
     """Each request is sent with every kind of token, since to draw it costs far more than to answer it."""
 
-    @settings(max_examples=8, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=5, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     @given(case=cases)
     def law(case: Any) -> None:
         for kind, token in tokens.items():

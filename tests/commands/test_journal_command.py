@@ -19,7 +19,7 @@ from ml_trainer_env.server.settings import Settings
 from ml_trainer_env.server.trainer import PROBE
 from ml_trainer_env.server.trainer.errors import ConfigError
 
-EPISODES = 8
+EPISODES = 5
 
 
 def random_call(source: random.Random) -> tuple[str, dict[str, Any]]:

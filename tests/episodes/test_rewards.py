@@ -69,7 +69,7 @@ def test_the_reward_is_the_sum_of_its_named_parts(begin: Begin, epoch: Epoch) ->
         assert [name for name, _ in play.episode.reward.named_rubrics()] == list(reply["reward_parts"])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     figures=st.lists(st.tuples(accuracies, losses, accuracies), min_size=6, max_size=6),
     cuts=st.lists(st.integers(1, 6), min_size=6, max_size=6),

@@ -89,7 +89,7 @@ def tool_calls(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
 
 
 def test_whatever_is_sent_is_answered_and_a_refused_call_changes_nothing(new_session: Any) -> None:
-    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
     @given(calls=st.lists(tool_calls(), min_size=1, max_size=6))
     @example(calls=[("run_epochs", {"num_epochs": 10**400})])
     @example(calls=[("adjust_learning_rate", {"new_lr": 10**4000})])
@@ -230,7 +230,7 @@ def hold_over_the_wire(http: httpx.Client, socket: ClientConnection, session_id:
         assert response.status_code == 200
         return response.json(), "error" in response.json()
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
     @given(calls=st.lists(wire_calls(), min_size=1, max_size=5))
     @example(calls=[(way, "run_epochs", {"num_epochs": nested(60)}) for way in ("step", "mcp", "http")])
     @example(calls=[(way, "run_epochs", {"num_epochs": nested(900)}) for way in ("step", "mcp", "http")])

@@ -45,7 +45,7 @@ def test_a_client_that_goes_in_the_middle_of_a_call_stops_it_and_can_come_back(s
     with start_server(ML_TRAINER_WORKERS="1", ML_TRAINER_TORCH_THREADS="1") as server:
         lost = MLTrainerEnv(base_url=server.url)
         lost.connect()
-        name = lost.reset(task_id="hard_cifar").observation.episode_id
+        name = lost.reset(task_id="medium_fashion").observation.episode_id
         lost.call_tool("run_epochs", num_epochs=1)
         with ThreadPoolExecutor(1) as threads:
             threads.submit(_send_and_leave, lost)

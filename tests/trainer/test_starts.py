@@ -91,7 +91,7 @@ def plan_of(config: TrainingConfig) -> LearningRatePlan:
 
 
 @given(kind=st.sampled_from(StartKind), severity=st.floats(0, 1), epochs=st.integers(0, 4))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_a_start_survives_as_text_and_as_facts_of_a_state(kind: StartKind, severity: float, epochs: int) -> None:
     start = StartSpec(kind, severity, epochs)
     fresh = FreshState("simple_mlp", 5, 0, start)
