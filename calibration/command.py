@@ -29,6 +29,9 @@ __all__ = ["main"]
 COUNTS = {"train": 512, "validation": 128, "test": 128}
 """Number of tasks by split."""
 
+_TIERS_OF = "validation"
+"""The split that cuts the tiers."""
+
 _ROOT = Path(__file__).resolve().parents[1]
 _RECORD = _ROOT / "calibration" / "record"
 _TABLES = _ROOT / "server" / "tuning" / "families" / "tables"
@@ -115,10 +118,16 @@ def calibrate_named(task_id: str, file: Path, data_dir: Path | None) -> None:
 
 
 def write(record: Path) -> None:
-    """Make the tables and the oracles' files from the record."""
+    """Make the tables and the oracles' files from the record. A split that is not complete gets neither.
+
+    The tiers are cut by the validation split alone, so that those of other splits do not move them.
+    """
     found = {split: accepted(read(record / f"{split}.jsonl"))[: COUNTS[split]] for split in FAMILY_SPLITS}
-    bounds = tier_bounds([one for candidates in found.values() for one in candidates])
+    bounds = tier_bounds(found[_TIERS_OF])
     for split, candidates in found.items():
+        if len(candidates) < COUNTS[split]:
+            _LOG.info("%s: no table, since %d of %d tasks are accepted", split, len(candidates), COUNTS[split])
+            continue
         write_table(_TABLES / f"{split}.jsonl", candidates, bounds)
         write_oracles(_ORACLES / f"{split}.jsonl", split, candidates)
         _LOG.info("%s: %d tasks", split, len(candidates))

@@ -56,6 +56,8 @@ class CallList:
         actions: The actions, as `/ws` takes them.
         group: What lists are sampled from together: the file or folder they lie in. Empty for a list of its own.
         max_reward: The most that the last call can be paid. None for the maximum of the manifest's range.
+        tolerance: How far rewards may be from the maximum and from the record, where that is more than the manifest's
+            `oracle_tolerance`: training rounds otherwise on other processors. 0 for the manifest's.
         when: What the reply to the reset must say, by dotted path, for the list to apply: `task.size` and 60000. It
             is for tasks whose data may differ between machines.
         recorded: The rewards of the calls when the list was recorded. None if it was not.
@@ -67,6 +69,7 @@ class CallList:
     actions: tuple[Mapping[str, Any], ...]
     group: str = ""
     max_reward: float | None = None
+    tolerance: float = 0.0
     when: Mapping[str, Any] = field(default_factory=dict)
     recorded: tuple[float, ...] | None = None
     reason: str = field(default="", compare=False)
@@ -83,7 +86,13 @@ class CallList:
 
     def on(self, other: "CallList") -> "CallList":
         """Return these calls on the task and seed of another list."""
-        return replace(self, reset={**other.reset, **self.reset}, max_reward=other.max_reward, when=other.when)
+        return replace(
+            self,
+            reset={**other.reset, **self.reset},
+            max_reward=other.max_reward,
+            tolerance=other.tolerance,
+            when=other.when,
+        )
 
 
 def as_action(call: object, where: str) -> dict[str, Any]:
@@ -197,19 +206,27 @@ def _call_list(entry: Mapping[str, Any], name: str, group: str, where: str) -> C
     recorded = entry.get("recorded") or {}
     rewards = recorded.get("rewards") if isinstance(recorded, dict) else None
     when = _object(entry.get("when", {}))
-    limit = entry.get("max_reward")
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | float)):
-        raise DeclarationError(f"{where}: expected a number in `max_reward`, got {limit!r}")
+    limit, tolerance = _number(entry, "max_reward", where), _number(entry, "tolerance", where)
     return CallList(
         name,
         reset,
         tuple(as_action(call, where) for call in calls),
         group,
-        None if limit is None else float(limit),
+        limit,
+        tolerance or 0.0,
         when,
         None if rewards is None else tuple(map(float, rewards)),
         str(entry.get("reason", "")),
     )
+
+
+def _number(entry: Mapping[str, Any], name: str, where: str) -> float | None:
+    found = entry.get(name)
+    if found is None:
+        return None
+    if isinstance(found, bool) or not isinstance(found, int | float):
+        raise DeclarationError(f"{where}: expected a number in `{name}`, got {found!r}")
+    return float(found)
 
 
 def _inside(root: Path, location: str) -> Path:

@@ -38,10 +38,9 @@ class OracleMax(SemanticCheck):
 
     def measure(self, subject: Subject, episodes: Episodes, finding: Finding) -> None:
         """Play the oracles."""
-        tolerance = subject.manifest.reward.oracle_tolerance
         finding.remediation = "Declare an oracle that earns the maximum, or the range that the verifier can pay."
         for oracle in episodes.applicable(episodes.oracles(), finding):
-            played, most = episodes.first(oracle), highest(oracle, subject)
+            played, most, tolerance = episodes.first(oracle), highest(oracle, subject), tolerated(oracle, subject)
             finding.measured[oracle.name] = {"verdict": played.verdict, "max": most, "tolerance": tolerance}
             finding.problems += out_of_range(oracle, played, subject)
             if not played.done:
@@ -132,7 +131,6 @@ class Replayability(SemanticCheck):
     def measure(self, subject: Subject, episodes: Episodes, finding: Finding) -> None:
         """Compare plays with the record, and with each other. The record may be of another machine, a replay is not."""
         finding.remediation = "Record the oracles again, or find out why a replay is not what was recorded."
-        tolerance = subject.manifest.reward.oracle_tolerance
         judged = subject.manifest.capabilities.llm_judged
         for oracle in episodes.applicable(episodes.oracles(), finding):
             played = episodes.first(oracle)
@@ -147,6 +145,7 @@ class Replayability(SemanticCheck):
                     f"{oracle.name}: {len(oracle.recorded)} rewards were recorded, {len(rewards)} were paid"
                 )
                 continue
+            tolerance = tolerated(oracle, subject)
             furthest = max((abs(a - b) for a, b in zip(rewards, oracle.recorded, strict=True)), default=0.0)
             finding.measured[oracle.name] = {"furthest_from_record": furthest, "tolerance": tolerance}
             line = f"{oracle.name}: {len(rewards)} rewards, at most {furthest:.4f} from the recorded ones"
@@ -196,6 +195,11 @@ def used_by(running: Any) -> Mapping[str, float] | None:
 def highest(oracle: CallList, subject: Subject) -> float:
     """Return the most that the last call of an oracle can be paid."""
     return subject.manifest.reward.range[1] if oracle.max_reward is None else oracle.max_reward
+
+
+def tolerated(oracle: CallList, subject: Subject) -> float:
+    """Return how far the rewards of an oracle may be from the maximum and from the record."""
+    return max(float(subject.manifest.reward.oracle_tolerance), oracle.tolerance)
 
 
 def out_of_range(calls: CallList, played: Play, subject: Subject) -> list[str]:

@@ -2,29 +2,44 @@
 
     python benchmarks/families/ranks.py --split validation --tasks 20
 
-For each task, 20 policies play with four seeds: the fixed recipes and random settings. The score of the first seed is
-compared with the mean hidden figure of the other three. The standard deviation of the score between seeds is told, too.
+For each task, 20 policies play with four seeds. The score of the first seed is compared with the mean hidden figure of
+the other three. The standard deviation of the score between seeds is told, too.
+
+The policies are as unlike as agents are: the fixed recipes, agents, the best recipe stopped early, rates that are far
+too low or too high, the weights left alone, and some random settings. With `--settings` they are the recipes and random
+settings alone, which are closer together, and many of them hot and not annealed, so that each varies much itself.
 """
 
 import math
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from shared import parser, play_task, spread_over, tasks_of
 
-from ml_trainer_env.calibration.portfolio import RECIPES, FixedRecipe, random_recipe
+from ml_trainer_env.baselines.agent import Agent, Call, Script
+from ml_trainer_env.baselines.heuristic import HeuristicAgent
+from ml_trainer_env.baselines.one_epoch_probes import OneEpochProbes
+from ml_trainer_env.baselines.play import RUN, SUBMIT
+from ml_trainer_env.baselines.prober import ProbingAgent
+from ml_trainer_env.baselines.session import Brief, ToolSpec
+from ml_trainer_env.calibration.portfolio import RECIPES, UNTOUCHED, FixedRecipe, random_recipe
 from ml_trainer_env.server.tuning.tasks import Task
 
 POLICIES = 20
 OTHER_SEEDS = 3
+LARGEST_CALL = 20
 
 
 def main() -> None:
-    given = parser(__doc__ or "").parse_args()
+    options = parser(__doc__ or "")
+    options.add_argument("--settings", action="store_true", help="fixed recipes and random settings alone")
+    given = options.parse_args()
     tasks = tasks_of(given.split, given.tasks or 20)
     print("| task | Spearman's rho | sd of the score between seeds, median over policies |\n|---|---|---|")
     found = []
-    for task, (rho, deviation) in zip(tasks, spread_over(measure, tasks, given.processes), strict=True):
+    measured = spread_over(measure_settings if given.settings else measure, tasks, given.processes)
+    for task, (rho, deviation) in zip(tasks, measured, strict=True):
         found.append((rho, deviation))
         print(f"| {task.id} | {rho:.3f} | {deviation:.3f} |", flush=True)
     correlations = [rho for rho, _ in found]
@@ -33,16 +48,62 @@ def main() -> None:
     print(f"median sd of the score {statistics.median(deviation for _, deviation in found):.3f}")
 
 
-def policies(task: Task) -> list[FixedRecipe]:
+@dataclass(frozen=True, slots=True)
+class StoppedEarly:
+    """Plays a recipe, and submits after a share of the budget.
+
+    Attributes:
+        recipe: The recipe.
+        share: The share.
+    """
+
+    recipe: FixedRecipe
+    share: float
+
+    @property
+    def name(self) -> str:
+        return f"{self.recipe.name}, {self.share:g} of the budget"
+
+    def script(self, brief: Brief, tools: Sequence[ToolSpec]) -> Script:
+        yield next(self.recipe.script(brief, tools))  # sets the settings
+        left = max(1, round(self.share * brief.budget_epochs))
+        while left > 0:
+            yield Call(RUN, {"num_epochs": min(LARGEST_CALL, left)})
+            left -= LARGEST_CALL
+        yield Call(SUBMIT)
+
+
+def policies(task: Task) -> list[Agent]:
+    """Return policies of all qualities."""
+    best = RECIPES[1]
+    stopped = [StoppedEarly(best, share) for share in (0.1, 0.25, 0.5)]
+    rates = [
+        FixedRecipe(f"rate {rate:g}", {**best.settings, "learning_rate": rate}) for rate in (3e-5, 3e-4, 0.03, 0.3)
+    ]
+    agents = [HeuristicAgent(), OneEpochProbes(), ProbingAgent(), UNTOUCHED]
+    return [*RECIPES, *agents, *stopped, *rates, *settings(task)[len(RECIPES) : len(RECIPES) + 3]]
+
+
+def settings(task: Task) -> list[Agent]:
+    """Return the fixed recipes and random settings."""
     drawn = [random_recipe(f"ranks/{task.id}/{number}") for number in range(POLICIES - len(RECIPES))]
     return [*RECIPES, *drawn]
 
 
 def measure(task: Task) -> tuple[float, float]:
     """Return the correlation, and the median standard deviation of the score between seeds."""
-    assert task.reference is not None
+    return measure_policies(task, policies(task))
+
+
+def measure_settings(task: Task) -> tuple[float, float]:
+    """Return the same of the fixed recipes and random settings alone."""
+    return measure_policies(task, settings(task))
+
+
+def measure_policies(task: Task, agents: Sequence[Agent]) -> tuple[float, float]:
+    """Return the same of some policies."""
     first, rest, deviations = [], [], []
-    for policy in policies(task):
+    for policy in agents:
         outcomes = [play_task(policy, task, 200 + seed) for seed in range(1 + OTHER_SEEDS)]
         first.append(outcomes[0].x)
         rest.append(statistics.fmean(outcome.hidden for outcome in outcomes[1:]))

@@ -76,7 +76,7 @@ def play_task(agent: Agent, task: Task, seed: int = 0) -> Outcome:
     path = history.ancestry
     last = path[-1].metrics if path else None
     validation = -math.inf if last is None else -last.val_loss if by_loss else last.val_accuracy
-    details = reply["details"]
+    details = reply.get("details", {})  # an episode that ends without a model has none
     return Outcome(
         score=reply["score"],
         x=details.get("x", -math.inf),

@@ -96,9 +96,10 @@ def refused_calls(_budget: int) -> Script:
 def restored_again_and_again(budget: int) -> Script:
     """Rise to the same accuracy many times, to be paid for it many times."""
     yield Call("save_checkpoint", {"name": "start"})
-    for _ in range(min(budget, 25)):
+    for _ in range(min(budget - 1, 25)):
         yield run(1)
         yield Call("restore_checkpoint", {"name": "start"})
+    yield run(1)
     yield SUBMIT
 
 

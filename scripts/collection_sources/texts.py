@@ -40,6 +40,7 @@ PER_CLASS, TEST_PER_CLASS = 300, 200
 CHARACTERS_LENGTH = 48
 CODE_LENGTH, SPEECH_LENGTH, MAIL_LENGTH = 32, 32, 40
 WORD_LENGTH = 12
+SHARDS, SPEECH_BEGINNING = 16, 9_600
 
 Windows = list[tuple[tuple[int, ...], int, bool]]
 """Examples: tokens, class, and whether the hidden test alone may use it."""
@@ -155,6 +156,28 @@ def spelling(packages: Packages) -> Arrays:
     return arrange(rows, dict.fromkeys(range(5), 600), 400)
 
 
+def speeches(packages: Packages) -> Arrays:
+    """The beginnings of all State of the Union addresses, as characters.
+
+    `shards` are what the fleet trains on: every address of a shard is of another time. `probe` and `held_out` are
+    addresses that are in no shard.
+    """
+    parts: dict[str, list[str]] = {"probe": [], "held_out": []}
+    shards: list[list[str]] = [[] for _ in range(SHARDS)]
+    begun = 0
+    for number, (_, text, _) in enumerate(split_speeches(packages)):
+        part = clean(text)[:SPEECH_BEGINNING]
+        if number % 8 in (3, 7):
+            parts["held_out" if number % 8 == 3 else "probe"].append(part)
+        else:
+            shards[begun % SHARDS].append(part)
+            begun += 1
+    texts = ["".join(shard) for shard in shards]
+    shortest = min(map(len, texts))
+    arrays = {"shards": np.stack([to_characters(text[:shortest]) for text in texts])}
+    return arrays | {name: to_characters("".join(texts)) for name, texts in parts.items()}
+
+
 TEXTS: dict[str, Callable[[Packages], Arrays]] = {
     "mail": mail,
     "code_words": code_words,
@@ -162,6 +185,7 @@ TEXTS: dict[str, Callable[[Packages], Arrays]] = {
     "speech_words": speech_words,
     "speech_characters": speech_characters,
     "spelling": spelling,
+    "speeches": speeches,
 }
 
 
@@ -175,6 +199,11 @@ def number_words(texts: Iterable[Sequence[str]], size: int) -> dict[str, int]:
 def number_character(character: str) -> int:
     """Returns 0 for a line break, 1 to 95 for what ASCII can print."""
     return 0 if character == "\n" else ord(character) - 31
+
+
+def to_characters(text: str) -> np.ndarray:
+    """Returns the numbers of the characters, uint8."""
+    return np.array([number_character(character) for character in text], dtype=np.uint8)
 
 
 def clean(text: str) -> str:

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -181,24 +182,44 @@ def test_the_graders_of_validation_read_the_oracles(candidates: list[Candidate],
         oracle = oracles[f"tuning/train/{index}"]
         assert oracle.reset == {"task_id": f"tuning/train/{index}", "seed": one.instance.seed}
         assert oracle.max_reward == 1.0
+        assert oracle.tolerance == pytest.approx(3 * 0.01 / 0.4, abs=0.001)
         assert [action["tool_name"] for action in oracle.actions] == [tool for tool, _ in CALLS]
 
 
-def test_write_makes_the_tables_of_all_splits_from_the_record(
+def test_write_makes_the_tables_of_complete_splits_from_the_record(
     candidates: list[Candidate], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("_TABLES", "_ORACLES"):
         monkeypatch.setattr(command, name, tmp_path / name)
     monkeypatch.setattr(command, "NAMED_REFERENCES", tmp_path / "named.jsonl")
-    for one in candidates:
-        append(tmp_path / "record" / "validation.jsonl", one)
+    enough = len(accepted(candidates))
+    monkeypatch.setattr(command, "COUNTS", {"train": enough + 1, "validation": enough - 1, "test": enough})
+    for split in ("train", "validation"):
+        for one in candidates:
+            append(tmp_path / "record" / f"{split}.jsonl", one)
 
     assert main(["--write", "--record", str(tmp_path / "record")]) == 0
 
     tables = {file.stem: rows_from_json(file.read_text()) for file in (tmp_path / "_TABLES").iterdir()}
-    assert {split: len(rows) for split, rows in tables.items()} == {
-        "train": 0,
-        "validation": len(accepted(candidates)),
-        "test": 0,
-    }
+    assert {split: len(rows) for split, rows in tables.items()} == {"validation": enough - 1}
+    assert [file.name for file in (tmp_path / "_ORACLES").iterdir()] == ["validation.jsonl"]
     assert not (tmp_path / "named.jsonl").exists()
+
+
+def test_a_complete_split_moves_no_tier_of_another(
+    candidates: list[Candidate], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "NAMED_REFERENCES", tmp_path / "named.jsonl")
+    monkeypatch.setattr(command, "COUNTS", dict.fromkeys(("train", "validation", "test"), len(accepted(candidates))))
+    tables = []
+    for number, splits in enumerate([("validation",), ("validation", "test")]):
+        for name in ("_TABLES", "_ORACLES"):
+            monkeypatch.setattr(command, name, tmp_path / f"{name}{number}")
+        for split in splits:
+            worse = [replace(one, players={**one.players, "heuristic": 0.4}) for one in candidates]
+            for one in worse if split == "test" else candidates:
+                append(tmp_path / f"record{number}" / f"{split}.jsonl", one)
+        main(["--write", "--record", str(tmp_path / f"record{number}")])
+        tables.append((tmp_path / f"_TABLES{number}" / "validation.jsonl").read_text())
+
+    assert tables[0] == tables[1]

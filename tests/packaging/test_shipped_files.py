@@ -116,7 +116,7 @@ def test_a_space_is_sent_the_listed_files_and_what_it_is_built_by(planted: Path,
     pushed = hub.run([sys.executable, "scripts/shipped.py", "push", "--repo-id", "someone/ml_trainer_env"], planted)
 
     assert pushed.returncode == 0, pushed.stdout + pushed.stderr
-    oracles = {path for path in hub.received if path.startswith(ORACLES) and path.endswith(".json")}
+    oracles = {path for path in hub.received if path.startswith(ORACLES) and path.endswith((".json", ".jsonl"))}
     assert oracles
     assert set(hub.received) == shipped | SPACE_FILES | oracles
     assert not [path for path, content in hub.received.items() if b"planted" in content]

@@ -52,11 +52,12 @@ def test_the_manifest_the_type_marker_and_the_bundled_data_are_in_the_wheel(
 
     assert {f"server/datasets/bundled/{name}.npz" for name in ("mnist", "fashion_mnist", "glyphs")} < bundled
     folders = [repository / "arena/pages" / name for name in ("static", "templates")]
-    pages = {path.relative_to(repository).as_posix() for folder in folders for path in folder.iterdir()}
+    folders.append(repository / "server/tuning/families/tables")
+    listed = {path.relative_to(repository).as_posix() for folder in folders for path in folder.iterdir()}
     others = {name for name in packaged(wheel) if not name.endswith(".py")}
     assert (
         others
-        == bundled | {"openenv.yaml", "py.typed", "permuted_mnist/py.typed", "arena/migrations/script.py.mako"} | pages
+        == bundled | {"openenv.yaml", "py.typed", "permuted_mnist/py.typed", "arena/migrations/script.py.mako"} | listed
     )
 
 

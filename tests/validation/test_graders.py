@@ -1,5 +1,7 @@
 """Each grader passes an honest environment, and sees the flaw that it is for."""
 
+import json
+import shutil
 from importlib.metadata import entry_points
 
 import pytest
@@ -62,6 +64,21 @@ def test_a_flaw_is_seen_by_its_grader(flaw, check, graders, subject_of) -> None:
 
     assert result.status is CheckStatus.FAIL, result.evidence
     assert result.remediation
+
+
+@pytest.mark.parametrize(("tolerance", "status"), [(0.4, CheckStatus.FAIL), (0.5, CheckStatus.PASS)])
+@pytest.mark.parametrize("flaw", [Flaw.WEAK_ORACLE, Flaw.DRIFTED])
+def test_a_list_may_tolerate_more_than_the_manifest(
+    flaw, tolerance, status, graders, subject_of, package, tmp_path
+) -> None:
+    lenient = tmp_path / "package"
+    shutil.copytree(package, lenient)
+    for file in (lenient / "oracles").iterdir():
+        file.write_text(json.dumps({**json.loads(file.read_text()), "tolerance": tolerance}))
+
+    result = graders[SEEN_BY[flaw]].run(subject_of(flaw, lenient))
+
+    assert result.status is status, result.evidence
 
 
 def test_memory_above_the_declared_is_seen(graders, subject_of) -> None:

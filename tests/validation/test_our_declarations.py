@@ -74,6 +74,7 @@ def test_each_named_task_has_an_oracle_within_the_tolerance(
 def test_recorded_rewards_are_in_the_declared_range(oracles: list[CallList], manifest: NormalizedManifest) -> None:
     low, high = manifest.reward.range
 
+    assert all(oracle.recorded for oracle in oracles)
     assert all(low <= reward <= high for oracle in oracles for reward in oracle.recorded)
 
 

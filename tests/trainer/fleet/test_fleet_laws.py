@@ -1,0 +1,243 @@
+"""The laws of the fleet's engine, over drawn scenarios."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ml_trainer_env.server.trainer.fleet import faults
+from ml_trainer_env.server.trainer.fleet.engine import MODEL, Step, evaluate, first_state, reduce_in_order, take_step
+from ml_trainer_env.server.trainer.fleet.faults import Fault, Scenario
+from ml_trainer_env.server.trainer.fleet.settings import RANKS, SHARDS, Adjustment, Cluster, StepSettings
+from ml_trainer_env.server.trainer.fleet.state import FleetState, FreshFleet, state_hash
+from ml_trainer_env.server.trainer.fleet.text import Text
+
+SECOND = 1_000_000
+SEED = 4
+
+nodes = st.integers(0, RANKS - 1)
+shards = st.lists(st.integers(0, SHARDS - 1), min_size=1, max_size=3, unique=True).map(
+    lambda found: tuple(sorted(found))
+)
+positions = st.integers(0, 4)
+moments = st.integers(0, 5 * SECOND)
+
+on_time = st.one_of(
+    st.builds(faults.Straggler, nodes, moments, st.sampled_from([1.6, 3.0])),
+    st.builds(faults.LoaderStall, shards, moments, st.just(SECOND)),
+)
+on_weights = st.one_of(
+    st.builds(faults.BadShard, shards, positions, st.booleans()),
+    st.builds(faults.PoisonedBatch, st.integers(0, SHARDS - 1), positions, st.integers(1, 2), st.just(1000.0)),
+    st.builds(faults.SilentCorruption, nodes, moments, st.just(3), st.sampled_from([20, 27])),
+    st.builds(faults.DriftingReplica, nodes, st.just(0), moments),
+)
+dying = st.builds(
+    faults.Crash, nodes, st.lists(moments, min_size=1, max_size=2).map(lambda found: tuple(sorted(found)))
+)
+scenarios = st.lists(st.one_of(on_time, on_weights, dying), max_size=3).map(lambda found: Scenario(tuple(found)))
+clusters = st.builds(
+    Cluster,
+    nodes=st.permutations(range(RANKS)).flatmap(lambda order: st.integers(3, RANKS).map(lambda n: tuple(order[:n]))),
+    quarantined=st.one_of(st.just(()), shards),
+    mirrored=st.one_of(st.just(()), shards),
+    skipped=st.sampled_from([(), ((2, 5),)]),
+)
+law = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def play(settings_: StepSettings, text: Text, steps: int, state: FleetState | None = None) -> list[Step]:
+    """Take steps until one rank dies."""
+    taken: list[Step] = []
+    for _ in range(steps):
+        state = first_state(FreshFleet(SEED)) if state is None else state
+        taken.append(take_step(state, settings_, text))
+        state = taken[-1].state
+        if taken[-1].died is not None:
+            break
+    return taken
+
+
+def hashes(steps: Sequence[Step]) -> list[str]:
+    return [state_hash(step.state) for step in steps]
+
+
+def weights(steps: Sequence[Step]) -> list[bytes]:
+    return [step.state.weights.tobytes() for step in steps]
+
+
+def straggling(*, node: int) -> Scenario:
+    return Scenario((faults.Straggler(node, 0, 3.0),))
+
+
+@law
+@given(scenario=scenarios, cluster=clusters, cut=st.integers(1, 3))
+def test_a_run_may_be_cut_anywhere_and_stored_between(
+    text: Text, scenario: Scenario, cluster: Cluster, cut: int
+) -> None:
+    chosen = StepSettings(scenario=scenario, cluster=cluster)
+    whole = play(chosen, text, 4)
+
+    first = play(chosen, text, cut)
+    stored = FleetState.from_state(first[-1].state.to_state())
+    rest = [] if first[-1].died is not None else play(chosen, text, 4 - cut, stored)
+
+    assert hashes([*first, *rest]) == hashes(whole)
+
+
+@law
+@given(scenario=scenarios, cluster=clusters)
+def test_steps_neither_read_nor_move_global_random_state_and_change_no_argument(
+    text: Text, scenario: Scenario, cluster: Cluster
+) -> None:
+    chosen, start = StepSettings(scenario=scenario, cluster=cluster), first_state(FreshFleet(SEED))
+    before = state_hash(start), text.shards.tobytes()
+    found = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        np.random.seed(seed)
+        random.seed(seed)
+        found.append(hashes(play(chosen, text, 2, start)))
+
+    assert found[0] == found[1]
+    assert (state_hash(start), text.shards.tobytes()) == before
+    assert torch.initial_seed() == 2
+
+
+@law
+@given(fault=on_time, offset=st.integers(0, 60 * SECOND), mirrored=shards, incarnation=st.integers(0, 3))
+def test_what_acts_on_time_alone_changes_no_weight(
+    text: Text, fault: Fault, offset: int, mirrored: tuple[int, ...], incarnation: int
+) -> None:
+    cluster = Cluster(mirrored=mirrored, incarnation=incarnation)
+    disturbed = StepSettings(scenario=Scenario((fault,)), cluster=cluster, offset_us=offset)
+
+    assert weights(play(disturbed, text, 3)) == weights(play(StepSettings(), text, 3))
+
+
+@law
+@given(fault=on_weights)
+def test_what_acts_on_weights_alone_changes_no_time(text: Text, fault: Fault) -> None:
+    broken = play(StepSettings(scenario=Scenario((fault,))), text, 3)
+
+    assert [step.times for step in broken] == [step.times for step in play(StepSettings(), text, 3)]
+
+
+@law
+@given(shard=st.integers(0, SHARDS - 1), first=st.integers(1, 2))
+def test_rolling_back_meets_the_same_batch_again_and_skipping_does_not(text: Text, shard: int, first: int) -> None:
+    position = next(at for at in range(first, 9) if shard in read_at(at))
+    broken = StepSettings(scenario=Scenario((faults.PoisonedBatch(shard, position, 1, 1000.0),)))
+    steps = play(broken, text, position + 1)
+    before = steps[position - 1].state
+
+    again = take_step(before, replace(broken, cluster=Cluster(incarnation=1)), text)
+    skipping = take_step(before, replace(broken, cluster=Cluster(skipped=((position, position + 1),))), text)
+
+    assert again.gradient_norm == steps[position].gradient_norm
+    assert skipping.gradient_norm is not None
+    assert again.gradient_norm is not None
+    assert skipping.gradient_norm < again.gradient_norm / 10
+
+
+def read_at(position: int) -> set[int]:
+    return {(position * RANKS + batch) % SHARDS for batch in range(RANKS)}
+
+
+@law
+@given(cluster=clusters)
+def test_every_step_reads_as_many_batches_whatever_the_ranks_and_none_of_a_quarantined_shard(
+    text: Text, cluster: Cluster
+) -> None:
+    spoilt = Scenario((faults.BadShard(cluster.quarantined, 0),)) if cluster.quarantined else Scenario()
+    steps = play(StepSettings(cluster=cluster, scenario=spoilt), text, 3)
+    clean = play(StepSettings(cluster=cluster), text, 3)
+
+    assert weights(steps) == weights(clean)
+    most = max(sum(step.times.compute_us) for step in clean)
+    assert sum(play(StepSettings(), text, 1)[0].times.compute_us) == pytest.approx(most, rel=0.05)
+    assert {len(step.rank_losses) for step in steps} == {len(cluster.nodes)}
+
+
+def test_a_fault_of_a_node_follows_the_node_and_not_the_rank(text: Text) -> None:
+    moved = Cluster(nodes=(3, 1, 2, 0, 4, 5, 6, 7))
+    slow = [
+        max(
+            range(RANKS),
+            key=play(StepSettings(scenario=straggling(node=3), cluster=cluster), text, 1)[
+                0
+            ].times.compute_us.__getitem__,
+        )
+        for cluster in (Cluster(), moved)
+    ]
+
+    assert slow == [3, 0]
+
+
+def test_the_slowest_rank_waits_least(text: Text) -> None:
+    times = play(StepSettings(scenario=straggling(node=5)), text, 1)[0].times
+
+    assert min(range(RANKS), key=times.wait_us.__getitem__) == 5
+    assert times.step_us == max(map(sum, zip(times.compute_us, times.data_us, times.wait_us, strict=True)))
+
+
+def test_a_node_dies_once_at_a_moment_and_the_state_stays(text: Text) -> None:
+    scenario = Scenario((faults.Crash(2, (int(1.5 * SECOND),)),))
+    steps = play(StepSettings(scenario=scenario), text, 5)
+
+    assert [step.died for step in steps] == [None, 2]
+    assert steps[1].state.clock_us == 1.5 * SECOND
+    assert weights(steps[1:]) == weights(steps[:1])
+    assert take_step(steps[1].state, StepSettings(scenario=scenario), text).died is None
+
+
+def test_a_drifted_replica_stays_behind_until_it_is_copied(text: Text) -> None:
+    scenario = Scenario((faults.DriftingReplica(2, 0, 2 * SECOND),))
+    chosen = StepSettings(scenario=scenario)
+    steps = play(chosen, text, 4)
+    last = steps[-1].state
+
+    assert set(last.replicas) == {2}
+    behind = last.replicas[2] - last.weights
+    assert np.allclose(behind, steps[1].state.replicas[2] - steps[1].state.weights, atol=1e-6)
+    healed = take_step(last, replace(chosen, adjustment=Adjustment(4, copied_rank=0)), text).state
+    assert not healed.replicas
+    assert np.abs(healed.weights - last.weights).max() < 0.1
+
+
+def test_an_adjustment_is_for_its_step_alone(text: Text) -> None:
+    adjusted = StepSettings(adjustment=Adjustment(1, schedule=200, fresh_optimizer=True, loss_scale=8.0))
+    steps = play(adjusted, text, 3)
+
+    assert [step.state.schedule for step in steps] == [1, 201, 202]
+    assert [step.state.updates for step in steps] == [1, 1, 2]
+    assert steps[-1].state.loss_scale == 8.0
+
+
+@pytest.mark.parametrize("ranks", [3, 5, 8])
+def test_gradients_are_those_of_each_rank_alone_added_in_order(ranks: int) -> None:
+    source = np.random.default_rng(1)
+    tokens = torch.from_numpy(source.integers(0, 96, (ranks, 4, MODEL.context + 1)))
+    start = MODEL.draw(3) + 0.01
+
+    losses, together = MODEL.gradients(start, tokens[..., :-1], tokens[..., 1:])
+    alone = [MODEL.gradients(start, one[None, :, :-1], one[None, :, 1:]) for one in tokens]
+
+    assert torch.equal(together, torch.cat([gradient for _, gradient in alone]))
+    assert torch.equal(losses, torch.cat([loss for loss, _ in alone]))
+    expected = alone[0][1][0].clone()
+    for _, gradient in alone[1:]:
+        expected += gradient[0]
+    assert torch.equal(reduce_in_order(together), expected)
+
+
+def test_training_lowers_the_loss_on_text_that_is_not_trained_on(text: Text) -> None:
+    steps = play(StepSettings(), text, 40)
+
+    assert evaluate(first_state(FreshFleet(SEED)), text.held_out) == pytest.approx(np.log(96), abs=0.01)
+    assert evaluate(steps[-1].state, text.held_out, 64) < 3.6
