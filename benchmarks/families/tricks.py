@@ -182,20 +182,27 @@ TRICKS = tuple(
 
 
 def main() -> None:
-    given = parser(__doc__ or "").parse_args()
-    tasks = tasks_of(given.split, given.tasks)
-    found = list(spread_over(play_all, tasks, given.processes))
-    print(f"{given.split}, {len(tasks)} tasks, rubric v3\n")
-    print("| player | mean score | 95 % interval | mean sum of rewards |\n|---|---|---|---|")
+    options = parser(__doc__ or "")
+    options.add_argument("--only", help="one trick, by its name")
+    options.add_argument("--seeds", type=int, default=1, help="episodes of each task (default: %(default)s)")
+    given = options.parse_args()
+    tricks = [trick for trick in TRICKS if given.only in {None, trick.name}]
+    plays = [(task, seed, tricks) for task in tasks_of(given.split, given.tasks) for seed in range(given.seeds)]
+    found = list(spread_over(play_all, plays, given.processes))
+    print(f"{given.split}, {len(plays)} episodes of each player, rubric v3\n")
+    print("| player | mean score | more than the default | mean sum of rewards |\n|---|---|---|---|")
     for name in found[0]:
         outcomes = [one[name] for one in found]
         mean, half = interval([outcome.score for outcome in outcomes])
+        more, either_way = interval([one[name].score - one[DEFAULT.name].score for one in found])
         rewards = statistics.fmean(outcome.reward for outcome in outcomes)
-        print(f"| {name} | {mean:.3f} | {mean - half:.3f} to {mean + half:.3f} | {rewards:.3f} |")
+        print(f"| {name} | {mean:.3f} ({half:.3f}) | {more:+.3f} ({either_way:.3f}) | {rewards:.3f} |")
+    print("\nIn brackets: half of the 95 % interval. Differences are paired by task and seed.")
 
 
-def play_all(task: Task) -> dict[str, Outcome]:
-    return {agent.name: play_task(agent, task, 300) for agent in (DEFAULT, *TRICKS)}
+def play_all(play: tuple[Task, int, Sequence[Trick]]) -> dict[str, Outcome]:
+    task, seed, tricks = play
+    return {agent.name: play_task(agent, task, 300 + seed) for agent in (DEFAULT, *tricks)}
 
 
 if __name__ == "__main__":

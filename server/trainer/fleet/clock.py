@@ -60,5 +60,5 @@ def step_times(settings: StepSettings, places: Sequence[Sequence[Place]]) -> Ste
         mirrored = settings.cluster.mirrored
         data.append(sum(settings.scenario.data_us(DATA_US, place, mirrored=place.shard in mirrored) for place in own))
     busy = [one + other for one, other in zip(compute, data, strict=True)]
-    step_us = max(busy) + REDUCE_US
+    step_us = max(busy) + settings.scenario.reduce_us(REDUCE_US, [own[0] for own in places])
     return StepTimes(tuple(compute), tuple(data), tuple(step_us - one for one in busy), step_us)

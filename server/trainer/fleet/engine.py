@@ -15,24 +15,40 @@ from ml_trainer_env.server.datasets.random_stream import RandomStream
 from ml_trainer_env.server.trainer.fleet.clock import StepTimes, step_times
 from ml_trainer_env.server.trainer.fleet.faults import Batch, Place
 from ml_trainer_env.server.trainer.fleet.model import CharacterModel
-from ml_trainer_env.server.trainer.fleet.settings import RANKS, SHARDS, Adjustment, Optimization, StepSettings
+from ml_trainer_env.server.trainer.fleet.settings import RANKS, SHARDS, Adjustment, StepSettings
 from ml_trainer_env.server.trainer.fleet.state import FIRST_LOSS_SCALE, FleetState, FreshFleet
 from ml_trainer_env.server.trainer.fleet.text import Text, windows_at
 
-__all__ = ["BATCHES", "BETAS", "MODEL", "Step", "evaluate", "first_state", "reduce_in_order", "take_step"]
+__all__ = [
+    "BATCHES",
+    "BETAS",
+    "MODEL",
+    "SEQUENCES",
+    "Step",
+    "evaluate",
+    "first_state",
+    "places_of",
+    "rank_gradients",
+    "reduce_in_order",
+    "take_step",
+    "updated",
+]
 
 MODEL = CharacterModel()
 
 BATCHES = RANKS
 """Batches of a step. The number does not change with the number of ranks: fewer ranks compute several each."""
 
-SEQUENCES = 4
+SEQUENCES = 8
 """Sequences of a batch."""
 
 BETAS = (0.9, 0.99)
 _EPSILON = 1e-8
 _EVALUATED_TOGETHER = 256
 """Sequences that are evaluated at once."""
+
+_GROWTH_STEPS = 100
+"""The dynamic loss scale doubles after this many steps without an overflow."""
 
 _DATA = 10
 """Stream of random numbers of the data."""
@@ -81,7 +97,7 @@ def take_step(state: FleetState, settings: StepSettings, text: Text) -> Step:
         text: The text.
     """
     before = _adjusted(state, settings.adjustment)
-    places = _places(before, settings)
+    places = places_of(before, settings)
     times = step_times(settings, places)
     rate = settings.optimization.rate_at(before.schedule)
     begin_us = before.clock_us + settings.offset_us
@@ -91,9 +107,9 @@ def take_step(state: FleetState, settings: StepSettings, text: Text) -> Step:
         moment_us, place = death
         stopped = replace(state, clock_us=moment_us - settings.offset_us)
         return Step(stopped, None, None, rate, False, (), (), times, died=place.rank)
-    losses, gradients = _rank_gradients(before, settings, places, text)
+    losses, gradients = rank_gradients(before, settings, places, text)
     total = reduce_in_order(gradients) / BATCHES
-    after, skipped = _updated(before, total, settings.optimization, rate)
+    after, skipped = updated(before, total, settings, rate)
     if not skipped:
         after = replace(after, replicas=_replicas(before, after, settings, firsts))
     after = replace(
@@ -153,7 +169,7 @@ def _adjusted(state: FleetState, adjustment: Adjustment | None) -> FleetState:
     return state
 
 
-def _places(state: FleetState, settings: StepSettings) -> list[list[Place]]:
+def places_of(state: FleetState, settings: StepSettings) -> list[list[Place]]:
     """Return, for each rank, the place of each batch that it computes in this step."""
     cluster = settings.cluster
     position = cluster.data_position(state.step)
@@ -170,12 +186,15 @@ def _places(state: FleetState, settings: StepSettings) -> list[list[Place]]:
                 shard=shards[(position * BATCHES + batch) % len(shards)],
                 incarnation=cluster.incarnation,
                 clock_us=state.clock_us + settings.offset_us,
+                begun_us=cluster.begun_us,
+                steps_since_save=state.step - cluster.saved_at_step,
+                loss_scale=state.loss_scale,
             )
         )
     return places
 
 
-def _rank_gradients(
+def rank_gradients(
     state: FleetState, settings: StepSettings, places: Sequence[Sequence[Place]], text: Text
 ) -> tuple[list[float], Tensor]:
     """Return the loss of each batch, in the order of the ranks, and the gradient of each rank, (ranks, size)."""
@@ -209,10 +228,14 @@ def _read(text: Text, starts: np.ndarray, place: Place) -> Batch:
     return Batch(windows[:, :-1], windows[:, 1:])
 
 
-def _updated(state: FleetState, gradient: Tensor, optimization: Optimization, rate: float) -> tuple[FleetState, bool]:
+def updated(state: FleetState, gradient: Tensor, settings: StepSettings, rate: float) -> tuple[FleetState, bool]:
     """Return the state after Adam's update (Kingma and Ba, 2015), and whether the update was left out."""
+    optimization, half = settings.optimization, settings.scenario.is_half_precision
     norm = float(gradient.norm())
-    if optimization.skip_nonfinite and not np.isfinite(norm):
+    finite = bool(np.isfinite(norm))
+    if half and optimization.dynamic_loss_scale:
+        state = _rescaled(state, finite=finite)
+    if not finite and (half or optimization.skip_nonfinite):
         return state, True
     if optimization.clip_norm and norm > optimization.clip_norm:
         gradient = gradient * (optimization.clip_norm / norm)
@@ -230,6 +253,15 @@ def _updated(state: FleetState, gradient: Tensor, optimization: Optimization, ra
         updates=updates,
     )
     return after, False
+
+
+def _rescaled(state: FleetState, *, finite: bool) -> FleetState:
+    """Return the state with the next loss scale (Micikevicius et al. 2018)."""
+    if not finite:
+        return replace(state, loss_scale=state.loss_scale / 2, good_steps=0)
+    if state.good_steps + 1 == _GROWTH_STEPS:
+        return replace(state, loss_scale=state.loss_scale * 2, good_steps=0)
+    return replace(state, good_steps=state.good_steps + 1)
 
 
 def _replicas(

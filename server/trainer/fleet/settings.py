@@ -49,7 +49,8 @@ class Cluster:
         mirrored: Shards that are read from a mirror, ascending.
         skipped: Ranges of the data that are left out, as (first, after the last) position, ascending and apart.
         incarnation: Number of restarts so far.
-        begun_at_step: The step from which the job was started last.
+        begun_us: Virtual time at which the job was started last, in microseconds.
+        saved_at_step: The step after which the last checkpoint was saved. 0 for none.
     """
 
     nodes: tuple[int, ...] = tuple(range(RANKS))
@@ -57,7 +58,8 @@ class Cluster:
     mirrored: tuple[int, ...] = ()
     skipped: tuple[tuple[int, int], ...] = ()
     incarnation: int = 0
-    begun_at_step: int = 0
+    begun_us: int = 0
+    saved_at_step: int = 0
 
     @property
     def shards(self) -> tuple[int, ...]:

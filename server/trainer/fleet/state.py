@@ -11,7 +11,8 @@ from ml_trainer_env.server.trainer.arrays import State
 
 __all__ = ["FIRST_LOSS_SCALE", "FleetState", "FreshFleet", "state_hash"]
 
-FIRST_LOSS_SCALE = 2.0**16
+FIRST_LOSS_SCALE = 2.0**24
+"""Far too large where gradients are half precision, and without effect elsewhere."""
 
 _REPLICA = "replica/"
 """Prefix of the arrays of replicas that have drifted."""

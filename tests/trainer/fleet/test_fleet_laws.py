@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from ml_trainer_env.server.trainer.fleet import faults
 from ml_trainer_env.server.trainer.fleet.engine import MODEL, Step, evaluate, first_state, reduce_in_order, take_step
 from ml_trainer_env.server.trainer.fleet.faults import Fault, Scenario
-from ml_trainer_env.server.trainer.fleet.settings import RANKS, SHARDS, Adjustment, Cluster, StepSettings
-from ml_trainer_env.server.trainer.fleet.state import FleetState, FreshFleet, state_hash
+from ml_trainer_env.server.trainer.fleet.settings import RANKS, SHARDS, Adjustment, Cluster, Optimization, StepSettings
+from ml_trainer_env.server.trainer.fleet.state import FIRST_LOSS_SCALE, FleetState, FreshFleet, state_hash
 from ml_trainer_env.server.trainer.fleet.text import Text
 
 SECOND = 1_000_000
@@ -30,12 +30,16 @@ moments = st.integers(0, 5 * SECOND)
 on_time = st.one_of(
     st.builds(faults.Straggler, nodes, moments, st.sampled_from([1.6, 3.0])),
     st.builds(faults.LoaderStall, shards, moments, st.just(SECOND)),
+    st.builds(faults.SlowLink, nodes, moments, st.just(SECOND)),
+    st.builds(faults.SlowStorage, moments, st.just(SECOND), st.integers(1, 9)),
 )
 on_weights = st.one_of(
     st.builds(faults.BadShard, shards, positions, st.booleans()),
     st.builds(faults.PoisonedBatch, st.integers(0, SHARDS - 1), positions, st.integers(1, 2), st.just(1000.0)),
     st.builds(faults.SilentCorruption, nodes, moments, st.just(3), st.sampled_from([20, 27])),
     st.builds(faults.DriftingReplica, nodes, st.just(0), moments),
+    st.builds(faults.NonfiniteBatch, st.integers(0, SHARDS - 1), positions),
+    st.builds(faults.HalfPrecision),
 )
 dying = st.builds(
     faults.Crash, nodes, st.lists(moments, min_size=1, max_size=2).map(lambda found: tuple(sorted(found)))
@@ -194,6 +198,66 @@ def test_a_node_dies_once_at_a_moment_and_the_state_stays(text: Text) -> None:
     assert steps[1].state.clock_us == 1.5 * SECOND
     assert weights(steps[1:]) == weights(steps[:1])
     assert take_step(steps[1].state, StepSettings(scenario=scenario), text).died is None
+
+
+def test_a_sticky_node_dies_after_each_start_unless_it_is_not_used(text: Text) -> None:
+    scenario = Scenario((faults.StickyNode(2, 0, int(1.5 * SECOND)),))
+    first = play(StepSettings(scenario=scenario), text, 5)
+    restarted = Cluster(incarnation=1, begun_us=20 * SECOND)
+    drained = Cluster(nodes=(0, 1, 3, 4, 5, 6, 7), incarnation=1, begun_us=20 * SECOND)
+
+    again, without = (
+        play(StepSettings(scenario=scenario, cluster=cluster, offset_us=20 * SECOND), text, 5)
+        for cluster in (restarted, drained)
+    )
+
+    assert [step.died for step in first] == [step.died for step in again] == [None, 2]
+    assert [step.died for step in without] == [None] * 5
+
+
+def test_a_leak_belongs_to_a_rank_and_not_to_a_node(text: Text) -> None:
+    scenario = Scenario((faults.MemoryLeak(6, int(1.5 * SECOND)),))
+    moved = Cluster(nodes=(0, 1, 2, 3, 4, 5, 8, 7))
+
+    assert [step.died for step in play(StepSettings(scenario=scenario, cluster=moved), text, 3)] == [None, 6]
+
+
+def test_a_slow_link_slows_all_ranks_and_storage_the_steps_after_a_checkpoint(text: Text) -> None:
+    clean, link, storage = (
+        play(StepSettings(scenario=Scenario(found)), text, 6)
+        for found in ((), (faults.SlowLink(1, 0, SECOND),), (faults.SlowStorage(0, 4 * SECOND, 4),))
+    )
+    extra = [
+        [slow.times.step_us - own.times.step_us for slow, own in zip(slowed, clean, strict=True)]
+        for slowed in (link, storage)
+    ]
+
+    assert extra[0] == [SECOND] * 6
+    assert extra[1] == [4 * SECOND, 3 * SECOND, 2 * SECOND, SECOND, 0, 0]
+    assert all(wait - own == SECOND for wait, own in zip(link[0].times.wait_us, clean[0].times.wait_us, strict=True))
+
+
+def test_half_precision_learns_nothing_until_the_loss_scale_fits(text: Text) -> None:
+    half = StepSettings(scenario=Scenario((faults.HalfPrecision(),)))
+    dynamic = replace(half, optimization=Optimization(dynamic_loss_scale=True))
+    static, scaled = play(half, text, 4), play(dynamic, text, 20)
+
+    assert all(step.skipped for step in static)
+    assert weights(static) == [first_state(FreshFleet(SEED)).weights.tobytes()] * 4
+    assert not scaled[-1].skipped
+    assert scaled[-1].state.loss_scale < FIRST_LOSS_SCALE
+
+
+def test_a_gradient_that_is_not_a_number_is_left_out_or_destroys_the_model(text: Text) -> None:
+    broken = StepSettings(scenario=Scenario((faults.NonfiniteBatch(3, 0),)))
+    guarded = replace(broken, optimization=Optimization(skip_nonfinite=True))
+
+    unguarded, skipping = play(broken, text, 2), play(guarded, text, 2)
+
+    assert not np.isfinite(unguarded[-1].state.weights).any()
+    assert [step.skipped for step in skipping] == [True, False]
+    assert np.isfinite(skipping[-1].state.weights).all()
+    assert [np.isfinite(norm) for norm in unguarded[0].rank_norms] == [rank != 3 for rank in range(RANKS)]
 
 
 def test_a_drifted_replica_stays_behind_until_it_is_copied(text: Text) -> None:

@@ -1,0 +1,108 @@
+"""Faults of time: they change no weight."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ml_trainer_env.server.trainer.fleet.faults.base import Fault, FaultKind, Place
+
+__all__ = ["LoaderStall", "SlowLink", "SlowStorage", "Straggler"]
+
+
+@dataclass(frozen=True, slots=True)
+class Straggler(Fault):
+    """A node that computes slowly.
+
+    Attributes:
+        node: The node.
+        begins_us: The moment from which on it does.
+        factor: Factor of the time, above 1.
+    """
+
+    node: int
+    begins_us: int
+    factor: float
+
+    @property
+    def kind(self) -> FaultKind:
+        """Its kind."""
+        return FaultKind.STRAGGLER
+
+    def compute_us(self, microseconds: int, place: Place) -> int:
+        """Slow the node down."""
+        slow = place.node == self.node and place.clock_us >= self.begins_us
+        return round(microseconds * self.factor) if slow else microseconds
+
+
+@dataclass(frozen=True, slots=True)
+class LoaderStall(Fault):
+    """Shards that are read slowly, unless they are read from a mirror.
+
+    Attributes:
+        shards: The shards.
+        begins_us: The moment from which on they are.
+        wait_us: What a batch takes.
+    """
+
+    shards: tuple[int, ...]
+    begins_us: int
+    wait_us: int
+
+    @property
+    def kind(self) -> FaultKind:
+        """Its kind."""
+        return FaultKind.LOADER_STALL
+
+    def data_us(self, microseconds: int, place: Place, *, mirrored: bool) -> int:
+        """Let the rank wait."""
+        slow = place.shard in self.shards and not mirrored and place.clock_us >= self.begins_us
+        return microseconds + self.wait_us if slow else microseconds
+
+
+@dataclass(frozen=True, slots=True)
+class SlowLink(Fault):
+    """A node whose link makes every reduction slow, for all ranks.
+
+    Attributes:
+        node: The node.
+        begins_us: The moment from which on it does.
+        extra_us: What a reduction takes longer.
+    """
+
+    node: int
+    begins_us: int
+    extra_us: int
+
+    @property
+    def kind(self) -> FaultKind:
+        """Its kind."""
+        return FaultKind.SLOW_LINK
+
+    def reduce_us(self, microseconds: int, places: Sequence[Place]) -> int:
+        """Slow the reduction down, if the node takes part."""
+        slow = any(place.node == self.node and place.clock_us >= self.begins_us for place in places)
+        return microseconds + self.extra_us if slow else microseconds
+
+
+@dataclass(frozen=True, slots=True)
+class SlowStorage(Fault):
+    """Storage that is busy after each checkpoint, so that all reads are slow, less and less.
+
+    Attributes:
+        begins_us: The moment from which on it is.
+        extra_us: What a batch takes longer in the first step after a checkpoint.
+        steps: After so many steps storage is idle again.
+    """
+
+    begins_us: int
+    extra_us: int
+    steps: int
+
+    @property
+    def kind(self) -> FaultKind:
+        """Its kind."""
+        return FaultKind.SLOW_STORAGE
+
+    def data_us(self, microseconds: int, place: Place, *, mirrored: bool) -> int:
+        """Let every rank wait. A mirror does not help: it is the same storage."""
+        busy = max(0, self.steps - place.steps_since_save) if place.clock_us >= self.begins_us else 0
+        return microseconds + self.extra_us * busy // self.steps

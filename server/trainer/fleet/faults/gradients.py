@@ -1,0 +1,90 @@
+"""Faults of gradients and replicas: they belong to nodes, or to the arithmetic."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ml_trainer_env.server.datasets.random_stream import RandomStream
+from ml_trainer_env.server.trainer.fleet.faults.base import Fault, FaultKind, Place
+
+__all__ = ["DriftingReplica", "HalfPrecision", "SilentCorruption"]
+
+_CORRUPTED = 21
+"""Stream of random numbers of flipped bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class SilentCorruption(Fault):
+    """A node that flips one bit in some of its gradients' numbers.
+
+    Attributes:
+        node: The node.
+        begins_us: The moment from which on it does.
+        count: How many numbers of each gradient are hit.
+        bit: The bit of the float32, 0 (least) to 31 (sign).
+    """
+
+    node: int
+    begins_us: int
+    count: int
+    bit: int
+
+    @property
+    def kind(self) -> FaultKind:
+        """Its kind."""
+        return FaultKind.SILENT_CORRUPTION
+
+    def gradient(self, gradient: np.ndarray, place: Place) -> np.ndarray:
+        """Flip bits."""
+        if place.node != self.node or place.clock_us < self.begins_us:
+            return gradient
+        source = RandomStream((place.seed, _CORRUPTED, place.position, place.rank))
+        hit = source.below(gradient.size, self.count)
+        flipped = gradient.copy()
+        flipped.view(np.uint32)[hit] ^= np.uint32(1 << self.bit)
+        return flipped
+
+
+@dataclass(frozen=True, slots=True)
+class HalfPrecision(Fault):
+    """Gradients are float16 while they are scaled."""
+
+    @property
+    def kind(self) -> FaultKind:
+        """Its kind."""
+        return FaultKind.HALF_PRECISION
+
+    @property
+    def is_half_precision(self) -> bool:
+        """Always."""
+        return True
+
+    def gradient(self, gradient: np.ndarray, place: Place) -> np.ndarray:
+        """Round to float16. What is above 65,504 after scaling overflows."""
+        scale = np.float32(place.loss_scale)
+        with np.errstate(over="ignore"):
+            return (gradient * scale).astype(np.float16).astype(np.float32) / scale
+
+
+@dataclass(frozen=True, slots=True)
+class DriftingReplica(Fault):
+    """A node that stops applying updates to its replica.
+
+    Attributes:
+        node: The node.
+        begins_us: The moment from which on it does.
+        ends_us: The moment from which on it applies them again: its replica stays behind.
+    """
+
+    node: int
+    begins_us: int
+    ends_us: int
+
+    @property
+    def kind(self) -> FaultKind:
+        """Its kind."""
+        return FaultKind.DRIFTING_REPLICA
+
+    def keeps_replica(self, place: Place) -> bool:
+        """Whether the node misses the update."""
+        return place.node == self.node and self.begins_us <= place.clock_us < self.ends_us
