@@ -41,7 +41,8 @@ def _is_small(task: Task) -> bool:
         task.start is not None
         and task.change is not None
         and task.network.kind is NetworkKind.MLP
-        and task.examples.train_size <= 900
+        and task.start.trained_epochs == 20
+        and task.examples.train_size <= 500
         and 1 < task.change_after <= task.budget_epochs - 3
         and task.budget_epochs <= 12
         and task.largest_batch < 256
