@@ -1,7 +1,8 @@
 """A step of the fleet: every rank's gradient on its own data, reduced in rank order, and one update.
 
 A step is a function of (state, settings, text) alone. The ranks are logical: one call computes the gradients of all of
-them. The bits are those of ranks that are processes of their own and reduce in rank order.
+them. The bits are those of ranks that are processes of their own, with one thread each, and reduce in rank order. With
+several threads they are the same in every run, but a product may be split otherwise than in a process of one rank.
 """
 
 from collections.abc import Sequence

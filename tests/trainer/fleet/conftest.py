@@ -1,9 +1,21 @@
 """A small text, and scenarios drawn for laws."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
+import torch
 
 from ml_trainer_env.server.trainer.fleet.text import VOCABULARY, Text
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Several threads may split the product of one rank otherwise than the products of all ranks at once."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
