@@ -108,11 +108,19 @@ class Episodes:
         return [] if location is None else read_canaries(self.root, location)
 
     def idle(self) -> CallList:
-        """Return the calls whose reward is the floor: the canary `do_nothing`, or none at all."""
+        """Return the calls that hand in the least: the canary `do_nothing`, or none at all."""
         for canary in self.canaries():
             if canary.name == DO_NOTHING:
                 return canary
         return CallList(DO_NOTHING, {}, ())
+
+    def floor(self, oracle: CallList) -> float:
+        """Return what doing nothing is paid on the task of an oracle: the better of `do_nothing` and a reset alone.
+
+        Handing in the least may be paid less than nothing at all.
+        """
+        played = self.first(self.idle().on(oracle))
+        return max(played.verdict, played.reset.reward or 0.0)
 
     def first(self, calls: CallList) -> Play:
         """Return the play of a list of calls. It is played on the first request."""

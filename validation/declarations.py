@@ -91,7 +91,7 @@ class CallList:
             reset={**other.reset, **self.reset},
             max_reward=other.max_reward,
             tolerance=other.tolerance,
-            when=other.when,
+            when={**other.when, **self.when},
         )
 
 

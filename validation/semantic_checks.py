@@ -67,7 +67,7 @@ class FloorGap(SemanticCheck):
         finding.remediation = "The verifier pays nearly the maximum for no work. Look for empty conditions of success."
         for oracle in episodes.applicable(episodes.oracles(), finding):
             most = highest(oracle, subject)
-            floor = episodes.first(episodes.idle().on(oracle)).verdict
+            floor = episodes.floor(oracle)
             finding.measured[oracle.name] = {"floor": floor, "max": most, "margin": margin}
             line = f"{oracle.name}: doing nothing is paid {floor:.4f}, which is {most - floor:.4f} below {most:g}"
             (finding.problems if most - floor < margin else finding.evidence).append(line)
@@ -86,11 +86,16 @@ class CanaryFloor(SemanticCheck):
         if not canaries:
             raise DeclarationError("the manifest declares no canaries: lists of calls that must earn nothing")
         for oracle in episodes.applicable(episodes.oracles(), finding):
-            floor = episodes.first(episodes.idle().on(oracle)).verdict
-            verdicts = {canary.name: episodes.first(canary.on(oracle)).verdict for canary in canaries}
+            floor = episodes.floor(oracle)
+            on_task = [canary.on(oracle) for canary in canaries]
+            plays = {calls.name: episodes.first(calls) for calls in on_task}
+            for calls in on_task:
+                if calls.unmet(plays[calls.name].reset.observation):
+                    del plays[calls.name]
+                else:
+                    finding.problems += out_of_range(calls, plays[calls.name], subject)
+            verdicts = {name: played.verdict for name, played in plays.items()}
             finding.measured[oracle.name] = {"floor": floor, "margin": margin, **verdicts}
-            for canary in canaries:
-                finding.problems += out_of_range(canary, episodes.first(canary.on(oracle)), subject)
             finding.problems += [
                 f"{oracle.name}: the canary {name} is paid {verdict:.4f}, more than {floor:.4f} + {margin:g}"
                 for name, verdict in verdicts.items()

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ml_trainer_env.calibration import command
-from ml_trainer_env.calibration.candidates import Candidate, accepted, append, read
+from ml_trainer_env.calibration.candidates import Candidate, accepted, append, guess, read
 from ml_trainer_env.calibration.command import calibrate_split, main
 from ml_trainer_env.calibration.tables import TIERS, heuristic_score, tier_bounds, write_oracles, write_table
 from ml_trainer_env.server.tuning.families.instance import Instance
@@ -145,6 +145,15 @@ def test_tiers_are_of_one_size_and_fall_with_the_heuristics_score(tiny: Instance
     assert [tier for _, tier in by_score] == sorted(tiers)
 
 
+def test_a_candidate_whose_default_is_worse_than_a_guess_is_not_accepted(tiny: Instance) -> None:
+    chance = guess(tiny)
+    references = [Reference(chance + more, 0.9, 0.01) for more in (0.001, -0.001)]
+    above, below = (replace(candidate(number, tiny), reference=one) for number, one in enumerate(references))
+
+    assert chance == pytest.approx(1 / len(tiny.examples.classes))
+    assert accepted([above, below]) == [above]
+
+
 def test_tables_round_trip(candidates: list[Candidate], tmp_path: Path) -> None:
     shipped = accepted(candidates)
     bounds = tier_bounds(shipped)
@@ -169,6 +178,16 @@ def test_oracles_are_apart_from_the_table(candidates: list[Candidate], tmp_path:
     assert [line["task"] for line in lines] == [f"tuning/train/{index}" for index in range(len(shipped))]
     assert [(call["tool"], call["arguments"]) for call in lines[0]["calls"]] == list(CALLS)
     assert "configure_training" not in table.read_text()
+
+
+def test_checkpoints_of_oracles_have_short_names(candidates: list[Candidate], tmp_path: Path) -> None:
+    names = ["best", "last", "best"]
+    calls = tuple(("save_checkpoint", {"name": name}) for name in names)
+
+    write_oracles(tmp_path / "oracles.jsonl", "train", [replace(candidates[0], oracle_calls=calls)])
+
+    (line,) = (tmp_path / "oracles.jsonl").read_text().splitlines()
+    assert [call["arguments"]["name"] for call in json.loads(line)["calls"]] == ["a", "b", "a"]
 
 
 def test_the_graders_of_validation_read_the_oracles(candidates: list[Candidate], tmp_path: Path) -> None:

@@ -81,6 +81,22 @@ def test_a_list_may_tolerate_more_than_the_manifest(
     assert result.status is status, result.evidence
 
 
+@pytest.mark.parametrize(("when", "status"), [({}, CheckStatus.FAIL), ({"rubric": "v1"}, CheckStatus.PASS)])
+def test_a_canary_counts_where_the_reset_is_as_it_says(when, status, graders, subject_of, package, tmp_path) -> None:
+    narrow = tmp_path / "package"
+    shutil.copytree(package, narrow)
+    file = narrow / "canaries.json"
+    declared = json.loads(file.read_text())
+    for canary in declared["canaries"]:
+        if canary["name"] == "wildcard":
+            canary["when"] = when
+    file.write_text(json.dumps(declared))
+
+    result = graders["semantic.canary_floor"].run(subject_of(Flaw.TRICKED, narrow))
+
+    assert result.status is status, result.evidence
+
+
 def test_memory_above_the_declared_is_seen(graders, subject_of) -> None:
     result = graders["semantic.resource_envelope"].run(subject_of(memory_mb=2048.0))
 
