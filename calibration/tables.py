@@ -77,7 +77,7 @@ def write_oracles(file: Path, split: str, candidates: Sequence[Candidate]) -> No
 def _with_short_names(calls: Sequence[tuple[str, Mapping[str, object]]]) -> list[dict[str, object]]:
     """Return calls whose checkpoints are named "a", "b" and so on: graders take longer texts for secrets."""
     names: dict[object, str] = {}
-    renamed = []
+    renamed: list[dict[str, object]] = []
     for tool, arguments in calls:
         given = dict(arguments)
         if "name" in given:
