@@ -1,6 +1,5 @@
 """The record of calibration: one line of JSON for each candidate, whether it was accepted or not."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +8,9 @@ from pydantic import TypeAdapter
 
 from ml_trainer_env.calibration.instances import Measured
 from ml_trainer_env.server.tuning.families.instance import Instance
-from ml_trainer_env.server.tuning.reference import Metric, Reference
+from ml_trainer_env.server.tuning.reference import Reference
 
-__all__ = ["Candidate", "accepted", "append", "candidate_of", "guess", "read"]
+__all__ = ["Candidate", "accepted", "append", "candidate_of", "read"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,21 +89,5 @@ def append(file: Path, candidate: Candidate) -> None:
 
 
 def accepted(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Return the accepted candidates before the first missing number, in order.
-
-    A candidate whose default is worse than a guess is none of them: a model that was destroyed would beat it.
-    """
-    return [
-        one
-        for place, one in enumerate(candidates)
-        if one.number == place and one.reference is not None and one.reference.default >= guess(one.instance)
-    ]
-
-
-def guess(instance: Instance) -> float:
-    """Return `m` of a guess: the accuracy of one class, or minus the loss of equal probabilities.
-
-    All classes are equally frequent among the hidden examples.
-    """
-    outputs = instance.network.outputs
-    return 1 / outputs if instance.metric is Metric.ACCURACY else -math.log(outputs)
+    """Return the accepted candidates before the first missing number, in order."""
+    return [one for place, one in enumerate(candidates) if one.number == place and one.reference is not None]

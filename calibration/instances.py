@@ -26,7 +26,16 @@ from ml_trainer_env.server.tuning.families.tasks import task_of
 from ml_trainer_env.server.tuning.reference import HiddenFigures, Metric, Reference
 from ml_trainer_env.server.tuning.tasks import Task
 
-__all__ = ["Measured", "RecordedCalls", "Trial", "calibrate", "calibrate_task", "play_trial"]
+__all__ = [
+    "Measured",
+    "RecordedCalls",
+    "Trial",
+    "calibrate",
+    "calibrate_task",
+    "guess",
+    "judge",
+    "play_trial",
+]
 
 DEVIATIONS = 4.0
 """An instance is accepted if oracle and default differ by at least this many standard deviations of a repeat."""
@@ -119,8 +128,8 @@ def calibrate_task(task: Task, examples: TaskExamples, metric: Metric, trainer: 
     """Play the portfolio on a task.
 
     The default is the better one of two players that decide nothing: one leaves the settings alone, the other one the
-    weights. An instance is rejected if oracle and default are too close, or if a fixed recipe solves it. It is rejected
-    early if no player is much better than the default, after the first recipes or before the search.
+    weights. `judge` accepts or rejects an instance. It is rejected early if no player is much better than the default,
+    after the first recipes or before the search.
 
     Args:
         task: The task.
@@ -147,11 +156,37 @@ def calibrate_task(task: Task, examples: TaskExamples, metric: Metric, trainer: 
     trials += _search(task.seed, trials, run)
     best = max(trials, key=lambda trial: trial.validation)
     oracle = [best.value, *(run(RecordedCalls("oracle", best.calls), seed).value for seed in SEEDS)]
-    deviation = math.sqrt((statistics.variance(default) + statistics.variance(oracle)) / 2)
-    headroom = best.value - level
-    accepted = headroom >= max(LEAST_HEADROOM, DEVIATIONS * deviation) and by_recipes - level < SOLVED * headroom
-    reference = Reference(round(level, 6), round(best.value, 6), round(deviation, 6), metric) if accepted else None
+    reference = judge(default, oracle, by_recipes, guess(task, metric), metric)
     return Measured(trials, default, oracle, reference, best.calls, examples.checksum)
+
+
+def judge(
+    default: Sequence[float], oracle: Sequence[float], by_recipes: float, guessed: float, metric: Metric
+) -> Reference | None:
+    """Return the references of an instance, or None if it is rejected.
+
+    Args:
+        default: `m` of the default by seed.
+        oracle: `m` of the oracle's calls by seed.
+        by_recipes: `m` of the best fixed recipe.
+        guessed: `m` of a guess. If the default is worse, a model that was destroyed would beat it.
+        metric: What `m` is.
+    """
+    level, headroom = statistics.fmean(default), oracle[0] - statistics.fmean(default)
+    deviation = math.sqrt((statistics.variance(default) + statistics.variance(oracle)) / 2)
+    is_clear = headroom >= max(LEAST_HEADROOM, DEVIATIONS * deviation)
+    if not is_clear or by_recipes - level >= SOLVED * headroom or level < guessed:
+        return None
+    return Reference(round(level, 6), round(oracle[0], 6), round(deviation, 6), metric)
+
+
+def guess(task: Task, metric: Metric) -> float:
+    """Return `m` of a guess: the accuracy of one class, or minus the loss of equal probabilities.
+
+    All classes are equally frequent among the hidden examples.
+    """
+    outputs = task.network.outputs
+    return 1 / outputs if metric is Metric.ACCURACY else -math.log(outputs)
 
 
 def _best(trials: Sequence[Trial]) -> float:

@@ -139,17 +139,17 @@ class Episodes:
         """Where `again` plays, in words."""
         return "in an environment started anew" if self._start_another else "in a new session of the same environment"
 
-    def applicable(self, oracles: list[CallList], finding: Finding) -> list[CallList]:
-        """Return the oracles that apply to the data of this machine. The finding says which do not."""
+    def applicable(self, lists: list[CallList], finding: Finding) -> list[CallList]:
+        """Return the lists that apply to the tasks and data of this machine. The finding says which do not."""
         chosen = []
-        for oracle in oracles:
-            reason = oracle.unmet(self.first(CallList(f"reset of {oracle.name}", oracle.reset, ())).reset.observation)
+        for calls in lists:
+            reason = calls.unmet(self.first(CallList(f"reset of {calls.name}", calls.reset, ())).reset.observation)
             if reason is None:
-                chosen.append(oracle)
+                chosen.append(calls)
             else:
-                finding.evidence.append(f"{oracle.name}: not played, since {reason}")
+                finding.evidence.append(f"{calls.name}: not played, since {reason}")
         if not chosen:
-            raise UnmeasuredError("; ".join(["no oracle applies to the data of this machine", *finding.evidence]))
+            raise UnmeasuredError("; ".join(["no list applies to the data of this machine", *finding.evidence]))
         return chosen
 
     def close(self) -> None:

@@ -87,15 +87,11 @@ class CanaryFloor(SemanticCheck):
             raise DeclarationError("the manifest declares no canaries: lists of calls that must earn nothing")
         for oracle in episodes.applicable(episodes.oracles(), finding):
             floor = episodes.floor(oracle)
-            on_task = [canary.on(oracle) for canary in canaries]
-            plays = {calls.name: episodes.first(calls) for calls in on_task}
-            for calls in on_task:
-                if calls.unmet(plays[calls.name].reset.observation):
-                    del plays[calls.name]
-                else:
-                    finding.problems += out_of_range(calls, plays[calls.name], subject)
-            verdicts = {name: played.verdict for name, played in plays.items()}
+            on_task = episodes.applicable([canary.on(oracle) for canary in canaries], finding)
+            verdicts = {calls.name: episodes.first(calls).verdict for calls in on_task}
             finding.measured[oracle.name] = {"floor": floor, "margin": margin, **verdicts}
+            for calls in on_task:
+                finding.problems += out_of_range(calls, episodes.first(calls), subject)
             finding.problems += [
                 f"{oracle.name}: the canary {name} is paid {verdict:.4f}, more than {floor:.4f} + {margin:g}"
                 for name, verdict in verdicts.items()

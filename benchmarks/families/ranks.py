@@ -12,8 +12,9 @@ settings alone, which are closer together, and many of them hot and not annealed
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from shared import parser, play_task, spread_over, tasks_of
 
@@ -38,7 +39,7 @@ def main() -> None:
     tasks = tasks_of(given.split, given.tasks or 20)
     print("| task | Spearman's rho | sd of the score between seeds, median over policies |\n|---|---|---|")
     found = []
-    measured = spread_over(measure_settings if given.settings else measure, tasks, given.processes)
+    measured = spread_over(partial(measure, choose=settings if given.settings else policies), tasks, given.processes)
     for task, (rho, deviation) in zip(tasks, measured, strict=True):
         found.append((rho, deviation))
         print(f"| {task.id} | {rho:.3f} | {deviation:.3f} |", flush=True)
@@ -90,20 +91,10 @@ def settings(task: Task) -> list[Agent]:
     return [*RECIPES, *drawn]
 
 
-def measure(task: Task) -> tuple[float, float]:
-    """Return the correlation, and the median standard deviation of the score between seeds."""
-    return measure_policies(task, policies(task))
-
-
-def measure_settings(task: Task) -> tuple[float, float]:
-    """Return the same of the fixed recipes and random settings alone."""
-    return measure_policies(task, settings(task))
-
-
-def measure_policies(task: Task, agents: Sequence[Agent]) -> tuple[float, float]:
-    """Return the same of some policies."""
+def measure(task: Task, choose: Callable[[Task], list[Agent]]) -> tuple[float, float]:
+    """Return the correlation over chosen policies, and the median standard deviation of the score between seeds."""
     first, rest, deviations = [], [], []
-    for policy in agents:
+    for policy in choose(task):
         outcomes = [play_task(policy, task, 200 + seed) for seed in range(1 + OTHER_SEEDS)]
         first.append(outcomes[0].x)
         rest.append(statistics.fmean(outcome.hidden for outcome in outcomes[1:]))

@@ -8,7 +8,7 @@ import pytest
 
 from ml_trainer_env.baselines.play import play
 from ml_trainer_env.calibration.candidates import candidate_of
-from ml_trainer_env.calibration.instances import RecordedCalls, calibrate, play_trial
+from ml_trainer_env.calibration.instances import RecordedCalls, calibrate, guess, judge, play_trial
 from ml_trainer_env.calibration.local_session import LocalSession, Trainer
 from ml_trainer_env.calibration.portfolio import DEFAULT, UNTOUCHED, neighbour, random_recipe
 from ml_trainer_env.server.datasets import draw_examples
@@ -18,7 +18,7 @@ from ml_trainer_env.server.tuning.families.instance import Instance
 from ml_trainer_env.server.tuning.families.table import Row
 from ml_trainer_env.server.tuning.families.tasks import task_of
 from ml_trainer_env.server.tuning.grading import RubricVersion
-from ml_trainer_env.server.tuning.reference import Metric
+from ml_trainer_env.server.tuning.reference import Metric, Reference
 
 
 def test_an_accepted_instance_has_headroom_and_its_oracle_replays_to_x_1(tiny: Instance, trainer_here: Trainer) -> None:
@@ -51,6 +51,32 @@ def test_an_instance_without_headroom_is_rejected_after_few_runs(tiny: Instance,
     assert measured.reference is None
     assert (one.oracle_player, one.oracle_calls) == ("", ())
     assert len(measured.trials) <= 6
+
+
+@pytest.mark.parametrize(
+    ("default", "oracle", "by_recipes", "accepted"),
+    [
+        ((0.50, 0.49, 0.51), (0.9, 0.89, 0.91), 0.8, True),
+        ((0.50, 0.38, 0.62), (0.9, 0.78, 1.02), 0.8, False),
+        ((0.50, 0.50, 0.50), (0.52, 0.52, 0.52), 0.5, False),
+        ((0.50, 0.49, 0.51), (0.9, 0.89, 0.91), 0.89, False),
+        ((0.15, 0.14, 0.16), (0.9, 0.89, 0.91), 0.8, False),
+    ],
+    ids=["clear", "noise", "little headroom", "solved by a recipe", "worse than a guess"],
+)
+def test_an_instance_is_accepted_where_decisions_matter(
+    default: tuple[float, ...], oracle: tuple[float, ...], by_recipes: float, *, accepted: bool
+) -> None:
+    found = judge(default, oracle, by_recipes, guessed=0.2, metric=Metric.ACCURACY)
+
+    assert found == (Reference(0.5, 0.9, 0.01, Metric.ACCURACY) if accepted else None)
+
+
+def test_a_guess_names_one_class_or_takes_all_tokens_for_equally_likely(tiny: Instance) -> None:
+    task = task_of(tiny, "train", 0)
+
+    assert guess(task, Metric.ACCURACY) == 1 / len(tiny.examples.classes)
+    assert guess(task, Metric.LOSS) == -math.log(len(tiny.examples.classes))
 
 
 def test_the_default_is_the_settings_that_an_episode_begins_with(tiny: Instance, trainer_here: Trainer) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ml_trainer_env.calibration import command
-from ml_trainer_env.calibration.candidates import Candidate, accepted, append, guess, read
+from ml_trainer_env.calibration.candidates import Candidate, accepted, append, read
 from ml_trainer_env.calibration.command import calibrate_split, main
 from ml_trainer_env.calibration.tables import TIERS, heuristic_score, tier_bounds, write_oracles, write_table
 from ml_trainer_env.server.tuning.families.instance import Instance
@@ -143,15 +143,6 @@ def test_tiers_are_of_one_size_and_fall_with_the_heuristics_score(tiny: Instance
     assert max(sizes.values()) - min(sizes.values()) <= 1
     by_score = sorted(zip(scores, tiers, strict=True), reverse=True)
     assert [tier for _, tier in by_score] == sorted(tiers)
-
-
-def test_a_candidate_whose_default_is_worse_than_a_guess_is_not_accepted(tiny: Instance) -> None:
-    chance = guess(tiny)
-    references = [Reference(chance + more, 0.9, 0.01) for more in (0.001, -0.001)]
-    above, below = (replace(candidate(number, tiny), reference=one) for number, one in enumerate(references))
-
-    assert chance == pytest.approx(1 / len(tiny.examples.classes))
-    assert accepted([above, below]) == [above]
 
 
 def test_tables_round_trip(candidates: list[Candidate], tmp_path: Path) -> None:

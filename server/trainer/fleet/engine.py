@@ -18,7 +18,7 @@ from ml_trainer_env.server.trainer.fleet.faults import Batch, Place
 from ml_trainer_env.server.trainer.fleet.model import CharacterModel
 from ml_trainer_env.server.trainer.fleet.settings import RANKS, SHARDS, Adjustment, StepSettings
 from ml_trainer_env.server.trainer.fleet.state import FIRST_LOSS_SCALE, FleetState, FreshFleet
-from ml_trainer_env.server.trainer.fleet.text import Text, windows_at
+from ml_trainer_env.server.trainer.fleet.text import VOCABULARY, Text, windows_at
 
 __all__ = [
     "BATCHES",
@@ -35,7 +35,7 @@ __all__ = [
     "updated",
 ]
 
-MODEL = CharacterModel()
+MODEL = CharacterModel(VOCABULARY)
 
 BATCHES = RANKS
 """Batches of a step. The number does not change with the number of ranks: fewer ranks compute several each."""

@@ -66,12 +66,8 @@ def _figures(step: Step) -> Figures:
         "clock_us": step.state.clock_us,
         "died": step.died,
     }
-    for name, values in (
-        ("loss", step.rank_losses),
-        ("gradient_norm", step.rank_norms),
-        ("compute_us", step.times.compute_us),
-        ("data_us", step.times.data_us),
-        ("wait_us", step.times.wait_us),
-    ):
+    times = step.times
+    by_rank = (step.rank_losses, step.rank_norms, times.compute_us, times.data_us, times.wait_us)
+    for name, values in zip(_OF_RANK, by_rank, strict=True):
         figures |= {f"{name}/{rank}": value for rank, value in enumerate(values)}
     return figures

@@ -32,7 +32,7 @@ class CharacterModel:
         heads: Attention heads of a layer. They divide `width`.
     """
 
-    vocabulary: int = 96
+    vocabulary: int
     context: int = 32
     width: int = 32
     layers: int = 2

@@ -4,12 +4,14 @@ from dataclasses import dataclass, field
 
 from ml_trainer_env.server.trainer.fleet.faults import Scenario
 
-__all__ = ["RANKS", "SHARDS", "TOTAL_STEPS", "Adjustment", "Cluster", "Optimization", "StepSettings"]
+__all__ = ["RANKS", "SHARDS", "TOTAL_STEPS", "WARMUP_STEPS", "Adjustment", "Cluster", "Optimization", "StepSettings"]
 
 RANKS = 8
 SHARDS = 16
 TOTAL_STEPS = 300
 """Length of a clean run. The learning rate reaches zero after it."""
+WARMUP_STEPS = 20
+"""Length of the linear warm-up of the learning rate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +36,6 @@ class Optimization:
         warmth = min(1.0, (position + 1) / WARMUP_STEPS)
         left = min(1.0, max(0.0, (TOTAL_STEPS - position) / (TOTAL_STEPS - WARMUP_STEPS)))
         return self.learning_rate * warmth * left
-
-
-WARMUP_STEPS = 20
 
 
 @dataclass(frozen=True, slots=True)

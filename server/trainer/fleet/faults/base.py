@@ -7,6 +7,7 @@ moving things is an experiment that tells causes apart.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import ClassVar
 
 import numpy as np
 
@@ -90,17 +91,15 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that goes wrong. The hooks of this class change nothing."""
+    """One thing that goes wrong. The hooks of this class change nothing.
 
-    @property
-    def kind(self) -> FaultKind:
-        """Its kind."""
-        raise NotImplementedError
+    Attributes:
+        kind: Its kind.
+        is_half_precision: Whether gradients are half precision, so that a step that overflows is left out.
+    """
 
-    @property
-    def is_half_precision(self) -> bool:
-        """Whether gradients are half precision, so that a step that overflows is left out."""
-        return False
+    kind: ClassVar[FaultKind]
+    is_half_precision: ClassVar[bool] = False
 
     def batch(self, batch: Batch, place: Place) -> Batch:
         """Return the batch that is read."""

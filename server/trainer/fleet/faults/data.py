@@ -1,6 +1,7 @@
 """Faults of the data: they belong to shards and positions, whichever node reads them."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -23,14 +24,11 @@ class BadShard(Fault):
         repeated: Whether one passage is repeated. Else the targets are shuffled.
     """
 
+    kind: ClassVar[FaultKind] = FaultKind.BAD_SHARD
+
     shards: tuple[int, ...]
     begins: int
     repeated: bool = False
-
-    @property
-    def kind(self) -> FaultKind:
-        """Its kind."""
-        return FaultKind.BAD_SHARD
 
     def batch(self, batch: Batch, place: Place) -> Batch:
         """Spoil a batch of the shards."""
@@ -57,15 +55,12 @@ class PoisonedBatch(Fault):
         weight: Factor of the gradient.
     """
 
+    kind: ClassVar[FaultKind] = FaultKind.POISONED_BATCH
+
     shard: int
     first: int
     length: int
     weight: float
-
-    @property
-    def kind(self) -> FaultKind:
-        """Its kind."""
-        return FaultKind.POISONED_BATCH
 
     def batch(self, batch: Batch, place: Place) -> Batch:
         """Replace what comes next by one character, with a huge weight."""
@@ -83,13 +78,10 @@ class NonfiniteBatch(Fault):
         position: Its position in the data.
     """
 
+    kind: ClassVar[FaultKind] = FaultKind.NONFINITE_BATCH
+
     shard: int
     position: int
-
-    @property
-    def kind(self) -> FaultKind:
-        """Its kind."""
-        return FaultKind.NONFINITE_BATCH
 
     def batch(self, batch: Batch, place: Place) -> Batch:
         """Give the gradient a factor that is not a number."""

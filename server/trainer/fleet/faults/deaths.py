@@ -1,6 +1,7 @@
 """Faults that end a job: a rank dies, and nothing of the step remains."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from ml_trainer_env.server.trainer.fleet.faults.base import Fault, FaultKind, Place
 
@@ -16,13 +17,10 @@ class Crash(Fault):
         moments_us: The moments, ascending.
     """
 
+    kind: ClassVar[FaultKind] = FaultKind.CRASH
+
     node: int
     moments_us: tuple[int, ...]
-
-    @property
-    def kind(self) -> FaultKind:
-        """Its kind."""
-        return FaultKind.CRASH
 
     def dies_at_us(self, place: Place) -> int | None:
         """Return the next moment."""
@@ -41,14 +39,11 @@ class StickyNode(Fault):
         life_us: How long after a start it dies.
     """
 
+    kind: ClassVar[FaultKind] = FaultKind.STICKY_NODE
+
     node: int
     begins_us: int
     life_us: int
-
-    @property
-    def kind(self) -> FaultKind:
-        """Its kind."""
-        return FaultKind.STICKY_NODE
 
     def dies_at_us(self, place: Place) -> int | None:
         """Return when the node dies after the last start."""
@@ -65,13 +60,10 @@ class MemoryLeak(Fault):
         life_us: How long after a start it dies.
     """
 
+    kind: ClassVar[FaultKind] = FaultKind.MEMORY_LEAK
+
     rank: int
     life_us: int
-
-    @property
-    def kind(self) -> FaultKind:
-        """Its kind."""
-        return FaultKind.MEMORY_LEAK
 
     def dies_at_us(self, place: Place) -> int | None:
         """Return when the rank dies after the last start."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from ml_trainer_env.server.trainer.fleet.faults.base import Fault, FaultKind, Place
 
@@ -18,14 +19,11 @@ class Straggler(Fault):
         factor: Factor of the time, above 1.
     """
 
+    kind: ClassVar[FaultKind] = FaultKind.STRAGGLER
+
     node: int
     begins_us: int
     factor: float
-
-    @property
-    def kind(self) -> FaultKind:
-        """Its kind."""
-        return FaultKind.STRAGGLER
 
     def compute_us(self, microseconds: int, place: Place) -> int:
         """Slow the node down."""
@@ -43,14 +41,11 @@ class LoaderStall(Fault):
         wait_us: What a batch takes.
     """
 
+    kind: ClassVar[FaultKind] = FaultKind.LOADER_STALL
+
     shards: tuple[int, ...]
     begins_us: int
     wait_us: int
-
-    @property
-    def kind(self) -> FaultKind:
-        """Its kind."""
-        return FaultKind.LOADER_STALL
 
     def data_us(self, microseconds: int, place: Place, *, mirrored: bool) -> int:
         """Let the rank wait."""
@@ -68,14 +63,11 @@ class SlowLink(Fault):
         extra_us: What a reduction takes longer.
     """
 
+    kind: ClassVar[FaultKind] = FaultKind.SLOW_LINK
+
     node: int
     begins_us: int
     extra_us: int
-
-    @property
-    def kind(self) -> FaultKind:
-        """Its kind."""
-        return FaultKind.SLOW_LINK
 
     def reduce_us(self, microseconds: int, places: Sequence[Place]) -> int:
         """Slow the reduction down, if the node takes part."""
@@ -93,14 +85,11 @@ class SlowStorage(Fault):
         steps: After so many steps storage is idle again.
     """
 
+    kind: ClassVar[FaultKind] = FaultKind.SLOW_STORAGE
+
     begins_us: int
     extra_us: int
     steps: int
-
-    @property
-    def kind(self) -> FaultKind:
-        """Its kind."""
-        return FaultKind.SLOW_STORAGE
 
     def data_us(self, microseconds: int, place: Place, *, mirrored: bool) -> int:
         """Let every rank wait. A mirror does not help: it is the same storage."""

@@ -1,6 +1,7 @@
 """Faults of gradients and replicas: they belong to nodes, or to the arithmetic."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -24,15 +25,12 @@ class SilentCorruption(Fault):
         bit: The bit of the float32, 0 (least) to 31 (sign).
     """
 
+    kind: ClassVar[FaultKind] = FaultKind.SILENT_CORRUPTION
+
     node: int
     begins_us: int
     count: int
     bit: int
-
-    @property
-    def kind(self) -> FaultKind:
-        """Its kind."""
-        return FaultKind.SILENT_CORRUPTION
 
     def gradient(self, gradient: np.ndarray, place: Place) -> np.ndarray:
         """Flip bits."""
@@ -49,15 +47,8 @@ class SilentCorruption(Fault):
 class HalfPrecision(Fault):
     """Gradients are float16 while they are scaled."""
 
-    @property
-    def kind(self) -> FaultKind:
-        """Its kind."""
-        return FaultKind.HALF_PRECISION
-
-    @property
-    def is_half_precision(self) -> bool:
-        """Always."""
-        return True
+    kind: ClassVar[FaultKind] = FaultKind.HALF_PRECISION
+    is_half_precision: ClassVar[bool] = True
 
     def gradient(self, gradient: np.ndarray, place: Place) -> np.ndarray:
         """Round to float16. What is above 65,504 after scaling overflows."""
@@ -76,14 +67,11 @@ class DriftingReplica(Fault):
         ends_us: The moment from which on it applies them again: its replica stays behind.
     """
 
+    kind: ClassVar[FaultKind] = FaultKind.DRIFTING_REPLICA
+
     node: int
     begins_us: int
     ends_us: int
-
-    @property
-    def kind(self) -> FaultKind:
-        """Its kind."""
-        return FaultKind.DRIFTING_REPLICA
 
     def keeps_replica(self, place: Place) -> bool:
         """Whether the node misses the update."""
