@@ -71,4 +71,10 @@ def _processes() -> list[int]:
 
 
 def cgroups() -> set[Path]:
-    return set(Path("/sys/fs/cgroup").rglob(f"permuted-mnist-{os.getpid()}-*"))
+    """The control groups of this process's containers. Walking passes over those that go away meanwhile."""
+    return {
+        Path(parent, name)
+        for parent, names, _ in os.walk("/sys/fs/cgroup")
+        for name in names
+        if name.startswith(f"permuted-mnist-{os.getpid()}-")
+    }
