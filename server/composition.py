@@ -2,14 +2,14 @@
 
 import functools
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from openenv.core.env_server.http_server import create_app
+from openenv.core.env_server.http_server import create_app, create_fastapi_app
 from openenv.core.env_server.types import ConcurrencyConfig
 from pydantic import ValidationError
 
@@ -17,6 +17,7 @@ from ml_trainer_env.models import CallToolAction, CallToolObservation
 from ml_trainer_env.server.datasets import DatasetError
 from ml_trainer_env.server.episodes.errors import ResetError
 from ml_trainer_env.server.episodes.game import Game
+from ml_trainer_env.server.episodes.registry import EpisodeRegistry
 from ml_trainer_env.server.executors.contract import Executor
 from ml_trainer_env.server.mcp.endpoint import McpEndpoint, McpSwitch
 from ml_trainer_env.server.openenv.environment import GameEnvironment
@@ -24,6 +25,7 @@ from ml_trainer_env.server.operations.probes import probe_routes
 from ml_trainer_env.server.room.contract import Room
 from ml_trainer_env.server.room.tuning import TuningRoom
 from ml_trainer_env.server.security import security_middleware
+from ml_trainer_env.server.security.paths import PrefixMiddleware
 from ml_trainer_env.server.services import Services
 from ml_trainer_env.server.settings import Settings
 from ml_trainer_env.server.store import StoreError
@@ -34,30 +36,66 @@ logger = logging.getLogger(__name__)
 
 
 def build_app(
-    settings: Settings, executor: Executor | None = None, game: Game | None = None, room: Room | None = None
+    settings: Settings,
+    executor: Executor | None = None,
+    games: Mapping[str, Game] | None = None,
+    rooms: Mapping[str, Room] | None = None,
 ) -> FastAPI:
     """Build the application.
+
+    Each game has all routes, under its prefix. The games share the services: workers, journal, cache and metrics. The
+    page for people is at the root alone.
 
     Args:
         settings: The server's settings.
         executor: Runs jobs. None for a pool of worker processes. The application starts and closes it.
-        game: The game. None for the tuning game with its room.
-        room: Shows episodes of `game` to people. None for a game without pictures.
+        games: The games by the prefix of their paths: "" for the root, "/fleet". None for those that the program has.
+        rooms: Show episodes to people, by the same prefix. None for those that the program has, or for none if `games`
+            is given.
 
     Raises:
         StoreError: The journal cannot be opened.
     """
     if settings.access.open_to_all:
         logger.warning("ML_TRAINER_TOKEN is off: everybody who can reach this server may come in")
-    services = Services(settings, executor, game)
-    registry, room = services.registry, TuningRoom() if game is None else room
-    app: FastAPI = create_app(
+    services = Services(settings, executor, games)
+    if rooms is None:
+        rooms = {"": TuningRoom()} if games is None else {}
+    endpoints = {
+        prefix: McpEndpoint(registry, rooms.get(prefix), settings.max_sessions, settings.session_timeout_s)
+        for prefix, registry in services.registries.items()
+    }
+    apps = {
+        prefix: _game_app(prefix, settings, services, registry, rooms.get(prefix), endpoints[prefix])
+        for prefix, registry in services.registries.items()
+    }
+    services.telemetry.watch(
+        "mcp_sessions", "Sessions of MCP clients.", lambda: sum(map(_sessions, endpoints.values()))
+    )
+    app = apps.pop("")
+    app.router.lifespan_context = _with_services(app, services, tuple(apps.values()))
+    app.add_middleware(PrefixMiddleware, apps=apps)  # added last, so a request reaches it first
+    return app
+
+
+def _game_app(
+    prefix: str,
+    settings: Settings,
+    services: Services,
+    registry: EpisodeRegistry,
+    room: Room | None,
+    endpoint: McpEndpoint,
+) -> FastAPI:
+    """Return an application that serves one game. Its paths have no prefix."""
+    create = create_fastapi_app if prefix else create_app  # the second adds the page if the environment asks for it
+    app: FastAPI = create(
         functools.partial(GameEnvironment, registry, room),
         CallToolAction,
         CallToolObservation,
         env_name=registry.game.about.name,
         state_cls=registry.game.state_model,
         reset_observation_cls=registry.game.reset_model,
+        # OpenEnv's sessions and those of MCP clients are counted apart, and those of each game, too.
         concurrency_config=ConcurrencyConfig(
             max_concurrent_envs=settings.max_sessions,
             session_timeout=settings.session_timeout_s,
@@ -69,24 +107,40 @@ def build_app(
     app.add_exception_handler(ValidationError, _invalid)
     app.add_exception_handler(StoreError, _unavailable)
     app.include_router(probe_routes(services.telemetry, services.is_ready, services.trouble))
-    endpoint = McpEndpoint(registry, room, settings.max_sessions, settings.session_timeout_s)
-    services.telemetry.watch("mcp_sessions", "Sessions of MCP clients.", lambda: len(endpoint.sessions))
-    app.router.lifespan_context = _with_services(app, services, endpoint)
+    app.router.lifespan_context = _with_endpoint(app, endpoint)
     app.add_middleware(McpSwitch, endpoint=endpoint)
-    app.add_middleware(security_middleware, access=settings.access)  # added last, so a request reaches it first
+    app.add_middleware(security_middleware, access=settings.access)
     return app
 
 
-def _with_services(app: FastAPI, services: Services, endpoint: McpEndpoint) -> Any:
-    """Return a lifespan that also starts and closes the services and the MCP endpoint."""
+def _sessions(endpoint: McpEndpoint) -> int:
+    return len(endpoint.sessions)
+
+
+def _with_endpoint(app: FastAPI, endpoint: McpEndpoint) -> Any:
+    """Return a lifespan that also starts and closes the MCP endpoint."""
+    inner = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def lifespan(application: FastAPI) -> AsyncIterator[Any]:
+        async with inner(application) as state, endpoint.running():
+            yield state
+
+    return lifespan
+
+
+def _with_services(app: FastAPI, services: Services, others: Sequence[FastAPI]) -> Any:
+    """Return a lifespan that also starts and closes the services and the applications of other games."""
     inner = app.router.lifespan_context
 
     @asynccontextmanager
     async def lifespan(application: FastAPI) -> AsyncIterator[Any]:
         await services.start()
         try:
-            async with inner(application) as state, endpoint.running():
-                yield state
+            async with AsyncExitStack() as stack:
+                for other in others:
+                    await stack.enter_async_context(other.router.lifespan_context(other))
+                yield await stack.enter_async_context(inner(application))
         finally:
             await services.close()
 

@@ -1,7 +1,8 @@
-"""The services that all sessions of a server share. They are opened and closed together."""
+"""The services that all sessions of a server share, whichever game they play. They are opened and closed together."""
 
 import asyncio
 import shutil
+from collections.abc import Mapping
 
 from ml_trainer_env.server.datasets import DataSettings
 from ml_trainer_env.server.episodes.game import Game
@@ -23,29 +24,35 @@ __all__ = ["JOURNAL_FILE", "Services", "state_folder"]
 
 
 class Services:
-    """The executor, the journal and the registry of episodes.
+    """The executor, the journal and the registries of episodes.
 
     Args:
         settings: The server's settings.
         executor: Runs jobs. None for a pool of worker processes.
-        game: The game. None for the tuning game.
+        games: The games by the prefix of their paths; "" is the root. None for the games that the program has.
 
     Raises:
         StoreError: The journal cannot be opened.
         RankedTableError: The server is ranked, and has no calibrated tasks.
+        ValueError: The server is ranked, and has several games.
 
     Attributes:
         executor: Runs jobs.
-        registry: Opens episodes.
+        registries: Open the episodes of each game, by the prefix of its paths.
+        registry: Opens the episodes of the game at the root.
         telemetry: The metrics.
         data: Settings of the data sets.
     """
 
-    def __init__(self, settings: Settings, executor: Executor | None = None, game: Game | None = None) -> None:
+    def __init__(
+        self, settings: Settings, executor: Executor | None = None, games: Mapping[str, Game] | None = None
+    ) -> None:
         chosen = settings.ranked
         ranked = RankedTasks.load(chosen.secret, chosen.count, chosen.table) if chosen else None
-        game = game or TuningGame(settings.data, settings.limits, settings.rubric, ranked)
-        self.telemetry = Telemetry(game.tools.names)
+        games = games or _games(settings, ranked)
+        if ranked is not None and len(games) > 1:
+            raise ValueError(f"a ranked server has one game, got {len(games)}")
+        self.telemetry = Telemetry({name for game in games.values() for name in game.tools.names})
         self.data: DataSettings = settings.data
         folder = state_folder(settings.state_dir)
         self._database = Database(folder / JOURNAL_FILE)
@@ -66,15 +73,25 @@ class Services:
             telemetry=self.telemetry,
             unit_timeout_s=settings.limits.unit_s,
         )
-        self.registry = EpisodeRegistry(
-            game,
-            source=source,
-            journal=Journal(self._database),
-            limits=settings.limits,
-            telemetry=self.telemetry,
-            ranked=ranked.run if ranked else None,
-        )
+        journal = Journal(self._database)
+        self.registries = {
+            prefix: EpisodeRegistry(
+                game,
+                source=source,
+                journal=journal,
+                limits=settings.limits,
+                telemetry=self.telemetry,
+                ranked=ranked.run if ranked else None,
+                elsewhere={other: games[other] for other in games if other != prefix},
+            )
+            for prefix, game in games.items()
+        }
+        self.registry = self.registries[""]
         self._watch()
+
+    def registry_of(self, task: str) -> EpisodeRegistry:
+        """Return the registry of the game that knows a task. It is that of the root if none does."""
+        return next((one for one in self.registries.values() if one.game.knows_task(task)), self.registry)
 
     def is_ready(self) -> bool:
         """Whether the server can carry out calls."""
@@ -95,8 +112,18 @@ class Services:
 
     def _watch(self) -> None:
         watch, executor = self.telemetry.watch, self.executor
-        watch("open_episodes", "Episodes that a session plays.", lambda: self.registry.open_episodes)
+        watch("open_episodes", "Episodes that a session plays.", self._open_episodes)
         watch("queue_length", "Jobs that wait for a worker.", lambda: executor.waiting)
         watch("busy_workers", "Workers that are training.", lambda: executor.busy)
         watch("worker_deaths", "Workers lost.", lambda: executor.worker_deaths, only_grows=True)
         watch("state_bytes", "Size of the models kept.", self._states.total_bytes)
+
+    def _open_episodes(self) -> int:
+        return sum(registry.open_episodes for registry in self.registries.values())
+
+
+def _games(settings: Settings, ranked: RankedTasks | None) -> dict[str, Game]:
+    """Return the games of the program, by the prefix of their paths. A ranked server has the tuning game alone."""
+    tuning = TuningGame(settings.data, settings.limits, settings.rubric, ranked)
+    further: dict[str, Game] = {}  # the place of "/fleet": FleetGame(...)
+    return {"": tuning, **(further if ranked is None else {})}

@@ -18,7 +18,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ from ml_trainer_env.server.commands.pruning import add_prune_command
 if TYPE_CHECKING:
     from ml_trainer_env.server.commands.trajectories import Json
     from ml_trainer_env.server.episodes.game import Game
+    from ml_trainer_env.server.episodes.registry import EpisodeRegistry
     from ml_trainer_env.server.services import Services
     from ml_trainer_env.server.settings import Settings
     from ml_trainer_env.server.store import Journal, JournaledEpisode
@@ -37,15 +38,15 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 
-def main(arguments: Sequence[str] | None = None, game: Game | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, games: Mapping[str, Game] | None = None) -> int:
     """Run a command and return the exit status.
 
     Args:
         arguments: The command line; `sys.argv` if None.
-        game: The game of the journal's episodes; the tuning game if None.
+        games: The games of the journal's episodes, as for `Services`.
     """
     options = _parser().parse_args(arguments)
-    options.game = game
+    options.games = games
     return run_command("ml-trainer-journal", lambda: _run(options))
 
 
@@ -65,7 +66,7 @@ async def _replay(options: argparse.Namespace, journal: Journal) -> int:
     settings, fails = _settings(), False
     for name in _select_names(options, journal):
         episode = await _load(name, journal)
-        fails |= episode is None or not await _replay_episode(episode, settings, options.game)
+        fails |= episode is None or not await _replay_episode(episode, settings, options.games)
     return int(fails)
 
 
@@ -75,14 +76,14 @@ async def _export(options: argparse.Namespace, journal: Journal) -> int:
     settings, form = _settings(), ArgumentsForm(options.arguments)
     fails = False
     with options.output.open("w", encoding="utf-8") if options.output else contextlib.nullcontext(sys.stdout) as file:
-        async with _temporary_services(settings, options.game) as services:
-            game = services.registry.game
+        async with _temporary_services(settings, options.games) as services:
             for name in _select_names(options, journal):
                 episode = await _load(name, journal)
                 if episode is None:
                     fails = True
                     continue
-                reset_reply = await _reset_reply(services, episode)
+                registry = services.registry_of(episode.header.task)
+                game, reset_reply = registry.game, await _reset_reply(registry, episode)
                 if options.format == "chat":
                     row = chat(episode, reset_reply, _tools(game), game.about.prompt, form)
                 else:
@@ -102,7 +103,7 @@ async def _load(name: str, journal: Journal) -> JournaledEpisode | None:
         return None
 
 
-async def _replay_episode(journaled: JournaledEpisode, settings: Settings, game: Game | None) -> bool:
+async def _replay_episode(journaled: JournaledEpisode, settings: Settings, games: Mapping[str, Game] | None) -> bool:
     """Replay an episode, print the differences, and return whether there are none."""
     from ml_trainer_env.server.episodes.errors import ReplayError
     from ml_trainer_env.server.episodes.recorded import VerifyingSource
@@ -112,15 +113,16 @@ async def _replay_episode(journaled: JournaledEpisode, settings: Settings, game:
     name, recorded = journaled.header.name, journaled.header.versions
     threads = int(recorded.get("torch_threads", settings.torch_threads))
     batch = int(recorded.get("evaluation_batch", DEFAULT_BATCH))  # missing in older journals
-    async with _temporary_services(replace(settings, torch_threads=threads, evaluation_batch=batch), game) as services:
+    async with _temporary_services(replace(settings, torch_threads=threads, evaluation_batch=batch), games) as services:
         for changed in (await services.executor.identity()).differences(recorded):
             print(f"{name}: {changed}")
-        episode = await services.registry.recreate(journaled.header)
+        registry = services.registry_of(journaled.header.task)
+        episode = await registry.recreate(journaled.header)
         bar = _progress_bar(journaled)
         verifier = VerifyingSource(episode.source, on_unit=bar.update)
         try:
             with bar:
-                await replay_calls(episode, services.registry.game.tools, journaled.calls, verifier)
+                await replay_calls(episode, registry.game.tools, journaled.calls, verifier)
         except ReplayError as error:
             print(f"{name}: {error}")
             verdict = "DIFFERENT"
@@ -139,7 +141,7 @@ def _settings() -> Settings:
 
 
 @contextlib.asynccontextmanager
-async def _temporary_services(settings: Settings, game: Game | None) -> AsyncIterator[Services]:
+async def _temporary_services(settings: Settings, games: Mapping[str, Game] | None) -> AsyncIterator[Services]:
     """Run services without a cache and with a temporary journal, separate from those of the server."""
     from ml_trainer_env.server.executors.in_process import InProcessExecutor
     from ml_trainer_env.server.services import Services
@@ -149,15 +151,15 @@ async def _temporary_services(settings: Settings, game: Game | None) -> AsyncIte
     options = {"evaluation_batch": settings.evaluation_batch or DEFAULT_BATCH}
     with tempfile.TemporaryDirectory() as folder:
         executor = InProcessExecutor(settings.torch_threads, probe=PROBE, options=options)
-        services = Services(replace(settings, state_dir=Path(folder), cache=False), executor, game)
+        services = Services(replace(settings, state_dir=Path(folder), cache=False), executor, games)
         try:
             yield services
         finally:
             await services.close()
 
 
-async def _reset_reply(services: Services, journaled: JournaledEpisode) -> Json:
-    episode = await services.registry.recreate(journaled.header)
+async def _reset_reply(registry: EpisodeRegistry, journaled: JournaledEpisode) -> Json:
+    episode = await registry.recreate(journaled.header)
     excluded = {"resumed", "forked_from", "last_call", "metadata"}
     return episode.describe().model_dump(exclude=excluded)
 

@@ -236,6 +236,14 @@ class Game(Protocol):
         """
         ...
 
+    def knows_task(self, task: str) -> bool:
+        """Whether this game has a task of this id. No two games of a server have a task of the same id.
+
+        The journal records the task of an episode and not its game, so this is how the game of an episode is found. A
+        column for the game would need a migration, and its value could contradict the task.
+        """
+        ...
+
     async def begin(self, task: object, seed: object, options: BeginOptions) -> Episode:
         """Begin an episode.
 

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from weakref import WeakValueDictionary
 
@@ -62,6 +63,7 @@ class EpisodeRegistry:
         limits: Time limits of calls and units.
         telemetry: Measures calls.
         ranked: The ranked run of this server: each task is begun once, and nothing is forked. None if it is not ranked.
+        elsewhere: The other games of the server, by the prefix of their paths. They share the journal.
 
     Attributes:
         game: The game.
@@ -77,6 +79,7 @@ class EpisodeRegistry:
         limits: TimeLimits,
         telemetry: Telemetry,
         ranked: RankedRun | None = None,
+        elsewhere: Mapping[str, Game] | None = None,
     ) -> None:
         self.game = game
         self.limits = limits
@@ -84,6 +87,7 @@ class EpisodeRegistry:
         self._journal = journal
         self._telemetry = telemetry
         self._ranked = ranked
+        self._elsewhere = elsewhere or {}
         self._open: WeakValueDictionary[str, OpenEpisode] = WeakValueDictionary()
         self._resuming: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -136,6 +140,8 @@ class EpisodeRegistry:
     async def _begin(self, request: EpisodeRequest) -> OpenEpisode:
         if self._ranked is not None and request.seed is not None:
             raise ResetError(f"a ranked task draws its own seed: leave seed out, got {shown(request.seed)}")
+        if isinstance(request.task_id, str):
+            self._require_here(request.task_id, "task", request.task_id)
         options = BeginOptions(_new_name(request.episode_id), self._source, request.rubric)
         episode = await self.game.begin(request.task_id, request.seed, options)
         start = episode.start
@@ -165,6 +171,7 @@ class EpisodeRegistry:
         if self._ranked is not None:
             await self._journal.require_resumable(name, self._ranked)
         journaled = await self._journal.load(name)
+        self._require_here(journaled.header.task, "episode", name)
         _require_same(request, journaled.header)
         ownership, journaled = await self._journal.take_over(name)
         try:
@@ -182,6 +189,7 @@ class EpisodeRegistry:
             raise ResetError(f"fork_from must be <episode> or <episode>@<place>, got {shown(request.fork_from)}")
         parent, _, place = request.fork_from.partition("@")
         journaled = await self._journal.load(parent)
+        self._require_here(journaled.header.task, "episode", parent)
         _require_same(request, journaled.header)
         try:
             calls = cut_calls(journaled.calls, place or None, self.game)
@@ -199,6 +207,15 @@ class EpisodeRegistry:
             replace(call, reply=reply, inherited=True) for call, reply in zip(calls, replies, strict=True)
         )
         return self._opened(episode, header, inherited, await self._begun(header, inherited))
+
+    def _require_here(self, task: str, kind: str, name: str) -> None:
+        """Check that no other game of the server knows a task. Raises ResetError for the task or episode `name`."""
+        for prefix, game in self._elsewhere.items():
+            if game.knows_task(task):
+                raise ResetError(
+                    f"{kind} {shown(name)} is of the game {game.about.name}, which this server has at {prefix}/ws and "
+                    f"{prefix}/mcp; the game here is {self.game.about.name}"
+                )
 
     async def _begun(self, header: EpisodeHeader, inherited: tuple[CallRecord, ...] = ()) -> Ownership:
         """Record a new episode. If its session ends meanwhile, the ownership is released."""

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ml_trainer_env.server.episodes.registry import EpisodeRegistry
 from ml_trainer_env.server.mcp.sessions import McpSessions
 from ml_trainer_env.server.room.contract import Room
+from ml_trainer_env.server.security.paths import route_path
 
 __all__ = ["McpEndpoint", "McpSwitch"]
 
@@ -120,7 +121,7 @@ class McpSwitch:
 
 
 def _is_mcp(scope: Scope) -> bool:
-    if scope["type"] != "http" or scope["path"] != MCP_PATH:
+    if scope["type"] != "http" or route_path(scope) != MCP_PATH:
         return False
     headers = Headers(scope=scope)
     return "mcp-session-id" in headers or (

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ml_trainer_env.server.security.addresses import header_values
 from ml_trainer_env.server.security.answers import answer
 from ml_trainer_env.server.security.json_rules import JsonError, check_json, check_json_rpc, check_step, rpc_error
+from ml_trainer_env.server.security.paths import route_path
 
 __all__ = ["MAX_BODY_BYTES", "BodyMiddleware", "BodyTooLargeError", "read_body", "replay_body"]
 
@@ -122,14 +123,14 @@ def _check(scope: Scope, body: bytes) -> None:
     if _is_rpc(scope):
         check_json_rpc(body)
     elif body and any(_is_json(value) for value in header_values(scope, b"content-type")):
-        if scope["path"] in STEP_PATHS:
+        if route_path(scope) in STEP_PATHS:
             check_step(body)
         else:
             check_json(body, allow_nan=False)
 
 
 def _is_rpc(scope: Scope) -> bool:
-    return bool(scope["path"] == RPC_PATH and scope["method"] == "POST")
+    return bool(route_path(scope) == RPC_PATH and scope["method"] == "POST")
 
 
 def _is_json(content_type: bytes) -> bool:

@@ -18,6 +18,7 @@ from ml_trainer_env.server.security.json_rules import (
     check_json_rpc,
     rpc_error,
 )
+from ml_trainer_env.server.security.paths import route_path
 
 __all__ = ["FrameMiddleware"]
 
@@ -36,7 +37,7 @@ class FrameMiddleware:
         if scope["type"] != "websocket":
             await self._app(scope, receive, send)
             return
-        is_rpc = scope["path"] == RPC_PATH
+        is_rpc = route_path(scope) == RPC_PATH
 
         async def receive_checked() -> Message:
             while True:

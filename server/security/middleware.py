@@ -8,7 +8,7 @@ from ml_trainer_env.server.security.bodies import BodyMiddleware
 from ml_trainer_env.server.security.connection import ConnectionMiddleware
 from ml_trainer_env.server.security.frames import FrameMiddleware
 from ml_trainer_env.server.security.hosts import HostMiddleware
-from ml_trainer_env.server.security.paths import PathMiddleware
+from ml_trainer_env.server.security.paths import PathMiddleware, route_path
 from ml_trainer_env.server.security.tokens import TokenMiddleware
 
 __all__ = ["OPEN_PATHS", "security_middleware"]
@@ -38,7 +38,7 @@ def security_middleware(app: ASGIApp, access: Access) -> ASGIApp:
     stack = HostMiddleware(admitted, access)
 
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
-        is_open = scope["type"] == "http" and scope["method"] == "GET" and scope["path"] in OPEN_PATHS
+        is_open = scope["type"] == "http" and scope["method"] == "GET" and route_path(scope) in OPEN_PATHS
         target = app if is_open or scope["type"] == "lifespan" else stack
         await target(scope, receive, send)
 

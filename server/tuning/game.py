@@ -129,6 +129,14 @@ class TuningGame:
             raise IndexError(f"there is no split {split!r}: this server is ranked, and its split is {RANKED!r}")
         return task_row(self._ranked.task_at(index))
 
+    def knows_task(self, task: str) -> bool:
+        """Whether there is a task of this id."""
+        try:
+            self._task(task)
+        except ResetError:
+            return False
+        return True
+
     async def begin(self, task: object, seed: object, options: BeginOptions) -> TuningEpisode:
         """Begin an episode.
 

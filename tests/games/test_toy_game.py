@@ -1,15 +1,7 @@
 """A game of its own, played on every surface: nothing but its file knows it."""
 
-import contextlib
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -17,75 +9,9 @@ import httpx
 import pytest
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
-from websockets.sync.client import connect
+from toy_server import TOY_FOLDER, Server
 
 from ml_trainer_env.server.commands import journal
-
-HERE = Path(__file__).parent
-READY_S = 120.0
-
-
-class Server:
-    """The toy game served by a process, which can be killed and started again on the same folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def start(self) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        ours = {name: value for name, value in os.environ.items() if not name.startswith("ML_TRAINER_")}
-        settings = {"STATE_DIR": str(self.folder), "WORKERS": "1", "TORCH_THREADS": "1"}
-        ours |= {f"ML_TRAINER_{name}": value for name, value in settings.items()}
-        command = [sys.executable, str(HERE / "toy_game.py"), str(self.port)]
-        self.process = subprocess.Popen(command, env={**ours, "PYTHONPATH": str(HERE)})
-        deadline = time.monotonic() + READY_S
-        while time.monotonic() < deadline and self.process.poll() is None:
-            with contextlib.suppress(httpx.HTTPError):
-                if httpx.get(f"http://127.0.0.1:{self.port}/ready").status_code == 200:
-                    return
-            time.sleep(0.1)
-        self.kill()
-        raise TimeoutError("the server is not ready")
-
-    def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-
-    @contextlib.contextmanager
-    def session(self, **options: Any) -> Iterator["Player"]:
-        with connect(f"ws://127.0.0.1:{self.port}/ws") as socket_:
-            player = Player(socket_)
-            player.begun = player.ask({"type": "reset", "data": options})["observation"]
-            yield player
-
-
-class Player:
-    """A client of the WebSocket."""
-
-    begun: dict[str, Any]
-
-    def __init__(self, connection: Any) -> None:
-        self._connection = connection
-
-    def ask(self, message: dict[str, Any]) -> dict[str, Any]:
-        self._connection.send(json.dumps(message))
-        answer = json.loads(self._connection.recv())
-        assert answer["type"] != "error", answer
-        return answer["data"]
-
-    def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
-        action = {"type": "call_tool", "tool_name": tool, "arguments": arguments}
-        return self.ask({"type": "step", "data": action})["observation"]
-
-    def reply(self, tool: str, **arguments: Any) -> dict[str, Any]:
-        answer = self.call(tool, **arguments)
-        assert answer["error"] is None, answer
-        return answer["result"]["data"]
-
-    def rpc(self, method: str, **params: Any) -> dict[str, Any]:
-        return self.ask({"type": "mcp", "data": {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}})
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +91,7 @@ def test_a_step_that_ran_before_comes_from_the_cache(server: Server) -> None:
 def test_it_is_replayed_and_exported(
     server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.syspath_prepend(str(HERE))
+    monkeypatch.syspath_prepend(str(TOY_FOLDER))
     monkeypatch.setenv("ML_TRAINER_STATE_DIR", str(server.folder))
     monkeypatch.setenv("ML_TRAINER_TORCH_THREADS", "1")
     from toy_game import ToyGame
@@ -174,9 +100,9 @@ def test_it_is_replayed_and_exported(
         player.reply("count", steps=2)
         player.reply("stop")
 
-    assert journal.main(["replay", "kept"], ToyGame()) == 0
+    assert journal.main(["replay", "kept"], {"": ToyGame()}) == 0
     assert "the same" in capsys.readouterr().out
-    assert journal.main(["export", "kept", "--format", "chat"], ToyGame()) == 0
+    assert journal.main(["export", "kept", "--format", "chat"], {"": ToyGame()}) == 0
     exported = json.loads(capsys.readouterr().out)
     assert exported["score"] == 2.0
     assert exported["messages"][0]["content"] == "You count."

@@ -1,6 +1,7 @@
 """A toy game, written against the contract of games alone: a counter that is trained.
 
-`python toy_game.py PORT` serves it. Its job function runs in worker processes, which find this module on PYTHONPATH.
+`python toy_game.py PORT` serves it at the root, `python toy_game.py PORT /fleet` beside the tuning game. Its job
+function runs in worker processes, which find this module on PYTHONPATH.
 """
 
 import hashlib
@@ -155,6 +156,9 @@ class ToyGame:
     unit, tools, rubrics, default_task, splits = "step", TOOLS, ("v1",), "counter", ("train",)
     reset_model, state_model, task_schema = EpisodeObservation, EpisodeState, {"type": "object"}
 
+    def knows_task(self, task):
+        return task == "counter"
+
     def task_count(self, split):
         return int(split == "train")
 
@@ -175,6 +179,10 @@ if __name__ == "__main__":
 
     from ml_trainer_env.server.composition import build_app
     from ml_trainer_env.server.settings import Settings
+    from ml_trainer_env.server.tuning.game import TuningGame
 
-    app = build_app(Settings.from_environment(os.environ), game=ToyGame())
-    uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
+    settings = Settings.from_environment(os.environ)
+    games = {"": ToyGame()}
+    if len(sys.argv) > 2:
+        games = {"": TuningGame(settings.data, settings.limits), sys.argv[2]: ToyGame()}
+    uvicorn.run(build_app(settings, games=games), host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")

@@ -1,0 +1,94 @@
+"""A server process of `tests/games/toy_game.py`, and a client of its WebSocket."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+from websockets.sync.client import connect
+
+TOY_FOLDER = Path(__file__).parents[1] / "games"
+READY_S = 120.0
+
+
+class Server:
+    """The toy game served by a process, which can be killed and started again on the same folder.
+
+    Args:
+        folder: Its state folder.
+        prefix: The prefix of the toy game beside the tuning game. Empty for the toy game alone, at the root.
+        variables: Further environment variables.
+    """
+
+    def __init__(self, folder: Path, prefix: str = "", **variables: str) -> None:
+        self.folder = folder
+        self._arguments = [prefix] if prefix else []
+        self._variables = variables
+
+    def start(self) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        ours = {name: value for name, value in os.environ.items() if not name.startswith("ML_TRAINER_")}
+        settings = {"STATE_DIR": str(self.folder), "WORKERS": "1", "TORCH_THREADS": "1", "DOWNLOAD": "no"}
+        ours |= self._variables
+        ours |= {f"ML_TRAINER_{name}": value for name, value in settings.items()}
+        command = [sys.executable, str(TOY_FOLDER / "toy_game.py"), str(self.port), *self._arguments]
+        self.process = subprocess.Popen(command, env={**ours, "PYTHONPATH": str(TOY_FOLDER)})
+        deadline = time.monotonic() + READY_S
+        while time.monotonic() < deadline and self.process.poll() is None:
+            with contextlib.suppress(httpx.HTTPError):
+                if httpx.get(self.url("/ready")).status_code == 200:
+                    return
+            time.sleep(0.1)
+        self.kill()
+        raise TimeoutError("the server is not ready")
+
+    def url(self, path: str = "") -> str:
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    @contextlib.contextmanager
+    def session(self, prefix: str = "", /, **options: Any) -> Iterator["Player"]:
+        with connect(f"ws://127.0.0.1:{self.port}{prefix}/ws") as socket_:
+            player = Player(socket_)
+            player.begun = player.ask({"type": "reset", "data": options})["observation"]
+            yield player
+
+
+class Player:
+    """A client of the WebSocket."""
+
+    begun: dict[str, Any]
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def ask(self, message: dict[str, Any]) -> dict[str, Any]:
+        self._connection.send(json.dumps(message))
+        answer = json.loads(self._connection.recv())
+        assert answer["type"] != "error", answer
+        return answer["data"]
+
+    def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
+        action = {"type": "call_tool", "tool_name": tool, "arguments": arguments}
+        return self.ask({"type": "step", "data": action})["observation"]
+
+    def reply(self, tool: str, **arguments: Any) -> dict[str, Any]:
+        answer = self.call(tool, **arguments)
+        assert answer["error"] is None, answer
+        return answer["result"]["data"]
+
+    def rpc(self, method: str, **params: Any) -> dict[str, Any]:
+        return self.ask({"type": "mcp", "data": {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}})
