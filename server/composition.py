@@ -95,7 +95,7 @@ def _game_app(
         env_name=registry.game.about.name,
         state_cls=registry.game.state_model,
         reset_observation_cls=registry.game.reset_model,
-        # OpenEnv's sessions and those of MCP clients are counted apart, and those of each game, too.
+        # The limit is not one of the server: OpenEnv's sessions, MCP clients and each game are counted apart.
         concurrency_config=ConcurrencyConfig(
             max_concurrent_envs=settings.max_sessions,
             session_timeout=settings.session_timeout_s,

@@ -48,7 +48,8 @@ class Settings:
     Attributes:
         workers: Number of worker processes (ML_TRAINER_WORKERS; half the cores).
         torch_threads: Number of threads of each worker (ML_TRAINER_TORCH_THREADS; 2). It changes the bits of results.
-        max_sessions: Limit for the number of sessions (ML_TRAINER_MAX_SESSIONS; 256).
+        max_sessions: Limit for the number of sessions (ML_TRAINER_MAX_SESSIONS; 256). It holds for each game, and for
+            OpenEnv's sessions and those of MCP clients apart.
         session_timeout_s: Idle seconds after which a session ends (ML_TRAINER_SESSION_TIMEOUT_S; 3600). It is always
             longer than the longest call.
         limits: Time limits in seconds of an epoch (ML_TRAINER_EPOCH_TIMEOUT_S; 120) and of a call

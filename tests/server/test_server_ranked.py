@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from ml_trainer_env.server.app import build_app
 from ml_trainer_env.server.commands import journal, ranked
 from ml_trainer_env.server.datasets import ExampleDraw, draw_examples
 from ml_trainer_env.server.episodes.errors import ResetError
+from ml_trainer_env.server.episodes.game import Game
 from ml_trainer_env.server.episodes.registry import EpisodeRequest
 from ml_trainer_env.server.executors.in_process import InProcessExecutor
 from ml_trainer_env.server.openenv.environment import GameEnvironment
@@ -42,6 +43,7 @@ from ml_trainer_env.server.trainer.kinds import AugmentationKind, NetworkKind
 from ml_trainer_env.server.trainer.network_specs import NetworkSpec
 from ml_trainer_env.server.tuning.families.instance import Instance
 from ml_trainer_env.server.tuning.families.table import Row, row_to_json
+from ml_trainer_env.server.tuning.game import TuningGame
 from ml_trainer_env.server.tuning.reference import FLOOR, Reference
 
 SECRET, OTHER_SECRET = "a-secret-of-the-operator", "another-secret-of-theirs"
@@ -425,3 +427,17 @@ def test_a_killed_server_loses_no_beginning_and_no_grade(operator: Operator, sta
 
     report = json.loads(operator.run(ranked, "close", "--format", "json")[1])
     assert [row["status"] for row in report["scores"]] == ["ended", "unfinished", "not begun"]
+
+
+def test_a_ranked_server_has_the_tuning_game_alone(operator: Operator) -> None:
+    settings = Settings.from_environment(operator.variables())
+    tuning = TuningGame(settings.data, settings.limits)
+
+    async def prefixes(games: Mapping[str, Game] | None) -> list[str]:
+        services = Services(settings, InProcessExecutor(1, probe=PROBE), games)
+        await services.close()
+        return list(services.registries)
+
+    assert asyncio.run(prefixes(None)) == [""]
+    with pytest.raises(ValueError, match="a ranked server has one game, got 2"):
+        asyncio.run(prefixes({"": tuning, "/fleet": tuning}))
