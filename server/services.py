@@ -10,6 +10,7 @@ from ml_trainer_env.server.episodes.registry import EpisodeRegistry
 from ml_trainer_env.server.episodes.units import LiveSource
 from ml_trainer_env.server.executors.contract import Executor
 from ml_trainer_env.server.executors.pool import ProcessPoolExecutor
+from ml_trainer_env.server.fleet.game import FleetGame
 from ml_trainer_env.server.operations.metrics import Telemetry
 from ml_trainer_env.server.settings import Settings
 from ml_trainer_env.server.store import Database, Journal, StateStore, UnitStore
@@ -125,5 +126,4 @@ class Services:
 def _games(settings: Settings, ranked: RankedTasks | None) -> dict[str, Game]:
     """Return the games of the program, by the prefix of their paths. A ranked server has the tuning game alone."""
     tuning = TuningGame(settings.data, settings.limits, settings.rubric, ranked)
-    further: dict[str, Game] = {}  # the place of "/fleet": FleetGame(...)
-    return {"": tuning, **(further if ranked is None else {})}
+    return {"": tuning} if ranked is not None else {"": tuning, "/fleet": FleetGame(settings.limits)}

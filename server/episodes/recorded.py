@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ml_trainer_env.server.episodes.errors import ReplayError
-from ml_trainer_env.server.episodes.states import MeasurementPlan, StateRef, Unit, UnitPlan
+from ml_trainer_env.server.episodes.states import Inquiry, MeasurementPlan, StateRef, Unit, UnitPlan
 from ml_trainer_env.server.episodes.units import OnWait, UnitSource
 from ml_trainer_env.server.executors.contract import ExecutorError, wait_quietly
 from ml_trainer_env.server.executors.identity import Identity
@@ -46,7 +46,7 @@ class _Recorded:
         """Do nothing. The state is stored already, or it can be computed again."""
         return ref
 
-    def _measured(self, plan: MeasurementPlan) -> Figures:
+    def _measured(self, plan: MeasurementPlan | Inquiry) -> Figures:
         """Return the figures in the call's reply, or among those that the reply withheld.
 
         Raises:
@@ -86,6 +86,10 @@ class RecordedSource(_Recorded):
     async def measure(self, ref: StateRef, plan: MeasurementPlan) -> Figures:
         """Return the recorded figures."""
         return self._measured(plan)
+
+    async def inquire(self, inquiry: Inquiry) -> Figures:
+        """Return the recorded figures."""
+        return self._measured(inquiry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +146,11 @@ class VerifyingSource(_Recorded):
         """Measure the state again. Raises ExecutorError if the recorded call did not measure it."""
         self._measured(plan)
         return await self._live.measure(ref, plan)
+
+    async def inquire(self, inquiry: Inquiry) -> Figures:
+        """Carry the inquiry out again. Raises ExecutorError if the recorded call has no such figures."""
+        self._measured(inquiry)
+        return await self._live.inquire(inquiry)
 
     def _compare(self, unit: Unit, recorded: RecordedUnit) -> None:
         self.count += 1

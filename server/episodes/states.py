@@ -11,7 +11,7 @@ from ml_trainer_env.server.executors.job import Data
 from ml_trainer_env.server.trainer.arrays import State
 from ml_trainer_env.server.trainer.figures import Figures
 
-__all__ = ["MeasurementPlan", "StateRef", "Unit", "UnitPlan"]
+__all__ = ["Inquiry", "MeasurementPlan", "StateRef", "Unit", "UnitPlan"]
 
 
 class UnitPlan(Protocol):
@@ -76,6 +76,21 @@ class MeasurementPlan(Protocol):
     def unit(self) -> str: ...
     @property
     def figures(self) -> Sequence[str]: ...
+
+
+class Inquiry(Protocol):
+    """What an episode asks for besides its own calls: figures of other runs. The call's reply has them by these names.
+
+    Attributes:
+        figures: The names of the figures.
+    """
+
+    @property
+    def figures(self) -> Sequence[str]: ...
+
+    async def carry_out(self, source: Any) -> Figures:
+        """Return the figures, with units of a source."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)

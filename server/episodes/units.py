@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Protocol
 
 from ml_trainer_env.server.episodes.shared_runs import SharedRun, Subscription
-from ml_trainer_env.server.episodes.states import MeasurementPlan, StateRef, Unit, UnitPlan
+from ml_trainer_env.server.episodes.states import Inquiry, MeasurementPlan, StateRef, Unit, UnitPlan
+from ml_trainer_env.server.executors.background import BackgroundExecutor
 from ml_trainer_env.server.executors.contract import Executor, ExecutorError, OnWait, wait_quietly
 from ml_trainer_env.server.executors.identity import Identity
 from ml_trainer_env.server.executors.job import Job, UnitResult
@@ -58,6 +59,14 @@ class UnitSource(Protocol):
 
         Raises:
             ExecutorError: The state could not be measured.
+        """
+        ...
+
+    async def inquire(self, inquiry: Inquiry) -> Figures:
+        """Carry out an inquiry, behind the work of all calls.
+
+        Raises:
+            MLTrainerError: It failed.
         """
         ...
 
@@ -136,6 +145,10 @@ class LiveSource:
         job = Job(plan.function, plan.prepare, state, plan.settings, plan.data, name=ref.key, unit=plan.unit)
         (result,) = await self._executor.run(job, self._unit_timeout_s)
         return result.figures
+
+    async def inquire(self, inquiry: Inquiry) -> Figures:
+        """Carry out an inquiry, behind the work of all calls."""
+        return await inquiry.carry_out(_BackgroundSource(self))
 
     async def keep(self, ref: StateRef) -> StateRef:
         """Store the arrays of a state."""
@@ -265,6 +278,24 @@ class LiveSource:
         if self._states is not None:
             self._states.keep_in_memory(ref.key, result.state)
         return result.state
+
+
+class _BackgroundSource(LiveSource):
+    """The source of inquiries. Its jobs wait behind all others, and its states stay in memory."""
+
+    def __init__(self, live: LiveSource) -> None:
+        super().__init__(
+            BackgroundExecutor(live._executor),
+            states=live._states,
+            units=live._units,
+            telemetry=live._telemetry,
+            unit_timeout_s=live._unit_timeout_s,
+        )
+        self._recent = live._recent
+
+    async def keep(self, ref: StateRef) -> StateRef:
+        """Do nothing."""
+        return ref
 
 
 def _figures(key: str, result: UnitResult) -> UnitFigures:

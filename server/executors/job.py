@@ -55,6 +55,7 @@ class Job:
         units: Number of units, at least 1.
         name: Key of the state after the first unit, for logs.
         unit: The noun for a unit in messages.
+        is_background: Whether it waits behind all jobs that are not.
     """
 
     function: str
@@ -65,6 +66,7 @@ class Job:
     units: int = 1
     name: str = ""
     unit: str = "unit"
+    is_background: bool = False
 
     @property
     def a_unit(self) -> str:

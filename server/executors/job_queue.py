@@ -1,7 +1,7 @@
 """The queue of an executor. Callers wait in asyncio for results. Workers take jobs in threads.
 
-Jobs are taken in the order in which they came. A cancelled job leaves the queue. A job whose worker died goes back to
-the front. Nothing here runs a job.
+Jobs are taken in the order in which they came, those of the background after all others. A cancelled job leaves the
+queue. A job whose worker died goes back to the front. Nothing here runs a job.
 """
 
 import asyncio
@@ -94,6 +94,8 @@ class JobQueue:
 
     def __init__(self) -> None:
         self._jobs: deque[QueuedJob] = deque()
+        """Those of the background come last."""
+        self._foreground = 0
         self._changed = threading.Condition()
         self._busy = 0
         self._free = 0
@@ -115,8 +117,11 @@ class JobQueue:
 
     @property
     def is_crowded(self) -> bool:
-        """Whether more jobs wait than workers are free. Running jobs should then end after their running unit."""
-        return len(self._jobs) > self._free
+        """Whether more jobs wait than workers are free, without those of the background.
+
+        Running jobs should then end after their running unit.
+        """
+        return self._foreground > self._free
 
     # For callers.
 
@@ -130,7 +135,7 @@ class JobQueue:
         with self._changed:
             if self.closed.is_set():
                 raise closed_error()
-            self._jobs.append(queued)
+            self._insert(queued, len(self._jobs) if queued.job.is_background else self._foreground)
             self._changed.notify()
         self._wake_workers()
         return queued
@@ -193,6 +198,7 @@ class JobQueue:
         with self._changed, contextlib.suppress(ValueError):
             queued.cancelled.set()
             self._jobs.remove(queued)
+            self._foreground -= not queued.job.is_background
         self._wake_workers()
 
     def _wake_workers(self) -> None:
@@ -224,7 +230,9 @@ class JobQueue:
             if not self._jobs:
                 return None
             self._busy += 1
-            return self._jobs.popleft()
+            queued = self._jobs.popleft()
+            self._foreground -= not queued.job.is_background
+            return queued
 
     def finish(self, queued: QueuedJob) -> None:
         """End a job whose results are all delivered."""
@@ -243,7 +251,7 @@ class JobQueue:
             if self.closed.is_set():
                 queued.end(closed_error())
             elif not queued.cancelled.is_set():
-                self._jobs.appendleft(queued)
+                self._insert(queued, self._foreground if queued.job.is_background else 0)
                 self._changed.notify()
 
     def fail_waiting(self, error: ExecutorError) -> None:
@@ -251,6 +259,7 @@ class JobQueue:
         with self._changed:
             failed = list(self._jobs)
             self._jobs.clear()
+            self._foreground = 0
             if self._identity is None:
                 self._identity_known.set_exception(error)
                 self._identity_known = _uncancellable_future()
@@ -263,6 +272,10 @@ class JobQueue:
             self.closed.set()
             self._changed.notify_all()
         self.fail_waiting(closed_error())
+
+    def _insert(self, queued: QueuedJob, position: int) -> None:
+        self._jobs.insert(position, queued)
+        self._foreground += not queued.job.is_background
 
     def _release(self) -> None:
         with self._changed:

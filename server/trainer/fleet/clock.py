@@ -9,10 +9,12 @@ from ml_trainer_env.server.datasets.random_stream import RandomStream
 from ml_trainer_env.server.trainer.fleet.faults import Place
 from ml_trainer_env.server.trainer.fleet.settings import StepSettings
 
-__all__ = ["COMPUTE_US", "DATA_US", "REDUCE_US", "StepTimes", "step_times"]
+__all__ = ["COMPUTE_US", "DATA_US", "REDUCE_US", "StepTimes", "memory_mb", "step_times"]
 
 COMPUTE_US = 1_000_000
-"""A rank's time for the gradient of one batch."""
+"""A rank's time for the gradients of a step, where there are as many ranks as batches."""
+MEMORY_MB = 46_000
+"""A rank's memory."""
 DATA_US = 20_000
 """A rank's wait for one batch."""
 REDUCE_US = 100_000
@@ -23,6 +25,8 @@ _JITTER = 0.03
 
 _TIMING = 30
 """Stream of random numbers of the times."""
+_MEMORY = 31
+"""Stream of random numbers of the memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +55,21 @@ def step_times(settings: StepSettings, places: Sequence[Sequence[Place]]) -> Ste
         settings: The settings.
         places: For each rank, the place of each batch that it computes. At least one.
     """
-    first = places[0][0]
+    first, batches = places[0][0], sum(map(len, places))
     noise = RandomStream((first.seed, _TIMING, first.position, first.incarnation)).between(-1, 1, len(places))
+    scenario, mirrored = settings.scenario, settings.cluster.mirrored
     compute, data = [], []
     for own, wobble in zip(places, noise.astype(np.float64), strict=True):
-        factor = 1.0 + _JITTER * float(wobble)
-        compute.append(sum(settings.scenario.compute_us(round(COMPUTE_US * factor), place) for place in own))
-        mirrored = settings.cluster.mirrored
-        data.append(sum(settings.scenario.data_us(DATA_US, place, mirrored=place.shard in mirrored) for place in own))
+        # The sequences of a step are spread evenly, also where the batches are not.
+        even_us = COMPUTE_US * batches / len(places)
+        compute.append(scenario.compute_us(round(even_us * (1.0 + _JITTER * float(wobble))), own[0]))
+        data.append(max(scenario.data_us(DATA_US, place, mirrored=place.shard in mirrored) for place in own))
     busy = [one + other for one, other in zip(compute, data, strict=True)]
-    step_us = max(busy) + settings.scenario.reduce_us(REDUCE_US, [own[0] for own in places])
+    step_us = max(busy) + scenario.reduce_us(REDUCE_US, [own[0] for own in places])
     return StepTimes(tuple(compute), tuple(data), tuple(step_us - one for one in busy), step_us)
+
+
+def memory_mb(settings: StepSettings, place: Place) -> int:
+    """Return the memory that a rank uses at the beginning of a step, in MB."""
+    wobble = float(RandomStream((place.seed, _MEMORY, place.rank, place.incarnation)).between(-1, 1, 1)[0])
+    return settings.scenario.memory_mb(round(MEMORY_MB * (1.0 + _JITTER * wobble)), place)

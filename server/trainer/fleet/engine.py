@@ -12,38 +12,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ml_trainer_env.server.datasets.random_stream import RandomStream
+from ml_trainer_env.server.trainer.fleet.batches import CONTEXT, SEQUENCES, read_batch
 from ml_trainer_env.server.trainer.fleet.clock import StepTimes, step_times
-from ml_trainer_env.server.trainer.fleet.faults import Batch, Place
+from ml_trainer_env.server.trainer.fleet.faults import Place, Stop
 from ml_trainer_env.server.trainer.fleet.model import CharacterModel
-from ml_trainer_env.server.trainer.fleet.settings import RANKS, SHARDS, Adjustment, StepSettings
+from ml_trainer_env.server.trainer.fleet.places import BATCHES, places_of
+from ml_trainer_env.server.trainer.fleet.settings import StepSettings
 from ml_trainer_env.server.trainer.fleet.state import FIRST_LOSS_SCALE, FleetState, FreshFleet
 from ml_trainer_env.server.trainer.fleet.text import VOCABULARY, Text, windows_at
 
 __all__ = [
-    "BATCHES",
     "BETAS",
     "MODEL",
     "SEQUENCES",
     "Step",
     "evaluate",
     "first_state",
-    "places_of",
     "rank_gradients",
     "reduce_in_order",
     "take_step",
     "updated",
 ]
 
-MODEL = CharacterModel(VOCABULARY)
+MODEL = CharacterModel(VOCABULARY, CONTEXT)
 
-BATCHES = RANKS
-"""Batches of a step. The number does not change with the number of ranks: fewer ranks compute several each."""
-
-SEQUENCES = 8
-"""Sequences of a batch."""
-
-BETAS = (0.9, 0.99)
+BETAS = (0.7, 0.95)
 _EPSILON = 1e-8
 _EVALUATED_TOGETHER = 256
 """Sequences that are evaluated at once."""
@@ -51,24 +44,21 @@ _EVALUATED_TOGETHER = 256
 _GROWTH_STEPS = 100
 """The dynamic loss scale doubles after this many steps without an overflow."""
 
-_DATA = 10
-"""Stream of random numbers of the data."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Step:
     """The outcome of a step.
 
     Attributes:
-        state: The state after it. If a rank died: the state before it, at the moment of the death.
-        loss: Mean loss of the batches, in nats a character. None if a rank died.
-        gradient_norm: L2 norm of the reduced gradient. None if a rank died.
+        state: The state after it. If a rank stopped: the state before it, at that moment.
+        loss: Mean loss of the batches, in nats a character. None if a rank stopped.
+        gradient_norm: L2 norm of the reduced gradient. None if a rank stopped.
         learning_rate: The learning rate.
         skipped: Whether the update was left out.
-        rank_losses: Mean loss of each rank.
+        batch_losses: Loss of each batch, in the order of the ranks.
         rank_norms: L2 norm of each rank's gradient, a mean over its batches.
         times: How long it took.
-        died: The rank that died. None for none.
+        stop: The rank that died or hung in it. None for none.
     """
 
     state: FleetState
@@ -76,10 +66,10 @@ class Step:
     gradient_norm: float | None
     learning_rate: float
     skipped: bool
-    rank_losses: tuple[float, ...]
+    batch_losses: tuple[float, ...]
     rank_norms: tuple[float, ...]
     times: StepTimes
-    died: int | None = None
+    stop: Stop | None = None
 
 
 def first_state(fresh: FreshFleet) -> FleetState:
@@ -90,24 +80,23 @@ def first_state(fresh: FreshFleet) -> FleetState:
 
 
 def take_step(state: FleetState, settings: StepSettings, text: Text) -> Step:
-    """Train for one step, unless a rank dies in it.
+    """Train for one step, unless a rank dies or hangs in it.
 
     Args:
         state: The state to start from. It is not changed.
         settings: The settings.
         text: The text.
     """
-    before = _adjusted(state, settings.adjustment)
-    places = places_of(before, settings)
+    before = _adjusted(state, settings)
+    places = places_of(before.seed, before.step, before.clock_us, before.loss_scale, settings)
     times = step_times(settings, places)
-    rate = settings.optimization.rate_at(before.schedule)
     begin_us = before.clock_us + settings.offset_us
+    rate = settings.training.rate_at(before.schedule, begin_us)
     firsts = [own[0] for own in places]
-    death = settings.scenario.death_between(begin_us, begin_us + times.step_us, firsts)
-    if death is not None:
-        moment_us, place = death
-        stopped = replace(state, clock_us=moment_us - settings.offset_us)
-        return Step(stopped, None, None, rate, False, (), (), times, died=place.rank)
+    stop = settings.scenario.stop_between(begin_us, begin_us + times.step_us, firsts)
+    if stop is not None:
+        stopped = replace(state, clock_us=stop.clock_us - settings.offset_us)
+        return Step(stopped, None, None, rate, False, (), (), times, stop)
     losses, gradients = rank_gradients(before, settings, places, text)
     total = reduce_in_order(gradients) / BATCHES
     after, skipped = updated(before, total, settings, rate)
@@ -127,7 +116,7 @@ def take_step(state: FleetState, settings: StepSettings, text: Text) -> Step:
         gradient_norm=float(total.norm()),
         learning_rate=rate,
         skipped=skipped,
-        rank_losses=tuple(_mean_by_rank(losses, counts)),
+        batch_losses=tuple(losses),
         rank_norms=tuple(norm / count for norm, count in zip(norms, counts, strict=True)),
         times=times,
     )
@@ -153,10 +142,13 @@ def reduce_in_order(gradients: Tensor) -> Tensor:
     return total
 
 
-def _adjusted(state: FleetState, adjustment: Adjustment | None) -> FleetState:
-    """Return the state with an adjustment, if it is for this step."""
+def _adjusted(state: FleetState, settings: StepSettings) -> FleetState:
+    """Return the state with the adjustment, if there is one for this step."""
+    adjustment = settings.adjustment
     if adjustment is None or adjustment.step != state.step:
         return state
+    if adjustment.restored_us is not None:
+        state = replace(settings.scenario.restored(state, adjustment.restored_us), replicas={})
     if adjustment.schedule is not None:
         state = replace(state, schedule=adjustment.schedule)
     if adjustment.fresh_optimizer:
@@ -164,35 +156,10 @@ def _adjusted(state: FleetState, adjustment: Adjustment | None) -> FleetState:
         state = replace(state, first_moment=zeros, second_moment=zeros, updates=0)
     if adjustment.loss_scale is not None:
         state = replace(state, loss_scale=adjustment.loss_scale, good_steps=0)
-    if adjustment.copied_rank is not None:
-        weights = state.replicas.get(adjustment.copied_rank, state.weights)
+    if adjustment.copied_node is not None:
+        weights = state.replicas.get(adjustment.copied_node, state.weights)
         state = replace(state, weights=weights, replicas={})
     return state
-
-
-def places_of(state: FleetState, settings: StepSettings) -> list[list[Place]]:
-    """Return, for each rank, the place of each batch that it computes in this step."""
-    cluster = settings.cluster
-    position = cluster.data_position(state.step)
-    shards, ranks = cluster.shards, len(cluster.nodes)
-    places: list[list[Place]] = [[] for _ in range(ranks)]
-    for batch in range(BATCHES):
-        rank = batch % ranks
-        places[rank].append(
-            Place(
-                seed=state.seed,
-                position=position,
-                rank=rank,
-                node=cluster.nodes[rank],
-                shard=shards[(position * BATCHES + batch) % len(shards)],
-                incarnation=cluster.incarnation,
-                clock_us=state.clock_us + settings.offset_us,
-                begun_us=cluster.begun_us,
-                steps_since_save=state.step - cluster.saved_at_step,
-                loss_scale=state.loss_scale,
-            )
-        )
-    return places
 
 
 def rank_gradients(
@@ -200,11 +167,10 @@ def rank_gradients(
 ) -> tuple[list[float], Tensor]:
     """Return the loss of each batch, in the order of the ranks, and the gradient of each rank, (ranks, size)."""
     flat = [place for own in places for place in own]
-    starts = _starts(state.seed, flat[0].position, text)
-    batches = [settings.scenario.batch(_read(text, starts, place), place) for place in flat]
+    batches = [read_batch(text, settings.scenario, place, SEQUENCES) for place in flat]
     weights = torch.tensor(state.weights)
     if state.replicas:
-        own = [torch.tensor(state.replicas.get(place.rank, state.weights)) for place in flat]
+        own = [torch.tensor(state.replicas.get(place.node, state.weights)) for place in flat]
         weights = torch.stack(own)
     inputs = torch.from_numpy(np.stack([batch.inputs for batch in batches]))
     targets = torch.from_numpy(np.stack([batch.targets for batch in batches]))
@@ -218,28 +184,17 @@ def rank_gradients(
     return losses.tolist(), torch.stack(gradients)
 
 
-def _starts(seed: int, position: int, text: Text) -> np.ndarray:
-    """Return where the sequences of each shard begin: int64 (shards, sequences)."""
-    length = text.shards.shape[1] - MODEL.context
-    return RandomStream((seed, _DATA, position)).below(length, SHARDS, SEQUENCES)
-
-
-def _read(text: Text, starts: np.ndarray, place: Place) -> Batch:
-    windows = windows_at(text.shards[place.shard], starts[place.shard], MODEL.context + 1)
-    return Batch(windows[:, :-1], windows[:, 1:])
-
-
 def updated(state: FleetState, gradient: Tensor, settings: StepSettings, rate: float) -> tuple[FleetState, bool]:
     """Return the state after Adam's update (Kingma and Ba, 2015), and whether the update was left out."""
-    optimization, half = settings.optimization, settings.scenario.is_half_precision
+    training, half = settings.training, settings.scenario.is_half_precision
     norm = float(gradient.norm())
     finite = bool(np.isfinite(norm))
-    if half and optimization.dynamic_loss_scale:
+    if half and training.dynamic_loss_scale:
         state = _rescaled(state, finite=finite)
-    if not finite and (half or optimization.skip_nonfinite):
+    if not finite and (half or training.skip_nonfinite):
         return state, True
-    if optimization.clip_norm and norm > optimization.clip_norm:
-        gradient = gradient * (optimization.clip_norm / norm)
+    if training.clip_norm and norm > training.clip_norm:
+        gradient = gradient * (training.clip_norm / norm)
     updates = state.updates + 1
     first = torch.tensor(state.first_moment).lerp(gradient, 1 - BETAS[0])
     second = torch.tensor(state.second_moment) * BETAS[1]
@@ -272,17 +227,9 @@ def _replicas(
     update = after.weights - before.weights
     replicas = {}
     for place in places:
-        own = before.replicas.get(place.rank)
+        own = before.replicas.get(place.node)
         if settings.scenario.keeps_replica(place):
-            replicas[place.rank] = before.weights if own is None else own
+            replicas[place.node] = before.weights if own is None else own
         elif own is not None:
-            replicas[place.rank] = own + update
+            replicas[place.node] = own + update
     return replicas
-
-
-def _mean_by_rank(losses: Sequence[float], counts: Sequence[int]) -> list[float]:
-    means, begin = [], 0
-    for count in counts:
-        means.append(float(np.mean(losses[begin : begin + count])))
-        begin += count
-    return means

@@ -3,24 +3,30 @@
 This module imports torch. Object references name it, so it is imported only where jobs run.
 """
 
+import math
+import zlib
 from collections.abc import Callable
 from functools import partial
+
+import numpy as np
 
 from ml_trainer_env.server.trainer.arrays import Outcome, State
 from ml_trainer_env.server.trainer.errors import Interrupted
 from ml_trainer_env.server.trainer.figures import Figures
 from ml_trainer_env.server.trainer.fleet.engine import Step, evaluate, first_state, take_step
-from ml_trainer_env.server.trainer.fleet.settings import RANKS, StepSettings
+from ml_trainer_env.server.trainer.fleet.figures import (
+    CHANCE_LOSS,
+    REPLICA_FIGURES,
+    STEP_FIGURES,
+    WORST_LOSS,
+    batch_loss,
+    rank_norm,
+)
+from ml_trainer_env.server.trainer.fleet.settings import CheckpointRead, StepSettings
 from ml_trainer_env.server.trainer.fleet.state import FleetState, FreshFleet, state_hash
 from ml_trainer_env.server.trainer.fleet.text import Text
 
-__all__ = ["STEP_FIGURES", "measure_held_out", "measure_probe", "train_step"]
-
-_OF_STEP = ("loss", "gradient_norm", "learning_rate", "loss_scale", "skipped", "step_us", "clock_us", "died")
-_OF_RANK = ("loss", "gradient_norm", "compute_us", "data_us", "wait_us")
-
-STEP_FIGURES = (*_OF_STEP, *(f"{name}/{rank}" for rank in range(RANKS) for name in _OF_RANK))
-"""Names of a step's figures. Those of a rank end in its number; ranks that are not used have none."""
+__all__ = ["measure_checkpoint", "measure_held_out", "measure_replicas", "train_step"]
 
 
 def train_step(state: State, settings: StepSettings, text: Text, interrupted: Callable[[], bool]) -> Outcome:
@@ -33,7 +39,7 @@ def train_step(state: State, settings: StepSettings, text: Text, interrupted: Ca
         interrupted: Called before the step. Returns whether to stop.
 
     Returns:
-        The state after the step, its figures, and the hash of the state. It ends the run if a rank died.
+        The state after the step, its figures, and the hash of the state. It ends the run if a rank stopped.
 
     Raises:
         Interrupted: `interrupted` returned true.
@@ -42,32 +48,59 @@ def train_step(state: State, settings: StepSettings, text: Text, interrupted: Ca
         raise Interrupted
     before = FleetState.from_state(state) if state.arrays else first_state(FreshFleet.from_state(state))
     step = take_step(before, settings, text)
-    return Outcome(step.state.to_state(), _figures(step), partial(state_hash, step.state), ends=step.died is not None)
+    return Outcome(step.state.to_state(), _figures(step), partial(state_hash, step.state), ends=step.stop is not None)
 
 
 def measure_held_out(state: State, _settings: None, text: Text, _interrupted: Callable[[], bool]) -> Outcome:
-    """Measure the loss on the held-out text: the figure `held_out_loss`, in nats a character."""
-    return Outcome(None, {"held_out_loss": evaluate(FleetState.from_state(state), text.held_out)}, str, ends=True)
+    """Measure the loss on the held-out text: the figure `held_out_loss`, in nats a character, at most `CHANCE_LOSS`."""
+    loss = evaluate(FleetState.from_state(state), text.held_out)
+    return _measured({"held_out_loss": min(loss, CHANCE_LOSS) if math.isfinite(loss) else CHANCE_LOSS})
 
 
-def measure_probe(state: State, _settings: None, text: Text, _interrupted: Callable[[], bool]) -> Outcome:
-    """Measure the loss on the probe text: the figure `probe_loss`, in nats a character."""
-    return Outcome(None, {"probe_loss": evaluate(FleetState.from_state(state), text.probe)}, str, ends=True)
+def measure_checkpoint(state: State, read: CheckpointRead, text: Text, _interrupted: Callable[[], bool]) -> Outcome:
+    """Measure what a restart would read from a checkpoint.
+
+    Returns:
+        The figures `probe_loss` (on the probe text, in nats a character, at most `WORST_LOSS`), `optimizer_norm` (L2
+        norm of Adam's first moment) and `schedule` (position in the schedule).
+    """
+    restored = FleetState.from_state(state)
+    if read.saved_us is not None:
+        restored = read.scenario.restored(restored, read.saved_us)
+    loss = evaluate(restored, text.probe)
+    figures = {
+        "probe_loss": min(loss, WORST_LOSS) if math.isfinite(loss) else WORST_LOSS,
+        "optimizer_norm": float(np.linalg.norm(restored.first_moment)),
+        "schedule": restored.schedule,
+    }
+    return _measured(figures)
+
+
+def measure_replicas(state: State, nodes: tuple[int, ...], _text: Text, _interrupted: Callable[[], bool]) -> Outcome:
+    """Compute the checksum (CRC-32) of each node's replica: the figures `checksum_<rank>`, null without the rank."""
+    fleet = FleetState.from_state(state)
+    sums = [zlib.crc32(np.ascontiguousarray(fleet.replicas.get(node, fleet.weights)).data) for node in nodes]
+    missing = dict.fromkeys(REPLICA_FIGURES)
+    return _measured({**missing, **dict(zip(REPLICA_FIGURES, sums, strict=False))})
+
+
+def _measured(figures: Figures) -> Outcome:
+    return Outcome(None, figures, str, ends=True)
 
 
 def _figures(step: Step) -> Figures:
-    figures: dict[str, float | bool | None] = {
+    figures: dict[str, float | bool | None] = dict.fromkeys(STEP_FIGURES)
+    figures |= {
         "loss": step.loss,
         "gradient_norm": step.gradient_norm,
         "learning_rate": step.learning_rate,
         "loss_scale": step.state.loss_scale,
+        "schedule": step.state.schedule,
         "skipped": step.skipped,
         "step_us": step.times.step_us,
         "clock_us": step.state.clock_us,
-        "died": step.died,
+        "stopped": step.stop.rank if step.stop else None,
+        "hung": step.stop.hangs if step.stop else None,
     }
-    times = step.times
-    by_rank = (step.rank_losses, step.rank_norms, times.compute_us, times.data_us, times.wait_us)
-    for name, values in zip(_OF_RANK, by_rank, strict=True):
-        figures |= {f"{name}/{rank}": value for rank, value in enumerate(values)}
-    return figures
+    figures |= {batch_loss(batch): loss for batch, loss in enumerate(step.batch_losses)}
+    return figures | {rank_norm(rank): norm for rank, norm in enumerate(step.rank_norms)}

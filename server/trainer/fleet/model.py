@@ -17,7 +17,7 @@ from ml_trainer_env.server.trainer.randomness import Purpose, generator
 
 __all__ = ["CharacterModel"]
 
-_EMBEDDING_DEVIATION = 0.02
+_EMBEDDING_DEVIATION = 0.5
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class CharacterModel:
     """
 
     vocabulary: int
-    context: int = 32
+    context: int
     width: int = 32
     layers: int = 2
     heads: int = 4

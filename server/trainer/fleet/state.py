@@ -56,7 +56,7 @@ class FleetState:
         good_steps: Steps since the loss scale last changed.
         clock_us: Virtual time of the steps so far, in microseconds, from the start of the run.
         seed: The episode's seed.
-        replicas: Weights of the ranks whose replica differs from `weights`, by rank.
+        replicas: Weights of the nodes whose replica differs from `weights`, by node.
     """
 
     weights: np.ndarray
@@ -81,7 +81,7 @@ class FleetState:
             "weights": self.weights,
             "first_moment": self.first_moment,
             "second_moment": self.second_moment,
-            **{f"{_REPLICA}{rank}": array for rank, array in self.replicas.items()},
+            **{f"{_REPLICA}{node}": array for node, array in self.replicas.items()},
         }
         facts = {name: str(getattr(self, name)) for name in _WHOLE_NUMBERS}
         return State(arrays, facts | {"loss_scale": repr(self.loss_scale)})

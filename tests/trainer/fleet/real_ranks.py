@@ -21,14 +21,13 @@ from torch import Tensor
 
 from ml_trainer_env.server.datasets.bundled import read_bundled
 from ml_trainer_env.server.trainer.fleet.engine import (
-    BATCHES,
     MODEL,
     first_state,
-    places_of,
     rank_gradients,
     reduce_in_order,
     updated,
 )
+from ml_trainer_env.server.trainer.fleet.places import BATCHES, places_of
 from ml_trainer_env.server.trainer.fleet.settings import Cluster, StepSettings
 from ml_trainer_env.server.trainer.fleet.state import FreshFleet, state_hash
 from ml_trainer_env.server.trainer.fleet.text import Text
@@ -99,10 +98,10 @@ def train(rank: int, ranks: int, steps: int, text: Text, reduce: Reduce, *, slee
     for _ in range(steps):
         if sleeps:
             time.sleep(SLEEP_S)
-        own, gradients = rank_gradients(state, settings, [places_of(state, settings)[rank]], text)
-        state, _ = updated(
-            state, reduce(gradients[0]) / BATCHES, settings, settings.optimization.rate_at(state.schedule)
-        )
+        places = places_of(state.seed, state.step, state.clock_us, state.loss_scale, settings)
+        own, gradients = rank_gradients(state, settings, [places[rank]], text)
+        rate = settings.training.rate_at(state.schedule, 0)
+        state, _ = updated(state, reduce(gradients[0]) / BATCHES, settings, rate)
         state = replace(state, step=state.step + 1, schedule=state.schedule + 1)
         losses.append(sum(own) / len(own))
     return {"hash": state_hash(state), "losses": losses, "step_s": (time.monotonic() - begun) / steps}

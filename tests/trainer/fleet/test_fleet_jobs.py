@@ -2,17 +2,15 @@
 
 import asyncio
 
-import pytest
-
 from ml_trainer_env.server.executors.in_process import InProcessExecutor
 from ml_trainer_env.server.executors.job import Job, UnitResult
 from ml_trainer_env.server.trainer import PROBE
 from ml_trainer_env.server.trainer.fleet import faults
 from ml_trainer_env.server.trainer.fleet.engine import evaluate, first_state, take_step
 from ml_trainer_env.server.trainer.fleet.faults import Scenario
-from ml_trainer_env.server.trainer.fleet.jobs import STEP_FIGURES
-from ml_trainer_env.server.trainer.fleet.settings import Cluster, StepSettings
-from ml_trainer_env.server.trainer.fleet.state import FleetState, FreshFleet, state_hash
+from ml_trainer_env.server.trainer.fleet.figures import CHANCE_LOSS, REPLICA_FIGURES, STEP_FIGURES
+from ml_trainer_env.server.trainer.fleet.settings import CheckpointRead, Cluster, StepSettings
+from ml_trainer_env.server.trainer.fleet.state import FreshFleet, state_hash
 from ml_trainer_env.server.trainer.fleet.text import Text
 
 JOBS = "ml_trainer_env.server.trainer.fleet.jobs"
@@ -47,8 +45,9 @@ def test_a_job_of_steps_comes_to_the_states_and_figures_of_the_engine(text: Text
         state = step.state
         assert result.digest == state_hash(state)
         assert result.figures["loss"] == step.loss
-        assert result.figures["compute_us/2"] == step.times.compute_us[2]
-        assert set(result.figures) < set(STEP_FIGURES)
+        assert result.figures["gradient_norm/2"] == step.rank_norms[2]
+        assert result.figures["gradient_norm/3"] is None
+        assert tuple(result.figures) == STEP_FIGURES
     assert len(results) == 3
 
 
@@ -56,13 +55,35 @@ def test_a_death_ends_the_job_and_names_the_rank(text: Text) -> None:
     scenario = Scenario((faults.Crash(5, (1_500_000,)),))
     (results,) = run(steps(StepSettings(scenario=scenario), text, 9))
 
-    assert [result.figures["died"] for result in results] == [None, 5]
+    assert [result.figures["stopped"] for result in results] == [None, 5]
     assert results[-1].ends
 
 
-@pytest.mark.parametrize("part", ["held_out", "probe"])
-def test_a_state_is_measured_on_text_that_is_not_trained_on(text: Text, part: str) -> None:
+def test_a_state_is_measured_on_text_that_is_not_trained_on(text: Text) -> None:
     state = take_step(first_state(FreshFleet(SEED)), StepSettings(), text).state
-    ((result,),) = run(Job(f"{JOBS}:measure_{part}", PREPARE, state.to_state(), None, text))
+    job = Job(f"{JOBS}:measure_held_out", PREPARE, state.to_state(), None, text)
+    ((result,),) = run(job)
 
-    assert result.figures == {f"{part}_loss": evaluate(FleetState.from_state(state.to_state()), getattr(text, part))}
+    assert result.figures == {"held_out_loss": min(CHANCE_LOSS, evaluate(state, text.held_out))}
+
+
+def test_a_checkpoint_is_measured_as_a_restart_would_read_it(text: Text) -> None:
+    state = take_step(first_state(FreshFleet(SEED)), StepSettings(), text).state
+    scenario = Scenario((faults.CorruptCheckpoint(0, 9, 9_000, 0.9), faults.MissingOptimizer()))
+    reads = [CheckpointRead(Scenario(), 5), CheckpointRead(scenario, 5), CheckpointRead(scenario, None)]
+    found = run(*(Job(f"{JOBS}:measure_checkpoint", PREPARE, state.to_state(), read, text) for read in reads))
+    sound, damaged, fresh = (result.figures for (result,) in found)
+
+    assert sound == fresh
+    assert damaged["probe_loss"] > sound["probe_loss"]
+    assert damaged["optimizer_norm"] == 0 < sound["optimizer_norm"]
+
+
+def test_checksums_tell_the_replica_that_differs(text: Text) -> None:
+    settings = StepSettings(scenario=Scenario((faults.DriftingReplica(6, 0, 9_000_000),)))
+    state = take_step(first_state(FreshFleet(SEED)), settings, text).state
+    ((result,),) = run(Job(f"{JOBS}:measure_replicas", PREPARE, state.to_state(), (5, 6, 7), text))
+
+    sums = [result.figures[name] for name in REPLICA_FIGURES]
+    assert sums[0] == sums[2] != sums[1]
+    assert sums[3:] == [None] * 5

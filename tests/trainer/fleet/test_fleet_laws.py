@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from ml_trainer_env.server.trainer.fleet import faults
 from ml_trainer_env.server.trainer.fleet.engine import MODEL, Step, evaluate, first_state, reduce_in_order, take_step
 from ml_trainer_env.server.trainer.fleet.faults import Fault, Scenario
-from ml_trainer_env.server.trainer.fleet.settings import RANKS, SHARDS, Adjustment, Cluster, Optimization, StepSettings
+from ml_trainer_env.server.trainer.fleet.settings import (
+    RANKS,
+    SHARDS,
+    Adjustment,
+    Cluster,
+    StepSettings,
+    TrainingSettings,
+)
 from ml_trainer_env.server.trainer.fleet.state import FIRST_LOSS_SCALE, FleetState, FreshFleet, state_hash
 from ml_trainer_env.server.trainer.fleet.text import Text
 
@@ -62,9 +69,13 @@ def play(settings_: StepSettings, text: Text, steps: int, state: FleetState | No
         state = first_state(FreshFleet(SEED)) if state is None else state
         taken.append(take_step(state, settings_, text))
         state = taken[-1].state
-        if taken[-1].died is not None:
+        if taken[-1].stop is not None:
             break
     return taken
+
+
+def died(steps: Sequence[Step]) -> list[int | None]:
+    return [None if step.stop is None else step.stop.rank for step in steps]
 
 
 def hashes(steps: Sequence[Step]) -> list[str]:
@@ -89,7 +100,7 @@ def test_a_run_may_be_cut_anywhere_and_stored_between(
 
     first = play(chosen, text, cut)
     stored = FleetState.from_state(first[-1].state.to_state())
-    rest = [] if first[-1].died is not None else play(chosen, text, 4 - cut, stored)
+    rest = [] if first[-1].stop is not None else play(chosen, text, 4 - cut, stored)
 
     assert hashes([*first, *rest]) == hashes(whole)
 
@@ -165,7 +176,8 @@ def test_every_step_reads_as_many_batches_whatever_the_ranks_and_none_of_a_quara
     assert weights(steps) == weights(clean)
     most = max(sum(step.times.compute_us) for step in clean)
     assert sum(play(StepSettings(), text, 1)[0].times.compute_us) == pytest.approx(most, rel=0.05)
-    assert {len(step.rank_losses) for step in steps} == {len(cluster.nodes)}
+    assert {len(step.batch_losses) for step in steps} == {RANKS}
+    assert {len(step.rank_norms) for step in steps} == {len(cluster.nodes)}
 
 
 def test_a_fault_of_a_node_follows_the_node_and_not_the_rank(text: Text) -> None:
@@ -194,10 +206,10 @@ def test_a_node_dies_once_at_a_moment_and_the_state_stays(text: Text) -> None:
     scenario = Scenario((faults.Crash(2, (int(1.5 * SECOND),)),))
     steps = play(StepSettings(scenario=scenario), text, 5)
 
-    assert [step.died for step in steps] == [None, 2]
+    assert died(steps) == [None, 2]
     assert steps[1].state.clock_us == 1.5 * SECOND
     assert weights(steps[1:]) == weights(steps[:1])
-    assert take_step(steps[1].state, StepSettings(scenario=scenario), text).died is None
+    assert take_step(steps[1].state, StepSettings(scenario=scenario), text).stop is None
 
 
 def test_a_sticky_node_dies_after_each_start_unless_it_is_not_used(text: Text) -> None:
@@ -211,15 +223,17 @@ def test_a_sticky_node_dies_after_each_start_unless_it_is_not_used(text: Text) -
         for cluster in (restarted, drained)
     )
 
-    assert [step.died for step in first] == [step.died for step in again] == [None, 2]
-    assert [step.died for step in without] == [None] * 5
+    assert died(first) == died(again) == [None, 2]
+    assert died(without) == [None] * 5
 
 
 def test_a_leak_belongs_to_a_rank_and_not_to_a_node(text: Text) -> None:
     scenario = Scenario((faults.MemoryLeak(6, int(1.5 * SECOND)),))
     moved = Cluster(nodes=(0, 1, 2, 3, 4, 5, 8, 7))
+    recording = StepSettings(TrainingSettings(**scenario.first_settings), moved, scenario)
 
-    assert [step.died for step in play(StepSettings(scenario=scenario, cluster=moved), text, 3)] == [None, 6]
+    assert died(play(recording, text, 3)) == [None, 6]
+    assert died(play(StepSettings(cluster=moved, scenario=scenario), text, 3)) == [None] * 3
 
 
 def test_a_slow_link_slows_all_ranks_and_storage_the_steps_after_a_checkpoint(text: Text) -> None:
@@ -239,7 +253,7 @@ def test_a_slow_link_slows_all_ranks_and_storage_the_steps_after_a_checkpoint(te
 
 def test_half_precision_learns_nothing_until_the_loss_scale_fits(text: Text) -> None:
     half = StepSettings(scenario=Scenario((faults.HalfPrecision(),)))
-    dynamic = replace(half, optimization=Optimization(dynamic_loss_scale=True))
+    dynamic = replace(half, training=TrainingSettings(dynamic_loss_scale=True))
     static, scaled = play(half, text, 4), play(dynamic, text, 20)
 
     assert all(step.skipped for step in static)
@@ -250,7 +264,7 @@ def test_half_precision_learns_nothing_until_the_loss_scale_fits(text: Text) -> 
 
 def test_a_gradient_that_is_not_a_number_is_left_out_or_destroys_the_model(text: Text) -> None:
     broken = StepSettings(scenario=Scenario((faults.NonfiniteBatch(3, 0),)))
-    guarded = replace(broken, optimization=Optimization(skip_nonfinite=True))
+    guarded = replace(broken, training=TrainingSettings(skip_nonfinite=True))
 
     unguarded, skipping = play(broken, text, 2), play(guarded, text, 2)
 
@@ -269,7 +283,7 @@ def test_a_drifted_replica_stays_behind_until_it_is_copied(text: Text) -> None:
     assert set(last.replicas) == {2}
     behind = last.replicas[2] - last.weights
     assert np.allclose(behind, steps[1].state.replicas[2] - steps[1].state.weights, atol=1e-6)
-    healed = take_step(last, replace(chosen, adjustment=Adjustment(4, copied_rank=0)), text).state
+    healed = take_step(last, replace(chosen, adjustment=Adjustment(4, copied_node=0)), text).state
     assert not healed.replicas
     assert np.abs(healed.weights - last.weights).max() < 0.1
 

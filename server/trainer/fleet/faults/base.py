@@ -4,45 +4,16 @@ A fault belongs to what it belongs to: a shard, a node, a rank, a position in th
 moving things is an experiment that tells causes apart.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import ClassVar
 
 import numpy as np
 
-__all__ = ["Batch", "Fault", "FaultKind", "Place", "Scenario"]
+from ml_trainer_env.server.trainer.fleet.faults.kinds import FaultKind
+from ml_trainer_env.server.trainer.fleet.state import FleetState
 
-
-class FaultKind(StrEnum):
-    """The kinds of faults."""
-
-    BAD_SHARD = "bad_shard"
-    """The characters that come next are shuffled, or one passage is repeated, in some shards."""
-    POISONED_BATCH = "poisoned_batch"
-    """A batch at one position of the data has a huge gradient."""
-    NONFINITE_BATCH = "nonfinite_batch"
-    """A batch at one position of the data has a gradient that is not a number."""
-    SILENT_CORRUPTION = "silent_corruption"
-    """A node flips bits of its gradients."""
-    HALF_PRECISION = "half_precision"
-    """Gradients are half precision, so that a loss scale that is too large makes them overflow."""
-    DRIFTING_REPLICA = "drifting_replica"
-    """A node does not apply updates to its replica for a while."""
-    STRAGGLER = "straggler"
-    """A node computes slowly."""
-    LOADER_STALL = "loader_stall"
-    """Some shards are read slowly."""
-    SLOW_LINK = "slow_link"
-    """The link of a node makes every reduction slow."""
-    SLOW_STORAGE = "slow_storage"
-    """Steps after a checkpoint are slow, less and less."""
-    CRASH = "crash"
-    """A node dies at some moments."""
-    STICKY_NODE = "sticky_node"
-    """A node dies again and again, soon after each start of the job."""
-    MEMORY_LEAK = "memory_leak"
-    """A rank grows, whatever its node, and dies some time after each start of the job."""
+__all__ = ["Batch", "Fault", "Notice", "Place", "Scenario", "Stop"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +29,9 @@ class Place:
         incarnation: Number of restarts so far.
         clock_us: Virtual time at the beginning of the step, in microseconds.
         begun_us: Virtual time at which the job was started last.
-        steps_since_save: Steps since the last checkpoint.
+        steps_since_save: Steps since this job saved its last checkpoint. None if it has saved none.
         loss_scale: Factor of the loss.
+        records_activations: Whether the ranks record activations for a profile.
     """
 
     seed: int
@@ -70,8 +42,9 @@ class Place:
     incarnation: int = 0
     clock_us: int = 0
     begun_us: int = 0
-    steps_since_save: int = 0
+    steps_since_save: int | None = None
     loss_scale: float = 1.0
+    records_activations: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,16 +63,58 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class Stop:
+    """What keeps a step from its end.
+
+    Attributes:
+        clock_us: The moment, in microseconds of virtual time.
+        rank: The rank.
+        hangs: Whether it hangs. Else it dies.
+    """
+
+    clock_us: int
+    rank: int
+    hangs: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A line that the cluster's monitoring shows.
+
+    Attributes:
+        clock_us: The moment from which on it is shown, in microseconds of virtual time.
+        text: The line.
+    """
+
+    clock_us: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Fault:
     """One thing that goes wrong. The hooks of this class change nothing.
 
     Attributes:
         kind: Its kind.
+        is_harmless: Whether it does no harm.
         is_half_precision: Whether gradients are half precision, so that a step that overflows is left out.
+        loses_cursor: Whether a restart begins the data again.
     """
 
     kind: ClassVar[FaultKind]
+    is_harmless: ClassVar[bool] = False
     is_half_precision: ClassVar[bool] = False
+    loses_cursor: ClassVar[bool] = False
+
+    @property
+    def first_settings(self) -> Mapping[str, float | bool]:
+        """The settings that the run begins with, where they are not the reference's."""
+        return {}
+
+    @property
+    def notices(self) -> Sequence[Notice]:
+        """What monitoring shows of it."""
+        return ()
 
     def batch(self, batch: Batch, place: Place) -> Batch:
         """Return the batch that is read."""
@@ -129,6 +144,22 @@ class Fault:
         """Return the moment at which the rank dies next, if it does after the beginning of the step."""
         return None
 
+    def hangs_at_us(self, place: Place) -> int | None:
+        """Return the moment at which the rank hangs next, if it does after the beginning of the step."""
+        return None
+
+    def memory_mb(self, megabytes: int, place: Place) -> int:
+        """Return the memory that a rank uses."""
+        return megabytes
+
+    def restored(self, state: FleetState, saved_us: int) -> FleetState:
+        """Return what a restart reads from the checkpoint that was saved at this moment."""
+        return state
+
+    def self_test(self, found: dict[str, float], node: int, clock_us: int) -> dict[str, float]:
+        """Return what a self-test of a node finds: figures by name, of which some may be changed."""
+        return found
+
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
@@ -139,6 +170,26 @@ class Scenario:
     """
 
     faults: tuple[Fault, ...] = ()
+
+    @property
+    def is_harmless(self) -> bool:
+        """Whether nothing is wrong."""
+        return all(fault.is_harmless for fault in self.faults)
+
+    @property
+    def loses_cursor(self) -> bool:
+        """Whether a restart begins the data again."""
+        return any(fault.loses_cursor for fault in self.faults)
+
+    @property
+    def first_settings(self) -> dict[str, float | bool]:
+        """The settings that the run begins with, where they are not the reference's."""
+        return {name: value for fault in self.faults for name, value in fault.first_settings.items()}
+
+    @property
+    def notices(self) -> list[Notice]:
+        """What monitoring shows, in the order of time."""
+        return sorted((one for fault in self.faults for one in fault.notices), key=lambda one: (one.clock_us, one.text))
 
     @property
     def is_half_precision(self) -> bool:
@@ -179,12 +230,33 @@ class Scenario:
             microseconds = fault.reduce_us(microseconds, places)
         return microseconds
 
-    def death_between(self, begin_us: int, end_us: int, places: Sequence[Place]) -> tuple[int, Place] | None:
-        """Return the first death after `begin_us`, up to `end_us`: its moment and its place. None for none."""
-        deaths = [
-            (moment, place)
-            for place in places
-            for fault in self.faults
-            if (moment := fault.dies_at_us(place)) is not None and begin_us < moment <= end_us
-        ]
-        return min(deaths, key=lambda death: (death[0], death[1].rank), default=None)
+    def memory_mb(self, megabytes: int, place: Place) -> int:
+        """Return the memory that a rank uses."""
+        for fault in self.faults:
+            megabytes = fault.memory_mb(megabytes, place)
+        return megabytes
+
+    def restored(self, state: FleetState, saved_us: int) -> FleetState:
+        """Return what a restart reads from the checkpoint that was saved at this moment."""
+        for fault in self.faults:
+            state = fault.restored(state, saved_us)
+        return state
+
+    def self_test(self, found: dict[str, float], node: int, clock_us: int) -> dict[str, float]:
+        """Return what a self-test of a node finds: figures by name."""
+        for fault in self.faults:
+            found = fault.self_test(found, node, clock_us)
+        return found
+
+    def stop_between(self, begin_us: int, end_us: int, places: Sequence[Place]) -> Stop | None:
+        """Return the first death or hang after `begin_us`, up to `end_us`. None for none."""
+        stops = (stop for stop in self._stops(places) if begin_us < stop.clock_us <= end_us)
+        return min(stops, key=lambda stop: (stop.clock_us, stop.rank), default=None)
+
+    def _stops(self, places: Sequence[Place]) -> Iterator[Stop]:
+        for place in places:
+            for fault in self.faults:
+                if (moment := fault.dies_at_us(place)) is not None:
+                    yield Stop(moment, place.rank, hangs=False)
+                if (moment := fault.hangs_at_us(place)) is not None:
+                    yield Stop(moment, place.rank, hangs=True)

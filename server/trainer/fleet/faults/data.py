@@ -6,7 +6,8 @@ from typing import ClassVar
 import numpy as np
 
 from ml_trainer_env.server.datasets.random_stream import RandomStream
-from ml_trainer_env.server.trainer.fleet.faults.base import Batch, Fault, FaultKind, Place
+from ml_trainer_env.server.trainer.fleet.faults.base import Batch, Fault, Place
+from ml_trainer_env.server.trainer.fleet.faults.kinds import FaultKind
 
 __all__ = ["BadShard", "NonfiniteBatch", "PoisonedBatch"]
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ml_trainer_env.server.trainer.fleet.faults.base import Fault, FaultKind, Place
+from ml_trainer_env.server.trainer.fleet.faults.base import Fault, Place
+from ml_trainer_env.server.trainer.fleet.faults.kinds import FaultKind
 
 __all__ = ["LoaderStall", "SlowLink", "SlowStorage", "Straggler"]
 
@@ -29,6 +30,12 @@ class Straggler(Fault):
         """Slow the node down."""
         slow = place.node == self.node and place.clock_us >= self.begins_us
         return round(microseconds * self.factor) if slow else microseconds
+
+    def self_test(self, found: dict[str, float], node: int, clock_us: int) -> dict[str, float]:
+        """Its matrix product is slow, too."""
+        if node != self.node or clock_us < self.begins_us:
+            return found
+        return found | {"matmul_ms": round(found["matmul_ms"] * self.factor, 2)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +81,12 @@ class SlowLink(Fault):
         slow = any(place.node == self.node and place.clock_us >= self.begins_us for place in places)
         return microseconds + self.extra_us if slow else microseconds
 
+    def self_test(self, found: dict[str, float], node: int, clock_us: int) -> dict[str, float]:
+        """Its bandwidth is low."""
+        if node != self.node or clock_us < self.begins_us:
+            return found
+        return found | {"link_gbps": round(found["link_gbps"] / 9, 1)}
+
 
 @dataclass(frozen=True, slots=True)
 class SlowStorage(Fault):
@@ -93,5 +106,7 @@ class SlowStorage(Fault):
 
     def data_us(self, microseconds: int, place: Place, *, mirrored: bool) -> int:
         """Let every rank wait. A mirror does not help: it is the same storage."""
-        busy = max(0, self.steps - place.steps_since_save) if place.clock_us >= self.begins_us else 0
+        if place.steps_since_save is None or place.clock_us < self.begins_us:
+            return microseconds
+        busy = max(0, self.steps - place.steps_since_save)
         return microseconds + self.extra_us * busy // self.steps

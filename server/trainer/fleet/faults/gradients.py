@@ -6,7 +6,8 @@ from typing import ClassVar
 import numpy as np
 
 from ml_trainer_env.server.datasets.random_stream import RandomStream
-from ml_trainer_env.server.trainer.fleet.faults.base import Fault, FaultKind, Place
+from ml_trainer_env.server.trainer.fleet.faults.base import Fault, Place
+from ml_trainer_env.server.trainer.fleet.faults.kinds import FaultKind
 
 __all__ = ["DriftingReplica", "HalfPrecision", "SilentCorruption"]
 
@@ -41,6 +42,12 @@ class SilentCorruption(Fault):
         flipped = gradient.copy()
         flipped.view(np.uint32)[hit] ^= np.uint32(1 << self.bit)
         return flipped
+
+    def self_test(self, found: dict[str, float], node: int, clock_us: int) -> dict[str, float]:
+        """Its products differ from what they should be."""
+        if node != self.node or clock_us < self.begins_us:
+            return found
+        return found | {"wrong_products": float(self.count)}
 
 
 @dataclass(frozen=True, slots=True)

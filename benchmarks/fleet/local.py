@@ -1,0 +1,110 @@
+"""Episodes of the fleet without a server: an agent's calls on an episode in this process."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import torch
+
+from ml_trainer_env.server.episodes.errors import EpisodeError
+from ml_trainer_env.server.episodes.game import TimeLimits
+from ml_trainer_env.server.episodes.states import Inquiry
+from ml_trainer_env.server.episodes.units import LiveSource
+from ml_trainer_env.server.executors.in_process import InProcessExecutor
+from ml_trainer_env.server.fleet.episode import FleetEpisode
+from ml_trainer_env.server.fleet.references import ReferenceRuns
+from ml_trainer_env.server.fleet.tasks import find_task
+from ml_trainer_env.server.trainer import PROBE
+from ml_trainer_env.server.trainer.figures import Figures
+
+__all__ = ["Job", "play", "references_of"]
+
+_CALL_S = 3600.0
+
+
+@dataclass
+class Job:
+    """An episode that is played here.
+
+    Attributes:
+        episode: The episode.
+        last: The last reply.
+        rewards: The rewards so far.
+    """
+
+    episode: FleetEpisode
+    loop: asyncio.AbstractEventLoop
+    last: dict[str, Any] = field(default_factory=dict)
+    rewards: list[float] = field(default_factory=list)
+
+    @property
+    def done(self) -> bool:
+        """Whether the episode is over."""
+        return self.episode.done
+
+    def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
+        """Carry out a call. A call that is refused answers with its message."""
+        try:
+            self.last = self.loop.run_until_complete(self.episode.call(tool, arguments))
+        except EpisodeError as error:
+            return {"error": str(error)}
+        self.rewards.append(self.last["reward"])
+        return self.last
+
+    def to_step(self, step: int) -> None:
+        """Let the job train until a step."""
+        while not self.done and self.episode.run.step < step:
+            self.call("run_steps", num_steps=min(50, step - self.episode.run.step))
+
+    def to_time(self, seconds: float) -> None:
+        """Let the job train until a moment of virtual time."""
+        while not self.done and self.episode.run.now_us < seconds * 1e6:
+            self.call("run_steps", num_steps=1)
+
+    def to_end(self) -> None:
+        """Let the job train until the reservation is spent."""
+        while not self.done:
+            self.call("run_steps", num_steps=50)
+
+
+class _Source(LiveSource):
+    """A source that knows the references, or trains them when they are asked for."""
+
+    def __init__(self, executor: InProcessExecutor, known: Figures | None) -> None:
+        super().__init__(executor)
+        self._known = known
+
+    async def inquire(self, inquiry: Inquiry) -> Figures:
+        """Return what is known already."""
+        return self._known if self._known is not None else await inquiry.carry_out(self)
+
+
+@cache
+def _process() -> tuple[asyncio.AbstractEventLoop, InProcessExecutor]:
+    torch.set_num_threads(1)
+    loop, executor = asyncio.new_event_loop(), InProcessExecutor(1, probe=PROBE)
+    loop.run_until_complete(executor.start())
+    return loop, executor
+
+
+def references_of(task: str, seed: int) -> dict[str, float]:
+    """Train the references of an episode."""
+    loop, executor = _process()
+    setup = find_task(task).setup(seed)
+    runs = ReferenceRuns(seed, setup.scenario, setup.spares, _CALL_S)
+    return dict(loop.run_until_complete(runs.carry_out(LiveSource(executor))))  # type: ignore[arg-type]
+
+
+def play(task: str, seed: int, policy: Callable[[Job], None], known: Figures | None = None) -> dict[str, Any]:
+    """Play an episode to its end and return the last reply, with `total_reward`."""
+    loop, executor = _process()
+    source = _Source(executor, known)
+    episode = FleetEpisode(
+        name="local", task=find_task(task), seed=seed, source=source, limits=TimeLimits(_CALL_S, _CALL_S)
+    )
+    job = Job(episode, loop)
+    policy(job)
+    job.to_end()
+    return {**job.last, "total_reward": sum(job.rewards)}

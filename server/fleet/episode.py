@@ -1,0 +1,564 @@
+"""The fleet episode: the calls of the tools, rewards, and the end.
+
+The run trains the model; see `run`. The state of an episode depends only on its calls and their steps. Nothing that a
+call returns tells what goes wrong, until the episode is over.
+"""
+
+import asyncio
+import contextlib
+import math
+import statistics
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from ml_trainer_env.errors import MLTrainerError
+from ml_trainer_env.fleet_models import FleetObservation, FleetStatus, FleetTaskDescription
+from ml_trainer_env.server.episodes.call_counts import CallCounts, CallLimits
+from ml_trainer_env.server.episodes.errors import EpisodeError, TrainingStoppedError
+from ml_trainer_env.server.episodes.game import Start, TimeLimits
+from ml_trainer_env.server.episodes.progress import OnProgress, ignore_progress
+from ml_trainer_env.server.episodes.states import Unit
+from ml_trainer_env.server.episodes.tools import Arguments, Reply
+from ml_trainer_env.server.episodes.units import UnitSource
+from ml_trainer_env.server.fleet import inspections
+from ml_trainer_env.server.fleet.logs import MAX_LINES, log_lines
+from ml_trainer_env.server.fleet.plans import fleet_text, held_out
+from ml_trainer_env.server.fleet.references import ReferenceRuns
+from ml_trainer_env.server.fleet.rows import By, Metric, Reduction, StepRow, query, shown
+from ml_trainer_env.server.fleet.run import FleetRun, Restart, StopOn
+from ml_trainer_env.server.fleet.scoring import FleetReward, References, Transition, potential, score
+from ml_trainer_env.server.fleet.tasks import FleetTask
+from ml_trainer_env.server.fleet.timing import INSPECT_US
+from ml_trainer_env.server.fleet.tools import LIMITS, TOOLS
+from ml_trainer_env.server.fleet.truth import report_is_right, told_faults
+from ml_trainer_env.server.trainer.fleet.figures import CHANCE_LOSS
+from ml_trainer_env.server.trainer.fleet.settings import RESERVATION_US
+from ml_trainer_env.server.trainer.limits import check_choice, check_flag
+
+__all__ = ["RUBRIC", "RULES_VERSION", "FleetEpisode"]
+
+RUBRIC = "recovery"
+RULES_VERSION = 1
+
+MAX_CALLS = 500
+"""Limit for the calls of an episode. The last one submits."""
+
+_RECENT_STEPS = 10
+"""The potential is about the mean loss of so many steps."""
+
+_REPORTED_STEPS = 12
+"""A reply of `run_steps` has the loss of so many steps at the most."""
+
+_SHOWN_EVENTS = 6
+_SHOWN_NOTICES = 3
+
+
+class FleetEpisode:
+    """One attempt at a fleet task.
+
+    Args:
+        name: The episode's name.
+        task: The task.
+        seed: Seed of weights, data, noise, and of what goes wrong.
+        source: The source of steps.
+        limits: Time limits of calls.
+
+    Raises (every method that a tool calls):
+        EpisodeError: The call was refused and changed nothing. Or training failed; its steps count.
+        ConfigError: An argument is out of bounds. Nothing has changed.
+    """
+
+    def __init__(self, *, name: str, task: FleetTask, seed: int, source: UnitSource, limits: TimeLimits) -> None:
+        self.name = name
+        self.task = task
+        self.seed = seed
+        self._setup = task.setup(seed)
+        self.run = FleetRun(seed, self._setup.scenario, self._setup.spares, source, limits.call_s)
+        self._reference_runs = ReferenceRuns(seed, self._setup.scenario, self._setup.spares, limits.call_s)
+        self._references: asyncio.Task[Any] | None = None
+        self._live = source
+        self._reward = FleetReward()
+        self._counts = CallCounts(CallLimits(calls=MAX_CALLS))
+        self._paid = 0.0
+        self._reports: list[tuple[str, str]] = []
+        self._end: Reply | None = None
+        self._is_score_paid = False
+
+    # The contract of episodes.
+
+    @property
+    def start(self) -> Start:
+        """The start of the episode."""
+        return Start(self.task.id, self.seed, RUBRIC, fleet_text().key, RULES_VERSION)
+
+    @property
+    def source(self) -> UnitSource:
+        """The source of steps."""
+        return self.run.source
+
+    @source.setter
+    def source(self, source: UnitSource) -> None:
+        self.run.source = source
+
+    @property
+    def units(self) -> Sequence[Unit]:
+        """The units of work of its calls, in order."""
+        return self.run.units
+
+    @property
+    def needed_keys(self) -> list[str]:
+        """The keys of the states that the episode may continue from or submit."""
+        return self.run.needed_keys
+
+    @property
+    def state_hash(self) -> str | None:
+        """SHA-256 (hex) of the current state. None before the first step."""
+        return self.run.ref.digest
+
+    @property
+    def done(self) -> bool:
+        """Whether the episode is over."""
+        return self._end is not None
+
+    @property
+    def score(self) -> float | None:
+        """The score. None before the end."""
+        return None if self._end is None else self._end["score"]
+
+    @property
+    def withheld(self) -> Mapping[str, Any] | None:
+        """Nothing: the last reply tells everything."""
+        return None
+
+    @property
+    def reward(self) -> FleetReward:
+        """The rubric that computes rewards."""
+        return self._reward
+
+    @property
+    def counts_every_call(self) -> bool:
+        """Whether the next call of any kind ends the episode."""
+        return not self.done and self._counts.next_is_last
+
+    def count_refused_call(self) -> None:
+        """Count a call that was refused before it reached this episode."""
+        self._counts.count_refused()
+
+    def interrupt(self, reason: str) -> None:
+        """Stop the work of the running call, and the training of the references."""
+        self.run.interrupt(reason)
+        if self._references is not None:
+            self._references.cancel()
+            self._references = None
+
+    def forget_interruption(self) -> None:
+        """Note that the interrupted call has ended."""
+        self.run.forget_interruption()
+
+    async def call(self, tool: str, arguments: Arguments, on_progress: OnProgress = ignore_progress) -> Reply:
+        """Carry out a call of one of the tools of `tools.TOOLS`."""
+        if not self.done and self.source is self._live:
+            self._begin_references()
+        return await TOOLS.find(tool).carry_out(self, arguments, on_progress)
+
+    def describe(self) -> FleetObservation:
+        """Return the observation of a reset."""
+        task = self.task
+        return FleetObservation(
+            reward=0.0,
+            done=self.done,
+            episode_id=self.name,
+            seed=self.seed,
+            rubric=RUBRIC,
+            rules=RULES_VERSION,
+            task=FleetTaskDescription(
+                id=task.id,
+                name=task.name,
+                split=task.split,
+                index=task.index,
+                description=task.description,
+                difficulty=task.difficulty,
+                group=task.group,
+                tools=list(TOOLS.names),
+            ),
+            status=self.status_now(),
+        )
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the fields of `FleetState` that are not part of the start."""
+        return {"status": self.status_now(), "state_hash": self.state_hash}
+
+    # The calls of the tools.
+
+    async def run_steps(self, num_steps: object, stop_on: object, on_progress: OnProgress) -> Reply:
+        """Take steps.
+
+        Args:
+            num_steps: Number of steps, 1 to 50. A step in which a rank stopped counts.
+            stop_on: What ends the call early; see `StopOn`. None for nothing.
+            on_progress: Called after each step.
+        """
+
+        async def act() -> Reply:
+            steps = int(LIMITS["num_steps"].check("num_steps", num_steps))
+            stop = check_choice("stop_on", StopOn.NOTHING if stop_on is None else stop_on, StopOn.ALL)
+            first_row, first_event = len(self.run.rows), len(self.run.events)
+            await self.run.train(steps, stop, on_progress)
+            rows = self._seen(self.run.rows[first_row:])
+            return {
+                "message": self._training_message(),
+                "losses": _spread(rows),
+                "events": [event.text for event in self.run.events[first_event:]][-_SHOWN_EVENTS:],
+            }
+
+        return await self._change(act)
+
+    async def restart(
+        self,
+        checkpoint: object,
+        skip_from: object,
+        skip_to: object,
+        schedule_position: object,
+        data_position: object,
+        fresh_optimizer: object,
+    ) -> Reply:
+        """Restart the job from a checkpoint.
+
+        Args:
+            checkpoint: Its id, or "newest".
+            skip_from: First position in the data that is left out from now on. None for none.
+            skip_to: The position after the last one.
+            schedule_position: Position in the learning-rate schedule. None for that of the checkpoint.
+            data_position: Position in the data. None for that of the checkpoint.
+            fresh_optimizer: Whether the optimizer begins anew. None for no.
+        """
+
+        async def act() -> Reply:
+            kept = self.run.find(checkpoint)
+            how = Restart(
+                skip=_skip(skip_from, skip_to),
+                schedule=_optional("schedule_position", schedule_position),
+                data_position=_optional("data_position", data_position),
+                fresh_optimizer=fresh_optimizer is not None and check_flag("fresh_optimizer", fresh_optimizer),
+            )
+            self.run.restart(kept, how)
+            return {"message": f"Restarted from {kept.id}."}
+
+        return await self._change(act)
+
+    async def set_training(self, changes: Mapping[str, object]) -> Reply:
+        """Change settings of the next step; see `tools.TOOLS`."""
+
+        async def act() -> Reply:
+            if not changes:
+                raise EpisodeError("name at least one setting to change")
+            checked = {
+                name: LIMITS[name].check(name, value) if name in LIMITS else check_flag(name, value)
+                for name, value in changes.items()
+            }
+            schedule, scale = checked.pop("schedule_position", None), checked.pop("loss_scale", None)
+            if "checkpoint_every" in checked:
+                checked["checkpoint_every"] = int(checked["checkpoint_every"])
+            self.run.set_training(checked, None if schedule is None else int(schedule), scale)
+            return {"message": f"Set {', '.join(changes)}."}
+
+        return await self._change(act)
+
+    async def set_node(self, node: object, action: object) -> Reply:
+        """Replace, drain or restore a node."""
+        return await self._act_on(
+            "node",
+            node,
+            action,
+            {"replace": self.run.replace_node, "drain": self.run.drain, "restore": self.run.restore_node},
+        )
+
+    async def set_shard(self, shard: object, action: object) -> Reply:
+        """Quarantine, mirror or restore a shard."""
+        return await self._act_on(
+            "shard",
+            shard,
+            action,
+            {"quarantine": self.run.quarantine, "mirror": self.run.mirror, "restore": self.run.restore_shard},
+        )
+
+    async def broadcast(self, from_rank: object) -> Reply:
+        """Copy the replica of a rank to all ranks."""
+
+        async def act() -> Reply:
+            rank = int(LIMITS["rank"].check("from_rank", from_rank))
+            self.run.broadcast(rank)
+            return {"message": f"All replicas are that of rank {rank}."}
+
+        return await self._change(act)
+
+    async def inspect(self, kind: object, target: object) -> Reply:
+        """Inspect a node, a shard, a checkpoint, or all replicas. It takes time."""
+
+        async def act() -> Reply:
+            chosen = check_choice("kind", kind, tuple(INSPECT_US))
+            if chosen == "checkpoint":
+                kept = self.run.find(target)
+                found = {"checkpoint": kept.id, **await inspections.checkpoint_contents(self.run, kept)}
+            elif chosen == "replicas":
+                found = await inspections.replica_checksums(self.run)
+            else:
+                number = int(LIMITS[chosen].check("id", _number(target)))
+                look = inspections.node_self_test if chosen == "node" else inspections.shard_statistics
+                found = {chosen: number, **look(self.run, number)}
+            self.run.pay(INSPECT_US[chosen])
+            return {"message": f"Inspected {chosen}.", **found}
+
+        return await self._change(act)
+
+    async def report_incident(self, kind: object, target: object) -> Reply:
+        """Note what the agent thinks is wrong. It is told right or wrong at the end, and never paid."""
+
+        async def act() -> Reply:
+            if not isinstance(kind, str) or not isinstance(target, str | int | None):
+                raise EpisodeError("kind and target must be text")
+            self._reports.append((kind[:80], str("" if target is None else target)[:80]))
+            return {"message": "Noted. The end of the episode tells whether it is right."}
+
+        return await self._change(act)
+
+    async def query_metrics(self, metric: object, by: object, last: object, reduce: object) -> Reply:
+        """Return a metric of the last steps that monitoring shows."""
+        group = By(check_choice("by", By.TOTAL if by is None else by, tuple(By)))
+        default = Reduction.SERIES if group is By.TOTAL else Reduction.MEAN
+        reduction = Reduction(check_choice("reduce", default if reduce is None else reduce, tuple(Reduction)))
+        if reduction is Reduction.SERIES and group is not By.TOTAL:
+            raise EpisodeError("a series is for by=total; choose reduce=mean, max or last for groups")
+        count = 50 if last is None else int(LIMITS["last"].check("last", last))
+        chosen = Metric(check_choice("metric", metric, tuple(Metric)))
+        rows = self._seen(self.run.rows)[-count:]
+        return await self._read({"message": f"{chosen} by {group}.", **query(rows, chosen, group, reduction)})
+
+    async def read_log(self, rank: object, tail: object) -> Reply:
+        """Return the last lines of a rank's log."""
+        number = int(LIMITS["rank"].check("rank", rank))
+        count = MAX_LINES // 2 if tail is None else int(LIMITS["tail"].check("tail", tail))
+        run = self.run
+        lines = log_lines(number, self.seed, run.rows, run.events, run.scenario.notices, run.now_us)
+        return await self._read({"message": f"Log of rank {number}.", "lines": lines[-count:]})
+
+    async def list_checkpoints(self) -> Reply:
+        """List the checkpoints, oldest first."""
+        kept = [
+            {
+                "id": one.id,
+                "step": one.ref.position,
+                "saved_s": None if one.saved_us is None else round(one.saved_us / 1e6, 1),
+                "loss": None if one.loss is None else shown(one.loss),
+            }
+            for one in self.run.checkpoints
+        ]
+        return await self._read({"message": "Checkpoints, oldest first.", "checkpoints": kept})
+
+    async def status(self) -> Reply:
+        """Return where the run stands."""
+        return await self._read({"message": self._training_message()})
+
+    async def submit(self) -> Reply:
+        """Submit the model as it is. Ends the episode."""
+
+        async def act() -> Reply:
+            await self._finish()
+            return {"message": "Submitted."}
+
+        return await self._change(act)
+
+    # The rules.
+
+    async def _act_on(
+        self, name: str, number: object, action: object, actions: Mapping[str, Callable[[int], None]]
+    ) -> Reply:
+        async def act() -> Reply:
+            chosen = check_choice("action", action, tuple(actions))
+            index = int(LIMITS[name].check(name, number))
+            actions[chosen](index)
+            return {"message": f"Done: {chosen} {name} {index}."}
+
+        return await self._change(act)
+
+    async def _change(self, act: Callable[[], Awaitable[Reply]]) -> Reply:
+        """Carry out a call that changes something. The end of the reservation ends the episode."""
+        if self.done:
+            raise EpisodeError("the episode is over; call reset (start_task over MCP) to begin another")
+        if (end := self._counts.count(budget_is_spent=False)) is not None:
+            await self._finish()
+            return self._reply({"message": end})
+        if self.run.is_spent:  # the end could not be measured
+            await self._finish()
+            return self._reply({"message": "The reservation is spent."})
+        found = await act()
+        return self._reply(await self._ended(found))
+
+    async def _ended(self, found: Reply) -> Reply:
+        """End the episode if the reservation is spent, and return what is told of a call."""
+        if self.done or not self.run.is_spent:
+            return found
+        await self._finish()
+        return found | {"message": f"{found['message']} The reservation is spent: the model was submitted by itself."}
+
+    async def _read(self, found: Reply) -> Reply:
+        """Answer a call that only reads."""
+        if not self.done and (end := self._counts.count(budget_is_spent=False)) is not None:
+            await self._finish()
+            return self._reply({"message": end})
+        return self._reply(found)
+
+    async def _finish(self) -> None:
+        """Measure the model, compute the score, and tell what had happened."""
+        run = self.run
+        loss = CHANCE_LOSS
+        if run.ref.initial is None:
+            loss = float((await run.measure(run.ref, held_out(fleet_text())))["held_out_loss"] or 0.0)
+        figures = await self._reference_figures()
+        references = References(float(figures["nothing_loss"] or 0.0), float(figures["clean_loss"] or 0.0))
+        self._end = {
+            "score": score(loss, references),
+            "held_out_loss": loss,
+            **figures,
+            "incidents": [incident.value for incident in self._setup.incidents],
+            "faults": told_faults(self._setup.scenario),
+            "reports": [
+                {"kind": kind, "target": target, "right": report_is_right(self._setup, kind, target)}
+                for kind, target in self._reports
+            ],
+        }
+
+    async def _reference_figures(self) -> Mapping[str, float | bool | None]:
+        """Wait for the references.
+
+        Raises:
+            TrainingStoppedError: They could not be trained. The call may be made again.
+        """
+        try:
+            if self.source is not self._live:
+                return await self.source.inquire(self._reference_runs)
+            task = self._begin_references()
+            return dict(await asyncio.shield(task))
+        except asyncio.CancelledError:
+            if self._references is None:  # `interrupt` cancelled them
+                raise TrainingStoppedError("the references were interrupted; call submit_model again") from None
+            raise
+        except MLTrainerError as error:
+            self._references = None
+            raise TrainingStoppedError(
+                f"the references could not be trained: {error}; call submit_model again"
+            ) from error
+
+    def _begin_references(self) -> "asyncio.Task[Any]":
+        """Train the references behind all other work, unless that has begun."""
+        if self._references is None:
+            self._references = asyncio.ensure_future(self._live.inquire(self._reference_runs))
+            self._references.add_done_callback(_retrieve)
+        return self._references
+
+    # Replies.
+
+    def status_now(self) -> FleetStatus:
+        """Return where the run stands."""
+        run = self.run
+        rows = self._seen(run.rows)
+        last = rows[-1] if rows else None
+        notices = [one for one in run.scenario.notices if one.clock_us <= run.now_us]
+        return FleetStatus(
+            step=run.step,
+            clock_s=round(run.now_us / 1e6, 1),
+            reservation_s=RESERVATION_US / 1e6,
+            left_s=round(max(0, RESERVATION_US - run.now_us) / 1e6, 1),
+            loss=None if last is None else shown(last.number("loss")),
+            grad_norm=None if last is None else shown(last.number("gradient_norm")),
+            step_s=None if last is None else shown(last.times.step_us / 1e6),
+            learning_rate=None if last is None else shown(last.number("learning_rate")),
+            restarts=run.cluster.incarnation,
+            is_stalled=run.stalled_us is not None,
+            nodes=list(run.cluster.nodes),
+            spares=list(run.spares),
+            drained=list(run.drained),
+            quarantined=list(run.cluster.quarantined),
+            mirrored=list(run.cluster.mirrored),
+            newest_checkpoint=run.checkpoints[-1].id,
+            settings=_settings(run),
+            notices=[f"[t={one.clock_us / 1e6:.0f}] {one.text}" for one in notices][-_SHOWN_NOTICES:],
+        )
+
+    def _seen(self, rows: Sequence[StepRow]) -> Sequence[StepRow]:
+        """Return the steps that monitoring shows by now."""
+        limit_us = self.run.now_us - self._setup.telemetry_delay_us
+        return [row for row in rows if row.now_us <= limit_us] if self._setup.telemetry_delay_us else rows
+
+    def _training_message(self) -> str:
+        run = self.run
+        if run.stalled_us is not None:
+            waited = (run.now_us - run.stalled_us) / 1e6
+            return f"Step {run.step} has not ended for {waited:.0f} s."
+        return f"Step {run.step}."
+
+    def _reply(self, found: Reply) -> Reply:
+        after = 0.0 if self.done else potential(self._recent_loss())
+        paid = self._end["score"] if self._end is not None and not self._is_score_paid else None
+        reward = self._reward(None, Transition(self._paid, after, paid))
+        self._paid = after
+        self._is_score_paid = self.done
+        status = self.status_now().model_dump()
+        parts = {"reward_parts": self._reward.parts()}
+        return {**status, "reward": reward, "done": self.done, **parts, **found, **(self._end or {})}
+
+    def _recent_loss(self) -> float | None:
+        losses = [row.number("loss") for row in self.run.rows[-_RECENT_STEPS:]]
+        if not losses:
+            return None
+        return statistics.fmean(min(loss, CHANCE_LOSS) if math.isfinite(loss) else CHANCE_LOSS for loss in losses)
+
+
+def _settings(run: FleetRun) -> dict[str, float | bool]:
+    training = run.training
+    return {
+        "learning_rate": training.learning_rate,
+        "clip_norm": training.clip_norm,
+        "skip_nonfinite": training.skip_nonfinite,
+        "dynamic_loss_scale": training.dynamic_loss_scale,
+        "checkpoint_every": training.checkpoint_every,
+        "sampler_offset": training.sampler_offset,
+        "record_activations": training.record_activations,
+    }
+
+
+def _spread(rows: Sequence[StepRow]) -> list[list[float | None]]:
+    """Return step and loss of some rows, spread evenly, the last among them."""
+    count = min(len(rows), _REPORTED_STEPS)
+    kept = [rows[len(rows) - 1 - (len(rows) - 1) * back // max(1, count - 1)] for back in range(count)]
+    return [[row.step, shown(row.number("loss"))] for row in reversed(kept)]
+
+
+def _skip(first: object, after: object) -> tuple[int, int] | None:
+    """Return a range of positions that is left out.
+
+    Raises:
+        EpisodeError: Only one of the two is given, or the range is empty.
+    """
+    if first is None and after is None:
+        return None
+    begin, end = (_optional(name, value) for name, value in (("skip_from", first), ("skip_to", after)))
+    if begin is None or end is None or begin >= end:
+        raise EpisodeError("skip_from and skip_to belong together, and skip_to is the greater one")
+    return begin, end
+
+
+def _optional(name: str, value: object) -> int | None:
+    return None if value is None else int(LIMITS[name].check(name, value))
+
+
+def _number(value: object) -> object:
+    """Return the number that a text means: an id may be a name or a number."""
+    with contextlib.suppress(ValueError, TypeError):
+        return int(value)  # type: ignore[call-overload]
+    return value
+
+
+def _retrieve(task: "asyncio.Task[Any]") -> None:
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,541 @@
+"""The training run of an episode: its state, its cluster, its checkpoints, and the virtual time.
+
+Without any action the run does what a launcher such as torchrun does: after a death it restarts from the newest
+checkpoint. A run gets its steps from a source of units. It knows no calls, rewards and grades; see `episode`.
+"""
+
+import asyncio
+import math
+import statistics
+from collections.abc import Awaitable
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from ml_trainer_env.server.datasets.random_stream import RandomStream
+from ml_trainer_env.server.episodes.errors import EpisodeError, TrainingStoppedError
+from ml_trainer_env.server.episodes.progress import OnProgress, Progress, ignore_progress
+from ml_trainer_env.server.episodes.states import StateRef, Unit
+from ml_trainer_env.server.episodes.units import UnitSource
+from ml_trainer_env.server.executors.contract import ExecutorError
+from ml_trainer_env.server.fleet.events import Event
+from ml_trainer_env.server.fleet.plans import Measurement, StepPlan, fleet_text, fresh_ref
+from ml_trainer_env.server.fleet.rows import StepRow
+from ml_trainer_env.server.fleet.timing import (
+    BROADCAST_US,
+    DRAIN_US,
+    HANG_TIMEOUT_US,
+    REPLACE_US,
+    RESTART_US,
+    RESTORE_US,
+    SAVE_US,
+    SHARD_US,
+    STALL_US,
+)
+from ml_trainer_env.server.trainer.figures import Figures
+from ml_trainer_env.server.trainer.fleet.faults import Scenario
+from ml_trainer_env.server.trainer.fleet.settings import (
+    RANKS,
+    RESERVATION_US,
+    SHARDS,
+    Adjustment,
+    Cluster,
+    StepSettings,
+    TrainingSettings,
+)
+from ml_trainer_env.server.trainer.limits import shown
+
+__all__ = ["FIRST_CHECKPOINT", "MAX_CHECKPOINTS", "FleetRun", "Restart", "SavedCheckpoint", "StopOn"]
+
+MAX_CHECKPOINTS = 10
+"""The newest checkpoints are kept, and the state before the first step."""
+
+FIRST_CHECKPOINT = "step-0"
+"""Id of the state before the first step."""
+
+LEAST_RANKS = 4
+LEAST_SHARDS = 4
+
+_ORDER = 40
+"""Stream of random numbers of the order in which nodes get ranks."""
+
+_SPIKE_LOSS = 0.5
+_SPIKE_STEPS = 10
+"""A spike is a loss that is this much above the mean of as many steps before."""
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SavedCheckpoint:
+    """A checkpoint.
+
+    Attributes:
+        id: Its name.
+        ref: The state.
+        state_us: Virtual time of the steps before it, without the time of actions.
+        saved_us: The moment of virtual time at which it was saved. None for the state before the first step.
+        loss: Loss of the step before it.
+        data_shift: The cluster's `data_shift` then.
+    """
+
+    id: str
+    ref: StateRef
+    state_us: int
+    saved_us: int | None
+    loss: float | None
+    data_shift: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """How a job is restarted.
+
+    Attributes:
+        skip: Positions in the data that are left out from now on, as (first, after the last). None for none.
+        schedule: Position in the learning-rate schedule. None for the one that the checkpoint tells.
+        fresh_optimizer: Whether the optimizer begins anew.
+        data_position: Position in the data. None for the one that the checkpoint tells.
+    """
+
+    skip: tuple[int, int] | None = None
+    schedule: int | None = None
+    fresh_optimizer: bool = False
+    data_position: int | None = None
+
+
+class StopOn:
+    """What ends a call of `run_steps` before its steps are taken."""
+
+    NOTHING = "nothing"
+    RESTART = "restart"
+    NONFINITE = "nonfinite"
+    SPIKE = "spike"
+    ALL = (NOTHING, RESTART, NONFINITE, SPIKE)
+
+
+class FleetRun:
+    """A run on a fleet.
+
+    Args:
+        seed: Seed of weights, data and noise.
+        scenario: What goes wrong.
+        spares: Number of spare nodes.
+        source: The source of steps.
+        call_s: Time limit of a call, in seconds.
+
+    Attributes:
+        source: The source of steps.
+        training: The settings of the next step.
+        cluster: The cluster of the next step.
+        spares: The spare nodes.
+        drained: Nodes that were drained and can be restored.
+        units: The units of work, in order: steps, and what was left of those in which a rank stopped.
+        rows: The steps, in order.
+        events: What happened besides, in order.
+        checkpoints: The checkpoints, oldest first.
+        stalled_us: The moment at which a rank hung. None if none hangs.
+    """
+
+    def __init__(self, seed: int, scenario: Scenario, spares: int, source: UnitSource, call_s: float) -> None:
+        self.source = source
+        self.training = TrainingSettings(**scenario.first_settings)  # type: ignore[arg-type]
+        self.cluster = Cluster()
+        self.spares = tuple(range(RANKS, RANKS + spares))
+        self.drained: tuple[int, ...] = ()
+        self.units: list[Unit] = []
+        self.rows: list[StepRow] = []
+        self.events: list[Event] = []
+        self.stalled_us: int | None = None
+        self.ref = fresh_ref(seed)
+        self.checkpoints = [SavedCheckpoint(FIRST_CHECKPOINT, self.ref, 0, None, None)]
+        self.seed = seed
+        self.scenario = scenario
+        self._call_s = call_s
+        self._text = fleet_text()
+        self._state_us = 0
+        self._offset_us = 0
+        self._adjustment: Adjustment | None = None
+        self._running: asyncio.Future[Any] | None = None
+        self._interruption: str | None = None
+
+    # State.
+
+    @property
+    def step(self) -> int:
+        """Number of steps of the current state."""
+        return self.ref.position
+
+    @property
+    def now_us(self) -> int:
+        """Virtual time, in microseconds."""
+        return self._state_us + self._offset_us
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether the reservation is spent."""
+        return self.now_us >= RESERVATION_US
+
+    @property
+    def needed_keys(self) -> list[str]:
+        """The keys of the states that the run may continue from."""
+        return [self.ref.key, *(kept.ref.key for kept in self.checkpoints)]
+
+    @property
+    def settings(self) -> StepSettings:
+        """The settings of the next step."""
+        return StepSettings(self.training, self.cluster, self.scenario, self._adjustment, self._offset_us)
+
+    # Steps.
+
+    async def train(self, steps: int, stop_on: str = StopOn.NOTHING, on_progress: OnProgress = ignore_progress) -> None:
+        """Take steps, until the reservation is spent or a rank hangs.
+
+        A step in which a rank stopped counts.
+
+        Args:
+            steps: Number of steps.
+            stop_on: What else ends it; see `StopOn`.
+            on_progress: Called after each step, and while a step waits for a worker.
+
+        Raises:
+            TrainingStoppedError: It was stopped. Its completed steps count.
+        """
+        first = len(self.units)
+        try:
+            async with asyncio.timeout(self._call_s):
+                await self._train(steps, stop_on, on_progress)
+        except (ExecutorError, TimeoutError, _InterruptedError) as error:
+            reason = str(error) or f"the call took longer than {self._call_s:g} s"
+            done = len(self.units) - first
+            raise TrainingStoppedError(
+                f"training failed: {reason}. {done} of {steps} steps were taken and count; call run_steps again"
+            ) from error
+        finally:
+            self.forget_interruption()
+            self.ref = await self.source.keep(self.ref)
+            self.checkpoints = [replace(kept, ref=await self.source.keep(kept.ref)) for kept in self.checkpoints]
+
+    async def _train(self, steps: int, stop_on: str, on_progress: OnProgress) -> None:
+        first = len(self.units)
+
+        def waiting(position: int) -> None:
+            on_progress(Progress(len(self.units) - first, steps, f"waiting for a worker, {position} in the queue"))
+
+        if self.stalled_us is not None:
+            self._time_out()
+            if stop_on == StopOn.RESTART:
+                return
+        while (left := steps - len(self.units) + first) > 0 and not self.is_spent:
+            plan, count = StepPlan(self.settings, self._text), min(left, self._steps_alike())
+            async with aclosing(self.source.units(self.ref, plan, count, waiting)) as units:
+                for _ in range(count):
+                    if self._interruption is not None:
+                        raise _InterruptedError(self._interruption)
+                    restarts = self.cluster.incarnation
+                    self._add(await self._interruptible(anext(units)), plan.settings)
+                    on_progress(Progress(len(self.units) - first, steps, self._progress()))
+                    if self._is_stopped(stop_on, restarts):
+                        return
+                    if self.is_spent or restarts != self.cluster.incarnation:
+                        break
+
+    def _steps_alike(self) -> int:
+        """Return how many steps have the same settings: up to the next checkpoint, or one that is adjusted."""
+        every = self.training.checkpoint_every
+        return 1 if self._adjustment is not None else every - self.step % every
+
+    def _is_stopped(self, stop_on: str, restarts: int) -> bool:
+        if self.stalled_us is not None:
+            return True
+        if restarts != self.cluster.incarnation:
+            return stop_on == StopOn.RESTART
+        last = self.rows[-1]
+        if stop_on == StopOn.NONFINITE:
+            return bool(last.figures["skipped"]) or not math.isfinite(last.number("gradient_norm"))
+        if stop_on == StopOn.SPIKE and len(self.rows) > _SPIKE_STEPS:
+            before = statistics.fmean(row.number("loss") for row in self.rows[-1 - _SPIKE_STEPS : -1])
+            return not last.number("loss") <= before + _SPIKE_LOSS
+        return False
+
+    def _add(self, unit: Unit, settings: StepSettings) -> None:
+        """Add a step, or what was left of it. A death restarts the job."""
+        self.units.append(unit.without_state())
+        figures = unit.figures
+        state_us = int(figures["clock_us"] or 0)
+        if (stopped := figures["stopped"]) is not None:
+            moment_us = state_us + self._offset_us
+            rank = int(stopped)
+            self._offset_us = moment_us - self._state_us
+            if figures["hung"]:
+                self.stalled_us = moment_us
+                self._offset_us += STALL_US
+                return
+            self._happened(f"rank {rank} (node {self.cluster.nodes[rank]}) exited with signal 9 (SIGKILL)", rank)
+            self.restart(self.checkpoints[-1], Restart())
+            return
+        begun_us = self._state_us
+        step, self.ref, self._state_us = self.step, unit.ref, state_us
+        self._adjustment = None
+        self.rows.append(StepRow(self.seed, step, settings, begun_us, self.now_us, figures))
+        if self.step % self.training.checkpoint_every == 0:
+            self._save()
+
+    def _time_out(self) -> None:
+        """Let the launcher restart a job that hangs."""
+        assert self.stalled_us is not None
+        self._offset_us += max(0, self.stalled_us + HANG_TIMEOUT_US - self.now_us)
+        self._happened(f"watchdog: the reduction of step {self.step} timed out after {HANG_TIMEOUT_US // 1_000_000} s")
+        self.restart(self.checkpoints[-1], Restart())
+
+    def _save(self) -> None:
+        self._offset_us += SAVE_US
+        restarts = self.cluster.incarnation
+        name = f"step-{self.step}" + (f"-r{restarts}" if restarts else "")
+        saved = SavedCheckpoint(
+            name, self.ref, self._state_us, self.now_us, self.rows[-1].number("loss"), self.cluster.data_shift
+        )
+        first, *rest = [kept for kept in self.checkpoints if kept.id != name]
+        self.checkpoints = [first, *rest[-(MAX_CHECKPOINTS - 1) :], saved]
+        self.cluster = replace(self.cluster, saved_at_step=self.step)
+        self._happened(f"saved checkpoint {name} in {SAVE_US / 1e6:.2f} s")
+
+    def _progress(self) -> str:
+        loss = self.rows[-1].number("loss") if self.rows else math.nan
+        return f"step {self.step}: loss {loss:.4f}"
+
+    # Actions.
+
+    def pay(self, microseconds: int) -> None:
+        """Let time pass."""
+        self._offset_us += microseconds
+
+    def find(self, checkpoint: object) -> SavedCheckpoint:
+        """Return a checkpoint by its id, or the newest one by "newest".
+
+        Raises:
+            EpisodeError: There is none.
+        """
+        if checkpoint == "newest":
+            return self.checkpoints[-1]
+        for kept in self.checkpoints:
+            if kept.id == checkpoint:
+                return kept
+        names = ", ".join(kept.id for kept in self.checkpoints)
+        raise EpisodeError(f"there is no checkpoint {shown(checkpoint)}; there are newest, {names}")
+
+    def restart(self, checkpoint: SavedCheckpoint, how: Restart) -> None:
+        """Restart the job from a checkpoint. Ranks are renumbered."""
+        now_us = self.now_us + RESTART_US
+        step = checkpoint.ref.position
+        shift = checkpoint.data_shift
+        if self.scenario.loses_cursor:
+            shift = -step
+        if how.data_position is not None:
+            shift = how.data_position - step
+        incarnation = self.cluster.incarnation + 1
+        self.cluster = replace(
+            self.cluster,
+            nodes=self._reordered(self.cluster.nodes, incarnation),
+            skipped=_with_skip(self.cluster.skipped, how.skip),
+            data_shift=shift,
+            incarnation=incarnation,
+            begun_us=now_us,
+            saved_at_step=None,
+        )
+        self.ref, self._state_us = checkpoint.ref, checkpoint.state_us
+        self._offset_us = now_us - checkpoint.state_us
+        self.stalled_us = None
+        self._adjustment = None
+        if checkpoint.saved_us is not None:
+            self._adjust(restored_us=checkpoint.saved_us)
+        if how.schedule is not None:
+            self._adjust(schedule=how.schedule)
+        if how.fresh_optimizer:
+            self._adjust(fresh_optimizer=True)
+        position = self.cluster.data_position(step)
+        self._happened(f"job restarted from checkpoint {checkpoint.id}; the sampler begins at position {position}")
+
+    def set_training(self, changes: dict[str, Any], schedule: int | None, loss_scale: float | None) -> None:
+        """Change settings of the next step."""
+        self.training = replace(self.training, **changes)
+        if schedule is not None:
+            self._adjust(schedule=schedule)
+        if loss_scale is not None:
+            self._adjust(loss_scale=loss_scale)
+
+    def replace_node(self, node: int) -> None:
+        """Put a spare node in a node's place.
+
+        Raises:
+            EpisodeError: The node is not used, or there is no spare.
+        """
+        self._require_used(node)
+        if not self.spares:
+            raise EpisodeError("there is no spare node; drain the node to go on with fewer ranks")
+        spare, *rest = self.spares
+        self.spares = tuple(rest)
+        self.cluster = replace(
+            self.cluster, nodes=tuple(spare if used == node else used for used in self.cluster.nodes)
+        )
+        self.pay(REPLACE_US)
+        self._happened(f"node {node} was replaced by node {spare}")
+
+    def drain(self, node: int) -> None:
+        """Go on without a node. The batch of a step stays as large as it was.
+
+        Raises:
+            EpisodeError: The node is not used, or too few ranks would be left.
+        """
+        self._require_used(node)
+        if len(self.cluster.nodes) <= LEAST_RANKS:
+            raise EpisodeError(f"a job needs at least {LEAST_RANKS} ranks")
+        self.cluster = replace(self.cluster, nodes=tuple(used for used in self.cluster.nodes if used != node))
+        self.drained = (*self.drained, node)
+        self.pay(DRAIN_US)
+        self._happened(f"node {node} was drained; the job has {len(self.cluster.nodes)} ranks")
+
+    def restore_node(self, node: int) -> None:
+        """Use a drained node again.
+
+        Raises:
+            EpisodeError: The node was not drained.
+        """
+        if node not in self.drained:
+            raise EpisodeError(f"node {node} is not drained; drained are: {_listed(self.drained)}")
+        self.cluster = replace(self.cluster, nodes=(*self.cluster.nodes, node))
+        self.drained = tuple(one for one in self.drained if one != node)
+        self.pay(RESTORE_US)
+        self._happened(f"node {node} was restored; the job has {len(self.cluster.nodes)} ranks")
+
+    def quarantine(self, shard: int) -> None:
+        """Leave a shard out.
+
+        Raises:
+            EpisodeError: Too few shards would be left, or it is left out.
+        """
+        left_out = self.cluster.quarantined
+        if shard in left_out:
+            raise EpisodeError(f"shard {shard} is in quarantine")
+        if SHARDS - len(left_out) <= LEAST_SHARDS:
+            raise EpisodeError(f"a job needs at least {LEAST_SHARDS} shards")
+        self.cluster = replace(self.cluster, quarantined=tuple(sorted((*left_out, shard))))
+        self.pay(SHARD_US)
+        self._happened(f"shard {shard} is in quarantine")
+
+    def mirror(self, shard: int) -> None:
+        """Read a shard from its mirror.
+
+        Raises:
+            EpisodeError: It is read from there.
+        """
+        if shard in self.cluster.mirrored:
+            raise EpisodeError(f"shard {shard} is read from its mirror")
+        self.cluster = replace(self.cluster, mirrored=tuple(sorted((*self.cluster.mirrored, shard))))
+        self.pay(SHARD_US)
+        self._happened(f"shard {shard} is read from its mirror")
+
+    def restore_shard(self, shard: int) -> None:
+        """Read a shard as at first.
+
+        Raises:
+            EpisodeError: It is read so.
+        """
+        cluster = self.cluster
+        if shard not in cluster.quarantined and shard not in cluster.mirrored:
+            raise EpisodeError(f"shard {shard} is neither in quarantine nor read from its mirror")
+        self.cluster = replace(
+            cluster,
+            quarantined=tuple(one for one in cluster.quarantined if one != shard),
+            mirrored=tuple(one for one in cluster.mirrored if one != shard),
+        )
+        self.pay(SHARD_US)
+        self._happened(f"shard {shard} is read as at first")
+
+    def broadcast(self, rank: int) -> None:
+        """Copy the replica of a rank to all ranks.
+
+        Raises:
+            EpisodeError: There is no such rank.
+        """
+        if not 0 <= rank < len(self.cluster.nodes):
+            raise EpisodeError(f"there is no rank {rank}; ranks are 0 to {len(self.cluster.nodes) - 1}")
+        self._adjust(copied_node=self.cluster.nodes[rank])
+        self.pay(BROADCAST_US)
+        self._happened(f"the replica of rank {rank} was copied to all ranks")
+
+    async def measure(self, ref: StateRef, plan: Measurement) -> Figures:
+        """Measure a state.
+
+        Raises:
+            TrainingStoppedError: It could not be measured.
+        """
+        try:
+            async with asyncio.timeout(self._call_s):
+                return await self.source.measure(ref, plan)
+        except (ExecutorError, TimeoutError) as error:
+            reason = str(error) or f"it took longer than {self._call_s:g} s"
+            raise TrainingStoppedError(f"the state could not be measured: {reason}; call again") from error
+
+    def interrupt(self, reason: str) -> None:
+        """Stop training at the next step."""
+        self._interruption = self._interruption or reason
+        if self._running is not None:
+            self._running.cancel()
+
+    def forget_interruption(self) -> None:
+        """Note that the interrupted call has ended."""
+        self._interruption = None
+
+    def _adjust(self, **changes: Any) -> None:
+        self._adjustment = replace(self._adjustment or Adjustment(self.step), **changes)
+
+    def _happened(self, text: str, rank: int | None = None) -> None:
+        self.events.append(Event(self.now_us, text, rank))
+
+    def _reordered(self, nodes: tuple[int, ...], incarnation: int) -> tuple[int, ...]:
+        """Return the nodes in the order in which a restart numbers them."""
+        draws = RandomStream((self.seed, _ORDER, incarnation)).floats(len(nodes))
+        return tuple(node for _, node in sorted(zip(draws.tolist(), nodes, strict=True)))
+
+    def _require_used(self, node: int) -> None:
+        if node not in self.cluster.nodes:
+            raise EpisodeError(f"node {node} is not used; nodes in use are {_listed(self.cluster.nodes)}")
+
+    async def _interruptible(self, work: Awaitable[Result]) -> Result:
+        """Wait for work that `interrupt` may stop.
+
+        Raises:
+            _InterruptedError: `interrupt` stopped it.
+        """
+        task = asyncio.ensure_future(work)
+        self._running = task
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if self._interruption is None:
+                raise
+            raise _InterruptedError(self._interruption) from None
+        finally:
+            self._running = None
+
+
+class _InterruptedError(Exception):
+    """Training was interrupted. The message is the reason."""
+
+
+def _with_skip(skipped: tuple[tuple[int, int], ...], added: tuple[int, int] | None) -> tuple[tuple[int, int], ...]:
+    """Return ranges with another one: ascending and apart."""
+    if added is None:
+        return skipped
+    merged: list[tuple[int, int]] = []
+    for first, after in sorted((*skipped, added)):
+        if merged and first <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(after, merged[-1][1]))
+        else:
+            merged.append((first, after))
+    return tuple(merged)
+
+
+def _listed(numbers: tuple[int, ...]) -> str:
+    return ", ".join(map(str, numbers)) or "none"
