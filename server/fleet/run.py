@@ -328,17 +328,16 @@ class FleetRun:
         """Restart the job from a checkpoint. Ranks are renumbered."""
         now_us = self.now_us + RESTART_US
         step = checkpoint.ref.position
-        shift = checkpoint.data_shift
-        if self.scenario.loses_cursor:
-            shift = -step
+        shift, repeated = checkpoint.data_shift, self.scenario.repeats_positions
         if how.data_position is not None:
-            shift = how.data_position - step
+            shift, repeated = how.data_position - step, None
         incarnation = self.cluster.incarnation + 1
         self.cluster = replace(
             self.cluster,
             nodes=self._reordered(self.cluster.nodes, incarnation),
             skipped=_with_skip(self.cluster.skipped, how.skip),
             data_shift=shift,
+            repeated=repeated,
             incarnation=incarnation,
             begun_us=now_us,
             saved_at_step=None,

@@ -52,7 +52,7 @@ class FleetTask:
 
 
 _GENERAL = (
-    "A character transformer trains on 8 ranks. The nodes are reserved for 355 s of virtual time, about 300 steps of a "
+    "A character transformer trains on 8 ranks. The nodes are reserved for 360 s of virtual time, about 300 steps of a "
     "clean run, and the learning rate reaches zero at their end. Something may go wrong, or nothing. The score is the "
     "share of the harm that you repair, measured as loss on held-out text. Where nothing is wrong, whatever you do "
     "beyond letting it run costs."
