@@ -355,7 +355,7 @@ ANSWERS: Mapping[Incident, Answers] = {
     Incident.STRAGGLER: Answers(
         replace_slow, {"quarantine two shards": quarantine_some, "replace another node": replace_any}
     ),
-    Incident.CRASHES: Answers(save_every(15), {"save every step": save_every(1), "halve the rate": halve_rate}),
+    Incident.CRASHES: Answers(save_every(15), {"save no more": save_every(1000), "halve the rate": halve_rate}),
     Incident.STICKY_NODE: Answers(
         replace_sticky, {"restart in place": restart_in_place, "replace another node": replace_innocent}
     ),
