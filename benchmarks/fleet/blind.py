@@ -113,7 +113,10 @@ def main() -> None:
     given = parser.parse_args()
     known = {(one["task"], one["seed"]) for one in read(given.record)}
     cases = [(CLEAN, seed, list(BLIND)) for seed in range(given.clean)]
-    cases += [(f"fleet/validation/{index}", 0, given.policies) for index in range(given.tasks)]
+    cases += [
+        (task.id, task.seed, given.policies)
+        for task in (tasks.task_at("validation", index) for index in range(given.tasks))
+    ]
     with ProcessPoolExecutor(given.processes, get_context("spawn")) as pool, given.record.open("a") as file:
         for found in pool.map(measured, [case for case in cases if case[:2] not in known]):
             file.write(json.dumps(found) + "\n")

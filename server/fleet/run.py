@@ -1,7 +1,7 @@
 """The training run of an episode: its state, its cluster, its checkpoints, and the virtual time.
 
-Without any action the run does what a launcher such as torchrun does: after a death it restarts from the checkpoint that
-was saved or read last. A run gets its steps from a source of units. It knows no calls, rewards and grades; see
+Without any action the run does what a launcher such as torchrun does: after a death it restarts from the checkpoint
+that was saved or read last. A run gets its steps from a source of units. It knows no calls, rewards and grades; see
 `episode`.
 """
 
