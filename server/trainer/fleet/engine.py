@@ -223,7 +223,7 @@ def _rescaled(state: FleetState, *, finite: bool) -> FleetState:
 def _replicas(
     before: FleetState, after: FleetState, settings: StepSettings, places: Sequence[Place]
 ) -> dict[int, np.ndarray]:
-    """Return the replicas that differ from the weights after an update: those apart, and those that apply it otherwise."""
+    """Return the replicas that differ after an update: those that did before, and those that apply it wrongly."""
     update = after.weights - before.weights
     replicas = {}
     for place in places:
