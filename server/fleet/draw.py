@@ -27,6 +27,10 @@ TIERS: Sequence[str] = (
 _DRAWN = 51
 """Stream of random numbers of drawn tasks."""
 
+_DRAWN_DECOYS = 52
+"""Stream of random numbers of what looks like a fault and is none. Every second episode has it, whatever is wrong, and
+every one of the last tier."""
+
 _QUIET = 4
 """One in this many episodes has nothing wrong, in every tier."""
 
@@ -93,10 +97,12 @@ def draw_setup(split: str, index: int, seed: int) -> Setup:
     faults = [
         fault
         for number, incident in enumerate(incidents)
+        if incident is not Incident.NOTHING
         for fault in faults_of(incident, draws, late=tier == _SEQUENCE and number == 1)
     ]
-    if tier == _DECOYS and not is_quiet:
-        faults += faults_of(Incident.NOTHING, draws)
+    decoys = Draws(_DRAWN_DECOYS, list(DRAWN_COUNTS).index(split), index, seed)
+    if tier == _DECOYS or decoys.below(2) == 0:
+        faults += faults_of(Incident.NOTHING, decoys)
     return Setup(
         incidents,
         Scenario(tuple(faults)),
