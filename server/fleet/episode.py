@@ -402,11 +402,11 @@ class FleetEpisode:
         return found | {"message": f"{found['message']} The reservation is spent: the model was submitted by itself."}
 
     async def _read(self, found: Reply) -> Reply:
-        """Answer a call that only reads."""
+        """Answer a call that only reads. It is paid nothing: it does not take turns with a call that trains."""
         if not self.done and (end := self._counts.count(budget_is_spent=False)) is not None:
             await self._finish()
             return self._reply({"message": end})
-        return self._reply(found)
+        return self._answer(found, 0.0, dict.fromkeys(self._reward.parts(), 0.0))
 
     async def _finish(self) -> None:
         """Measure the model, compute the score, and tell what had happened."""
@@ -498,14 +498,17 @@ class FleetEpisode:
         return f"Step {run.step}."
 
     def _reply(self, found: Reply) -> Reply:
+        """Pay for a call, and answer it."""
         after = 0.0 if self.done else potential(self._recent_loss())
         paid = self._end["score"] if self._end is not None and not self._is_score_paid else None
         reward = self._reward(None, Transition(self._paid, after, paid))
         self._paid = after
         self._is_score_paid = self.done
-        status = self.status_now().model_dump()
-        parts = {"reward_parts": self._reward.parts()}
-        return {**status, "reward": reward, "done": self.done, **parts, **found, **(self._end or {})}
+        return self._answer(found, reward, self._reward.parts())
+
+    def _answer(self, found: Reply, reward: float, parts: Mapping[str, float]) -> Reply:
+        paid = {"reward": reward, "done": self.done, "reward_parts": parts}
+        return {**self.status_now().model_dump(), **paid, **found, **(self._end or {})}
 
     def _recent_loss(self) -> float | None:
         losses = [row.number("loss") for row in self.run.rows[-_RECENT_STEPS:]]
