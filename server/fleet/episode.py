@@ -5,7 +5,6 @@ call returns tells what goes wrong, until the episode is over.
 """
 
 import asyncio
-import contextlib
 import math
 import statistics
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 
 from ml_trainer_env.errors import MLTrainerError
 from ml_trainer_env.fleet_models import FleetObservation, FleetStatus, FleetTaskDescription
+from ml_trainer_env.server.episodes.arguments import read_number
 from ml_trainer_env.server.episodes.call_counts import CallCounts, CallLimits
 from ml_trainer_env.server.episodes.errors import EpisodeError, TrainingStoppedError
 from ml_trainer_env.server.episodes.game import Start, TimeLimits
@@ -21,7 +21,7 @@ from ml_trainer_env.server.episodes.states import Unit
 from ml_trainer_env.server.episodes.tools import Arguments, Reply
 from ml_trainer_env.server.episodes.units import UnitSource
 from ml_trainer_env.server.fleet import inspections
-from ml_trainer_env.server.fleet.logs import MAX_LINES, log_lines
+from ml_trainer_env.server.fleet.logs import MAX_LINES, last_lines, log_lines
 from ml_trainer_env.server.fleet.plans import fleet_text, held_out
 from ml_trainer_env.server.fleet.references import ReferenceRuns
 from ml_trainer_env.server.fleet.rows import By, Metric, Reduction, StepRow, query, shown
@@ -303,7 +303,7 @@ class FleetEpisode:
             elif chosen == "replicas":
                 found = await inspections.replica_checksums(self.run)
             else:
-                number = int(LIMITS[chosen].check("id", _number(target)))
+                number = int(LIMITS[chosen].check("id", read_number(target)))
                 look = inspections.node_self_test if chosen == "node" else inspections.shard_statistics
                 found = {chosen: number, **look(self.run, number)}
             self.run.pay(INSPECT_US[chosen])
@@ -340,7 +340,7 @@ class FleetEpisode:
         count = MAX_LINES // 2 if tail is None else int(LIMITS["tail"].check("tail", tail))
         run = self.run
         lines = log_lines(number, self.seed, run.rows, run.events, run.scenario.notices, run.now_us)
-        return await self._read({"message": f"Log of rank {number}.", "lines": lines[-count:]})
+        return await self._read({"message": f"Log of rank {number}.", "lines": last_lines(lines, count)})
 
     async def list_checkpoints(self) -> Reply:
         """List the checkpoints, oldest first."""
@@ -553,13 +553,6 @@ def _skip(first: object, after: object) -> tuple[int, int] | None:
 
 def _optional(name: str, value: object) -> int | None:
     return None if value is None else int(LIMITS[name].check(name, value))
-
-
-def _number(value: object) -> object:
-    """Return the number that a text means: an id may be a name or a number."""
-    with contextlib.suppress(ValueError, TypeError):
-        return int(value)  # type: ignore[call-overload]
-    return value
 
 
 def _retrieve(task: "asyncio.Task[Any]") -> None:
