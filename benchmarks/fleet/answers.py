@@ -13,7 +13,7 @@ Policy = Callable[[Job], None]
 FaultT = TypeVar("FaultT")
 
 STEP_S = 1.15
-NOTICED_STEPS = 12
+NOTICED_STEPS = 8
 """After so many steps an incident is noticed."""
 
 
@@ -108,7 +108,7 @@ def clip(job: Job) -> None:
 
 
 def replace_slow(job: Job) -> None:
-    notice(job)
+    job.to_step(begin_step(job) + 6)
     job.call("set_node", node=fault(job, faults.Straggler).node, action="replace")
 
 
@@ -120,7 +120,8 @@ def quarantine_some(job: Job) -> None:
 
 def save_every(steps: int) -> Policy:
     def policy(job: Job) -> None:
-        job.to_step(30)
+        while not job.done and not job.episode.run.cluster.incarnation:
+            job.call("run_steps", num_steps=50, stop_on="restart")
         job.call("set_training", checkpoint_every=steps)
 
     return policy
@@ -162,19 +163,15 @@ def submit_early(job: Job) -> None:
     job.call("submit_model")
 
 
-def broadcast_from(majority: bool) -> Policy:
-    def policy(job: Job) -> None:
-        found = fault(job, faults.DriftingReplica)
-        job.to_time(found.ends_us / 1e6 + 5)
-        odd = job.episode.run.cluster.nodes.index(found.node)
-        job.call("broadcast", from_rank=(odd + 1) % 8 if majority else odd)
-
-    return policy
+def replace_drifting(job: Job) -> None:
+    notice(job)
+    job.call("set_node", node=fault(job, faults.DriftingReplica).node, action="replace")
 
 
-def halve_after_drift(job: Job) -> None:
-    job.to_time(fault(job, faults.DriftingReplica).ends_us / 1e6 + 5)
-    job.call("set_training", learning_rate=job.last["settings"]["learning_rate"] / 2)
+def broadcast_odd(job: Job) -> None:
+    found = fault(job, faults.DriftingReplica)
+    job.to_time(found.ends_us / 1e6 - 5)
+    job.call("broadcast", from_rank=job.episode.run.cluster.nodes.index(found.node))
 
 
 def scale_dynamically(job: Job) -> None:
@@ -236,6 +233,11 @@ def save_seldom(job: Job) -> None:
     job.call("set_training", checkpoint_every=200)
 
 
+def save_always(job: Job) -> None:
+    job.to_time(fault(job, faults.SlowStorage).begins_us / 1e6 + 15)
+    job.call("set_training", checkpoint_every=1)
+
+
 def replace_two(job: Job) -> None:
     job.to_time(fault(job, faults.SlowStorage).begins_us / 1e6 + 15)
     for node in (0, 1):
@@ -243,9 +245,9 @@ def replace_two(job: Job) -> None:
 
 
 def lower_rate_from_early(job: Job) -> None:
-    job.to_step(50)
+    job.to_step(35)
     job.call("set_training", learning_rate=0.04)
-    job.call("restart", checkpoint=checkpoint_before(job, 25))
+    job.call("restart", checkpoint="step-0")
 
 
 def skip_batches(job: Job) -> None:
@@ -297,7 +299,7 @@ def right_schedule(job: Job) -> None:
     while not job.done and not job.episode.run.cluster.incarnation:
         job.call("run_steps", num_steps=50, stop_on="restart")
     job.call("run_steps", num_steps=4)
-    job.call("set_training", schedule_position=200)
+    job.call("set_training", schedule_position=job.episode.run.step)
 
 
 def fresh_optimizer(job: Job) -> None:
@@ -353,13 +355,17 @@ ANSWERS: Mapping[Incident, Answers] = {
     Incident.STRAGGLER: Answers(
         replace_slow, {"quarantine two shards": quarantine_some, "replace another node": replace_any}
     ),
-    Incident.CRASHES: Answers(save_every(10), {"save every step": save_every(1), "halve the rate": halve_rate}),
+    Incident.CRASHES: Answers(save_every(15), {"save no more": save_every(1000), "halve the rate": halve_rate}),
     Incident.STICKY_NODE: Answers(
         replace_sticky, {"restart in place": restart_in_place, "replace another node": replace_innocent}
     ),
     Incident.DRIFTING_REPLICA: Answers(
-        broadcast_from(majority=True),
-        {"broadcast from the odd one": broadcast_from(majority=False), "halve the rate": halve_after_drift},
+        replace_drifting,
+        {
+            "broadcast from the odd one": broadcast_odd,
+            "halve the rate": halve_rate,
+            "replace another node": replace_any,
+        },
     ),
     Incident.HALF_PRECISION: Answers(
         scale_dynamically, {"a tenth of the rate": a_tenth_of_the_rate, "clip": clip_early}
@@ -369,7 +375,7 @@ ANSWERS: Mapping[Incident, Answers] = {
         older_checkpoint, {"restart from the newest": newest_again, "halve the rate": halve_after_restart}
     ),
     Incident.SLOW_LINK: Answers(replace_linked, {"drain another node": drain_other, "halve the rate": halve_rate}),
-    Incident.SLOW_STORAGE: Answers(save_seldom, {"replace two nodes": replace_two, "save every step": save_every(1)}),
+    Incident.SLOW_STORAGE: Answers(save_seldom, {"replace two nodes": replace_two, "save every step": save_always}),
     Incident.DIVERGENCE: Answers(
         lower_rate_from_early, {"skip batches": skip_batches, "restart from the newest": restart_newest}
     ),

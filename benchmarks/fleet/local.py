@@ -74,11 +74,11 @@ class _Source(LiveSource):
 
     def __init__(self, executor: InProcessExecutor, known: Figures | None) -> None:
         super().__init__(executor)
-        self._known = known
+        self._references = known
 
     async def inquire(self, inquiry: Inquiry) -> Figures:
         """Return what is known already."""
-        return self._known if self._known is not None else await inquiry.carry_out(self)
+        return self._references if self._references is not None else await inquiry.carry_out(self)
 
 
 @cache

@@ -480,7 +480,7 @@ class FleetEpisode:
             drained=list(run.drained),
             quarantined=list(run.cluster.quarantined),
             mirrored=list(run.cluster.mirrored),
-            newest_checkpoint=run.checkpoints[-1].id,
+            newest_checkpoint=run.newest.id,
             settings=_settings(run),
             notices=[f"[t={one.clock_us / 1e6:.0f}] {one.text}" for one in notices][-_SHOWN_NOTICES:],
         )

@@ -123,7 +123,7 @@ class FleetGame:
         return FleetEpisode(
             name=options.name,
             task=found,
-            seed=0 if seed is None else int(_SEED.check("seed", seed)),
+            seed=found.seed if seed is None else int(_SEED.check("seed", seed)),
             source=options.source,
             limits=self._limits,
         )

@@ -107,6 +107,11 @@ class Occasion:
     begin: int
 
     @property
+    def saved_step(self) -> int:
+        """A step near 50 steps later after which a checkpoint is saved, unless the interval is another one."""
+        return (self.begin + 50) // 25 * 25
+
+    @property
     def begin_us(self) -> int:
         """The same as a moment of virtual time, in microseconds."""
         return self.begin * STEP_US
@@ -159,6 +164,11 @@ def _moment(step: int) -> int:
     return step * STEP_US
 
 
+def _after_save(step: int) -> int:
+    """Return a moment soon after a checkpoint was saved after a step, in a run that nothing has slowed."""
+    return _moment(step) + step // 25 * 3 * SECOND // 2 + 3 * SECOND
+
+
 def _nothing(at: Occasion) -> tuple[Fault, ...]:
     node, position = at.node(), at.begin + at.below(100)
     alerts = (
@@ -183,7 +193,7 @@ def _poisoned_batch(at: Occasion) -> tuple[Fault, ...]:
 
 
 def _silent_corruption(at: Occasion) -> tuple[Fault, ...]:
-    return (faults.SilentCorruption(at.node(), at.begin_us, 300, 27),)
+    return (faults.SilentCorruption(at.node(), at.begin_us, 4_000, 26),)
 
 
 def _straggler(at: Occasion) -> tuple[Fault, ...]:
@@ -191,21 +201,19 @@ def _straggler(at: Occasion) -> tuple[Fault, ...]:
 
 
 def _crashes(at: Occasion) -> tuple[Fault, ...]:
-    moments = [at.seconds(50, 70)]
-    while (moment := moments[-1] + at.seconds(70, 90)) < 330 * SECOND:
-        moments.append(moment)
-    return (
-        faults.RareCheckpoints(50),
-        *(faults.Crash(at.node(), (moment,)) for moment in moments),
-    )
+    # The first death comes after the only checkpoint, and the others come before there is another one.
+    moments = [at.seconds(124, 128)]
+    for _ in range(2):
+        moments.append(moments[-1] + at.seconds(100, 108))
+    return (faults.RareCheckpoints(100), *(faults.Crash(at.node(), (moment,)) for moment in moments))
 
 
 def _sticky_node(at: Occasion) -> tuple[Fault, ...]:
-    return (faults.StickyNode(at.node(), at.begin_us, at.seconds(34, 44)),)
+    return (faults.StickyNode(at.node(), at.begin_us, at.seconds(22, 27)),)
 
 
 def _drifting_replica(at: Occasion) -> tuple[Fault, ...]:
-    return (faults.DriftingReplica(at.node(), at.begin_us, at.begin_us + 40 * SECOND),)
+    return (faults.DriftingReplica(at.node(), at.begin_us, at.begin_us + 200 * SECOND),)
 
 
 def _loader_stall(at: Occasion) -> tuple[Fault, ...]:
@@ -214,15 +222,15 @@ def _loader_stall(at: Occasion) -> tuple[Fault, ...]:
 
 def _corrupt_checkpoint(at: Occasion) -> tuple[Fault, ...]:
     # The last two checkpoints before the death are damaged.
-    death = 130 + at.below(20)
+    death_us = _after_save(150) + at.seconds(0, 20)
     return (
-        faults.CorruptCheckpoint(_moment(88), _moment(death), 12_000, 0.6),
-        faults.Crash(at.node(), (_moment(death),)),
+        faults.CorruptCheckpoint(_after_save(125) - 10 * SECOND, death_us, 24_000, 2.0),
+        faults.Crash(at.node(), (death_us,)),
     )
 
 
 def _slow_link(at: Occasion) -> tuple[Fault, ...]:
-    return (faults.SlowLink(at.node(), at.begin_us, at.seconds(1, 1.6)),)
+    return (faults.SlowLink(at.node(), at.begin_us, at.seconds(1.6, 2.4)),)
 
 
 def _slow_storage(at: Occasion) -> tuple[Fault, ...]:
@@ -230,7 +238,7 @@ def _slow_storage(at: Occasion) -> tuple[Fault, ...]:
 
 
 def _divergence(at: Occasion) -> tuple[Fault, ...]:
-    return (faults.HighRate(at.between(20, 30) / 100),)
+    return (faults.HighRate(at.between(40, 60) / 100),)
 
 
 def _nonfinite(at: Occasion) -> tuple[Fault, ...]:
@@ -239,15 +247,15 @@ def _nonfinite(at: Occasion) -> tuple[Fault, ...]:
 
 
 def _lost_cursor(at: Occasion) -> tuple[Fault, ...]:
-    return (faults.LostCursor(), faults.Crash(at.node(), (_moment(at.begin + 50),)))
+    return (faults.LostCursor(12), faults.Crash(at.node(), (_after_save(at.saved_step),)))
 
 
 def _lost_schedule(at: Occasion) -> tuple[Fault, ...]:
-    return (faults.LostSchedule(), faults.Crash(at.node(), (_moment(at.begin + 90),)))
+    return (faults.LostSchedule(-at.between(110, 150)), faults.Crash(at.node(), (_after_save(at.saved_step),)))
 
 
 def _lost_optimizer(at: Occasion) -> tuple[Fault, ...]:
-    return (faults.MissingOptimizer(), faults.Crash(at.node(), (_moment(at.begin + 50),)))
+    return (faults.MissingOptimizer(), faults.Crash(at.node(), (_after_save(at.saved_step),)))
 
 
 def _hang(at: Occasion) -> tuple[Fault, ...]:

@@ -1,7 +1,8 @@
 """The training run of an episode: its state, its cluster, its checkpoints, and the virtual time.
 
-Without any action the run does what a launcher such as torchrun does: after a death it restarts from the newest
-checkpoint. A run gets its steps from a source of units. It knows no calls, rewards and grades; see `episode`.
+Without any action the run does what a launcher such as torchrun does: after a death it restarts from the checkpoint
+that was saved or read last. A run gets its steps from a source of units. It knows no calls, rewards and grades; see
+`episode`.
 """
 
 import asyncio
@@ -134,6 +135,7 @@ class FleetRun:
         rows: The steps, in order.
         events: What happened besides, in order.
         checkpoints: The checkpoints, oldest first.
+        newest: The one that was saved or read last. The launcher restarts from it.
         stalled_us: The moment at which a rank hung. None if none hangs.
     """
 
@@ -148,7 +150,8 @@ class FleetRun:
         self.events: list[Event] = []
         self.stalled_us: int | None = None
         self.ref = fresh_ref(seed)
-        self.checkpoints = [SavedCheckpoint(FIRST_CHECKPOINT, self.ref, 0, None, None)]
+        self.newest = SavedCheckpoint(FIRST_CHECKPOINT, self.ref, 0, None, None)
+        self.checkpoints = [self.newest]
         self.seed = seed
         self.scenario = scenario
         self._call_s = call_s
@@ -180,6 +183,15 @@ class FleetRun:
     def needed_keys(self) -> list[str]:
         """The keys of the states that the run may continue from."""
         return [self.ref.key, *(kept.ref.key for kept in self.checkpoints)]
+
+    @property
+    def replica_nodes(self) -> tuple[int, ...]:
+        """The node whose replica each rank has before the next step. -1 for that of the checkpoint that is read."""
+        nodes, adjusted = self.cluster.nodes, self._adjustment
+        if adjusted is not None and adjusted.copied_node is not None:
+            return (adjusted.copied_node,) * len(nodes)
+        is_read = adjusted is not None and adjusted.restored_us is not None
+        return (-1,) * len(nodes) if is_read else nodes
 
     @property
     def settings(self) -> StepSettings:
@@ -215,6 +227,7 @@ class FleetRun:
             self.forget_interruption()
             self.ref = await self.source.keep(self.ref)
             self.checkpoints = [replace(kept, ref=await self.source.keep(kept.ref)) for kept in self.checkpoints]
+            self.newest = next((kept for kept in self.checkpoints if kept.id == self.newest.id), self.newest)
 
     async def _train(self, steps: int, stop_on: str, on_progress: OnProgress) -> None:
         first = len(self.units)
@@ -272,7 +285,7 @@ class FleetRun:
                 self._offset_us += STALL_US
                 return
             self._happened(f"rank {rank} (node {self.cluster.nodes[rank]}) exited with signal 9 (SIGKILL)", rank)
-            self.restart(self.checkpoints[-1], Restart())
+            self.restart(self.newest, Restart())
             return
         begun_us = self._state_us
         step, self.ref, self._state_us = self.step, unit.ref, state_us
@@ -286,7 +299,7 @@ class FleetRun:
         assert self.stalled_us is not None
         self._offset_us += max(0, self.stalled_us + HANG_TIMEOUT_US - self.now_us)
         self._happened(f"watchdog: the reduction of step {self.step} timed out after {HANG_TIMEOUT_US // 1_000_000} s")
-        self.restart(self.checkpoints[-1], Restart())
+        self.restart(self.newest, Restart())
 
     def _save(self) -> None:
         self._offset_us += SAVE_US
@@ -296,7 +309,7 @@ class FleetRun:
             name, self.ref, self._state_us, self.now_us, self.rows[-1].number("loss"), self.cluster.data_shift
         )
         first, *rest = [kept for kept in self.checkpoints if kept.id != name]
-        self.checkpoints = [first, *rest[-(MAX_CHECKPOINTS - 1) :], saved]
+        self.checkpoints, self.newest = [first, *rest[-(MAX_CHECKPOINTS - 1) :], saved], saved
         self.cluster = replace(self.cluster, saved_at_step=self.step)
         self._happened(f"saved checkpoint {name} in {SAVE_US / 1e6:.2f} s")
 
@@ -317,7 +330,7 @@ class FleetRun:
             EpisodeError: There is none.
         """
         if checkpoint == "newest":
-            return self.checkpoints[-1]
+            return self.newest
         for kept in self.checkpoints:
             if kept.id == checkpoint:
                 return kept
@@ -328,21 +341,21 @@ class FleetRun:
         """Restart the job from a checkpoint. Ranks are renumbered."""
         now_us = self.now_us + RESTART_US
         step = checkpoint.ref.position
-        shift = checkpoint.data_shift
-        if self.scenario.loses_cursor:
-            shift = -step
+        shift, repeated = checkpoint.data_shift, self.scenario.repeats_positions
         if how.data_position is not None:
-            shift = how.data_position - step
+            shift, repeated = how.data_position - step, None
         incarnation = self.cluster.incarnation + 1
         self.cluster = replace(
             self.cluster,
             nodes=self._reordered(self.cluster.nodes, incarnation),
             skipped=_with_skip(self.cluster.skipped, how.skip),
             data_shift=shift,
+            repeated=repeated,
             incarnation=incarnation,
             begun_us=now_us,
             saved_at_step=None,
         )
+        self.newest = checkpoint
         self.ref, self._state_us = checkpoint.ref, checkpoint.state_us
         self._offset_us = now_us - checkpoint.state_us
         self.stalled_us = None

@@ -15,6 +15,9 @@ SPLITS = (NAMED, *DRAWN_COUNTS)
 
 _PREFIX = "fleet"
 
+_FIRST_SEEDS = {split: 1_000_000 * (number + 1) for number, split in enumerate(DRAWN_COUNTS)}
+"""Default seed of the first task of a split. No two drawn tasks have the same seed, nor the same clean run."""
+
 
 class UnknownTaskError(MLTrainerError, ValueError):
     """No task has this id. The message says what ids look like."""
@@ -33,6 +36,7 @@ class FleetTask:
         difficulty: The tier, "1" is the easiest. Of named tasks "named".
         group: What it is about. Of drawn tasks the tier, so that nothing tells what goes wrong.
         incident: What goes wrong. None for a drawn task.
+        seed: The default seed of an episode.
     """
 
     id: str
@@ -43,6 +47,7 @@ class FleetTask:
     difficulty: str
     group: str
     incident: Incident | None = None
+    seed: int = 0
 
     def setup(self, seed: int) -> Setup:
         """Return what goes wrong in the episode of a seed."""
@@ -52,7 +57,7 @@ class FleetTask:
 
 
 _GENERAL = (
-    "A character transformer trains on 8 ranks. The nodes are reserved for 355 s of virtual time, about 300 steps of a "
+    "A character transformer trains on 8 ranks. The nodes are reserved for 360 s of virtual time, about 300 steps of a "
     "clean run, and the learning rate reaches zero at their end. Something may go wrong, or nothing. The score is the "
     "share of the harm that you repair, measured as loss on held-out text. Where nothing is wrong, whatever you do "
     "beyond letting it run costs."
@@ -102,9 +107,8 @@ def task_at(split: str, index: int) -> FleetTask:
         return list(NAMED_TASKS.values())[index]
     tier = tier_of(index)
     name = f"Fleet {split} {index}"
-    return FleetTask(
-        f"{_PREFIX}/{split}/{index}", split, index, name, _GENERAL, str(tier), f"tier {tier} of {len(TIERS)}"
-    )
+    group, seed = f"tier {tier} of {len(TIERS)}", _FIRST_SEEDS[split] + index
+    return FleetTask(f"{_PREFIX}/{split}/{index}", split, index, name, _GENERAL, str(tier), group, seed=seed)
 
 
 def find_task(task_id: object) -> FleetTask:

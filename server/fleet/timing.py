@@ -13,7 +13,7 @@ __all__ = [
     "STALL_US",
 ]
 
-SAVE_US = 1_000_000
+SAVE_US = 1_500_000
 """A checkpoint."""
 RESTART_US = 20_000_000
 """A restart, by an agent or by the launcher after a death."""

@@ -18,7 +18,7 @@ __all__ = [
 
 RANKS = 8
 SHARDS = 16
-RESERVATION_US = 355_000_000
+RESERVATION_US = 360_000_000
 """The nodes are reserved for this virtual time, in microseconds, used or not. A clean run takes about 300 steps."""
 WARMUP_STEPS = 80
 """Length of the linear warm-up of the learning rate."""
@@ -53,10 +53,10 @@ class TrainingSettings:
         """Return the learning rate: linear warm-up over steps, then linear decay to zero at the reservation's end.
 
         Args:
-            position: Position in the schedule: steps since the warm-up began.
+            position: Position in the schedule: steps since the warm-up began. Before it, the rate is zero.
             now_us: Virtual time, in microseconds.
         """
-        warmth = min(1.0, (position + 1) / WARMUP_STEPS)
+        warmth = min(1.0, max(0, position + 1) / WARMUP_STEPS)
         left = min(1.0, max(0.0, (RESERVATION_US - now_us) / (RESERVATION_US - _DECAY_BEGINS_US)))
         return self.learning_rate * warmth * left
 
@@ -71,6 +71,7 @@ class Cluster:
         mirrored: Shards that are read from a mirror, ascending.
         skipped: Ranges of the data that are left out, as (first, after the last) position, ascending and apart.
         data_shift: Added to the number of a step: the position in the data that it reads.
+        repeated: The first positions in the data are read again and again, so many. None if not.
         incarnation: Number of restarts so far.
         begun_us: Virtual time at which the job was started last, in microseconds.
         saved_at_step: The step after which this job saved its last checkpoint. None for none.
@@ -81,6 +82,7 @@ class Cluster:
     mirrored: tuple[int, ...] = ()
     skipped: tuple[tuple[int, int], ...] = ()
     data_shift: int = 0
+    repeated: int | None = None
     incarnation: int = 0
     begun_us: int = 0
     saved_at_step: int | None = None
@@ -93,6 +95,8 @@ class Cluster:
     def data_position(self, step: int) -> int:
         """Return the position in the data that a step reads: positions that are skipped do not count."""
         position = step + self.data_shift
+        if self.repeated is not None:
+            return position % self.repeated
         for first, after in self.skipped:
             if position >= first:
                 position += after - first

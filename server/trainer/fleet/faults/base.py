@@ -98,18 +98,21 @@ class Fault:
         kind: Its kind.
         is_harmless: Whether it does no harm.
         is_half_precision: Whether gradients are half precision, so that a step that overflows is left out.
-        loses_cursor: Whether a restart begins the data again.
     """
 
     kind: ClassVar[FaultKind]
     is_harmless: ClassVar[bool] = False
     is_half_precision: ClassVar[bool] = False
-    loses_cursor: ClassVar[bool] = False
 
     @property
     def first_settings(self) -> Mapping[str, float | bool]:
         """The settings that the run begins with, where they are not the reference's."""
         return {}
+
+    @property
+    def repeats_positions(self) -> int | None:
+        """How many positions in the data are read again and again after a restart. None for no such thing."""
+        return None
 
     @property
     def notices(self) -> Sequence[Notice]:
@@ -177,9 +180,9 @@ class Scenario:
         return all(fault.is_harmless for fault in self.faults)
 
     @property
-    def loses_cursor(self) -> bool:
-        """Whether a restart begins the data again."""
-        return any(fault.loses_cursor for fault in self.faults)
+    def repeats_positions(self) -> int | None:
+        """How many positions in the data are read again and again after a restart. None for no such thing."""
+        return next((found for fault in self.faults if (found := fault.repeats_positions) is not None), None)
 
     @property
     def first_settings(self) -> dict[str, float | bool]:

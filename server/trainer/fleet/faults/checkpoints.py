@@ -46,30 +46,45 @@ class CorruptCheckpoint(Fault):
 
 @dataclass(frozen=True, slots=True)
 class MissingOptimizer(Fault):
-    """Checkpoints without Adam's moments. The count of updates is there, so that nothing is corrected for."""
+    """Checkpoints without Adam's second moment. The first one and the count of updates are there."""
 
     kind: ClassVar[FaultKind] = FaultKind.MISSING_OPTIMIZER
 
     def restored(self, state: FleetState, saved_us: int) -> FleetState:
-        """Zero the moments."""
-        zeros = np.zeros_like(state.weights)
-        return replace(state, first_moment=zeros, second_moment=zeros)
+        """Zero the second moment."""
+        return replace(state, second_moment=np.zeros_like(state.weights))
 
 
 @dataclass(frozen=True, slots=True)
 class LostSchedule(Fault):
-    """A restart that begins the learning-rate schedule again."""
+    """A restart that reads another position in the learning-rate schedule.
+
+    Attributes:
+        position: The position. A negative one is before the warm-up: the rate is zero.
+    """
 
     kind: ClassVar[FaultKind] = FaultKind.LOST_SCHEDULE
 
+    position: int
+
     def restored(self, state: FleetState, saved_us: int) -> FleetState:
-        """Set the position in the schedule to its begin."""
-        return replace(state, schedule=0)
+        """Set the position in the schedule."""
+        return replace(state, schedule=self.position)
 
 
 @dataclass(frozen=True, slots=True)
 class LostCursor(Fault):
-    """A restart that begins the data again."""
+    """A restart after which the sampler reads the first batches again and again.
+
+    Attributes:
+        period: How many positions in the data it repeats.
+    """
 
     kind: ClassVar[FaultKind] = FaultKind.LOST_CURSOR
-    loses_cursor: ClassVar[bool] = True
+
+    period: int
+
+    @property
+    def repeats_positions(self) -> int | None:
+        """How many positions a restart repeats."""
+        return self.period

@@ -13,7 +13,7 @@ MEMORY_LIMIT_MB = 80_000
 """A rank that needs more memory dies."""
 
 _LEAST_LIFE_US = 1_000
-"""Even a node that cannot run dies some time after a start, not at it."""
+"""What should have died already, while the job waited, dies so soon after a step began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,10 @@ class StickyNode(Fault):
 
     def dies_at_us(self, place: Place) -> int | None:
         """Return when the node dies after the last start."""
-        moment = max(self.begins_us, place.begun_us + max(self.life_us, _LEAST_LIFE_US))
-        return moment if place.node == self.node and moment > place.clock_us else None
+        if place.node != self.node:
+            return None
+        moment = max(self.begins_us, place.begun_us + self.life_us)
+        return max(moment, place.clock_us + _LEAST_LIFE_US)
 
     def self_test(self, found: dict[str, float], node: int, clock_us: int) -> dict[str, float]:
         """It has counted errors of its memory."""
@@ -106,10 +108,9 @@ class Maintenance(Fault):
 
     def dies_at_us(self, place: Place) -> int | None:
         """Return when the node is away, for a job that began before or meanwhile."""
-        if place.node != self.node or place.begun_us >= self.ends_us:
+        if place.node != self.node or place.begun_us >= self.ends_us or place.clock_us >= self.ends_us:
             return None
-        moment = max(self.begins_us, place.begun_us + _LEAST_LIFE_US)
-        return moment if moment > place.clock_us else None
+        return max(self.begins_us, place.clock_us + _LEAST_LIFE_US)
 
     @property
     def notices(self) -> Sequence[Notice]:
@@ -140,9 +141,9 @@ class MemoryLeak(Fault):
 
     def dies_at_us(self, place: Place) -> int | None:
         """Return when the rank dies after the last start."""
-        moment = place.begun_us + self.life_us
-        grows = place.rank == self.rank and place.records_activations
-        return moment if grows and moment > place.clock_us else None
+        if place.rank != self.rank or not place.records_activations:
+            return None
+        return max(place.begun_us + self.life_us, place.clock_us + _LEAST_LIFE_US)
 
     def memory_mb(self, megabytes: int, place: Place) -> int:
         """Let the rank grow up to the limit."""
