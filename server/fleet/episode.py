@@ -413,7 +413,7 @@ class FleetEpisode:
         run = self.run
         loss = CHANCE_LOSS
         if run.ref.initial is None:
-            loss = float((await run.measure(run.ref, held_out(fleet_text())))["held_out_loss"] or 0.0)
+            loss = float((await run.measure(run.ref, held_out(run.settings, fleet_text())))["held_out_loss"] or 0.0)
         figures = await self._reference_figures()
         references = References(float(figures["nothing_loss"] or 0.0), float(figures["clean_loss"] or 0.0))
         self._end = {

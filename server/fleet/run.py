@@ -185,15 +185,6 @@ class FleetRun:
         return [self.ref.key, *(kept.ref.key for kept in self.checkpoints)]
 
     @property
-    def replica_nodes(self) -> tuple[int, ...]:
-        """The node whose replica each rank has before the next step. -1 for that of the checkpoint that is read."""
-        nodes, adjusted = self.cluster.nodes, self._adjustment
-        if adjusted is not None and adjusted.copied_node is not None:
-            return (adjusted.copied_node,) * len(nodes)
-        is_read = adjusted is not None and adjusted.restored_us is not None
-        return (-1,) * len(nodes) if is_read else nodes
-
-    @property
     def settings(self) -> StepSettings:
         """The settings of the next step."""
         return StepSettings(self.training, self.cluster, self.scenario, self._adjustment, self._offset_us)

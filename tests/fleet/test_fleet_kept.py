@@ -11,13 +11,18 @@ from hypothesis import strategies as st
 
 from ml_trainer_env.server.episodes.errors import EpisodeError, ResetError
 from ml_trainer_env.server.episodes.open_episode import OpenEpisode
+from ml_trainer_env.server.fleet.draw import draw_setup
+from ml_trainer_env.server.fleet.incidents import Incident
 from ml_trainer_env.server.trainer.errors import ConfigError
 
 Call = tuple[str, dict[str, Any]]
 Serve = Callable[..., Any]
 
-HANG, CORRUPT, STICKY = "fleet/train/13", "fleet_corrupt_checkpoint", "fleet_sticky_node"
-"""At the seed 3, the first hangs at the 48th step or so."""
+HANG = next(
+    f"fleet/train/{index}" for index in range(512) if draw_setup("train", index, 3).incidents == (Incident.HANG,)
+)
+"""A task in which a rank hangs."""
+STICKY = "fleet_sticky_node"
 
 calls = st.one_of(
     st.tuples(

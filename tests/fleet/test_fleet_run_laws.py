@@ -29,8 +29,8 @@ early = st.one_of(
     st.builds(faults.NonfiniteBatch, st.integers(0, SHARDS - 1), st.integers(0, 9)),
     st.builds(faults.SlowStorage, moments, st.just(SECOND), st.just(5)),
     st.builds(faults.CorruptCheckpoint, st.just(0), moments, st.just(500), st.just(0.6)),
-    st.just(faults.LostCursor()),
-    st.just(faults.LostSchedule()),
+    st.builds(faults.LostCursor, st.integers(1, 9)),
+    st.builds(faults.LostSchedule, st.integers(-50, 10)),
     st.just(faults.HalfPrecision()),
 )
 scenarios = st.lists(early, min_size=1, max_size=3).map(lambda found: Scenario(tuple(found)))
