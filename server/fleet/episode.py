@@ -349,7 +349,7 @@ class FleetEpisode:
                 "id": one.id,
                 "step": one.ref.position,
                 "saved_s": None if one.saved_us is None else round(one.saved_us / 1e6, 1),
-                "loss": None if one.loss is None else shown(one.loss),
+                "loss": None if one.loss is None or not self._is_seen(one.saved_us or 0) else shown(one.loss),
             }
             for one in self.run.checkpoints
         ]
@@ -487,8 +487,10 @@ class FleetEpisode:
 
     def _seen(self, rows: Sequence[StepRow]) -> Sequence[StepRow]:
         """Return the steps that monitoring shows by now."""
-        limit_us = self.run.now_us - self._setup.telemetry_delay_us
-        return [row for row in rows if row.now_us <= limit_us] if self._setup.telemetry_delay_us else rows
+        return [row for row in rows if self._is_seen(row.now_us)] if self._setup.telemetry_delay_us else rows
+
+    def _is_seen(self, moment_us: int) -> bool:
+        return moment_us <= self.run.now_us - self._setup.telemetry_delay_us
 
     def _training_message(self) -> str:
         run = self.run
@@ -511,7 +513,8 @@ class FleetEpisode:
         return {**self.status_now().model_dump(), **paid, **found, **(self._end or {})}
 
     def _recent_loss(self) -> float | None:
-        losses = [row.number("loss") for row in self.run.rows[-_RECENT_STEPS:]]
+        """Return the mean loss of the last steps that monitoring shows: a reward tells no more than a reply."""
+        losses = [row.number("loss") for row in self._seen(self.run.rows)[-_RECENT_STEPS:]]
         if not losses:
             return None
         return statistics.fmean(min(loss, CHANCE_LOSS) if math.isfinite(loss) else CHANCE_LOSS for loss in losses)
