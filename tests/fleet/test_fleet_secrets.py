@@ -155,8 +155,11 @@ STATIC = json.dumps([(tool.description, tool.input_schema) for tool in TOOLS])
 
 
 def leaks(heard: str) -> set[str]:
-    found = {word for word in WORDS if re.search(rf"(?<![a-z_]){re.escape(word)}(?![a-z_])", heard)}
-    return found - {word for word in WORDS if word in STATIC}
+    return {word for word in WORDS if _has(heard, word) and not _has(STATIC, word)}
+
+
+def _has(heard: str, word: str) -> bool:
+    return re.search(rf"(?<![a-z_]){re.escape(word)}(?![a-z_])", heard) is not None
 
 
 def drawn(incident: Incident) -> str:
