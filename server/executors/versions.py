@@ -37,7 +37,7 @@ def versions(torch_threads: int, probe: str) -> dict[str, str]:
 
 
 def _engine_digest(module: str) -> str:
-    """Digest of the source of the engines, with all packages below. A changed one must not use results of the old one."""
+    """Digest of the source of all engines below. A changed engine must not use results of the old one."""
     spec = find_spec(module)
     if spec is None or spec.origin is None:
         raise ImportError(f"there is no module {module}")

@@ -1,6 +1,5 @@
 """Fleet episodes in this process, whole and cheap: players, runs, and what a server is to its sessions."""
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -24,7 +23,20 @@ from ml_trainer_env.server.store import Database, Journal, StateStore, UnitStore
 from ml_trainer_env.server.trainer.figures import Figures
 from ml_trainer_env.server.trainer.fleet.faults import Fault, Scenario
 
-__all__ = ["REFERENCES", "SEED", "Begin", "KnownReferences", "Player", "Reply", "Run", "Server", "bits", "given_task", "new_run", "plain"]
+__all__ = [
+    "REFERENCES",
+    "SEED",
+    "Begin",
+    "KnownReferences",
+    "Player",
+    "Reply",
+    "Run",
+    "Server",
+    "bits",
+    "given_task",
+    "new_run",
+    "plain",
+]
 
 Reply = dict[str, Any]
 Run = Callable[[Awaitable[Any]], Any]

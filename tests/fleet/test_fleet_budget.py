@@ -44,7 +44,9 @@ COSTLY: dict[str, tuple[Call, float]] = {
 call_lists = st.lists(
     st.one_of(
         st.sampled_from([*FREE, *(call for call, _ in COSTLY.values())]),
-        st.sampled_from([("set_node", {"node": 2, "action": "restore"}), ("set_shard", {"shard": 2, "action": "restore"})]),
+        st.sampled_from(
+            [("set_node", {"node": 2, "action": "restore"}), ("set_shard", {"shard": 2, "action": "restore"})]
+        ),
         st.tuples(
             st.just("run_steps"),
             st.fixed_dictionaries(
@@ -162,7 +164,11 @@ def test_after_its_end_an_episode_refuses_changes_and_answers_questions_without_
     last = player("submit_model")
     end = {name: last[name] for name in ("score", "held_out_loss", "faults", "incidents", "reports")}
 
-    for tool, arguments in [*(call for call, _ in COSTLY.values()), ("run_steps", {"num_steps": 1}), ("submit_model", {})]:
+    for tool, arguments in [
+        *(call for call, _ in COSTLY.values()),
+        ("run_steps", {"num_steps": 1}),
+        ("submit_model", {}),
+    ]:
         with pytest.raises(EpisodeError, match="the episode is over; call reset"):
             player(tool, **arguments)
     for tool, arguments in [call for call in FREE if call[0] not in {"report_incident", "set_training"}]:
@@ -171,7 +177,9 @@ def test_after_its_end_an_episode_refuses_changes_and_answers_questions_without_
         assert end.items() <= reply.items()
 
 
-@pytest.mark.parametrize("last", [("get_training_status", {}), ("run_steps", {"num_steps": 3}), ("broadcast", {"from_rank": 9})])
+@pytest.mark.parametrize(
+    "last", [("get_training_status", {}), ("run_steps", {"num_steps": 3}), ("broadcast", {"from_rank": 9})]
+)
 def test_the_last_call_that_an_episode_may_have_submits_whatever_it_is(begin: Begin, last: Call) -> None:
     player = begin()
     for _ in range(MAX_CALLS - 2):

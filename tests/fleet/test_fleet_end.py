@@ -1,8 +1,10 @@
 """What is measured is the model that goes on, whatever has just been done to it."""
 
+import pytest
 from fleet_play import Begin, Player
 
 from ml_trainer_env.server.trainer.fleet import faults
+from ml_trainer_env.server.trainer.fleet.faults import Fault
 
 SECOND = 1_000_000
 
@@ -64,3 +66,20 @@ def test_who_submits_the_odd_replica_is_graded_for_it(begin: Begin) -> None:
     copied("broadcast", from_rank=2)
 
     assert kept("submit_model")["held_out_loss"] != copied("submit_model")["held_out_loss"]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        faults.StickyNode(2, 0, 8 * SECOND),
+        faults.MemoryLeak(2, 8 * SECOND),
+        faults.Maintenance(2, 0, 8 * SECOND, 100 * SECOND),
+    ],
+    ids=lambda fault: fault.kind.value,
+)
+def test_who_waits_while_a_node_should_die_sees_it_die_at_the_next_step(begin: Begin, fault: Fault) -> None:
+    player = begin(fault)
+    player("run_steps", num_steps=5)
+    assert player("inspect", kind="node", id="5")["clock_s"] > 8
+
+    assert player("run_steps", num_steps=1)["restarts"] == 1

@@ -184,7 +184,8 @@ def test_an_interruption_keeps_the_steps_that_were_taken_and_the_rest_comes_out_
             broken.close()
         async with serve("broken") as server:
             resumed = await server.open(episode_id="e", resume=True)
-            assert resumed.last_call and resumed.last_call.error == str(refusal.value)
+            assert resumed.last_call is not None
+            assert resumed.last_call.error == str(refusal.value)
             await resumed.call("run_steps", {"num_steps": 30 - taken})
             return _digests(whole), _digests(resumed), str(refusal.value), taken, resumed.episode.run.events
 
@@ -219,9 +220,7 @@ def test_an_episode_that_was_looked_at_while_it_trained_can_be_resumed(serve: Se
     assert again == more
 
 
-def test_an_end_that_cannot_be_measured_is_asked_for_again_and_costs_nothing(
-    serve: Serve, run: Run
-) -> None:
+def test_an_end_that_cannot_be_measured_is_asked_for_again_and_costs_nothing(serve: Serve, run: Run) -> None:
     async def end() -> tuple[str, dict[str, Any], dict[str, Any]]:
         async with serve() as server:
             server.source.failures = 1
@@ -239,4 +238,3 @@ def test_an_end_that_cannot_be_measured_is_asked_for_again_and_costs_nothing(
 
     assert "call submit_model again" in words
     assert after == before
-

@@ -9,7 +9,7 @@ from fleet_play import Begin, Player
 
 from ml_trainer_env.server.episodes.errors import ArgumentsError, EpisodeError
 from ml_trainer_env.server.fleet.rows import By, Metric, Reduction
-from ml_trainer_env.server.fleet.tools import LIMITS, TOOLS
+from ml_trainer_env.server.fleet.tools import TOOLS
 from ml_trainer_env.server.trainer.errors import ConfigError
 from ml_trainer_env.server.trainer.fleet import faults
 
@@ -30,11 +30,46 @@ REQUIRED: dict[str, dict[str, Any]] = {
 """Valid arguments of each tool that needs some."""
 
 WRONG = {
-    "number": [math.nan, math.inf, -math.inf, -1, 1e300, 10**40, 10**4000, "two", "nan", "1e999", "", [1], {"a": 1}, True],
+    "number": [
+        math.nan,
+        math.inf,
+        -math.inf,
+        -1,
+        1e300,
+        10**40,
+        10**4000,
+        "two",
+        "nan",
+        "1e999",
+        "",
+        [1],
+        {"a": 1},
+        True,
+    ],
     "integer": [0.5, "0.5", math.nan, math.inf, -1, 1e300, 10**40, 10**4000, "two", "nan", "0x1", "", [1], {}, False],
     "boolean": [0, 1, "yes", "", [True], {}, math.nan, 2.0],
     "choice": ["", "LOSS", "loss ", 0, 3.5, math.nan, True, ["loss"], {"loss": 1}, "x" * 10_000],
-    "id": ["", "-1", "16", "1.5", "nan", "inf", "two", "step-3", "node 1", "１", "1_0", 3.7, math.nan, math.inf, 1e300, 10**400, True, [1], {}],
+    "id": [
+        "",
+        "-1",
+        "16",
+        "1.5",
+        "nan",
+        "inf",
+        "two",
+        "step-3",
+        "node 1",
+        "\uff11",
+        "1_0",
+        3.7,
+        math.nan,
+        math.inf,
+        1e300,
+        10**400,
+        True,
+        [1],
+        {},
+    ],
     "checkpoint": ["", "step-7", "NEWEST", 0, 1.5, math.nan, True, ["newest"], {}, "x" * 10_000],
 }
 
@@ -102,7 +137,9 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("tool", "arguments", "words"), REFUSED, ids=[f"{tool}-{n}" for n, (tool, *_) in enumerate(REFUSED)])
+@pytest.mark.parametrize(
+    ("tool", "arguments", "words"), REFUSED, ids=[f"{tool}-{n}" for n, (tool, *_) in enumerate(REFUSED)]
+)
 def test_what_cannot_be_done_is_refused_with_what_can(
     begin: Begin, tool: str, arguments: dict[str, Any], words: str
 ) -> None:

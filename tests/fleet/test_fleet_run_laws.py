@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ml_trainer_env.server.executors.in_process import InProcessExecutor
+from ml_trainer_env.server.fleet.rows import StepRow
 from ml_trainer_env.server.fleet.run import FleetRun, Restart
 from ml_trainer_env.server.trainer.fleet import faults
 from ml_trainer_env.server.trainer.fleet.faults import Fault, Scenario
@@ -89,10 +90,16 @@ def test_time_that_passes_changes_weights_through_the_learning_rate_alone(
 
     for fleet in (still, acting):
         begins = [row.now_us - row.times.step_us for row in fleet.rows]
-        expected = [fleet.training.rate_at(WARMUP_STEPS + row.step, at) for row, at in zip(fleet.rows, begins)]
+        expected = [
+            fleet.training.rate_at(WARMUP_STEPS + row.step, at) for row, at in zip(fleet.rows, begins, strict=True)
+        ]
         assert [row.number("learning_rate") for row in fleet.rows] == expected
     assert still.rows[1].number("loss") == acting.rows[1].number("loss")  # the step before acting was the same
     assert (weights(acting) == weights(still)) == (not late)
+
+
+def batches_read(row: StepRow) -> list[tuple[int, int]]:
+    return [(place.position, place.shard) for own in row.places for place in own]
 
 
 @law
@@ -104,13 +111,13 @@ def test_who_rolls_back_meets_the_same_batches_unless_they_are_skipped(
     fleet = new_run(executor, Scenario((fault,)))
     fleet.set_training({"checkpoint_every": 4}, None, None)
     run(fleet.train(12))
-    first = {row.step: [(place.position, place.shard) for place in sum(row.places, [])] for row in fleet.rows}
+    first = {row.step: batches_read(row) for row in fleet.rows}
     fleet.restart(fleet.find(f"step-{back}"), Restart(skip=(back, back + 2) if skip else None))
     run(fleet.train(2))
 
     again = fleet.rows[12:]
     for row in again:
-        read = [(place.position, place.shard) for place in sum(row.places, [])]
+        read = batches_read(row)
         assert (read == first[row.step]) == (not skip)
         assert not skip or read == first[row.step + 2]
     same = fleet.rows[back].figures

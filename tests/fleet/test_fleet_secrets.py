@@ -45,7 +45,7 @@ NOT_YET: dict[str, Fault] = {
     "nonfinite_batch": faults.NonfiniteBatch(4, FAR),
     "benign_spike": faults.BenignSpike(5, FAR),
 }
-"""Of each kind that begins at a moment or at a position in the data, one that begins later than the episodes here end."""
+"""Of each kind that begins at a moment or at a position in the data, one that begins after the end."""
 
 TELLS_AT_ONCE = {
     FaultKind.HALF_PRECISION,  # steps are skipped
@@ -86,7 +86,7 @@ def transcript(player: Player) -> list[Any]:
     for tool, arguments in ANSWERS:
         try:
             heard.append(player(tool, **arguments))
-        except Exception as refusal:  # noqa: BLE001  # whatever an agent would hear
+        except Exception as refusal:  # whatever an agent would hear
             heard.append(f"{type(refusal).__name__}: {refusal}")
         heard.append(player.observed())
     return heard
@@ -144,7 +144,21 @@ NAMES = {
     if isinstance(fault, type) and issubclass(fault, Fault)
     for name in [fault.__name__, *getattr(fault, "__dataclass_fields__", ())]
 }
-COMMON = {"begins", "node", "rank", "shard", "shards", "size", "count", "text", "first", "length", "position", "weight", "kind"}
+COMMON = {
+    "begins",
+    "node",
+    "rank",
+    "shard",
+    "shards",
+    "size",
+    "count",
+    "text",
+    "first",
+    "length",
+    "position",
+    "weight",
+    "kind",
+}
 """Parameters' names that are words of their own, in replies of every episode."""
 CHECKPOINTS = {"learning_rate", "checkpoint_every"}
 """Settings."""

@@ -167,12 +167,14 @@ def test_who_does_nothing_comes_to_the_reference_and_a_killed_server_goes_on_wit
 
     folder = tmp_path / "killed"
     task = {"task_id": "fleet_sticky_node", "seed": 5}
-    with start_server(**ONE_WORKER, ML_TRAINER_STATE_DIR=str(folder)) as server:
-        with session(f"{server.url}/fleet", **task, episode_id="e") as (client, _):
-            for steps in (50, 40):  # the references are being trained meanwhile
-                before = client.reply("run_steps", num_steps=steps)
-            server.process.kill()
-            server.process.wait()
+    with (
+        start_server(**ONE_WORKER, ML_TRAINER_STATE_DIR=str(folder)) as server,
+        session(f"{server.url}/fleet", **task, episode_id="e") as (client, _),
+    ):
+        for steps in (50, 40):  # the references are being trained meanwhile
+            before = client.reply("run_steps", num_steps=steps)
+        server.process.kill()
+        server.process.wait()
     with start_server(**ONE_WORKER, ML_TRAINER_STATE_DIR=str(folder)) as server:
         with session(f"{server.url}/fleet", episode_id="e", resume=True) as (client, begun):
             assert begun["last_call"]["reply"] == before
