@@ -213,7 +213,8 @@ def _sticky_node(at: Occasion) -> tuple[Fault, ...]:
 
 
 def _drifting_replica(at: Occasion) -> tuple[Fault, ...]:
-    return (faults.DriftingReplica(at.node(), at.begin_us, at.begin_us + 200 * SECOND),)
+    begins_us = at.begin_us + 30 * SECOND
+    return (faults.DriftingReplica(at.node(), begins_us, begins_us + 200 * SECOND, -0.5),)
 
 
 def _loader_stall(at: Occasion) -> tuple[Fault, ...]:

@@ -224,13 +224,11 @@ def _rescaled(state: FleetState, *, finite: bool) -> FleetState:
 def _replicas(
     before: FleetState, after: FleetState, settings: StepSettings, places: Sequence[Place]
 ) -> dict[int, np.ndarray]:
-    """Return the replicas that differ from the weights after an update: the ones behind, and the ones that miss it."""
+    """Return the replicas that differ after an update: those that did before, and those that apply it wrongly."""
     update = after.weights - before.weights
     replicas = {}
     for place in places:
-        own = before.replicas.get(place.node)
-        if settings.scenario.keeps_replica(place):
-            replicas[place.node] = before.weights if own is None else own
-        elif own is not None:
-            replicas[place.node] = own + update
+        own, share = before.replicas.get(place.node), np.float32(settings.scenario.applied_share(place))
+        if own is not None or share != 1:
+            replicas[place.node] = (before.weights if own is None else own) + share * update
     return replicas

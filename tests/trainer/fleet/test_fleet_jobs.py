@@ -80,7 +80,7 @@ def test_a_checkpoint_is_measured_as_a_restart_would_read_it(text: Text) -> None
 
 
 def test_checksums_tell_the_replica_that_differs(text: Text) -> None:
-    settings = StepSettings(scenario=Scenario((faults.DriftingReplica(6, 0, 9_000_000),)))
+    settings = StepSettings(scenario=Scenario((faults.DriftingReplica(6, 0, 9_000_000, 0.0),)))
     state = take_step(first_state(FreshFleet(SEED)), settings, text).state
     read = StepSettings(cluster=Cluster(nodes=(5, 6, 7)))
     ((result,),) = run(Job(f"{JOBS}:measure_replicas", PREPARE, state.to_state(), read, text))

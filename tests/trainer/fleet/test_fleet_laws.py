@@ -44,7 +44,7 @@ on_weights = st.one_of(
     st.builds(faults.BadShard, shards, positions, st.booleans()),
     st.builds(faults.PoisonedBatch, st.integers(0, SHARDS - 1), positions, st.integers(1, 2), st.just(1000.0)),
     st.builds(faults.SilentCorruption, nodes, moments, st.just(3), st.sampled_from([20, 27])),
-    st.builds(faults.DriftingReplica, nodes, st.just(0), moments),
+    st.builds(faults.DriftingReplica, nodes, st.just(0), moments, st.sampled_from([0.0, -0.5])),
     st.builds(faults.NonfiniteBatch, st.integers(0, SHARDS - 1), positions),
     st.builds(faults.HalfPrecision),
 )
@@ -275,7 +275,7 @@ def test_a_gradient_that_is_not_a_number_is_left_out_or_destroys_the_model(text:
 
 
 def test_a_drifted_replica_stays_behind_until_it_is_copied(text: Text) -> None:
-    scenario = Scenario((faults.DriftingReplica(2, 0, 2 * SECOND),))
+    scenario = Scenario((faults.DriftingReplica(2, 0, 2 * SECOND, 0.0),))
     chosen = StepSettings(scenario=scenario)
     steps = play(chosen, text, 4)
     last = steps[-1].state

@@ -127,9 +127,9 @@ class Fault:
         """Return the gradient that a rank sends: float32 (size,). The argument must not be changed."""
         return gradient
 
-    def keeps_replica(self, place: Place) -> bool:
-        """Whether the rank's replica misses the update of this step."""
-        return False
+    def applied_share(self, share: float, place: Place) -> float:
+        """Return the share of this step's update that the rank's replica applies. 1 is as it should be."""
+        return share
 
     def compute_us(self, microseconds: int, place: Place) -> int:
         """Return the time that a rank computes."""
@@ -211,9 +211,12 @@ class Scenario:
             gradient = fault.gradient(gradient, place)
         return gradient
 
-    def keeps_replica(self, place: Place) -> bool:
-        """Whether the rank's replica misses the update of this step."""
-        return any(fault.keeps_replica(place) for fault in self.faults)
+    def applied_share(self, place: Place) -> float:
+        """Return the share of this step's update that the rank's replica applies. 1 is as it should be."""
+        share = 1.0
+        for fault in self.faults:
+            share = fault.applied_share(share, place)
+        return share
 
     def compute_us(self, microseconds: int, place: Place) -> int:
         """Return the time that a rank computes."""

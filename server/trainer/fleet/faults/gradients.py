@@ -66,12 +66,13 @@ class HalfPrecision(Fault):
 
 @dataclass(frozen=True, slots=True)
 class DriftingReplica(Fault):
-    """A node that stops applying updates to its replica.
+    """A node that applies updates to its replica wrongly for a while, so that it trains on other weights.
 
     Attributes:
         node: The node.
         begins_us: The moment from which on it does.
-        ends_us: The moment from which on it applies them again: its replica stays behind.
+        ends_us: The moment from which on it applies them rightly again: its replica stays apart.
+        share: The share of each update that it applies. Below 0 it walks away from where the others go.
     """
 
     kind: ClassVar[FaultKind] = FaultKind.DRIFTING_REPLICA
@@ -79,7 +80,9 @@ class DriftingReplica(Fault):
     node: int
     begins_us: int
     ends_us: int
+    share: float
 
-    def keeps_replica(self, place: Place) -> bool:
-        """Whether the node misses the update."""
-        return place.node == self.node and self.begins_us <= place.clock_us < self.ends_us
+    def applied_share(self, share: float, place: Place) -> float:
+        """Return the share while it drifts."""
+        drifts = place.node == self.node and self.begins_us <= place.clock_us < self.ends_us
+        return self.share if drifts else share

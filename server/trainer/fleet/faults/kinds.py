@@ -19,7 +19,7 @@ class FaultKind(StrEnum):
     HALF_PRECISION = "half_precision"
     """Gradients are half precision, so that a loss scale that is too large makes them overflow."""
     DRIFTING_REPLICA = "drifting_replica"
-    """A node does not apply updates to its replica for a while."""
+    """A node applies updates to its replica wrongly for a while."""
     STRAGGLER = "straggler"
     """A node computes slowly."""
     LOADER_STALL = "loader_stall"
