@@ -67,13 +67,13 @@ def measure_checkpoint(state: State, read: CheckpointRead, text: Text, _interrup
 
     Returns:
         The figures `probe_loss` (on the probe text, in nats a character, at most `WORST_LOSS`), `optimizer_norm` (L2
-        norm of Adam's first moment, at most `WORST_NORM`) and `schedule` (position in the schedule).
+        norm of Adam's second moment, at most `WORST_NORM`) and `schedule` (position in the schedule).
     """
     restored = FleetState.from_state(state)
     if read.saved_us is not None:
         restored = read.scenario.restored(restored, read.saved_us)
     loss = evaluate(restored, text.probe)
-    norm = float(np.linalg.norm(restored.first_moment))
+    norm = float(np.linalg.norm(restored.second_moment))
     figures = {
         "probe_loss": min(loss, WORST_LOSS) if math.isfinite(loss) else WORST_LOSS,
         "optimizer_norm": min(norm, WORST_NORM) if math.isfinite(norm) else WORST_NORM,
