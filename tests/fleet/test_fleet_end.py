@@ -16,7 +16,7 @@ def checksums(player: Player) -> list[int]:
 
 def drifted(begin: Begin) -> Player:
     """An episode in which the replica of node 2 is behind the others."""
-    player = begin(faults.DriftingReplica(2, 0, 60 * SECOND))
+    player = begin(faults.DriftingReplica(2, 0, 60 * SECOND, 0.0))
     player("set_training", checkpoint_every=3)
     player("run_steps", num_steps=4)
     assert len(set(checksums(player))) == 2

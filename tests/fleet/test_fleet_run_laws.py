@@ -25,7 +25,7 @@ early = st.one_of(
     st.builds(faults.Hang, nodes, moments.map(lambda one: (one,))),
     st.builds(faults.StickyNode, nodes, moments, st.just(8 * SECOND)),
     st.builds(faults.SilentCorruption, nodes, moments, st.just(300), st.just(27)),
-    st.builds(faults.DriftingReplica, nodes, moments, st.just(20 * SECOND)),
+    st.builds(faults.DriftingReplica, nodes, moments, st.just(20 * SECOND), st.sampled_from([0.0, -0.5])),
     bad_shards,
     st.builds(faults.NonfiniteBatch, st.integers(0, SHARDS - 1), st.integers(0, 9)),
     st.builds(faults.SlowStorage, moments, st.just(SECOND), st.just(5)),

@@ -14,10 +14,11 @@ import pytest
 from fleet_play import Begin, Player, Run
 
 from ml_trainer_env.server.episodes.units import LiveSource
-from ml_trainer_env.server.fleet.draw import draw_setup
+from ml_trainer_env.server.fleet.draw import TIERS, draw_setup
 from ml_trainer_env.server.fleet.incidents import Incident
 from ml_trainer_env.server.fleet.rows import By, Metric
 from ml_trainer_env.server.fleet.run import FleetRun
+from ml_trainer_env.server.fleet.tasks import task_at
 from ml_trainer_env.server.fleet.tools import TOOLS
 from ml_trainer_env.server.trainer.figures import Figures
 from ml_trainer_env.server.trainer.fleet import faults
@@ -33,7 +34,7 @@ NOT_YET: dict[str, Fault] = {
     "slow_storage": faults.SlowStorage(LATER, SECOND, 5),
     "loader_stall": faults.LoaderStall((1, 2), LATER, SECOND),
     "silent_corruption": faults.SilentCorruption(3, LATER, 300, 27),
-    "drifting_replica": faults.DriftingReplica(4, LATER, LATER + SECOND),
+    "drifting_replica": faults.DriftingReplica(4, LATER, LATER + SECOND, -0.5),
     "crash": faults.Crash(5, (LATER,)),
     "sticky_node": faults.StickyNode(6, LATER, SECOND),
     "hang": faults.Hang(7, (LATER,)),
@@ -164,8 +165,8 @@ CHECKPOINTS = {"learning_rate", "checkpoint_every"}
 """Settings."""
 WORDS = (KINDS | NAMES) - COMMON - CHECKPOINTS
 
-STATIC = json.dumps([(tool.description, tool.input_schema) for tool in TOOLS])
-"""What is told of the tools is the same in every episode."""
+STATIC = json.dumps([task_at("train", 0).description, *((tool.description, tool.input_schema) for tool in TOOLS)])
+"""What is told of drawn tasks and of the tools. It is the same in every episode."""
 
 
 def leaks(heard: str) -> set[str]:
@@ -174,6 +175,16 @@ def leaks(heard: str) -> set[str]:
 
 def _has(heard: str, word: str) -> bool:
     return re.search(rf"(?<![a-z_]){re.escape(word)}(?![a-z_])", heard) is not None
+
+
+def test_what_is_told_of_drawn_tasks_is_the_same_for_all_of_a_tier() -> None:
+    told = {
+        (task.difficulty, task.group, task.description, task.name.replace(str(index), ""))
+        for index in range(512)
+        for task in [task_at("train", index)]
+    }
+
+    assert len(told) == len(TIERS)
 
 
 def drawn(incident: Incident) -> str:
