@@ -238,3 +238,25 @@ def test_an_end_that_cannot_be_measured_is_asked_for_again_and_costs_nothing(ser
 
     assert "call submit_model again" in words
     assert after == before
+
+
+@pytest.mark.parametrize("ends", ["close", "retire"])
+def test_references_of_an_episode_that_nobody_plays_are_not_trained_to_their_end(
+    serve: Serve, run: Run, ends: str
+) -> None:
+    """They are two whole runs. A client that begins one episode after another would fill the server with them."""
+
+    async def leave() -> int:
+        async with serve(references=True, cache=True) as server:
+            opened = await server.open(task_id=STICKY, seed=3, episode_id="e")
+            await opened.call("run_steps", {"num_steps": 1})
+            if ends == "close":
+                opened.close()
+            else:
+                await opened.retire("a test wants it")
+            await asyncio.sleep(0.01)
+            while server.executor.busy or server.executor.waiting:
+                await asyncio.sleep(0.01)
+            return len(server.source._recent)
+
+    assert run(leave()) < 60
