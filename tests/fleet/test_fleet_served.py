@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from fleet_words import drawn, leaks
 from openenv.validation.graders import Subject
 from openenv.validation.graders.runtime import ObservationSchemaGrader, RewardWellFormedGrader, StateContractGrader
 from openenv.validation.manifest import NormalizedManifestV2
@@ -21,6 +22,7 @@ from openenv.validation.runtime.contracts import load_runtime_plan
 from openenv.validation.types import CheckStatus
 from websockets.sync.client import connect
 
+from ml_trainer_env.server.fleet.incidents import Incident
 from ml_trainer_env.server.fleet.tasks import SPLITS, count_tasks
 from ml_trainer_env.server.fleet.tools import TOOLS
 from ml_trainer_env.server.fleet_app import games
@@ -41,7 +43,7 @@ class Client:
         self._socket = socket
 
     def ask(self, kind: str, **data: Any) -> Any:
-        self._socket.send(json.dumps({"type": kind, "data": data}))
+        self._socket.send(json.dumps({"type": kind, "data": data} if kind != "state" else {"type": kind}))
         answer = json.loads(self._socket.recv(timeout=120))
         assert answer["type"] != "error", answer
         return answer["data"]
@@ -103,6 +105,42 @@ def test_an_unknown_task_is_refused_with_the_tasks_that_there_are(live_server: s
     assert "train (512)" in answer.json()["detail"]
     for task in ("fleet/train/01", "fleet/train/-1", "fleet/none/0", "fleet/train/", "fleet"):
         assert httpx.post(f"{live_server}/fleet/reset", json={"task_id": task}).status_code == 422
+
+
+@pytest.mark.slow
+def test_no_surface_of_a_real_server_has_a_word_of_the_scenario_before_the_end(start_server: StartServer) -> None:
+    heard: dict[str, str] = {}
+    with start_server(**ONE_WORKER) as server:
+        folder = server.log_path.parent / "state"
+        url, task = f"{server.url}/fleet", drawn(Incident.SILENT_CORRUPTION)
+        rpc = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+        with session(url, task_id=task, seed=3, episode_id="secret") as (client, begun):
+            heard["reset"] = json.dumps(begun)
+            heard["steps"] = json.dumps(client.reply("run_steps", num_steps=3))
+            heard["log"] = json.dumps(client.reply("read_log", rank=2, tail=20))
+            heard["OpenEnv's state"] = json.dumps(client.ask("state"))
+            refused = client.ask("step", type="call_tool", tool_name="restart", arguments={"checkpoint": "x"})
+            heard["refusal"] = json.dumps(refused)
+            for path in ("/schema", "/metadata", "/state", "/openapi.json", "/metrics", "/ready", "/list_environments"):
+                heard[path] = httpx.get(url + path).text
+            heard["tools of MCP"] = httpx.post(f"{url}/mcp", json=rpc).text
+            row = {"split": "train", "index": int(task.rpartition("/")[2])}
+            heard["task API"] = httpx.post(f"{server.url}{FLEET}/task", json=row).text
+        heard["export"] = journal_of(folder, "export", "secret", "--format", "chat")
+        heard["trajectory"] = journal_of(folder, "export", "secret")
+        heard["list"] = journal_of(folder, "list")
+        heard["log of the server"] = server.log
+
+    assert {place: leaks(text) for place, text in heard.items() if leaks(text)} == {}
+    assert all(len(text) > 10 for place, text in heard.items() if place != "log of the server")
+
+
+def journal_of(folder: Path, *arguments: str) -> str:
+    command = [sys.executable, "-m", "ml_trainer_env.server.commands.journal", *arguments]
+    variables = {"ML_TRAINER_STATE_DIR": str(folder), **ONE_WORKER, "ML_TRAINER_DOWNLOAD": "no"}
+    run = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **variables})
+    assert run.returncode == 0, run.stdout + run.stderr
+    return run.stdout
 
 
 # Alone.
@@ -190,9 +228,6 @@ def test_who_does_nothing_comes_to_the_reference_and_a_killed_server_goes_on_wit
     }
     assert not any(word in log.replace("fleet_sticky_node", "") for word in ("sticky", "life_us", "begins_us"))
 
-    command = [sys.executable, "-m", "ml_trainer_env.server.commands.journal", "replay", "e", "straight"]
-    variables = {"ML_TRAINER_STATE_DIR": str(folder), **ONE_WORKER, "ML_TRAINER_DOWNLOAD": "no"}
-    replayed = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **variables})
-    assert replayed.returncode == 0, replayed.stdout + replayed.stderr
-    assert "e: the same" in replayed.stdout
-    assert "straight: the same" in replayed.stdout
+    replayed = journal_of(folder, "replay", "e", "straight")
+    assert "e: the same" in replayed
+    assert "straight: the same" in replayed
