@@ -139,3 +139,22 @@ def test_neighbours_on_the_same_executor_change_nothing(
     run(interleaved())
 
     assert bits(beside) == bits(alone)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    skips=st.lists(st.tuples(st.integers(0, 30), st.integers(1, 9)), max_size=3),
+    position=st.integers(0, 40),
+)
+def test_a_restart_begins_at_the_position_that_was_asked_for_whatever_is_skipped(
+    executor: InProcessExecutor, skips: list[tuple[int, int]], position: int
+) -> None:
+    fleet = new_run(executor, Scenario())
+    for first, length in skips:
+        fleet.restart(fleet.newest, Restart(skip=(first, first + length)))
+    left_out = {at for first, length in skips for at in range(first, first + length)}
+
+    fleet.restart(fleet.newest, Restart(data_position=position))
+    read = [fleet.cluster.data_position(step) for step in range(20)]
+
+    assert read == [at for at in range(position, 120) if at not in left_out][:20]
