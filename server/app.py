@@ -8,7 +8,7 @@ answered at once.
 import gc
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ml_trainer_env.command_line import CommandParser, bound_socket, port_number, run_command
@@ -17,8 +17,13 @@ if TYPE_CHECKING:
     import argparse
 
     from ml_trainer_env.server.composition import build_app
+    from ml_trainer_env.server.episodes.game import Game
+    from ml_trainer_env.server.settings import Settings
 
-__all__ = ["build_app", "main"]
+    Games = Callable[[Settings], Mapping[str, Game]]
+    """Returns the games of a server by the prefix of their paths."""
+
+__all__ = ["build_app", "main", "served_app"]
 
 YOUNG_OBJECTS = 10_000
 """The garbage collector runs after this many new objects."""
@@ -27,17 +32,25 @@ SHUTDOWN_S = 5
 """Seconds that a stopping server waits for running calls."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until a signal stops the server. Returns the exit status."""
+def main(arguments: Sequence[str] | None = None, games: "Games | None" = None) -> int:
+    """Serve until a signal stops the server.
+
+    Args:
+        arguments: Those of the command. None for those of the process.
+        games: The games. None for those that the program has.
+
+    Returns:
+        The exit status.
+    """
     parser = CommandParser(prog="server", description="Serve the ML Training Optimizer.")
     parser.add_version()
     parser.add_argument("--host", default="127.0.0.1", help="address to bind (default: %(default)s)")
     parser.add_argument("--port", type=port_number, default=8000, help="port to bind (default: %(default)s)")
     chosen = parser.parse_args(arguments)
-    return run_command("server", lambda: _serve(chosen))
+    return run_command("server", lambda: _serve(chosen, games))
 
 
-def _serve(chosen: "argparse.Namespace") -> int:
+def _serve(chosen: "argparse.Namespace", games: "Games | None") -> int:
     # Late imports: a port in use or a bad setting is reported before they take seconds.
     listener = bound_socket(chosen.host, chosen.port)
     from ml_trainer_env.server.settings import Settings
@@ -51,7 +64,7 @@ def _serve(chosen: "argparse.Namespace") -> int:
 
     _prepare_process()
     config = uvicorn.Config(
-        build_app(settings),
+        build_app(settings, games=games and games(settings)),
         host=chosen.host,
         port=chosen.port,
         timeout_graceful_shutdown=SHUTDOWN_S,
@@ -61,7 +74,13 @@ def _serve(chosen: "argparse.Namespace") -> int:
     return serve(config, listener)
 
 
-def _app_or_exit() -> Any:
+def served_app(games: "Games | None" = None) -> Any:
+    """Return the application for another server, in a process that is prepared for it. `games` as of `main`."""
+    _prepare_process()
+    return _app_or_exit(games)
+
+
+def _app_or_exit(games: "Games | None" = None) -> Any:
     """Build the application for another server. A user's error ends the process with a message of one line."""
     from ml_trainer_env.server.composition import build_app
     from ml_trainer_env.server.settings import Settings
@@ -69,7 +88,8 @@ def _app_or_exit() -> Any:
     built: list[Any] = []
 
     def build() -> int:
-        built.append(build_app(Settings.from_environment(os.environ)))
+        settings = Settings.from_environment(os.environ)
+        built.append(build_app(settings, games=games and games(settings)))
         return 0
 
     if (status := run_command("server", build)) != 0:
@@ -94,8 +114,7 @@ def _prepare_process() -> None:
 
 def __getattr__(name: str) -> Any:
     if name == "app":
-        _prepare_process()
-        return _app_or_exit()
+        return served_app()
     if name == "build_app":
         from ml_trainer_env.server.composition import build_app
 

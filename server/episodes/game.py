@@ -160,7 +160,10 @@ class Episode(Protocol):
         ...
 
     def interrupt(self, reason: str) -> None:
-        """Stop the work of the running call. The call fails. Its completed units stay spent."""
+        """Stop the work of the running call, and all else that runs for the episode, between calls too.
+
+        The call fails. Its completed units stay spent.
+        """
         ...
 
     def forget_interruption(self) -> None:

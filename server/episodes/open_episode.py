@@ -131,7 +131,7 @@ class OpenEpisode:
     async def retire(self, reason: str) -> None:
         """Close the episode and wait until no call runs and everything is recorded."""
         self._closed_reason = reason
-        self.interrupt(reason)
+        self.episode.interrupt(reason)  # between calls, too: other work may go on for it
         async with self._turn:
             pass
         self._journal.release(self._ownership)
@@ -141,7 +141,7 @@ class OpenEpisode:
         self._closed_reason = self._closed_reason or "its session has ended"
         self._journal.release(self._ownership)
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self.interrupt, "the session has ended")
+            self._loop.call_soon_threadsafe(self.episode.interrupt, "the session has ended")
 
     async def _run_in_turn(self, tool: str, arguments: Arguments, on_progress: OnProgress) -> Reply:
         if self.tools.effect(tool).reads_only and not self.episode.counts_every_call:

@@ -281,14 +281,17 @@ class LiveSource:
 
 
 class _BackgroundSource(LiveSource):
-    """The source of inquiries. Its jobs wait behind all others, and its states stay in memory."""
+    """The source of inquiries. Its jobs wait behind all others, and its states stay in memory.
+
+    Its units are not counted: the metrics count those that calls asked for, and a client that reads them must not learn
+    how many units an inquiry takes.
+    """
 
     def __init__(self, live: LiveSource) -> None:
         super().__init__(
             BackgroundExecutor(live._executor),
             states=live._states,
             units=live._units,
-            telemetry=live._telemetry,
             unit_timeout_s=live._unit_timeout_s,
         )
         self._recent = live._recent

@@ -37,13 +37,14 @@ def versions(torch_threads: int, probe: str) -> dict[str, str]:
 
 
 def _engine_digest(module: str) -> str:
-    """Digest of the engine's source. A changed engine must not use results of the old one."""
+    """Digest of the source of all engines below. A changed engine must not use results of the old one."""
     spec = find_spec(module)
     if spec is None or spec.origin is None:
         raise ImportError(f"there is no module {module}")
     digest = hashlib.sha256()
-    for path in sorted(Path(spec.origin).parent.glob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    folder = Path(spec.origin).parent
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
 

@@ -5,7 +5,6 @@ call returns tells what goes wrong, until the episode is over.
 """
 
 import asyncio
-import contextlib
 import math
 import statistics
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 
 from ml_trainer_env.errors import MLTrainerError
 from ml_trainer_env.fleet_models import FleetObservation, FleetStatus, FleetTaskDescription
+from ml_trainer_env.server.episodes.arguments import read_number
 from ml_trainer_env.server.episodes.call_counts import CallCounts, CallLimits
 from ml_trainer_env.server.episodes.errors import EpisodeError, TrainingStoppedError
 from ml_trainer_env.server.episodes.game import Start, TimeLimits
@@ -21,7 +21,7 @@ from ml_trainer_env.server.episodes.states import Unit
 from ml_trainer_env.server.episodes.tools import Arguments, Reply
 from ml_trainer_env.server.episodes.units import UnitSource
 from ml_trainer_env.server.fleet import inspections
-from ml_trainer_env.server.fleet.logs import MAX_LINES, log_lines
+from ml_trainer_env.server.fleet.logs import MAX_LINES, last_lines, log_lines
 from ml_trainer_env.server.fleet.plans import fleet_text, held_out
 from ml_trainer_env.server.fleet.references import ReferenceRuns
 from ml_trainer_env.server.fleet.rows import By, Metric, Reduction, StepRow, query, shown
@@ -303,7 +303,7 @@ class FleetEpisode:
             elif chosen == "replicas":
                 found = await inspections.replica_checksums(self.run)
             else:
-                number = int(LIMITS[chosen].check("id", _number(target)))
+                number = int(LIMITS[chosen].check("id", read_number(target)))
                 look = inspections.node_self_test if chosen == "node" else inspections.shard_statistics
                 found = {chosen: number, **look(self.run, number)}
             self.run.pay(INSPECT_US[chosen])
@@ -340,7 +340,7 @@ class FleetEpisode:
         count = MAX_LINES // 2 if tail is None else int(LIMITS["tail"].check("tail", tail))
         run = self.run
         lines = log_lines(number, self.seed, run.rows, run.events, run.scenario.notices, run.now_us)
-        return await self._read({"message": f"Log of rank {number}.", "lines": lines[-count:]})
+        return await self._read({"message": f"Log of rank {number}.", "lines": last_lines(lines, count)})
 
     async def list_checkpoints(self) -> Reply:
         """List the checkpoints, oldest first."""
@@ -349,7 +349,7 @@ class FleetEpisode:
                 "id": one.id,
                 "step": one.ref.position,
                 "saved_s": None if one.saved_us is None else round(one.saved_us / 1e6, 1),
-                "loss": None if one.loss is None else shown(one.loss),
+                "loss": None if one.loss is None or not self._is_seen(one.saved_us or 0) else shown(one.loss),
             }
             for one in self.run.checkpoints
         ]
@@ -402,18 +402,18 @@ class FleetEpisode:
         return found | {"message": f"{found['message']} The reservation is spent: the model was submitted by itself."}
 
     async def _read(self, found: Reply) -> Reply:
-        """Answer a call that only reads."""
+        """Answer a call that only reads. It is paid nothing: it does not take turns with a call that trains."""
         if not self.done and (end := self._counts.count(budget_is_spent=False)) is not None:
             await self._finish()
             return self._reply({"message": end})
-        return self._reply(found)
+        return self._answer(found, 0.0, dict.fromkeys(self._reward.parts(), 0.0))
 
     async def _finish(self) -> None:
         """Measure the model, compute the score, and tell what had happened."""
         run = self.run
         loss = CHANCE_LOSS
         if run.ref.initial is None:
-            loss = float((await run.measure(run.ref, held_out(fleet_text())))["held_out_loss"] or 0.0)
+            loss = float((await run.measure(run.ref, held_out(run.settings, fleet_text())))["held_out_loss"] or 0.0)
         figures = await self._reference_figures()
         references = References(float(figures["nothing_loss"] or 0.0), float(figures["clean_loss"] or 0.0))
         self._end = {
@@ -487,8 +487,10 @@ class FleetEpisode:
 
     def _seen(self, rows: Sequence[StepRow]) -> Sequence[StepRow]:
         """Return the steps that monitoring shows by now."""
-        limit_us = self.run.now_us - self._setup.telemetry_delay_us
-        return [row for row in rows if row.now_us <= limit_us] if self._setup.telemetry_delay_us else rows
+        return [row for row in rows if self._is_seen(row.now_us)] if self._setup.telemetry_delay_us else rows
+
+    def _is_seen(self, moment_us: int) -> bool:
+        return moment_us <= self.run.now_us - self._setup.telemetry_delay_us
 
     def _training_message(self) -> str:
         run = self.run
@@ -498,17 +500,21 @@ class FleetEpisode:
         return f"Step {run.step}."
 
     def _reply(self, found: Reply) -> Reply:
+        """Pay for a call, and answer it."""
         after = 0.0 if self.done else potential(self._recent_loss())
         paid = self._end["score"] if self._end is not None and not self._is_score_paid else None
         reward = self._reward(None, Transition(self._paid, after, paid))
         self._paid = after
         self._is_score_paid = self.done
-        status = self.status_now().model_dump()
-        parts = {"reward_parts": self._reward.parts()}
-        return {**status, "reward": reward, "done": self.done, **parts, **found, **(self._end or {})}
+        return self._answer(found, reward, self._reward.parts())
+
+    def _answer(self, found: Reply, reward: float, parts: Mapping[str, float]) -> Reply:
+        paid = {"reward": reward, "done": self.done, "reward_parts": parts}
+        return {**self.status_now().model_dump(), **paid, **found, **(self._end or {})}
 
     def _recent_loss(self) -> float | None:
-        losses = [row.number("loss") for row in self.run.rows[-_RECENT_STEPS:]]
+        """Return the mean loss of the last steps that monitoring shows: a reward tells no more than a reply."""
+        losses = [row.number("loss") for row in self._seen(self.run.rows)[-_RECENT_STEPS:]]
         if not losses:
             return None
         return statistics.fmean(min(loss, CHANCE_LOSS) if math.isfinite(loss) else CHANCE_LOSS for loss in losses)
@@ -550,13 +556,6 @@ def _skip(first: object, after: object) -> tuple[int, int] | None:
 
 def _optional(name: str, value: object) -> int | None:
     return None if value is None else int(LIMITS[name].check(name, value))
-
-
-def _number(value: object) -> object:
-    """Return the number that a text means: an id may be a name or a number."""
-    with contextlib.suppress(ValueError, TypeError):
-        return int(value)  # type: ignore[call-overload]
-    return value
 
 
 def _retrieve(task: "asyncio.Task[Any]") -> None:

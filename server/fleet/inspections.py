@@ -88,7 +88,7 @@ async def replica_checksums(run: FleetRun) -> Reply:
     Raises:
         TrainingStoppedError: They could not be computed.
     """
-    plan = replicas(run.replica_nodes, fleet_text())
+    plan = replicas(run.settings, fleet_text())
     if run.ref.initial is not None:
         return dict.fromkeys(plan.figures, 0)
     found = await run.measure(run.ref, plan)

@@ -8,10 +8,13 @@ from ml_trainer_env.server.fleet.incidents import Draws
 from ml_trainer_env.server.fleet.rows import StepRow
 from ml_trainer_env.server.trainer.fleet.faults import Notice
 
-__all__ = ["MAX_LINES", "log_lines"]
+__all__ = ["MAX_LINES", "last_lines", "log_lines"]
 
 MAX_LINES = 20
 """The most lines of a reply."""
+
+_MAX_CHARACTERS = 960
+"""The most characters of a reply's lines, with what JSON puts around them."""
 
 _EVERY = 5
 """Every so many steps a rank prints a line."""
@@ -53,6 +56,18 @@ def log_lines(
             lines += [(row.now_us, text) for text in _of_step(rank, seed, row)]
     lines.sort(key=lambda line: line[0])
     return [f"[t={clock_us / 1e6:.1f}] {text}" for clock_us, text in lines]
+
+
+def last_lines(lines: Sequence[str], count: int) -> list[str]:
+    """Return the last lines, oldest first: at most so many, and as many as a reply has room for."""
+    kept: list[str] = []
+    room = _MAX_CHARACTERS
+    for line in reversed(lines[-count:]):
+        room -= len(line) + len('"", ')
+        if room < 0:
+            break
+        kept.append(line)
+    return kept[::-1]
 
 
 def _of_step(rank: int, seed: int, row: StepRow) -> Iterator[str]:

@@ -106,9 +106,9 @@ class Measurement:
         return _UNIT
 
 
-def held_out(text: Text) -> Measurement:
-    """Return the measurement of the loss on the held-out text."""
-    return Measurement(f"{_JOBS}:measure_held_out", ("held_out_loss",), None, text)
+def held_out(settings: StepSettings, text: Text) -> Measurement:
+    """Return the measurement of the loss on the held-out text, of the model that the next step would begin with."""
+    return Measurement(f"{_JOBS}:measure_held_out", ("held_out_loss",), settings, text)
 
 
 def checkpoint_measurement(read: CheckpointRead, text: Text) -> Measurement:
@@ -117,9 +117,10 @@ def checkpoint_measurement(read: CheckpointRead, text: Text) -> Measurement:
     return Measurement(f"{_JOBS}:measure_checkpoint", figures, read, text)
 
 
-def replicas(nodes: tuple[int, ...], text: Text) -> Measurement:
-    """Return the measurement of the replicas' checksums, for the node of each rank."""
-    return Measurement(f"{_JOBS}:measure_replicas", REPLICA_FIGURES[: len(nodes)], nodes, text)
+def replicas(settings: StepSettings, text: Text) -> Measurement:
+    """Return the measurement of the checksum of each rank's replica, as the next step would begin with it."""
+    figures = REPLICA_FIGURES[: len(settings.cluster.nodes)]
+    return Measurement(f"{_JOBS}:measure_replicas", figures, settings, text)
 
 
 def _digest(*parts: str) -> str:

@@ -49,4 +49,4 @@ class ReferenceRuns:
         run = FleetRun(self.seed, scenario, self.spares, source, self.run_s)
         while not run.is_spent:
             await run.train(_AT_ONCE)
-        return float((await run.measure(run.ref, held_out(fleet_text())))["held_out_loss"] or 0.0)
+        return float((await run.measure(run.ref, held_out(run.settings, fleet_text())))["held_out_loss"] or 0.0)

@@ -65,7 +65,7 @@ class _InspectionReply(_Reply):
     self_test: dict[str, float] = Field(default={}, description="Of a node")
     statistics: dict[str, float] = Field(default={}, description="Of a shard's characters")
     probe_loss: float = Field(default=0.0, description="Of a checkpoint, in nats a character")
-    optimizer_norm: float = Field(default=0.0, description="L2 norm of the first moment in a checkpoint")
+    optimizer_norm: float = Field(default=0.0, description="L2 norm of Adam's second moment in a checkpoint")
 
 
 class _TaskRow(BaseModel):

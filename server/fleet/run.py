@@ -185,15 +185,6 @@ class FleetRun:
         return [self.ref.key, *(kept.ref.key for kept in self.checkpoints)]
 
     @property
-    def replica_nodes(self) -> tuple[int, ...]:
-        """The node whose replica each rank has before the next step. -1 for that of the checkpoint that is read."""
-        nodes, adjusted = self.cluster.nodes, self._adjustment
-        if adjusted is not None and adjusted.copied_node is not None:
-            return (adjusted.copied_node,) * len(nodes)
-        is_read = adjusted is not None and adjusted.restored_us is not None
-        return (-1,) * len(nodes) if is_read else nodes
-
-    @property
     def settings(self) -> StepSettings:
         """The settings of the next step."""
         return StepSettings(self.training, self.cluster, self.scenario, self._adjustment, self._offset_us)
@@ -342,13 +333,14 @@ class FleetRun:
         now_us = self.now_us + RESTART_US
         step = checkpoint.ref.position
         shift, repeated = checkpoint.data_shift, self.scenario.repeats_positions
+        skipped = _with_skip(self.cluster.skipped, how.skip)
         if how.data_position is not None:
-            shift, repeated = how.data_position - step, None
+            shift, repeated = _count_read(how.data_position, skipped) - step, None
         incarnation = self.cluster.incarnation + 1
         self.cluster = replace(
             self.cluster,
             nodes=self._reordered(self.cluster.nodes, incarnation),
-            skipped=_with_skip(self.cluster.skipped, how.skip),
+            skipped=skipped,
             data_shift=shift,
             repeated=repeated,
             incarnation=incarnation,
@@ -548,6 +540,11 @@ def _with_skip(skipped: tuple[tuple[int, int], ...], added: tuple[int, int] | No
         else:
             merged.append((first, after))
     return tuple(merged)
+
+
+def _count_read(position: int, skipped: tuple[tuple[int, int], ...]) -> int:
+    """Return how many positions before this one are not skipped."""
+    return position - sum(min(after, position) - first for first, after in skipped if first < position)
 
 
 def _listed(numbers: tuple[int, ...]) -> str:

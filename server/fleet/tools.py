@@ -119,7 +119,7 @@ TOOLS: Toolbox["FleetEpisode"] = Toolbox(
     Tool(
         "read_log",
         "Read a log",
-        "Read the last lines of a rank's log. Free.",
+        "Read the last lines of a rank's log, as many as a reply has room for. Free.",
         Effect(reads_only=True, idempotent=True),
         lambda episode, given, _: episode.read_log(given.get("rank"), given.get("tail")),
         {

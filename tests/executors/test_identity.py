@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from ml_trainer_env.server.executors.identity import Identity, IdentityError
 from ml_trainer_env.server.executors.job import Job, UnitResult
 from ml_trainer_env.server.executors.job_queue import JobQueue
 from ml_trainer_env.server.executors.pool import ProcessPoolExecutor
+from ml_trainer_env.server.executors.versions import versions
 from ml_trainer_env.server.trainer import PROBE
 
 Run = Callable[[Awaitable[Any]], Any]
@@ -36,6 +38,24 @@ def test_every_fact_counts_but_the_name_of_the_processor(fact: str) -> None:
 
     assert (other.key == Identity(FACTS).key) == (fact == "processor")
     assert Identity(dict(reversed(FACTS.items()))).key == Identity(FACTS).key
+
+
+def test_an_engine_that_changes_in_a_package_below_is_another_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    below = tmp_path / "anengine" / "below"
+    below.mkdir(parents=True)
+    for path in (below.parent / "__init__.py", below.parent / "probe.py", below / "__init__.py", below / "step.py"):
+        path.write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def engine() -> str:
+        return versions.__wrapped__(1, "anengine.probe:probe")["engine"]
+
+    first = engine()
+    assert engine() == first
+    (below / "step.py").write_text("CHANGED = True")
+    assert engine() != first
 
 
 def test_an_executor_tells_its_identity_with_a_probe_and_each_result_carries_it(

@@ -26,6 +26,7 @@ __all__ = [
     "MODEL",
     "SEQUENCES",
     "Step",
+    "adjusted",
     "evaluate",
     "first_state",
     "rank_gradients",
@@ -87,7 +88,7 @@ def take_step(state: FleetState, settings: StepSettings, text: Text) -> Step:
         settings: The settings.
         text: The text.
     """
-    before = _adjusted(state, settings)
+    before = adjusted(state, settings)
     places = places_of(before.seed, before.step, before.clock_us, before.loss_scale, settings)
     times = step_times(settings, places)
     begin_us = before.clock_us + settings.offset_us
@@ -142,7 +143,7 @@ def reduce_in_order(gradients: Tensor) -> Tensor:
     return total
 
 
-def _adjusted(state: FleetState, settings: StepSettings) -> FleetState:
+def adjusted(state: FleetState, settings: StepSettings) -> FleetState:
     """Return the state with the adjustment, if there is one for this step."""
     adjustment = settings.adjustment
     if adjustment is None or adjustment.step != state.step:

@@ -13,12 +13,13 @@ import numpy as np
 from ml_trainer_env.server.trainer.arrays import Outcome, State
 from ml_trainer_env.server.trainer.errors import Interrupted
 from ml_trainer_env.server.trainer.figures import Figures
-from ml_trainer_env.server.trainer.fleet.engine import Step, evaluate, first_state, take_step
+from ml_trainer_env.server.trainer.fleet.engine import Step, adjusted, evaluate, first_state, take_step
 from ml_trainer_env.server.trainer.fleet.figures import (
     CHANCE_LOSS,
     REPLICA_FIGURES,
     STEP_FIGURES,
     WORST_LOSS,
+    WORST_NORM,
     batch_loss,
     rank_norm,
 )
@@ -51,9 +52,13 @@ def train_step(state: State, settings: StepSettings, text: Text, interrupted: Ca
     return Outcome(step.state.to_state(), _figures(step), partial(state_hash, step.state), ends=step.stop is not None)
 
 
-def measure_held_out(state: State, _settings: None, text: Text, _interrupted: Callable[[], bool]) -> Outcome:
-    """Measure the loss on the held-out text: the figure `held_out_loss`, in nats a character, at most `CHANCE_LOSS`."""
-    loss = evaluate(FleetState.from_state(state), text.held_out)
+def measure_held_out(state: State, settings: StepSettings, text: Text, _interrupted: Callable[[], bool]) -> Outcome:
+    """Measure the loss on the held-out text of the model that the next step would begin with.
+
+    Returns:
+        The figure `held_out_loss`, in nats a character, at most `CHANCE_LOSS`.
+    """
+    loss = evaluate(adjusted(FleetState.from_state(state), settings), text.held_out)
     return _measured({"held_out_loss": min(loss, CHANCE_LOSS) if math.isfinite(loss) else CHANCE_LOSS})
 
 
@@ -62,23 +67,28 @@ def measure_checkpoint(state: State, read: CheckpointRead, text: Text, _interrup
 
     Returns:
         The figures `probe_loss` (on the probe text, in nats a character, at most `WORST_LOSS`), `optimizer_norm` (L2
-        norm of Adam's first moment) and `schedule` (position in the schedule).
+        norm of Adam's second moment, at most `WORST_NORM`) and `schedule` (position in the schedule).
     """
     restored = FleetState.from_state(state)
     if read.saved_us is not None:
         restored = read.scenario.restored(restored, read.saved_us)
     loss = evaluate(restored, text.probe)
+    norm = float(np.linalg.norm(restored.second_moment))
     figures = {
         "probe_loss": min(loss, WORST_LOSS) if math.isfinite(loss) else WORST_LOSS,
-        "optimizer_norm": float(np.linalg.norm(restored.first_moment)),
+        "optimizer_norm": min(norm, WORST_NORM) if math.isfinite(norm) else WORST_NORM,
         "schedule": restored.schedule,
     }
     return _measured(figures)
 
 
-def measure_replicas(state: State, nodes: tuple[int, ...], _text: Text, _interrupted: Callable[[], bool]) -> Outcome:
-    """Compute the checksum (CRC-32) of each node's replica: the figures `checksum_<rank>`, null without the rank."""
-    fleet = FleetState.from_state(state)
+def measure_replicas(state: State, settings: StepSettings, _text: Text, _interrupted: Callable[[], bool]) -> Outcome:
+    """Compute the checksum (CRC-32) of each rank's replica, as the next step would begin with it.
+
+    Returns:
+        The figures `checksum_<rank>`, null without the rank.
+    """
+    fleet, nodes = adjusted(FleetState.from_state(state), settings), settings.cluster.nodes
     sums = [zlib.crc32(np.ascontiguousarray(fleet.replicas.get(node, fleet.weights)).data) for node in nodes]
     missing = dict.fromkeys(REPLICA_FIGURES)
     return _measured({**missing, **dict(zip(REPLICA_FIGURES, sums, strict=False))})

@@ -61,7 +61,7 @@ def test_a_death_ends_the_job_and_names_the_rank(text: Text) -> None:
 
 def test_a_state_is_measured_on_text_that_is_not_trained_on(text: Text) -> None:
     state = take_step(first_state(FreshFleet(SEED)), StepSettings(), text).state
-    job = Job(f"{JOBS}:measure_held_out", PREPARE, state.to_state(), None, text)
+    job = Job(f"{JOBS}:measure_held_out", PREPARE, state.to_state(), StepSettings(), text)
     ((result,),) = run(job)
 
     assert result.figures == {"held_out_loss": min(CHANCE_LOSS, evaluate(state, text.held_out))}
@@ -82,7 +82,8 @@ def test_a_checkpoint_is_measured_as_a_restart_would_read_it(text: Text) -> None
 def test_checksums_tell_the_replica_that_differs(text: Text) -> None:
     settings = StepSettings(scenario=Scenario((faults.DriftingReplica(6, 0, 9_000_000, 0.0),)))
     state = take_step(first_state(FreshFleet(SEED)), settings, text).state
-    ((result,),) = run(Job(f"{JOBS}:measure_replicas", PREPARE, state.to_state(), (5, 6, 7), text))
+    read = StepSettings(cluster=Cluster(nodes=(5, 6, 7)))
+    ((result,),) = run(Job(f"{JOBS}:measure_replicas", PREPARE, state.to_state(), read, text))
 
     sums = [result.figures[name] for name in REPLICA_FIGURES]
     assert sums[0] == sums[2] != sums[1]

@@ -237,8 +237,9 @@ def test_a_leak_belongs_to_a_rank_and_not_to_a_node(text: Text) -> None:
 
 
 def test_a_slow_link_slows_all_ranks_and_storage_the_steps_after_a_checkpoint(text: Text) -> None:
+    saved = Cluster(saved_at_step=0)
     clean, link, storage = (
-        play(StepSettings(scenario=Scenario(found)), text, 6)
+        play(StepSettings(scenario=Scenario(found), cluster=saved), text, 6)
         for found in ((), (faults.SlowLink(1, 0, SECOND),), (faults.SlowStorage(0, 4 * SECOND, 4),))
     )
     extra = [

@@ -1,0 +1,85 @@
+"""What is measured is the model that goes on, whatever has just been done to it."""
+
+import pytest
+from fleet_play import Begin, Player
+
+from ml_trainer_env.server.trainer.fleet import faults
+from ml_trainer_env.server.trainer.fleet.faults import Fault
+
+SECOND = 1_000_000
+
+
+def checksums(player: Player) -> list[int]:
+    reply = player("inspect", kind="replicas")
+    return [reply[f"checksum_{rank}"] for rank in range(len(reply["nodes"]))]
+
+
+def drifted(begin: Begin) -> Player:
+    """An episode in which the replica of node 2 is behind the others."""
+    player = begin(faults.DriftingReplica(2, 0, 60 * SECOND, 0.0))
+    player("set_training", checkpoint_every=3)
+    player("run_steps", num_steps=4)
+    assert len(set(checksums(player))) == 2
+    return player
+
+
+def test_replicas_are_equal_as_soon_as_one_was_copied_to_all(begin: Begin) -> None:
+    player = drifted(begin)
+    ours = checksums(player)[5]
+
+    player("broadcast", from_rank=5)
+
+    assert set(checksums(player)) == {ours}
+
+
+def test_the_replica_that_was_copied_is_the_one_that_is_left(begin: Begin) -> None:
+    player = drifted(begin)
+    odd = checksums(player)[2]
+
+    player("broadcast", from_rank=2)
+
+    assert set(checksums(player)) == {odd}
+
+
+def test_replicas_are_equal_after_a_restart_from_a_checkpoint_that_was_saved_while_they_were_not(begin: Begin) -> None:
+    player = drifted(begin)
+
+    player("restart", checkpoint="newest")
+
+    assert len(set(checksums(player))) == 1
+
+
+def test_who_submits_a_damaged_checkpoint_is_graded_for_what_is_in_it(begin: Begin) -> None:
+    whole, damaged = begin(), begin(faults.CorruptCheckpoint(0, 99 * SECOND, 500, 0.6))
+    losses = []
+    for player in (whole, damaged):
+        player("set_training", checkpoint_every=30)
+        player("run_steps", num_steps=31)
+        player("restart", checkpoint="newest")
+        losses.append(player("submit_model")["held_out_loss"])
+
+    assert losses[1] > losses[0]
+
+
+def test_who_submits_the_odd_replica_is_graded_for_it(begin: Begin) -> None:
+    kept, copied = drifted(begin), drifted(begin)
+    copied("broadcast", from_rank=2)
+
+    assert kept("submit_model")["held_out_loss"] != copied("submit_model")["held_out_loss"]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        faults.StickyNode(2, 0, 8 * SECOND),
+        faults.MemoryLeak(2, 8 * SECOND),
+        faults.Maintenance(2, 0, 8 * SECOND, 100 * SECOND),
+    ],
+    ids=lambda fault: fault.kind.value,
+)
+def test_who_waits_while_a_node_should_die_sees_it_die_at_the_next_step(begin: Begin, fault: Fault) -> None:
+    player = begin(fault)
+    player("run_steps", num_steps=5)
+    assert player("inspect", kind="node", id="5")["clock_s"] > 8
+
+    assert player("run_steps", num_steps=1)["restarts"] == 1
