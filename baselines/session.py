@@ -22,6 +22,8 @@ __all__ = [
     "ToolSpec",
 ]
 
+_CLOSING_EPOCHS = 20
+
 Reply = Mapping[str, Any]
 """Answer of a tool: a flat mapping. A metric is None if it is not finite or not known yet."""
 
@@ -92,6 +94,11 @@ class EpisodeBrief:
     rubric: str
     status: Reply
 
+    @property
+    def closing_epochs(self) -> int:
+        """Epochs that the program runs before it submits for an agent that never trained. 0 if none are needed."""
+        return 0
+
 
 @dataclass(frozen=True, slots=True)
 class Brief(EpisodeBrief):
@@ -116,6 +123,11 @@ class Brief(EpisodeBrief):
     target_value: float
     budget_seconds: float | None = None
     largest_batch: int = 256
+
+    @property
+    def closing_epochs(self) -> int:
+        """The most of one call."""
+        return min(_CLOSING_EPOCHS, self.budget_epochs)
 
 
 BriefT = TypeVar("BriefT", bound=EpisodeBrief)
