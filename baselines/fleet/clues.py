@@ -9,6 +9,7 @@ import re
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 __all__ = [
     "Death",
@@ -21,6 +22,7 @@ __all__ = [
     "hot_groups",
     "is_above",
     "is_damaged",
+    "is_rate_lost",
     "maintenance",
     "majority_rank",
     "reads_alike",
@@ -40,12 +42,17 @@ _SLOW_DATA_S = 0.3
 _SLOW_LINK_S = 0.6
 _BAD_TEXT_NATS = 0.3
 _BAD_TEXT_NORM = 1.35
-_DRIFT_NATS = 0.12
+_DRIFT_NATS = 0.1
+_SURE_DRIFT_NATS = 0.2
+_DRIFT_NORM = 1.08
 _GROWTH = 1.15
 _NORMAL_ENTROPY = (1.5, 2.2)
 _NORMAL_DISTINCT = 12
 _WORSE_NATS = 0.1
 _DAMAGE_NATS = 0.3
+_WARMUP_STEPS = 80
+_DECAY_S = 268.0
+"""The rate falls over about the last so many seconds."""
 
 _DEATH = re.compile(r"rank (\d+) \(node (\d+)\) exited")
 _POSITION = re.compile(r"job restarted from checkpoint (\S+); the sampler begins at position (\d+)")
@@ -102,12 +109,16 @@ def bad_statistics(statistics_of_shard: Mapping[str, float]) -> bool:
     return not is_usual or statistics_of_shard["distinct_sequences"] < _NORMAL_DISTINCT
 
 
-def drift_suspect(loss_by_node: Values) -> int | None:
-    """Return the node whose loss is above that of all others. None if there is none."""
-    known = sorted(_known(loss_by_node).items(), key=lambda item: -item[1])
-    if len(known) < 2 or known[0][1] - _median(loss_by_node.values()) < _DRIFT_NATS:
+def drift_suspect(loss_by_node: Values, norm_by_node: Values) -> int | None:
+    """Return the node whose loss and gradients are above those of the others. None if there is none."""
+    losses = _known(loss_by_node)
+    if len(losses) < 2:
         return None
-    return int(known[0][0])
+    node = max(losses, key=lambda name: losses[name])
+    excess = losses[node] - _median(loss_by_node.values())
+    growth = (norm_by_node.get(node) or 0.0) / _median(norm_by_node.values())
+    is_odd = excess > _SURE_DRIFT_NATS or (excess > _DRIFT_NATS and growth > _DRIFT_NORM)
+    return int(node) if is_odd else None
 
 
 def majority_rank(checksums: Mapping[str, object]) -> int | None:
@@ -140,6 +151,17 @@ def is_above(before: Mapping[int, float | None], after: Mapping[int, float | Non
     return bool(rises) and statistics.fmean(rises) > _WORSE_NATS
 
 
+def is_rate_lost(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether the learning rate is far below what it was, beyond what warm-up and decay explain.
+
+    Args:
+        then: A reply from before a restart.
+        now: A reply from after it.
+    """
+    before, after = _peak(then), _peak(now)
+    return before is not None and after is not None and after < 0.5 * before
+
+
 def is_damaged(probe_loss: float | None, saved_loss: float | None) -> bool:
     """Whether a checkpoint's loss on other text is far from the loss with which it was saved.
 
@@ -170,6 +192,15 @@ def maintenance(notices: Iterable[str]) -> tuple[int, float, float] | None:
     """Return the node that will be powered off, from when, and until when. None if none is announced."""
     found = next((match for notice in notices if (match := _MAINTENANCE.search(notice))), None)
     return (int(found[1]), float(found[2]), float(found[3])) if found else None
+
+
+def _peak(reply: Mapping[str, Any]) -> float | None:
+    """Return the rate that a schedule of linear warm-up and linear decay had at its peak, up to a factor."""
+    rate, step, left_s = reply["learning_rate"], reply["step"], reply["left_s"]
+    if rate is None or step < 1 or left_s <= 0:
+        return None
+    warmth = min(1.0, step / _WARMUP_STEPS)
+    return float(rate) / warmth / min(float(left_s), _DECAY_S)
 
 
 def _known(values: Values) -> dict[str, float]:

@@ -27,7 +27,6 @@ _AFTER_RESTART = 4
 _USUAL_RATE, _HIGHEST_RATE = 0.04, 0.1
 _USUAL_INTERVAL, _RARE_INTERVAL = 25, 100
 _SAFE_LOSS_SCALE = 2.0**15
-_WARMUP_STEPS = 80
 _SLOW_STEP_S = 1.3
 _SAVE_S, _STEP_S = 1.5, 1.15
 _SOON_S = 70.0
@@ -71,16 +70,16 @@ class _Detective:
     def _run(self, steps: int) -> Steps:
         """Let the job train, and see to a restart or a stalled step at once."""
         case = self._case
-        restarts, rate, began = case.status["restarts"], case.status["learning_rate"], case.step
+        then = case.status
         reply = yield from case.run(steps)
         if reply and reply["is_stalled"]:
             yield from case.report("hang")
             kept = yield from case.checkpoint_before(case.step)
             before = dict(case.losses)
             yield from case.restart("a rank does not enter the reduction", kept)
-            reply = yield from self._compare(before, kept, rate, began)
-        elif reply and reply["restarts"] > restarts:
-            reply = yield from self._after_death(reply, rate, began)
+            return (yield from self._compare(before, kept, then))
+        if reply and reply["restarts"] > then["restarts"]:
+            return (yield from self._after_death(reply, then))
         return reply
 
     # What a look at the settings tells.
@@ -151,8 +150,11 @@ class _Detective:
         if case.status["loss"] is None:
             return (yield from self._answer_nonfinite())
         if max(nodes.values()) > case.step - 3 - case.lag:
-            yield from case.run(_FIRST_LOOK)  # the node has to read its other shard, too
+            restarts = case.status["restarts"]
+            yield from self._run(_FIRST_LOOK)  # the node has to read its other shard, too
             count += _FIRST_LOOK
+            if case.status["restarts"] != restarts:
+                return True
         shards = clues.hot_groups((yield from case.query("grad_norm", "shard", "max", count)))
         if case.status["loss"] is None:
             return (yield from self._answer_nonfinite())
@@ -269,7 +271,8 @@ class _Detective:
         case = self._case
         if case.evidence < _WINDOW or self._vain["replicas"] == _MOST_VAIN:
             return False
-        suspect = clues.drift_suspect((yield from case.query("loss", "node", "mean", _WINDOW)))
+        norms = yield from case.query("grad_norm", "node", "mean", _WINDOW)
+        suspect = clues.drift_suspect((yield from case.query("loss", "node", "mean", _WINDOW)), norms)
         if suspect is None:
             return False
         if (yield from self._odd_replica()) is None:
@@ -292,17 +295,17 @@ class _Detective:
 
     # What a restart tells.
 
-    def _after_death(self, reply: Reply, rate: float | None, began: int) -> Steps:
+    def _after_death(self, reply: Reply, then: Reply) -> Steps:
+        """See to a job that died and was restarted by the launcher."""
         case = self._case
-        died = clues.deaths(reply["events"])
-        found = clues.restart_position(reply["events"])
         before = dict(case.losses)
         kept = {"id": reply["newest_checkpoint"], "step": case.step}
+        found = clues.restart_position(reply["events"])
         if found is not None and found[1] != case.position(case.step):
             yield from case.report("lost_cursor")
             yield from case.restart("the sampler began at another position", kept)
-        yield from self._answer_death(died)
-        return (yield from self._compare(before, kept, rate, began))
+        yield from self._answer_death(clues.deaths(reply["events"]))
+        return (yield from self._compare(before, kept, then))
 
     def _answer_death(self, died: Sequence[clues.Death]) -> Answer:
         case = self._case
@@ -321,21 +324,17 @@ class _Detective:
             yield from case.set_training("nodes die", checkpoint_every=interval)
         return True
 
-    def _compare(
-        self, before: dict[int, float | None], kept: Mapping[str, Any], rate: float | None, began: int
-    ) -> Steps:
+    def _compare(self, before: Mapping[int, float | None], kept: Mapping[str, Any], then: Reply) -> Steps:
         """Compare the first steps after a restart with the same steps before it."""
         case = self._case
-        reply = yield from case.run(_AFTER_RESTART)
-        if not reply or not reply["losses"] or case.fresh < 1:
+        restarts = case.status["restarts"]
+        reply = yield from self._run(_AFTER_RESTART)
+        if not reply or case.status["restarts"] != restarts:
             return reply
-        now, warmth = case.status["learning_rate"], min(1.0, case.step / _WARMUP_STEPS)
-        was = (rate or 0.0) / max(0.01, min(1.0, began / _WARMUP_STEPS))
-        if now is not None and now < 0.5 * was * warmth:
+        if clues.is_rate_lost(then, case.status):
             yield from case.report("lost_schedule")
             return (yield from case.set_training("the rate is not that of before", schedule_position=case.step))
-        after = {int(step): loss for step, loss in reply["losses"]}
-        if clues.is_above(before, after):
+        if clues.is_above(before, {int(step): loss for step, loss in reply.get("losses") or ()}):
             yield from self._choose_checkpoint(kept)
         return case.status
 

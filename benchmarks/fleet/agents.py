@@ -38,6 +38,9 @@ AGENTS: Mapping[str, type[GameAgent[FleetBrief]]] = {
 }
 REFERENCES = "references"
 
+Case = tuple[str, int, tuple[str, ...], dict[str, Any] | None]
+"""A task, a seed, the agents that are to play it, and its references if they are known."""
+
 
 class LocalSession:
     """An episode that an agent plays in this process; see `baselines.session.GameSession`."""
@@ -63,24 +66,23 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=64, help="number of tasks; default: %(default)s")
     parser.add_argument("--split", default="validation", help="default: %(default)s")
     parser.add_argument("--only", nargs="*", help="ids of tasks, in place of the first ones of the split")
-    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    parser.add_argument("--seed", type=int, help="default: that of each task")
     parser.add_argument("--processes", type=int, default=2, help="default: %(default)s")
     parser.add_argument("--record", type=Path, default=Path("agents.jsonl"), help="default: %(default)s")
     given = parser.parse_args()
     tasks = given.only or [f"fleet/{given.split}/{index}" for index in range(given.tasks)]
     names = given.agents or list(AGENTS)
     record = Record(given.record)
+    seeds = {task: find_task(task).seed if given.seed is None else given.seed for task in tasks}
+    missing = [case for task in tasks if (case := record.missing(task, seeds[task], names))[2]]
     with ProcessPoolExecutor(given.processes, get_context("spawn")) as pool:
-        cases = [(REFERENCES, task, given.seed, None) for task in tasks]
-        for row in pool.map(played, [case for case in cases if case[:3] not in record.rows]):
-            record.add(row)
-        plays = [
-            (name, task, given.seed, record.rows[REFERENCES, task, given.seed]) for task in tasks for name in names
-        ]
-        for row in pool.map(played, [case for case in plays if case[:3] not in record.rows]):
-            record.add(row)
-            print(f"{row['agent']:10} {row['task']} {row['score']:.3f} {' '.join(row['incidents'])}", flush=True)
-    print(*report([record.rows[name, task, given.seed] for task in tasks for name in names]), sep="\n")
+        for rows in pool.map(played, missing):
+            for row in rows:
+                record.add(row)
+                if row["agent"] != REFERENCES:
+                    told = f"{row['score']:.3f} {' '.join(row['incidents'])}"
+                    print(f"{row['agent']:10} {row['task']} {told}", flush=True)
+    print(*report([record.rows[name, task, seeds[task]] for task in tasks for name in names]), sep="\n")
 
 
 class Record:
@@ -93,6 +95,11 @@ class Record:
         for row in map(json.loads, lines):
             self.rows[row["agent"], row["task"], row["seed"]] = row
 
+    def missing(self, task: str, seed: int, names: Sequence[str]) -> Case:
+        """Return what is left to be played of a task."""
+        left = tuple(name for name in names if (name, task, seed) not in self.rows)
+        return task, seed, left, self.rows.get((REFERENCES, task, seed))
+
     def add(self, row: dict[str, Any]) -> None:
         """Add a play."""
         self.rows[row["agent"], row["task"], row["seed"]] = row
@@ -100,30 +107,32 @@ class Record:
             file.write(json.dumps(row) + "\n")
 
 
-def played(case: tuple[str, str, int, dict[str, Any] | None]) -> dict[str, Any]:
-    """Train the references of a task, or play it."""
-    name, task, seed, references = case
-    setup = find_task(task).setup(seed)
-    row: dict[str, Any] = {
-        "agent": name,
-        "task": task,
-        "seed": seed,
-        "incidents": [one.value for one in setup.incidents],
-    }
+def played(case: Case) -> list[dict[str, Any]]:
+    """Train the references of a task, unless they are known, and let agents play it."""
+    task, seed, names, references = case
+    incidents = [incident.value for incident in find_task(task).setup(seed).incidents]
+    about = {"task": task, "seed": seed, "incidents": incidents}
+    rows = []
     if references is None:
-        return row | references_of(task, seed)
+        references = {"agent": REFERENCES, **about, **references_of(task, seed)}
+        rows.append(references)
     known = {key: references[key] for key in ("nothing_loss", "clean_loss")}
+    return [*rows, *({"agent": name, **about, **result(name, task, seed, known)} for name in names)]
+
+
+def result(name: str, task: str, seed: int, references: dict[str, float]) -> dict[str, Any]:
+    """Let an agent play a task, and return what came of it."""
     if name == "nothing":  # it is one of the references
-        return row | {"score": score(known["nothing_loss"], References(**known)), "calls": 0, "acts": []}
+        return {"score": score(references["nothing_loss"], References(**references)), "calls": 0, "acts": []}
     turns: list[Turn] = []
 
     def policy(job: Job) -> None:
         turns.extend(play_agent(AGENTS[name](), LocalSession(job)))
 
-    last = play(task, seed, policy, known)
+    last = play(task, seed, policy, references)
     acts = [(turn.decision.name, dict(turn.decision.arguments)) for turn in turns if is_act(turn)]
     told = {key: last[key] for key in ("score", "held_out_loss", "reports", "faults")}
-    return row | told | {"calls": len(turns), "acts": acts}
+    return {**told, "calls": len(turns), "acts": acts}
 
 
 def is_act(turn: Turn) -> bool:
