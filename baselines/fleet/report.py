@@ -63,7 +63,7 @@ def _section(number: int, result: FleetResult, png: bytes) -> str:
 <img alt="Training loss by virtual time of {text(result.task_id)}"
  src="data:image/png;base64,{picture}">
 {pairs("Losses", result.details)}
-{"".join(pairs(f"Fault {fault.get('kind')}", _parameters(fault)) for fault in result.faults)}
+{"".join(pairs("Fault", fault) for fault in result.faults)}
 {"".join(pairs("Report", report) for report in result.reports)}
 <details open><summary>{len(shown)} decisions, and {looks} free looks that are not listed</summary>
 <div class="scroll"><table>
@@ -72,10 +72,6 @@ def _section(number: int, result: FleetResult, png: bytes) -> str:
 <tbody>{"".join(map(_call_row, shown))}</tbody></table></div></details>
 </section>
 """
-
-
-def _parameters(fault: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in fault.items() if name != "kind"}
 
 
 def _call_row(call: FleetCall) -> str:
