@@ -200,7 +200,7 @@ def _peak(reply: Mapping[str, Any]) -> float | None:
     if rate is None or step < 1 or left_s <= 0:
         return None
     warmth = min(1.0, step / _WARMUP_STEPS)
-    return float(rate) / warmth / min(float(left_s), _DECAY_S)
+    return float(rate / warmth / min(left_s, _DECAY_S))
 
 
 def _known(values: Values) -> dict[str, float]:
