@@ -105,12 +105,22 @@ class _Detective:
 
     def _look(self) -> Answer:
         """Look at the steps since the last change."""
-        if (yield from self._look_at_memory()) or self._case.evidence < _LEAST_EVIDENCE:
-            return (yield from self._look_at_overflows())
-        for look in (self._look_at_gradients, self._look_at_times, self._look_at_text, self._look_at_replicas):
+        looks = (
+            self._look_at_memory,
+            self._look_at_overflows,
+            self._look_at_gradients,
+            self._look_at_times,
+            self._look_at_text,
+            self._look_at_replicas,
+        )
+        for look in looks:
             if (yield from look()):
                 return True
         return False
+
+    def _window(self) -> int:
+        """Return how many steps to look at. 0 if there is too little evidence yet."""
+        return min(_WINDOW, self._case.evidence) if self._case.evidence >= _LEAST_EVIDENCE else 0
 
     def _look_at_memory(self) -> Answer:
         case = self._case
@@ -138,9 +148,9 @@ class _Detective:
 
     def _look_at_gradients(self) -> Answer:
         case = self._case
-        if (yield from self._look_at_overflows()):
-            return True
-        count = min(_WINDOW, case.evidence)
+        count = self._window()
+        if not count:
+            return False
         nodes = clues.hot_groups((yield from case.query("grad_norm", "node", "max", count)))
         if not nodes:
             case.clean_step = case.step - 1 - case.lag
@@ -196,9 +206,11 @@ class _Detective:
 
     def _look_at_times(self) -> Answer:
         case = self._case
-        count = min(_WINDOW, case.evidence)
+        count = self._window()
+        if not count or case.left_s < _LITTLE_LEFT_S:
+            return False
         mean = (yield from case.query("step_s", "total", "mean", count)).get("total")
-        if mean is None or mean < _SLOW_STEP_S or case.left_s < _LITTLE_LEFT_S:
+        if mean is None or mean < _SLOW_STEP_S:
             return False
         slow = clues.slow_nodes((yield from case.query("compute_s", "node", "mean", count)))
         if slow:

@@ -30,6 +30,7 @@ from ml_trainer_env.server.fleet.draw import tier_of
 from ml_trainer_env.server.fleet.scoring import References, score
 from ml_trainer_env.server.fleet.tasks import find_task
 from ml_trainer_env.server.fleet.tools import TOOLS
+from ml_trainer_env.server.trainer.errors import ConfigError
 
 AGENTS: Mapping[str, type[GameAgent[FleetBrief]]] = {
     "nothing": NothingAgent,
@@ -54,7 +55,10 @@ class LocalSession:
 
     def call(self, name: str, arguments: Mapping[str, object]) -> Reply:
         """Call a tool."""
-        reply = self._job.call(name, **arguments)
+        try:
+            reply = self._job.call(name, **arguments)
+        except ConfigError as error:
+            raise CallRefusedError(str(error)) from error
         if "error" in reply:
             raise CallRefusedError(reply["error"])
         return reply
