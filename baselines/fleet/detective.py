@@ -151,12 +151,10 @@ class _Detective:
         count = self._window()
         if not count:
             return False
-        nodes = clues.hot_groups((yield from case.query("grad_norm", "node", "max", count)))
+        nodes = yield from self._hot("node", count)
         if not nodes:
             case.clean_step = case.step - 1 - case.lag
             return False
-        if case.setting["dynamic_loss_scale"] and case.status["loss"] is not None:
-            return False  # an overflow now and then is how the scale is found
         if case.status["loss"] is None:
             return (yield from self._answer_nonfinite())
         if max(nodes.values()) > case.step - 3 - case.lag:
@@ -165,14 +163,27 @@ class _Detective:
             count += _FIRST_LOOK
             if case.status["restarts"] != restarts:
                 return True
-        shards = clues.hot_groups((yield from case.query("grad_norm", "shard", "max", count)))
+        shards = yield from self._hot("shard", count)
         if case.status["loss"] is None:
             return (yield from self._answer_nonfinite())
         if len(shards) == 1:
             return (yield from self._skip_batches(next(iter(shards))))
-        if len(nodes) == 1:
-            return (yield from self._remove_corrupting(int(next(iter(nodes)))))
-        return False
+        if len(nodes) > 1:
+            return False
+        node = int(next(iter(nodes)))
+        # Wrong arithmetic leaves the losses as they are. A node with other weights has another loss, too.
+        if clues.drift_suspect((yield from case.query("loss", "node", "mean", count)), {}) == node and (
+            yield from self._answer_drift(node)
+        ):
+            return True
+        return (yield from self._remove_corrupting(node))
+
+    def _hot(self, by: str, count: int) -> Generator[Decision, Outcome, dict[str, float]]:
+        """Return the groups with huge gradients, and when. A dynamic loss scale may overflow now and then."""
+        maxima = yield from self._case.query("grad_norm", by, "max", count)
+        if self._case.setting["dynamic_loss_scale"]:
+            maxima = {name: pair for name, pair in maxima.items() if pair[0] is not None}
+        return clues.hot_groups(maxima)
 
     def _answer_nonfinite(self) -> Answer:
         case = self._case
@@ -242,8 +253,10 @@ class _Detective:
     def _find_slow_link(self) -> Answer:
         """Every reduction is slow: test the nodes, one after another."""
         case = self._case
+        if case.left_s < _LINK_SEARCH_S or self._vain["link"]:
+            return False
         for node in list(case.status["nodes"]):
-            if case.left_s < _LINK_SEARCH_S or self._vain["link"]:
+            if case.left_s < _LITTLE_LEFT_S:
                 return False
             found = yield from case.inspect("node", node)
             if found and found["self_test"]["link_gbps"] < _POORLY_LINKED_GBPS:
@@ -285,15 +298,18 @@ class _Detective:
             return False
         norms = yield from case.query("grad_norm", "node", "mean", _WINDOW)
         suspect = clues.drift_suspect((yield from case.query("loss", "node", "mean", _WINDOW)), norms)
-        if suspect is None:
-            return False
+        return suspect is not None and (yield from self._answer_drift(suspect))
+
+    def _answer_drift(self, node: int) -> Answer:
+        """Make the replicas equal, if they differ, and take the node out if they differ again."""
+        case = self._case
         if (yield from self._odd_replica()) is None:
             self._vain["replicas"] += 1
             return False
-        yield from case.report("drifting_replica", suspect)
-        yield from case.run(1)
-        if (yield from self._odd_replica()) is not None:
-            yield from case.remove(suspect, "it misses updates of its weights")
+        yield from case.report("drifting_replica", node)
+        yield from self._run(1)
+        if node in case.status["nodes"] and (yield from self._odd_replica()) is not None:
+            yield from case.remove(node, "it misses updates of its weights")
         return True
 
     def _odd_replica(self) -> Generator[Decision, Outcome, int | None]:
