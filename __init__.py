@@ -17,11 +17,18 @@ if TYPE_CHECKING:
         ResetRefusedError,
         ToolCallError,
     )
+    from ml_trainer_env.fleet_client import FleetEnv
+    from ml_trainer_env.fleet_models import FleetObservation, FleetState, FleetStatus, FleetTaskDescription
     from ml_trainer_env.models import MLTrainerState, ResetObservation, TaskDescription, TrainingStatus
 
 __all__ = [
     "CallTimeoutError",
     "EnvConnectionError",
+    "FleetEnv",
+    "FleetObservation",
+    "FleetState",
+    "FleetStatus",
+    "FleetTaskDescription",
     "MLTrainerEnv",
     "MLTrainerError",
     "MLTrainerState",
@@ -38,6 +45,8 @@ __all__ = [
 _HOMES = {
     "client": ("MLTrainerEnv", "MlTrainerAction", "MlTrainerEnv", "MlTrainerObservation"),
     "errors": ("CallTimeoutError", "EnvConnectionError", "MLTrainerError", "ResetRefusedError", "ToolCallError"),
+    "fleet_client": ("FleetEnv",),
+    "fleet_models": ("FleetObservation", "FleetState", "FleetStatus", "FleetTaskDescription"),
     "models": ("MLTrainerState", "ResetObservation", "TaskDescription", "TrainingStatus"),
 }
 

@@ -9,13 +9,14 @@ print(reply["val_accuracy"], env.reward, env.done)
 import asyncio
 import secrets
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from openenv.core.client_types import StepResult
 from openenv.core.env_server.mcp_types import CallToolAction, CallToolObservation
 from openenv.core.env_server.types import Observation
 from openenv.core.mcp_client import MCPToolClient
 from openenv.core.sync_client import SyncEnvClient
+from pydantic import ValidationError
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from ml_trainer_env.errors import (
@@ -25,7 +26,7 @@ from ml_trainer_env.errors import (
     ResetRefusedError,
     ToolCallError,
 )
-from ml_trainer_env.models import MLTrainerState, ResetObservation
+from ml_trainer_env.models import EpisodeObservation, EpisodeState, MLTrainerState, ResetObservation
 
 __all__ = [
     "CallTimeoutError",
@@ -46,7 +47,7 @@ MESSAGE_TIMEOUT_S = 1020.0
 TOKEN_VARIABLE = "ML_TRAINER_TOKEN"
 
 OnProgress = Callable[[int, int, str], None]
-"""Called during `run_epochs` with the finished epochs, the total epochs, and a message."""
+"""Called during `run_epochs` (`run_steps` of the fleet) with the finished epochs, the total epochs, and a message."""
 
 
 class _RefusedError(MLTrainerError, RuntimeError):
@@ -66,11 +67,16 @@ class MLTrainerEnv(MCPToolClient):
         options: Options of `openenv.core.mcp_client.MCPToolClient`, for example `headers`.
 
     Attributes:
+        reset_model: The model of the observation of a reset. A client of another game overrides it.
+        state_model: The model of the state. A client of another game overrides it.
         reward: Reward of the last call; 0.0 before the first.
         done: Whether the episode has ended.
         step_count: Number of tool calls in this episode.
         episode_id: Id of the episode of the last reset; None before the first.
     """
+
+    reset_model: ClassVar[type[EpisodeObservation]] = ResetObservation
+    state_model: ClassVar[type[EpisodeState]] = MLTrainerState
 
     def __init__(
         self,
@@ -125,10 +131,11 @@ class MLTrainerEnv(MCPToolClient):
             options: `task_id`, `seed`, `episode_id`, `rubric`, `resume` and `fork_from`; see docs/python.md.
 
         Returns:
-            A `StepResult` whose observation is a `models.ResetObservation`.
+            A `StepResult` whose observation is a `models.ResetObservation`, or what `reset_model` is.
 
         Raises:
-            ResetRefusedError: The task, an option or the episode is unknown, or the server is full.
+            ResetRefusedError: The task, an option or the episode is unknown, the server is full, or it plays another
+                game at this address.
             EnvConnectionError: The server cannot be reached.
         """
         return super().reset(**options)
@@ -260,14 +267,14 @@ class MLTrainerEnv(MCPToolClient):
             raise ResetRefusedError(str(refusal)) from refusal
         self.reward, self.done = 0.0, result.done
         self.step_count = int((result.metadata or {}).get("step_count", 0))
-        if isinstance(result.observation, ResetObservation):
+        if isinstance(result.observation, EpisodeObservation):
             self.episode_id = result.observation.episode_id
         return result
 
     def _parse_result(self, payload: dict[str, Any]) -> StepResult[Observation]:
         observed = payload.get("observation", {})
         if "task" in observed:
-            observation = ResetObservation.model_validate({**observed, "reward": payload.get("reward")})
+            observation = self._reset_observation({**observed, "reward": payload.get("reward")})
             done = bool(payload.get("done"))
             metadata = payload.get("metadata")
             return StepResult(observation=observation, reward=payload.get("reward"), done=done, metadata=metadata)
@@ -278,8 +285,14 @@ class MLTrainerEnv(MCPToolClient):
             self.step_count = int((result.metadata or {}).get("step_count", self.step_count + 1))
         return result
 
-    def _parse_state(self, payload: dict[str, Any]) -> MLTrainerState:
-        return MLTrainerState.model_validate(payload)
+    def _reset_observation(self, observed: dict[str, Any]) -> EpisodeObservation:
+        try:
+            return self.reset_model.model_validate(observed)
+        except ValidationError as error:
+            raise ResetRefusedError(f"the server at {self.base_url} plays another game") from error
+
+    def _parse_state(self, payload: dict[str, Any]) -> EpisodeState:
+        return self.state_model.model_validate(payload)
 
 
 class _SyncClient(SyncEnvClient[Any, Any, Any]):

@@ -1,6 +1,7 @@
 """A command that lets an agent play the tasks and writes a report.
 
     uv run inference.py --agent heuristic
+    uv run inference.py --env fleet --agent detective --tasks fleet_straggler,fleet/validation/3
     ml-trainer-play --agent heuristic           # the same, where the package is installed
 
 Without `ENV_URL` it starts a local environment server and stops it at the end. Settings come from the environment or a
@@ -24,7 +25,7 @@ from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ml_trainer_env.baselines.llm_errors import KeyRefusedError, LlmError
 from ml_trainer_env.baselines.session import EpisodeNotBegunError
@@ -33,14 +34,14 @@ from ml_trainer_env.command_line import CommandParser, run_command
 from ml_trainer_env.errors import CallTimeoutError
 
 if TYPE_CHECKING:
-    from ml_trainer_env.baselines.agent import Agent
-    from ml_trainer_env.baselines.episode import EpisodeResult
-    from ml_trainer_env.baselines.progress import Progress
-    from ml_trainer_env.baselines.results import RunResult
-    from ml_trainer_env.baselines.run import Plan
+    from ml_trainer_env.baselines.agent import GameAgent
+    from ml_trainer_env.baselines.episode import Result
+    from ml_trainer_env.baselines.progress import Lines, Progress
+    from ml_trainer_env.baselines.results import Report, RunResult
+    from ml_trainer_env.baselines.run import OpenSession, Plan, Summary
     from ml_trainer_env.baselines.run_log import RunLog
 
-__all__ = ["AgentKind", "ExitCode", "main"]
+__all__ = ["AgentKind", "EnvKind", "ExitCode", "main"]
 
 TASKS = ("easy_mnist", "medium_fashion", "hard_cifar")
 """The default tasks."""
@@ -51,8 +52,37 @@ KNOWN_TASKS = (*TASKS, "permuted_mnist")
 FAMILY_TASK = re.compile(r"tuning/(train|validation|test)/(0|[1-9][0-9]{0,9})")
 """The ids of the tasks of the family."""
 
+FLEET_TASKS = ("fleet_straggler", "fleet_bad_shards", "fleet_nothing_wrong")
+"""The default tasks of the fleet."""
+
+KNOWN_FLEET_TASKS = (
+    *FLEET_TASKS,
+    "fleet_poisoned_batch",
+    "fleet_silent_corruption",
+    "fleet_crashes",
+    "fleet_sticky_node",
+    "fleet_drifting_replica",
+    "fleet_half_precision",
+    "fleet_loader_stall",
+    "fleet_corrupt_checkpoint",
+    "fleet_slow_link",
+)
+"""The named tasks of the fleet."""
+
+DRAWN_FLEET_TASK = re.compile(r"fleet/(train|validation|test)/(0|[1-9][0-9]{0,9})")
+"""The ids of the drawn tasks of the fleet."""
+
 RUBRICS = ("v1", "v2", "v3", "accuracy")
-"""The grading rubrics. Without one, a task has its own."""
+"""The grading rubrics of the tuning game. Without one, a task has its own."""
+
+
+class EnvKind(StrEnum):
+    """The games."""
+
+    TUNING = "tuning"
+    """Training networks on a budget."""
+    FLEET = "fleet"
+    """Watching a training run on eight ranks."""
 
 
 class AgentKind(StrEnum):
@@ -66,6 +96,19 @@ class AgentKind(StrEnum):
     """Probes settings on checkpoints, watches the figures and adapts. For tasks of the family."""
     RANDOM = "random"
     """Random valid calls."""
+    DETECTIVE = "detective"
+    """Looks for what is wrong with a run of the fleet, and repairs it."""
+    SCRIPTED = "scripted"
+    """Restarts a run of the fleet at half the rate at any sign of trouble."""
+    NOTHING = "nothing"
+    """Lets a run of the fleet go on."""
+
+
+AGENTS: "Mapping[EnvKind, Sequence[AgentKind]]" = {
+    EnvKind.TUNING: (AgentKind.LLM, AgentKind.HEURISTIC, AgentKind.PROBER, AgentKind.RANDOM),
+    EnvKind.FLEET: (AgentKind.LLM, AgentKind.DETECTIVE, AgentKind.SCRIPTED, AgentKind.NOTHING),
+}
+"""The agents of each game. The second is the default where no key is set."""
 
 
 class ExitCode(IntEnum):
@@ -99,12 +142,14 @@ class Options:
         plan: Tasks, seed and number of episodes.
         rubric: The grading rubric; None for that of each task.
         output: Folder for logs and reports.
+        env: The game.
     """
 
     agent: AgentKind | None
     plan: "Plan"
     rubric: str | None
     output: Path
+    env: EnvKind = EnvKind.TUNING
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -128,17 +173,19 @@ def _main(options: Options) -> ExitCode:
     try:
         settings = read_settings(os.environ, Path(".env"))
         if not settings.env_url:
-            _require_known(options.plan.tasks)
+            _require_known(options.env, options.plan.tasks)
         return _run(options, settings, _select_agent(options, settings))
     except RunFailedError as error:
         return _fail(error.code, str(error))
 
 
-def _require_known(tasks: Sequence[str]) -> None:
+def _require_known(env: EnvKind, tasks: Sequence[str]) -> None:
     """Refuse unknown tasks before a local server is started."""
-    unknown = [task for task in tasks if task not in KNOWN_TASKS and not FAMILY_TASK.fullmatch(task)]
+    is_fleet = env is EnvKind.FLEET
+    named, drawn = (KNOWN_FLEET_TASKS, DRAWN_FLEET_TASK) if is_fleet else (KNOWN_TASKS, FAMILY_TASK)
+    unknown = [task for task in tasks if task not in named and not drawn.fullmatch(task)]
     if unknown:
-        known = ", ".join((*KNOWN_TASKS, "tuning/<split>/<index>"))
+        known = ", ".join((*named, f"{env}/<split>/<index>"))
         raise SettingsError(f"there is no task {', '.join(unknown)}; the tasks are {known}")
 
 
@@ -154,22 +201,34 @@ def _parse_options(argv: Sequence[str] | None) -> Options:
     parser = CommandParser(prog=_program_name(), description=description)
     parser.add_version()
     kinds = [kind.value for kind in AgentKind]
-    parser.add_argument("--agent", choices=kinds, help="the agent (default: llm if a key is set, otherwise heuristic)")
+    envs = [env.value for env in EnvKind]
+    parser.add_argument("--env", choices=envs, default=EnvKind.TUNING.value, help="the game (default: %(default)s)")
+    defaults = "llm if a key is set, otherwise heuristic, in the fleet detective"
+    parser.add_argument("--agent", choices=kinds, help=f"the agent (default: {defaults})")
     known = ", ".join((*KNOWN_TASKS, "tuning/<split>/<index> (such as tuning/train/17)"))
-    parser.add_argument("--tasks", default=",".join(TASKS), help=f"comma-separated ids of tasks: {known}")
+    fleet = ", ".join((*KNOWN_FLEET_TASKS, "fleet/<split>/<index>"))
+    parser.add_argument("--tasks", help=f"comma-separated ids of tasks: {known}; of the fleet: {fleet}")
     parser.add_argument("--seed", type=_seed, help="seed of the first episode of each task")
     parser.add_argument("--episodes", type=_positive, default=1, help="episodes of each task")
-    parser.add_argument("--rubric", choices=RUBRICS, help="the grading rubric (default: that of each task)")
+    parser.add_argument("--rubric", choices=RUBRICS, help="the grading rubric of tuning (default: that of each task)")
     parser.add_argument("--output", type=Path, default=Path("outputs"), help="folder for logs and reports")
     given = parser.parse_args(argv)
-    tasks = tuple(name.strip() for name in given.tasks.split(",") if name.strip())
+    env = EnvKind(given.env)
+    usual = ",".join(FLEET_TASKS if env is EnvKind.FLEET else TASKS)
+    tasks = tuple(name.strip() for name in (usual if given.tasks is None else given.tasks).split(",") if name.strip())
+    agent = AgentKind(given.agent) if given.agent else None
     if not tasks:
         parser.error("--tasks names no task")
+    if agent is not None and agent not in AGENTS[env]:
+        parser.error(f"--agent {agent} does not play {env}; its agents are {', '.join(AGENTS[env])}")
+    if given.rubric and env is EnvKind.FLEET:
+        parser.error("--rubric is for tuning: the fleet has one rubric")
     return Options(
-        agent=AgentKind(given.agent) if given.agent else None,
+        agent=agent,
         plan=Plan(tasks, given.seed, given.episodes),
         rubric=given.rubric,
         output=given.output,
+        env=env,
     )
 
 
@@ -196,7 +255,8 @@ def _select_agent(options: Options, settings: Settings) -> AgentKind:
         )
     if options.agent is not None:
         return options.agent
-    return AgentKind.HEURISTIC if settings.llm is None else AgentKind.LLM
+    llm, other, *_ = AGENTS[options.env]
+    return other if settings.llm is None else llm
 
 
 def _run(options: Options, settings: Settings, kind: AgentKind) -> ExitCode:
@@ -205,11 +265,12 @@ def _run(options: Options, settings: Settings, kind: AgentKind) -> ExitCode:
     from ml_trainer_env.baselines.results import RunResult, write_run
     from ml_trainer_env.baselines.run_log import RunLog
 
-    progress = progress_for(sys.stdout)
+    lines, summary, report_of_game = _game(options.env)
+    progress = progress_for(sys.stdout, lines)
     progress.note(_describe_agent(kind, settings, chosen=options.agent is not None))
     started, clock = datetime.now(UTC), time.perf_counter()
     name = _free_name(options.output, f"{started:%Y%m%d-%H%M%S}-{kind}")
-    results: list[EpisodeResult] = []
+    results: list[Result] = []
     problem = "it was stopped"
     log_path = options.output / "logs" / f"{name}.jsonl"
     with RunLog(log_path, settings.secrets) as log:
@@ -217,7 +278,7 @@ def _run(options: Options, settings: Settings, kind: AgentKind) -> ExitCode:
         try:
             with _errors_with_exit_codes(), _environment_url(options, settings, name) as url:
                 progress.note(f"environment: {url}")
-                for result in _play_episodes(options, settings, kind, url, log, progress):
+                for result in _play_episodes(options, settings, kind, url, log, progress, summary):
                     results.append(result)
             problem = ""
         except RunFailedError as error:
@@ -229,7 +290,7 @@ def _run(options: Options, settings: Settings, kind: AgentKind) -> ExitCode:
             if results:
                 seconds = round(time.perf_counter() - clock, 1)
                 run = RunResult(name, results[0].agent, started.isoformat(), seconds, problem, results)
-                report = write_run(options.output / "evals" / name, run, settings.secrets)
+                report = write_run(options.output / "evals" / name, run, settings.secrets, report_of_game)
                 progress.note(_describe_outcome(run))
                 progress.note(f"report: {report}")
             progress.note(f"log: {log_path}")
@@ -244,6 +305,20 @@ def _describe_outcome(run: "RunResult") -> str:
     return f"mean score {run.mean_score:.4f}: {played}{note}"
 
 
+def _game(env: EnvKind) -> "tuple[Lines, Summary, Report]":
+    """Return how the episodes of a game are shown, summarised and reported."""
+    if env is EnvKind.FLEET:
+        from ml_trainer_env.baselines.fleet.lines import FleetLines, FleetSummary
+        from ml_trainer_env.baselines.fleet.report import FleetReport
+
+        return FleetLines(), FleetSummary(), FleetReport()
+    from ml_trainer_env.baselines.progress import TuningLines
+    from ml_trainer_env.baselines.results import TuningReport
+    from ml_trainer_env.baselines.run import TuningSummary
+
+    return TuningLines(), TuningSummary(), TuningReport()
+
+
 def _play_episodes(
     options: Options,
     settings: Settings,
@@ -251,24 +326,34 @@ def _play_episodes(
     url: str,
     log: "RunLog",
     progress: "Progress",
-) -> "Iterator[EpisodeResult]":
-    # Late imports, so that errors in settings are reported at once.
-    from ml_trainer_env.baselines.env_session import EnvSession
+    summary: "Summary",
+) -> "Iterator[Result]":
+    # A late import, so that errors in settings are reported at once.
     from ml_trainer_env.baselines.run import play_all
-    from ml_trainer_env.client import MLTrainerEnv
 
     with ExitStack() as stack:
         agent, tokens_spent = _create_agent(kind, settings, options, log, progress, stack)
-        env = MLTrainerEnv(base_url=url, headers=settings.env_headers or None, on_progress=progress.training)
-        stack.enter_context(env)
-        yield from play_all(
-            options.plan,
-            agent,
-            lambda task, seed: EnvSession(env, task, seed, options.rubric),
-            log,
-            progress,
-            tokens_spent,
-        )
+        open_session = _connect(options, settings, url, progress, stack)
+        yield from play_all(options.plan, agent, open_session, log, progress, tokens_spent, summary)
+
+
+def _connect(options: Options, settings: Settings, url: str, progress: "Progress", stack: ExitStack) -> "OpenSession":
+    """Connect to the game's path of a server, and return what begins an episode."""
+    headers, on_progress = settings.env_headers or None, progress.training
+    if options.env is EnvKind.FLEET:
+        from ml_trainer_env.baselines.env_session import ServedSession
+        from ml_trainer_env.baselines.fleet.brief import brief_of
+        from ml_trainer_env.fleet_client import FleetEnv
+
+        fleet = FleetEnv(base_url=f"{url}/fleet", headers=headers, on_progress=on_progress)
+        stack.enter_context(fleet)
+        return lambda task, seed: ServedSession(fleet, brief_of, task, seed)
+    from ml_trainer_env.baselines.env_session import EnvSession
+    from ml_trainer_env.client import MLTrainerEnv
+
+    env = MLTrainerEnv(base_url=url, headers=headers, on_progress=on_progress)
+    stack.enter_context(env)
+    return lambda task, seed: EnvSession(env, task, seed, options.rubric)
 
 
 def _create_agent(
@@ -278,30 +363,39 @@ def _create_agent(
     log: "RunLog",
     progress: "Progress",
     stack: ExitStack,
-) -> "tuple[Agent, Callable[[], int]]":
+) -> "tuple[GameAgent[Any], Callable[[], int]]":
     """Create the agent, and a function that returns the tokens it has used."""
     if kind is AgentKind.LLM and settings.llm is not None:
-        return _create_llm_agent(settings.llm, log, progress, stack)
+        return _create_llm_agent(options.env, settings.llm, log, progress, stack)
+    from ml_trainer_env.baselines.fleet.detective import DetectiveAgent
+    from ml_trainer_env.baselines.fleet.simple import NothingAgent, ScriptedAgent
     from ml_trainer_env.baselines.heuristic import HeuristicAgent
     from ml_trainer_env.baselines.prober import ProbingAgent
     from ml_trainer_env.baselines.random_agent import RandomAgent
 
     match kind:
         case AgentKind.RANDOM:
-            agent: Agent = RandomAgent(options.plan.seed or 0)
+            agent: GameAgent[Any] = RandomAgent(options.plan.seed or 0)
         case AgentKind.PROBER:
             agent = ProbingAgent()
+        case AgentKind.DETECTIVE:
+            agent = DetectiveAgent()
+        case AgentKind.SCRIPTED:
+            agent = ScriptedAgent()
+        case AgentKind.NOTHING:
+            agent = NothingAgent()
         case _:
             agent = HeuristicAgent()
     return agent, lambda: 0
 
 
 def _create_llm_agent(
-    settings: LlmSettings, log: "RunLog", progress: "Progress", stack: ExitStack
-) -> "tuple[Agent, Callable[[], int]]":
+    env: EnvKind, settings: LlmSettings, log: "RunLog", progress: "Progress", stack: ExitStack
+) -> "tuple[GameAgent[Any], Callable[[], int]]":
     # Late imports: the API's client takes a second to import.
     from ml_trainer_env.baselines.chat_model import ChatModel
-    from ml_trainer_env.baselines.llm import LlmAgent
+    from ml_trainer_env.baselines.fleet.prompt import FleetPrompts
+    from ml_trainer_env.baselines.llm import GameLlmAgent, LlmAgent
 
     def record(event: str, fields: Mapping[str, object]) -> None:
         log(event, fields)
@@ -309,7 +403,10 @@ def _create_llm_agent(
             progress.note(f"  waiting {fields['wait_s']:.0f} s for {chat.host}: {fields['reason']}")
 
     chat = stack.enter_context(ChatModel(settings, record))
-    return LlmAgent(chat, settings, log), lambda: chat.tokens_spent
+    agent: GameAgent[Any] = LlmAgent(chat, settings, log)
+    if env is EnvKind.FLEET:
+        agent = GameLlmAgent(chat, settings.model, FleetPrompts(), lambda _: settings.fleet_steps, log)
+    return agent, lambda: chat.tokens_spent
 
 
 @contextmanager
@@ -353,7 +450,7 @@ def _describe_agent(kind: AgentKind, settings: Settings, *, chosen: bool) -> str
     return f"agent: {kind} ({why})"
 
 
-def _exit_code(results: "Sequence[EpisodeResult]") -> ExitCode:
+def _exit_code(results: "Sequence[Result]") -> ExitCode:
     ungraded = [result.task_id for result in results if result.score is None]
     if ungraded:
         return _fail(ExitCode.NO_GRADE, f"ended without a grade: {', '.join(ungraded)}")

@@ -6,11 +6,11 @@ steps, and tests need no server.
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from ml_trainer_env.baselines.session import Brief, Reply, ToolSpec
+from ml_trainer_env.baselines.session import Brief, EpisodeBrief, Reply, ToolSpec
 
-__all__ = ["Agent", "BadDecision", "Call", "Decision", "Outcome", "Script"]
+__all__ = ["Agent", "BadDecision", "Call", "Decision", "GameAgent", "Outcome", "Script"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +61,22 @@ Script = Generator[Decision, Outcome, None]
 """Yields decisions and receives outcomes. It returns when the agent has nothing more to do."""
 
 
-class Agent(Protocol):
-    """Plays episodes, one after another."""
+BriefT_contra = TypeVar("BriefT_contra", bound=EpisodeBrief, contravariant=True)
+
+
+class GameAgent(Protocol[BriefT_contra]):
+    """Plays episodes of a game, one after another."""
 
     @property
     def name(self) -> str:
         """Short name, used in reports."""
 
-    def script(self, brief: Brief, tools: Sequence[ToolSpec]) -> Script:
+    def script(self, brief: BriefT_contra, tools: Sequence[ToolSpec]) -> Script:
         """Play one episode.
 
         The caller stops when the episode has ended. If the script returns earlier, the caller submits the model.
         """
+
+
+Agent = GameAgent[Brief]
+"""Plays episodes of the tuning game."""

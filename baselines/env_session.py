@@ -1,9 +1,11 @@
 """A session that uses the environment's client. Converts wire values to the agents' values."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic
 
 from ml_trainer_env.baselines.session import (
     Brief,
+    BriefT,
     CallRefusedError,
     DatasetBrief,
     EpisodeNotBegunError,
@@ -14,14 +16,15 @@ from ml_trainer_env.client import MLTrainerEnv
 from ml_trainer_env.errors import ResetRefusedError, ToolCallError
 from ml_trainer_env.models import ResetObservation
 
-__all__ = ["EnvSession"]
+__all__ = ["EnvSession", "ServedSession"]
 
 
-class EnvSession:
-    """An episode on a server. The constructor begins it.
+class ServedSession(Generic[BriefT]):
+    """An episode of a game on a server. The constructor begins it.
 
     Args:
         env: A connected client.
+        read: Converts the observation of a reset to a brief. It is called with what the client's `reset_model` is.
         task_id: The task to play.
         seed: Seed of the episode; None for the task's default.
         rubric: The grading rubric; None for the task's own.
@@ -32,15 +35,22 @@ class EnvSession:
         ConnectionError: The server cannot be reached.
     """
 
-    def __init__(self, env: MLTrainerEnv, task_id: str, seed: int | None = None, rubric: str | None = None) -> None:
+    def __init__(
+        self,
+        env: MLTrainerEnv,
+        read: Callable[[Any], BriefT],
+        task_id: str,
+        seed: int | None = None,
+        rubric: str | None = None,
+    ) -> None:
         self._env = env
         try:
             result = env.reset(task_id=task_id, seed=seed, rubric=rubric)
         except ResetRefusedError as error:
             raise EpisodeNotBegunError(f"cannot begin {task_id}: {error}") from error
-        if not isinstance(result.observation, ResetObservation):
+        if not isinstance(result.observation, env.reset_model):
             raise EpisodeNotBegunError(f"the OpenEnv server at {env.base_url} serves another environment")
-        self.brief: Brief = brief_of(result.observation)
+        self.brief: BriefT = read(result.observation)
         self.tools: Sequence[ToolSpec] = tuple(
             ToolSpec(tool.name, tool.description, tool.input_schema) for tool in env.list_tools()
         )
@@ -57,6 +67,13 @@ class EnvSession:
         except ToolCallError as error:
             raise CallRefusedError(str(error)) from error
         return reply
+
+
+class EnvSession(ServedSession[Brief]):
+    """An episode of the tuning game on a server; see `ServedSession`."""
+
+    def __init__(self, env: MLTrainerEnv, task_id: str, seed: int | None = None, rubric: str | None = None) -> None:
+        super().__init__(env, brief_of, task_id, seed, rubric)
 
 
 def brief_of(observation: ResetObservation) -> Brief:

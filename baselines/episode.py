@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from ml_trainer_env.baselines.agent import Call
 from ml_trainer_env.baselines.play import RUN, Author, Turn
 from ml_trainer_env.baselines.session import Brief, Reply
 
-__all__ = ["CallRecord", "EpisodeResult", "EpochPoint", "summarise"]
+__all__ = ["CallRecord", "EpisodeResult", "EpochPoint", "Result", "call_fields", "reward_of", "summarise"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,33 @@ class CallRecord:
     epoch: int | None
     reward: float
     seconds: float
+
+
+class Result(Protocol):
+    """What the program has to know of the result of an episode, whichever game it is of."""
+
+    @property
+    def task_id(self) -> str:
+        """Id of the task."""
+
+    @property
+    def agent(self) -> str:
+        """Name of the agent."""
+
+    @property
+    def score(self) -> float | None:
+        """The grade; None if there is none."""
+
+    @property
+    def played_to_end(self) -> bool:
+        """Whether a call by the agent ended the episode."""
+
+    @property
+    def counted_score(self) -> float:
+        """The grade if the agent played to the end, otherwise 0."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Convert to JSON types."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +179,7 @@ def summarise(agent: str, brief: Brief, turns: Sequence[Turn], *, seconds: float
         best_val_epoch=last.get("best_val_epoch"),
         test_accuracy=last.get("test_accuracy"),
         score=last.get("score"),
-        reward=round(sum(_reward(reply) for reply in replies), 4),
+        reward=round(sum(reward_of(reply) for reply in replies), 4),
         seconds=round(seconds, 3),
         tokens=tokens,
         details=dict(last.get("details") or {}),
@@ -162,7 +189,8 @@ def summarise(agent: str, brief: Brief, turns: Sequence[Turn], *, seconds: float
     )
 
 
-def _reward(reply: Reply | None) -> float:
+def reward_of(reply: Reply | None) -> float:
+    """Return the reward of a reply. 0 for a call that was refused."""
     return float((reply or {}).get("reward") or 0.0)
 
 
@@ -175,17 +203,22 @@ def _curve(turns: Sequence[Turn]) -> Iterable[EpochPoint]:
 
 
 def _record(turn: Turn) -> CallRecord:
+    reply = turn.outcome.reply
+    return CallRecord(**call_fields(turn), epoch=reply.get("current_epoch") if reply else None)
+
+
+def call_fields(turn: Turn) -> dict[str, Any]:
+    """Return the fields of a `CallRecord` that calls of every game have."""
     decision, reply = turn.decision, turn.outcome.reply
     called = isinstance(decision, Call)
-    return CallRecord(
-        number=turn.number,
-        name=decision.name if isinstance(decision, Call) else decision.attempted,
-        arguments=dict(decision.arguments) if isinstance(decision, Call) else {},
-        author=str(turn.author),
-        reason=decision.reason if isinstance(decision, Call) else "not a call",
-        answer=str((reply or {}).get("message") or "") if reply else turn.outcome.refusal,
-        refused=reply is None or not called,
-        epoch=reply.get("current_epoch") if reply else None,
-        reward=round(_reward(reply), 4),
-        seconds=round(turn.decide_s + turn.reply_s, 3),
-    )
+    return {
+        "number": turn.number,
+        "name": decision.name if isinstance(decision, Call) else decision.attempted,
+        "arguments": dict(decision.arguments) if isinstance(decision, Call) else {},
+        "author": str(turn.author),
+        "reason": decision.reason if isinstance(decision, Call) else "not a call",
+        "answer": str((reply or {}).get("message") or "") if reply else turn.outcome.refusal,
+        "refused": reply is None or not called,
+        "reward": round(reward_of(reply), 4),
+        "seconds": round(turn.decide_s + turn.reply_s, 3),
+    }

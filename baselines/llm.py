@@ -7,8 +7,8 @@ not submit, the program closes the episode, and the episode counts 0.
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, Protocol
 
 from ml_trainer_env.baselines.agent import BadDecision, Call, Decision, Outcome, Script
 from ml_trainer_env.baselines.chat_model import ChatModel, Completion, Message, ToolCall
@@ -20,49 +20,83 @@ from ml_trainer_env.baselines.llm_prompt import (
     task,
 )
 from ml_trainer_env.baselines.run_log import Record, record_nothing
-from ml_trainer_env.baselines.session import Brief, ToolSpec
+from ml_trainer_env.baselines.session import Brief, BriefT, ToolSpec
 from ml_trainer_env.baselines.settings import LlmSettings
 
-__all__ = ["LlmAgent"]
+__all__ = ["GameLlmAgent", "LlmAgent", "Prompts"]
 
 _PROSE = "an answer must be a tool call; this one had none, so nothing was done"
 _SKIPPED = "Not carried out: a call before it in the same answer failed."
 _TOO_MANY = "Not carried out: there were no decisions left."
 
 
-class LlmAgent:
-    """Plays by asking a language model.
+class Prompts(Protocol):
+    """What a model is told of the episodes of a game."""
+
+    def instructions(self, decisions: int) -> str:
+        """Write the system message."""
+
+    def task(self, brief: Any, decisions_left: int) -> str:
+        """Write the first user message."""
+
+    def answer(self, outcome: Outcome, decisions_left: int) -> str:
+        """Write the answer to a call."""
+
+
+class TuningPrompts:
+    """What a model is told of the tuning game."""
+
+    def instructions(self, decisions: int) -> str:
+        """Write the system message."""
+        return instructions(decisions)
+
+    def task(self, brief: Brief, decisions_left: int) -> str:
+        """Write the task and the state."""
+        return task(brief, decisions_left)
+
+    def answer(self, outcome: Outcome, decisions_left: int) -> str:
+        """Write the answer to a call."""
+        return answer(outcome, decisions_left)
+
+
+class GameLlmAgent(Generic[BriefT]):
+    """Plays a game by asking a language model.
 
     Args:
         chat: The model.
-        settings: Includes the number of decisions of an episode.
+        model: Its name.
+        prompts: What it is told.
+        decisions: Returns the number of decisions of an episode.
         record: Records each message of the conversation.
     """
 
     def __init__(
         self,
         chat: ChatModel,
-        settings: LlmSettings,
+        model: str,
+        prompts: Prompts,
+        decisions: Callable[[BriefT], int],
         record: Record = record_nothing,
     ) -> None:
-        self.name = f"llm:{settings.model}"
+        self.name = f"llm:{model}"
         self._chat = chat
-        self._settings = settings
+        self._prompts = prompts
+        self._decisions = decisions
         self._record = record
 
-    def script(self, brief: Brief, tools: Sequence[ToolSpec]) -> Script:
+    def script(self, brief: BriefT, tools: Sequence[ToolSpec]) -> Script:
         """Ask the model, execute its calls and report the outcomes, until no decision is left.
 
         Raises:
             LlmError: The model gave no answer.
         """
-        decisions = self._settings.steps_for(brief.difficulty)
+        decisions = self._decisions(brief)
         left = decisions
         definitions = function_definitions(tools)
         names = [tool.name for tool in tools]
         conversation = _Conversation(self._record)
-        conversation.add_text("system", instructions(decisions))
-        conversation.add_text("user", task(brief, left))
+        conversation.add_text("system", self._prompts.instructions(decisions))
+        conversation.add_text("user", self._prompts.task(brief, left))
         while left > 0:
             completion = self._chat.complete(conversation.messages, definitions)
             conversation.add_completion(completion)
@@ -77,8 +111,23 @@ class LlmAgent:
                     continue
                 left -= 1
                 outcome = yield decision_of(call, names, completion.text)
-                conversation.answer(call, answer(outcome, left))
+                conversation.answer(call, self._prompts.answer(outcome, left))
                 failed = _failed(outcome)
+
+
+class LlmAgent(GameLlmAgent[Brief]):
+    """Plays the tuning game by asking a language model.
+
+    Args:
+        chat: The model.
+        settings: Includes the number of decisions of an episode.
+        record: Records each message of the conversation.
+    """
+
+    def __init__(self, chat: ChatModel, settings: LlmSettings, record: Record = record_nothing) -> None:
+        super().__init__(
+            chat, settings.model, TuningPrompts(), lambda brief: settings.steps_for(brief.difficulty), record
+        )
 
 
 class _Conversation:

@@ -5,16 +5,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ml_trainer_env.baselines.agent import Agent, BadDecision, Call, Decision, Outcome
-from ml_trainer_env.baselines.session import CallRefusedError, Reply, Session
+from ml_trainer_env.baselines.agent import BadDecision, Call, Decision, GameAgent, Outcome
+from ml_trainer_env.baselines.session import BriefT, CallRefusedError, EpisodeBrief, GameSession, Reply
 
 __all__ = ["RUN", "SUBMIT", "Author", "Turn", "play"]
 
 RUN = "run_epochs"
 SUBMIT = "submit_model"
-
-CLOSING_EPOCHS = 20
-"""Epochs that are run for an agent that never trained. This is the maximum of one call."""
 
 
 class Author(StrEnum):
@@ -55,15 +52,15 @@ def _ignore_turn(_turn: Turn) -> None:
 
 
 def play(
-    agent: Agent,
-    session: Session,
+    agent: GameAgent[BriefT],
+    session: GameSession[BriefT],
     watch: OnTurn = _ignore_turn,
     clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[Turn, ...]:
     """Let an agent play an episode to its end.
 
     If the agent's script ends before the episode, the program submits the model, in turns whose author is
-    `Author.CLOSING`. If no epoch has run, it first runs some, because such a submission would be refused.
+    `Author.CLOSING`. If no epoch has run, it first runs some where such a submission would be refused.
 
     Args:
         agent: The agent.
@@ -93,7 +90,7 @@ def play(
 class _TurnRecorder:
     """Passes decisions to the session and records the turns."""
 
-    def __init__(self, session: Session, watch: OnTurn, clock: Callable[[], float]) -> None:
+    def __init__(self, session: GameSession[EpisodeBrief], watch: OnTurn, clock: Callable[[], float]) -> None:
         self.turns: list[Turn] = []
         self._session = session
         self._watch = watch
@@ -121,8 +118,8 @@ class _TurnRecorder:
         return outcome
 
     def close(self) -> None:
-        if self._epochs_run == 0:
-            epochs = min(CLOSING_EPOCHS, self._session.brief.budget_epochs)
+        epochs = self._session.brief.closing_epochs
+        if self._epochs_run == 0 and epochs:
             why = "no epoch had run, and an untrained model cannot be submitted"
             if self.take(Call(RUN, {"num_epochs": epochs}, why), Author.CLOSING).done:
                 return
@@ -130,7 +127,7 @@ class _TurnRecorder:
         self.take(Call(SUBMIT, {}, why), Author.CLOSING)
 
 
-def _outcome_of(decision: Decision, session: Session) -> Outcome:
+def _outcome_of(decision: Decision, session: GameSession[EpisodeBrief]) -> Outcome:
     if isinstance(decision, BadDecision):
         return Outcome(refusal=decision.problem)
     try:

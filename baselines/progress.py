@@ -6,11 +6,72 @@ from typing import Any, Protocol, TextIO
 from tqdm import tqdm  # type: ignore[import-untyped]  # it has no stubs of its own
 
 from ml_trainer_env.baselines.agent import BadDecision
-from ml_trainer_env.baselines.episode import EpisodeResult
+from ml_trainer_env.baselines.episode import EpisodeResult, Result
 from ml_trainer_env.baselines.play import Turn
-from ml_trainer_env.baselines.session import Brief, Reply
+from ml_trainer_env.baselines.session import Brief, EpisodeBrief, Reply
 
-__all__ = ["BarProgress", "LineProgress", "Progress", "begin_line", "progress_for"]
+__all__ = ["BarProgress", "LineProgress", "Lines", "Progress", "TuningLines", "begin_line", "progress_for"]
+
+
+class Lines(Protocol):
+    """What is shown of the episodes of a game.
+
+    Attributes:
+        unit: What a bar counts.
+    """
+
+    unit: str
+
+    def total(self, brief: Any) -> float:
+        """Return the length of the bar."""
+
+    def spent(self, reply: Reply) -> float:
+        """Return where the bar stands after a reply."""
+
+    def advanced(self, spent: float, done: int) -> float:
+        """Return where the bar stands when the running call has done some epochs or steps."""
+
+    def begin(self, brief: Any) -> str:
+        """Write the first line of an episode."""
+
+    def figures(self, reply: Reply) -> str:
+        """Write the metrics of a reply in a few words."""
+
+    def end(self, result: Any) -> str:
+        """Write the last line of an episode."""
+
+
+class TuningLines:
+    """What is shown of the episodes of the tuning game."""
+
+    unit = "epoch"
+
+    def total(self, brief: Brief) -> float:
+        """Return the budget of epochs."""
+        return brief.budget_epochs
+
+    def spent(self, reply: Reply) -> float:
+        """Return the epochs spent."""
+        return int(reply.get("current_epoch") or 0)
+
+    def advanced(self, spent: float, done: int) -> float:
+        """Return the epochs spent when the running call has finished some."""
+        return spent + done
+
+    def begin(self, brief: Brief) -> str:
+        """Write the task."""
+        return begin_line(brief)
+
+    def figures(self, reply: Reply) -> str:
+        """Write the metrics of a reply."""
+        return figures(reply)
+
+    def end(self, result: EpisodeResult) -> str:
+        """Write the result."""
+        return end_line(result)
+
+
+_TUNING = TuningLines()
 
 
 class Progress(Protocol):
@@ -19,7 +80,7 @@ class Progress(Protocol):
     def note(self, text: str) -> None:
         """Show a message."""
 
-    def begin(self, brief: Brief) -> None:
+    def begin(self, brief: EpisodeBrief) -> None:
         """Show that an episode begins."""
 
     def training(self, epochs: int, total: int, message: str) -> None:
@@ -28,7 +89,7 @@ class Progress(Protocol):
     def turn(self, turn: Turn) -> None:
         """Show a decision and its outcome."""
 
-    def end(self, result: EpisodeResult) -> None:
+    def end(self, result: Result) -> None:
         """Show the result of the episode."""
 
     def close(self) -> None:
@@ -40,71 +101,73 @@ class LineProgress:
 
     Args:
         out: Output stream; standard output if None.
+        lines: What is shown of an episode.
     """
 
-    def __init__(self, out: TextIO | None = None) -> None:
+    def __init__(self, out: TextIO | None = None, lines: Lines = _TUNING) -> None:
         self._out = out or sys.stdout
+        self._lines = lines
 
     def note(self, text: str) -> None:
         """Print a line."""
         print(text, file=self._out, flush=True)
 
-    def begin(self, brief: Brief) -> None:
+    def begin(self, brief: EpisodeBrief) -> None:
         """Print the task."""
-        self.note(begin_line(brief))
+        self.note(self._lines.begin(brief))
 
     def training(self, epochs: int, total: int, message: str) -> None:
         """Print nothing. A line follows when the call has finished."""
 
     def turn(self, turn: Turn) -> None:
         """Print the decision and its metrics."""
-        self.note(f"  {turn_line(turn)}")
+        self.note(f"  {turn_line(turn, self._lines)}")
 
-    def end(self, result: EpisodeResult) -> None:
+    def end(self, result: Result) -> None:
         """Print the result."""
-        self.note(f"  {end_line(result)}")
+        self.note(f"  {self._lines.end(result)}")
 
     def close(self) -> None:
         """Do nothing."""
 
 
 class BarProgress(LineProgress):
-    """Shows a bar for the epoch budget, and the lines of the decisions above it.
+    """Shows a bar for the budget, and the lines of the decisions above it.
 
     Args:
         out: A terminal; standard output if None.
+        lines: What is shown of an episode.
     """
 
-    def __init__(self, out: TextIO | None = None) -> None:
-        super().__init__(out)
+    def __init__(self, out: TextIO | None = None, lines: Lines = _TUNING) -> None:
+        super().__init__(out, lines)
         self._bar: Any = None
-        self._spent = 0
+        self._spent = 0.0
 
     def note(self, text: str) -> None:
         """Print a line above the bar."""
         tqdm.write(text, file=self._out)
 
-    def begin(self, brief: Brief) -> None:
+    def begin(self, brief: EpisodeBrief) -> None:
         """Open a bar."""
         super().begin(brief)
-        self._spent = int(brief.status.get("current_epoch") or 0)
-        self._bar = tqdm(
-            total=brief.budget_epochs, initial=self._spent, desc=brief.task_id, unit="epoch", file=self._out
-        )
+        self._spent = self._lines.spent(brief.status)
+        total, unit = self._lines.total(brief), self._lines.unit
+        self._bar = tqdm(total=total, initial=self._spent, desc=brief.task_id, unit=unit, file=self._out)
 
     def training(self, epochs: int, total: int, message: str) -> None:
         """Move the bar by the epochs of the running call."""
-        self._move_to(self._spent + epochs)
+        self._move_to(self._lines.advanced(self._spent, epochs))
 
     def turn(self, turn: Turn) -> None:
-        """Print the decision and move the bar to the epochs spent."""
+        """Print the decision and move the bar to what is spent."""
         super().turn(turn)
         reply = turn.outcome.reply
         if reply is not None:
-            self._spent = int(reply.get("current_epoch") or 0)
+            self._spent = self._lines.spent(reply)
             self._move_to(self._spent)
 
-    def end(self, result: EpisodeResult) -> None:
+    def end(self, result: Result) -> None:
         """Close the bar and print the result."""
         self.close()
         super().end(result)
@@ -115,15 +178,15 @@ class BarProgress(LineProgress):
             self._bar.close()
             self._bar = None
 
-    def _move_to(self, epoch: int) -> None:
-        if self._bar is not None and epoch != self._bar.n:
-            self._bar.n = epoch
+    def _move_to(self, place: float) -> None:
+        if self._bar is not None and place != self._bar.n:
+            self._bar.n = place
             self._bar.refresh()
 
 
-def progress_for(out: TextIO) -> Progress:
+def progress_for(out: TextIO, lines: Lines = _TUNING) -> Progress:
     """Choose bars if `out` is a terminal, otherwise lines."""
-    return BarProgress(out) if out.isatty() else LineProgress(out)
+    return BarProgress(out, lines) if out.isatty() else LineProgress(out, lines)
 
 
 def begin_line(brief: Brief) -> str:
@@ -138,13 +201,13 @@ def begin_line(brief: Brief) -> str:
     )
 
 
-def turn_line(turn: Turn) -> str:
+def turn_line(turn: Turn, lines: Lines) -> str:
     """Write a line with a decision and its outcome."""
     decision, reply = turn.decision, turn.outcome.reply
     if isinstance(decision, BadDecision):
         return f"[{turn.number}] not a call: {turn.outcome.refusal}"
     arguments = ", ".join(f"{name}={value}" for name, value in decision.arguments.items())
-    said = f"refused: {turn.outcome.refusal}" if reply is None else figures(reply)
+    said = f"refused: {turn.outcome.refusal}" if reply is None else lines.figures(reply)
     return f"[{turn.number}] {decision.name}({arguments}) {said}"
 
 

@@ -4,13 +4,47 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from ml_trainer_env.baselines.episode import EpisodeResult
+from ml_trainer_env.baselines.episode import EpisodeResult, Result
 from ml_trainer_env.baselines.report import report_html
 from ml_trainer_env.baselines.run_log import redacted
 
-__all__ = ["RunResult", "read_results", "write_run"]
+__all__ = ["Report", "RunResult", "TuningReport", "read_results", "write_run"]
+
+
+class Report(Protocol):
+    """How the episodes of a game are drawn and shown."""
+
+    def read(self, given: Mapping[str, Any]) -> Any:
+        """Read the result of an episode from JSON."""
+
+    def picture(self, result: Any) -> bytes:
+        """Draw an episode as a PNG."""
+
+    def page(self, run: Mapping[str, Any], episodes: Sequence[tuple[Any, bytes]]) -> str:
+        """Write a run as HTML."""
+
+
+class TuningReport:
+    """How the episodes of the tuning game are drawn and shown."""
+
+    def read(self, given: Mapping[str, Any]) -> EpisodeResult:
+        """Read the result of an episode from JSON."""
+        return EpisodeResult.from_dict(given)
+
+    def picture(self, result: EpisodeResult) -> bytes:
+        """Draw loss and accuracy by epoch."""
+        from ml_trainer_env.baselines.curves import curves_png  # late: matplotlib takes a second to import
+
+        return curves_png(result)
+
+    def page(self, run: Mapping[str, Any], episodes: Sequence[tuple[EpisodeResult, bytes]]) -> str:
+        """Write a run as HTML."""
+        return report_html(run, episodes)
+
+
+_TUNING = TuningReport()
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +65,7 @@ class RunResult:
     started: str
     seconds: float
     problem: str
-    episodes: Sequence[EpisodeResult]
+    episodes: Sequence[Result]
 
     @property
     def played_to_end(self) -> int:
@@ -59,34 +93,33 @@ class RunResult:
         }
 
 
-def write_run(folder: Path, run: RunResult, secrets: tuple[str, ...] = ()) -> Path:
+def write_run(folder: Path, run: RunResult, secrets: tuple[str, ...] = (), report: Report = _TUNING) -> Path:
     """Write `results.json`, one PNG for each episode, and `report.html`.
 
     Args:
         folder: The folder. It is created if it does not exist.
         run: The result to write.
         secrets: Texts that are replaced by `***`.
+        report: How episodes are drawn and shown.
 
     Returns:
         Path of the report.
     """
-    from ml_trainer_env.baselines.curves import curves_png  # late: matplotlib takes a second to import
-
     folder.mkdir(parents=True, exist_ok=True)
     clean = redacted(run.to_dict(), secrets)
     text = json.dumps(clean, indent=2, ensure_ascii=False)
     (folder / "results.json").write_text(text + "\n", encoding="utf-8")
-    episodes = [EpisodeResult.from_dict(episode) for episode in clean["episodes"]]
-    pictures = [curves_png(episode) for episode in episodes]
+    episodes = [report.read(episode) for episode in clean["episodes"]]
+    pictures = [report.picture(episode) for episode in episodes]
     for number, (episode, picture) in enumerate(zip(episodes, pictures, strict=True), start=1):
         (folder / f"{number:02d}-{_safe(episode.task_id)}.png").write_bytes(picture)
-    report = folder / "report.html"
-    page = report_html(clean, list(zip(episodes, pictures, strict=True)))
-    report.write_text(page, encoding="utf-8")
-    return report
+    path = folder / "report.html"
+    page = report.page(clean, list(zip(episodes, pictures, strict=True)))
+    path.write_text(page, encoding="utf-8")
+    return path
 
 
-def read_results(path: Path) -> RunResult:
+def read_results(path: Path, report: Report = _TUNING) -> RunResult:
     """Read a `results.json`."""
     given: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return RunResult(
@@ -95,7 +128,7 @@ def read_results(path: Path) -> RunResult:
         started=given["started"],
         seconds=given["seconds"],
         problem=given["problem"],
-        episodes=tuple(EpisodeResult.from_dict(episode) for episode in given["episodes"]),
+        episodes=tuple(report.read(episode) for episode in given["episodes"]),
     )
 
 

@@ -3,17 +3,18 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
-from ml_trainer_env.baselines.agent import Agent, BadDecision, Call
-from ml_trainer_env.baselines.episode import EpisodeResult, summarise
+from ml_trainer_env.baselines.agent import BadDecision, Call, GameAgent
+from ml_trainer_env.baselines.episode import EpisodeResult, Result, summarise
 from ml_trainer_env.baselines.play import Turn, play
 from ml_trainer_env.baselines.progress import Progress
 from ml_trainer_env.baselines.run_log import Record
-from ml_trainer_env.baselines.session import Brief, Session
+from ml_trainer_env.baselines.session import Brief, EpisodeBrief, GameSession
 
-__all__ = ["OpenSession", "Plan", "play_all"]
+__all__ = ["OpenSession", "Plan", "Summary", "TuningSummary", "play_all"]
 
-OpenSession = Callable[[str, int | None], Session]
+OpenSession = Callable[[str, int | None], GameSession[EpisodeBrief]]
 """Begins an episode of a task, with a seed or the task's own."""
 
 
@@ -32,14 +33,46 @@ class Plan:
     episodes: int = 1
 
 
+class Summary(Protocol):
+    """How the episodes of a game are summarised."""
+
+    def fields_of(self, brief: Any) -> dict[str, object]:
+        """Return what the log says of an episode that begins, besides its id, task, seed and rubric."""
+
+    def summarise(self, agent: str, brief: Any, turns: Sequence[Turn], *, seconds: float, tokens: int) -> Any:
+        """Create the result of an episode."""
+
+
+class TuningSummary:
+    """How the episodes of the tuning game are summarised."""
+
+    def fields_of(self, brief: Brief) -> dict[str, object]:
+        """Return the data and the budget."""
+        return {
+            "dataset": brief.dataset.name,
+            "data_source": brief.dataset.source,
+            "budget_epochs": brief.budget_epochs,
+        }
+
+    def summarise(
+        self, agent: str, brief: Brief, turns: Sequence[Turn], *, seconds: float, tokens: int
+    ) -> EpisodeResult:
+        """Create the result of an episode."""
+        return summarise(agent, brief, turns, seconds=seconds, tokens=tokens)
+
+
+_TUNING = TuningSummary()
+
+
 def play_all(
     plan: Plan,
-    agent: Agent,
+    agent: GameAgent[Any],
     open_session: OpenSession,
     record: Record,
     progress: Progress,
     tokens_spent: Callable[[], int] = lambda: 0,
-) -> Iterator[EpisodeResult]:
+    summary: Summary = _TUNING,
+) -> Iterator[Result]:
     """Play a plan. Yields each result when its episode has ended.
 
     Args:
@@ -49,6 +82,7 @@ def play_all(
         record: Records every call, reply and result.
         progress: Shows the progress.
         tokens_spent: Returns the number of tokens used by a language model so far.
+        summary: How an episode is summarised.
 
     Raises:
         ConnectionError: The connection to the environment is lost.
@@ -60,9 +94,9 @@ def play_all(
             session = open_session(task, seed)
             seed = session.brief.seed + 1
             progress.begin(session.brief)
-            record("episode", _episode_fields(session.brief))
+            record("episode", _episode_fields(session.brief) | summary.fields_of(session.brief))
             turns = play(agent, session, watch=_turn_recorder(record, progress))
-            result = summarise(
+            result = summary.summarise(
                 agent.name,
                 session.brief,
                 turns,
@@ -106,18 +140,15 @@ def _reply_fields(turn: Turn) -> dict[str, object]:
     return fields | {"reward": reply.get("reward"), "done": reply.get("done"), "reply": reply}
 
 
-def _episode_fields(brief: Brief) -> dict[str, object]:
+def _episode_fields(brief: EpisodeBrief) -> dict[str, object]:
     return {
         "episode_id": brief.episode_id,
         "task": brief.task_id,
         "seed": brief.seed,
         "rubric": brief.rubric,
-        "dataset": brief.dataset.name,
-        "data_source": brief.dataset.source,
-        "budget_epochs": brief.budget_epochs,
     }
 
 
-def _result_fields(result: EpisodeResult) -> dict[str, object]:
+def _result_fields(result: Result) -> dict[str, object]:
     kept = ("task_id", "agent", "seed", "score", "played_to_end", "reward", "tokens", "seconds", "details")
     return {name: getattr(result, name) for name in kept}

@@ -5,19 +5,24 @@ Agents depend on this protocol and not on HTTP.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from ml_trainer_env.errors import MLTrainerError
 
 __all__ = [
     "Brief",
+    "BriefT",
     "CallRefusedError",
     "DatasetBrief",
+    "EpisodeBrief",
     "EpisodeNotBegunError",
+    "GameSession",
     "Reply",
     "Session",
     "ToolSpec",
 ]
+
+_CLOSING_EPOCHS = 20
 
 Reply = Mapping[str, Any]
 """Answer of a tool: a flat mapping. A metric is None if it is not finite or not known yet."""
@@ -66,26 +71,18 @@ class DatasetBrief:
 
 
 @dataclass(frozen=True, slots=True)
-class Brief:
-    """Description of an episode, from the reply to a reset.
+class EpisodeBrief:
+    """Description of an episode of any game, from the reply to a reset.
 
     Attributes:
         episode_id: The server's id of the episode.
         task_id: Id of the task, such as `easy_mnist`.
         name: Title of the task.
         description: Description of the task, one or more sentences.
-        difficulty: `easy`, `medium` or `hard`.
-        network: Name of the network to train.
-        parameter_count: Number of trainable parameters.
-        dataset: The images.
-        budget_epochs: Budget of epochs.
-        target_metric: Metric of the target, such as `val_accuracy`.
-        target_value: Value of the target.
+        difficulty: `easy`, `medium` or `hard`; in the fleet the tier.
         seed: Seed of the episode.
-        rubric: The grading rubric: `v1`, `v2`, `v3` or `accuracy`.
+        rubric: The grading rubric.
         status: The first observation.
-        budget_seconds: Budget of training seconds; None without a time limit.
-        largest_batch: The largest batch size that is allowed.
     """
 
     episode_id: str
@@ -93,24 +90,56 @@ class Brief:
     name: str
     description: str
     difficulty: str
+    seed: int
+    rubric: str
+    status: Reply
+
+    @property
+    def closing_epochs(self) -> int:
+        """Epochs that the program runs before it submits for an agent that never trained. 0 if none are needed."""
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Brief(EpisodeBrief):
+    """Description of an episode of the tuning game.
+
+    Attributes:
+        network: Name of the network to train.
+        parameter_count: Number of trainable parameters.
+        dataset: The images.
+        budget_epochs: Budget of epochs.
+        target_metric: Metric of the target, such as `val_accuracy`.
+        target_value: Value of the target.
+        budget_seconds: Budget of training seconds; None without a time limit.
+        largest_batch: The largest batch size that is allowed.
+    """
+
     network: str
     parameter_count: int
     dataset: DatasetBrief
     budget_epochs: int
     target_metric: str
     target_value: float
-    seed: int
-    rubric: str
-    status: Reply
     budget_seconds: float | None = None
     largest_batch: int = 256
 
+    @property
+    def closing_epochs(self) -> int:
+        """The most of one call."""
+        return min(_CLOSING_EPOCHS, self.budget_epochs)
 
-class Session(Protocol):
-    """A running episode."""
+
+BriefT = TypeVar("BriefT", bound=EpisodeBrief)
+"""The briefs of a game."""
+BriefT_co = TypeVar("BriefT_co", bound=EpisodeBrief, covariant=True)
+
+
+class GameSession(Protocol[BriefT_co]):
+    """A running episode of a game."""
 
     @property
-    def brief(self) -> Brief:
+    def brief(self) -> BriefT_co:
         """Description of the episode."""
 
     @property
@@ -124,3 +153,7 @@ class Session(Protocol):
             CallRefusedError: The environment refused the call.
             ConnectionError: The connection to the environment is lost.
         """
+
+
+Session = GameSession[Brief]
+"""A running episode of the tuning game."""

@@ -57,6 +57,7 @@ class LlmSettings:
         max_retries: Maximum number of retries of one request.
         reasoning_effort: Reasoning effort for models that accept it; "" for none.
         max_steps: Number of decisions in an episode, by difficulty.
+        fleet_steps: Number of decisions in an episode of the fleet.
         tool_choice: `auto` or `required`; "" to omit the parameter, which APIs treat as `auto`.
         max_tokens: Maximum number of tokens of an answer; None for the API's limit.
         timeout_s: Time limit of a request in seconds. A model on a local machine may take minutes.
@@ -70,6 +71,7 @@ class LlmSettings:
     max_retries: int = 3
     reasoning_effort: str = "minimal"
     max_steps: Mapping[str, int] = field(default_factory=lambda: {"easy": 5, "medium": 6, "hard": 7})
+    fleet_steps: int = 40
     tool_choice: str = ""
     max_tokens: int | None = None
     timeout_s: float = 600.0
@@ -157,6 +159,7 @@ def _llm(values: Mapping[str, str]) -> LlmSettings | None:
         tool_choice=_one_of(values, "LLM_TOOL_CHOICE", ("auto", "required")),
         max_tokens=_count(values, "LLM_MAX_TOKENS", 1, at_least=1) if values.get("LLM_MAX_TOKENS") else None,
         timeout_s=_seconds(values, "LLM_TIMEOUT_S", 600.0),
+        fleet_steps=_count(values, "LLM_MAX_STEPS_FLEET", 40, at_least=1),
         max_steps={
             "easy": _count(values, "LLM_MAX_STEPS_EASY", 5, at_least=1),
             "medium": _count(values, "LLM_MAX_STEPS_MEDIUM", 6, at_least=1),

@@ -1,0 +1,1 @@
+"""Agents for the fleet, and how its episodes are summarised, drawn and told."""
