@@ -25,6 +25,7 @@ __all__ = [
     "is_rate_lost",
     "maintenance",
     "majority_rank",
+    "rate_factor",
     "reads_alike",
     "restart_position",
     "slow_nodes",
@@ -71,6 +72,11 @@ def hot_groups(maxima: Mapping[str, Sequence[float | None]]) -> dict[str, float]
         for name, (norm, step) in maxima.items()
         if norm is None or (math.isfinite(median) and norm > _HOT * median)
     }
+
+
+def rate_factor(rate: float, peak: float, step: int) -> float:
+    """Return the factor between a learning rate and what the peak says, in the warm-up or soon after it."""
+    return rate / (peak * min(1.0, step / _WARMUP_STEPS))
 
 
 def slow_nodes(compute_s: Values) -> list[int]:

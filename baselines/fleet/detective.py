@@ -24,7 +24,8 @@ _LEAST_EVIDENCE = 4
 _WINDOW = 12
 _AFTER_RESTART = 4
 
-_USUAL_RATE, _HIGHEST_RATE = 0.04, 0.1
+_HIGHEST_FACTOR = 2.0
+"""A rate is what is set, or it is many times that."""
 _USUAL_INTERVAL, _RARE_INTERVAL = 25, 100
 _SAFE_LOSS_SCALE = 2.0**15
 _SLOW_STEP_S = 1.3
@@ -55,12 +56,12 @@ class _Detective:
         self._case = Case(brief)
         self._died: list[tuple[int, float]] = []
         self._cleared: set[int] = set()
+        self._are_settings_known = False
         self._vain = {"replicas": 0, "link": 0, "shard": 0}
 
     def work(self) -> Script:
         case = self._case
         reply = yield from self._run(_FIRST_LOOK)
-        yield from self._check_settings()
         while reply:
             acted = yield from self._look()
             reply = yield from self._run(_FIRST_LOOK if acted else LOOK_EVERY)
@@ -82,30 +83,12 @@ class _Detective:
             return (yield from self._after_death(reply, then))
         return reply
 
-    # What a look at the settings tells.
-
-    def _check_settings(self) -> Answer:
-        case = self._case
-        wrong: dict[str, object] = {}
-        if case.setting["learning_rate"] > _HIGHEST_RATE:
-            yield from case.report("high_rate")
-            wrong["learning_rate"] = _USUAL_RATE
-        if not case.setting["sampler_offset"]:
-            losses = yield from case.query("loss", "rank", "last", 1)
-            if clues.reads_alike(losses) or not losses:
-                yield from case.report("shared_sampler")
-                wrong["sampler_offset"] = True
-        if case.setting["checkpoint_every"] > _USUAL_INTERVAL:
-            wrong["checkpoint_every"] = _USUAL_INTERVAL
-        if wrong:
-            yield from case.set_training("settings that cannot be meant", **wrong)
-        return bool(wrong)
-
     # What a look at the figures tells.
 
     def _look(self) -> Answer:
         """Look at the steps since the last change."""
         looks = (
+            self._look_at_settings,
             self._look_at_memory,
             self._look_at_overflows,
             self._look_at_gradients,
@@ -121,6 +104,28 @@ class _Detective:
     def _window(self) -> int:
         """Return how many steps to look at. 0 if there is too little evidence yet."""
         return min(_WINDOW, self._case.evidence) if self._case.evidence >= _LEAST_EVIDENCE else 0
+
+    def _look_at_settings(self) -> Answer:
+        """Compare the first steps with what the settings say, once."""
+        case = self._case
+        rate, setting = case.status["learning_rate"], case.setting
+        if self._are_settings_known or not rate:
+            return False
+        self._are_settings_known = True
+        changes: dict[str, object] = {}
+        factor = clues.rate_factor(rate, setting["learning_rate"], max(1, case.step - case.lag))
+        if factor > _HIGHEST_FACTOR:
+            yield from case.report("high_rate")
+            changes["learning_rate"] = setting["learning_rate"] / factor
+        losses = yield from case.query("loss", "rank", "last", 1)
+        if clues.reads_alike(losses):
+            yield from case.report("shared_sampler")
+            changes["sampler_offset"] = not setting["sampler_offset"]
+        if setting["checkpoint_every"] > _USUAL_INTERVAL:
+            changes["checkpoint_every"] = _USUAL_INTERVAL
+        if changes:
+            yield from case.set_training("the figures do not fit the settings", **changes)
+        return bool(changes)
 
     def _look_at_memory(self) -> Answer:
         case = self._case

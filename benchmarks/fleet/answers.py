@@ -246,7 +246,7 @@ def replace_two(job: Job) -> None:
 
 def lower_rate_from_early(job: Job) -> None:
     job.to_step(35)
-    job.call("set_training", learning_rate=0.04)
+    job.call("set_training", learning_rate=0.04 / fault(job, faults.HighRate).factor)
     job.call("restart", checkpoint="step-0")
 
 
@@ -279,7 +279,7 @@ def again_into_nonfinite(job: Job) -> None:
 
 def set_offset(job: Job) -> None:
     job.to_step(15)
-    job.call("set_training", sampler_offset=True)
+    job.call("set_training", sampler_offset=not job.last["settings"]["sampler_offset"])
 
 
 def halve_early(job: Job) -> None:

@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from ml_trainer_env.server.fleet.incidents import Draws, Incident, Setup, faults_of
-from ml_trainer_env.server.trainer.fleet.faults import Scenario
+from ml_trainer_env.server.fleet.incidents import Draws, Incident, Setup, faults_of, job_setup
 
 __all__ = ["DRAWN_COUNTS", "TIERS", "draw_setup", "tier_of"]
 
@@ -38,16 +37,16 @@ _LOUD = (
     Incident.CRASHES,
     Incident.STRAGGLER,
     Incident.LOADER_STALL,
-    Incident.HALF_PRECISION,
-    Incident.NONFINITE,
-    Incident.DIVERGENCE,
     Incident.SLOW_STORAGE,
+    Incident.DIVERGENCE,
 )
+_GUARDED = (Incident.HALF_PRECISION, Incident.NONFINITE)
+"""What a setting that does no harm prevents. They are drawn seldom, so that setting it blindly gains little."""
 _CHECKPOINT = (
     Incident.CORRUPT_CHECKPOINT,
     Incident.POISONED_BATCH,
-    Incident.NONFINITE,
     Incident.LOST_OPTIMIZER,
+    Incident.LOST_CURSOR,
     Incident.LOST_SCHEDULE,
 )
 _SILENT = (
@@ -61,8 +60,8 @@ _STICKY = (Incident.STICKY_NODE, Incident.MEMORY_LEAK, Incident.MAINTENANCE, Inc
 _ON_NODES = (Incident.NO_SPARE, Incident.SILENT_CORRUPTION, Incident.SLOW_LINK)
 
 _OF_TIER: Sequence[tuple[Sequence[Incident], ...]] = (
-    (_LOUD,),
-    (_CHECKPOINT,),
+    ((*_LOUD, *_LOUD, *_GUARDED),),
+    ((*_CHECKPOINT, Incident.NONFINITE),),
     (_SILENT,),
     (_STICKY,),
     (_LOUD, _SILENT),
@@ -70,7 +69,7 @@ _OF_TIER: Sequence[tuple[Sequence[Incident], ...]] = (
     ((*_LOUD, *_SILENT),),
     (_ON_NODES,),
     (_SILENT, _SILENT),
-    ((*_LOUD, *_CHECKPOINT), _SILENT),
+    ((*_LOUD, *_CHECKPOINT, *_GUARDED), _SILENT),
 )
 """What a tier draws from: one incident of each group."""
 
@@ -105,7 +104,7 @@ def draw_setup(split: str, index: int, seed: int) -> Setup:
         faults += faults_of(Incident.NOTHING, decoys)
     return Setup(
         incidents,
-        Scenario(tuple(faults)),
+        job_setup(tuple(faults), decoys),
         spares=0 if tier == _NO_SPARES else 2,
         telemetry_delay_us=_DELAY_US if tier == _LATE_TELEMETRY else 0,
     )

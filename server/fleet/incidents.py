@@ -15,7 +15,7 @@ from ml_trainer_env.server.trainer.fleet.faults import Fault, Scenario
 from ml_trainer_env.server.trainer.fleet.places import BATCHES
 from ml_trainer_env.server.trainer.fleet.settings import RANKS, SHARDS
 
-__all__ = ["Draws", "Incident", "Setup", "faults_of", "lone_setup"]
+__all__ = ["Draws", "Incident", "Setup", "faults_of", "job_setup", "lone_setup"]
 
 SECOND = 1_000_000
 STEP_US = 1_145_000
@@ -157,7 +157,12 @@ def lone_setup(incident: Incident, seed: int) -> Setup:
     """Return an incident alone, as the named tasks have it."""
     draws = Draws(_LONE, list(Incident).index(incident), seed)
     spares = 0 if incident is Incident.NO_SPARE else 2
-    return Setup((incident,), Scenario(faults_of(incident, draws)), spares)
+    return Setup((incident,), job_setup(faults_of(incident, draws), draws), spares)
+
+
+def job_setup(found: tuple[Fault, ...], draws: Draws) -> Scenario:
+    """Return faults of a job whose settings are drawn. So a setting tells nothing, and none is right everywhere."""
+    return Scenario(found, loader_offsets=draws.below(2) == 0, records_activations=draws.below(2) == 0)
 
 
 def _moment(step: int) -> int:
@@ -239,7 +244,7 @@ def _slow_storage(at: Occasion) -> tuple[Fault, ...]:
 
 
 def _divergence(at: Occasion) -> tuple[Fault, ...]:
-    return (faults.HighRate(at.between(40, 60) / 100),)
+    return (faults.HighRate(at.between(10, 15)),)
 
 
 def _nonfinite(at: Occasion) -> tuple[Fault, ...]:

@@ -1,6 +1,6 @@
 """The two runs that a score lies between, as an inquiry that a source carries out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ml_trainer_env.server.episodes.units import UnitSource
 from ml_trainer_env.server.fleet.plans import fleet_text, held_out
@@ -41,7 +41,7 @@ class ReferenceRuns:
             ExecutorError: A run failed.
             TrainingStoppedError: A run took too long.
         """
-        clean = await self._loss(Scenario(), source)
+        clean = await self._loss(replace(self.scenario, faults=()), source)
         nothing = await self._loss(self.scenario, source) if self.scenario.faults else clean
         return {"nothing_loss": nothing, "clean_loss": clean}
 

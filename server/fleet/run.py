@@ -159,6 +159,7 @@ class FleetRun:
         self._state_us = 0
         self._offset_us = 0
         self._adjustment: Adjustment | None = None
+        self._is_recording = self.training.record_activations
         self._running: asyncio.Future[Any] | None = None
         self._interruption: str | None = None
 
@@ -187,7 +188,8 @@ class FleetRun:
     @property
     def settings(self) -> StepSettings:
         """The settings of the next step."""
-        return StepSettings(self.training, self.cluster, self.scenario, self._adjustment, self._offset_us)
+        training = replace(self.training, record_activations=self._is_recording)
+        return StepSettings(training, self.cluster, self.scenario, self._adjustment, self._offset_us)
 
     # Steps.
 
@@ -347,7 +349,7 @@ class FleetRun:
             begun_us=now_us,
             saved_at_step=None,
         )
-        self.newest = checkpoint
+        self.newest, self._is_recording = checkpoint, self.training.record_activations
         self.ref, self._state_us = checkpoint.ref, checkpoint.state_us
         self._offset_us = now_us - checkpoint.state_us
         self.stalled_us = None

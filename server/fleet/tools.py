@@ -64,8 +64,8 @@ _SETTINGS: Mapping[str, Parameter] = {
     "dynamic_loss_scale": flag("Halve the loss scale after an overflow"),
     "checkpoint_every": number(LIMITS["checkpoint_every"], "Steps between two checkpoints"),
     "schedule_position": number(LIMITS["schedule_position"], f"Steps since the warm-up began; it takes {WARMUP_STEPS}"),
-    "sampler_offset": flag("Each rank reads batches of its own"),
-    "record_activations": flag("Ranks record activations for a profile"),
+    "sampler_offset": flag("The sampler gives each rank batches of its own; some loaders do so themselves"),
+    "record_activations": flag("Ranks record activations for a profile; from the next start of the job on"),
 }
 
 

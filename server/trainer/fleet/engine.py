@@ -92,7 +92,7 @@ def take_step(state: FleetState, settings: StepSettings, text: Text) -> Step:
     places = places_of(before.seed, before.step, before.clock_us, before.loss_scale, settings)
     times = step_times(settings, places)
     begin_us = before.clock_us + settings.offset_us
-    rate = settings.training.rate_at(before.schedule, begin_us)
+    rate = settings.scenario.learning_rate(settings.training.rate_at(before.schedule, begin_us))
     firsts = [own[0] for own in places]
     stop = settings.scenario.stop_between(begin_us, begin_us + times.step_us, firsts)
     if stop is not None:

@@ -25,7 +25,7 @@ def places_of(seed: int, step: int, clock_us: int, loss_scale: float, settings: 
     places: list[list[Place]] = [[] for _ in range(ranks)]
     for batch in range(BATCHES):
         rank = batch % ranks
-        read = batch if training.sampler_offset else 0
+        read = batch if training.sampler_offset != settings.scenario.loader_offsets else 0
         places[rank].append(
             Place(
                 seed=seed,

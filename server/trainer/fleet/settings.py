@@ -37,7 +37,8 @@ class TrainingSettings:
         dynamic_loss_scale: Whether the loss scale halves after a step that overflowed and doubles after a long time
             without one. It matters where gradients are half precision.
         checkpoint_every: Steps between two checkpoints.
-        sampler_offset: Whether each rank reads batches of its own. Else all read those of rank 0.
+        sampler_offset: Whether the sampler gives each rank batches of its own. If it and the loader do so, or neither,
+            all ranks read those of rank 0.
         record_activations: Whether the ranks record activations for a profile.
     """
 

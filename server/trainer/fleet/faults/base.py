@@ -98,11 +98,13 @@ class Fault:
         kind: Its kind.
         is_harmless: Whether it does no harm.
         is_half_precision: Whether gradients are half precision, so that a step that overflows is left out.
+        is_sampler_wrong: Whether the run begins with a setting of the sampler that does not suit the loader.
     """
 
     kind: ClassVar[FaultKind]
     is_harmless: ClassVar[bool] = False
     is_half_precision: ClassVar[bool] = False
+    is_sampler_wrong: ClassVar[bool] = False
 
     @property
     def first_settings(self) -> Mapping[str, float | bool]:
@@ -126,6 +128,10 @@ class Fault:
     def gradient(self, gradient: np.ndarray, place: Place) -> np.ndarray:
         """Return the gradient that a rank sends: float32 (size,). The argument must not be changed."""
         return gradient
+
+    def learning_rate(self, rate: float) -> float:
+        """Return the learning rate that is used."""
+        return rate
 
     def applied_share(self, share: float, place: Place) -> float:
         """Return the share of this step's update that the rank's replica applies. 1 is as it should be."""
@@ -166,13 +172,17 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """Everything that goes wrong in an episode. Its faults apply one after another.
+    """Everything that goes wrong in an episode, and how its job was set up. Its faults apply one after another.
 
     Attributes:
         faults: The faults.
+        loader_offsets: Whether the loader gives each rank batches of its own, so that the sampler must not.
+        records_activations: Whether the run begins with a recording of activations. Most do no harm.
     """
 
     faults: tuple[Fault, ...] = ()
+    loader_offsets: bool = False
+    records_activations: bool = False
 
     @property
     def is_harmless(self) -> bool:
@@ -187,7 +197,12 @@ class Scenario:
     @property
     def first_settings(self) -> dict[str, float | bool]:
         """The settings that the run begins with, where they are not the reference's."""
-        return {name: value for fault in self.faults for name, value in fault.first_settings.items()}
+        is_sampler_wrong = any(fault.is_sampler_wrong for fault in self.faults)
+        setup = {
+            "sampler_offset": self.loader_offsets == is_sampler_wrong,
+            "record_activations": self.records_activations,
+        }
+        return setup | {name: value for fault in self.faults for name, value in fault.first_settings.items()}
 
     @property
     def notices(self) -> list[Notice]:
@@ -210,6 +225,12 @@ class Scenario:
         for fault in self.faults:
             gradient = fault.gradient(gradient, place)
         return gradient
+
+    def learning_rate(self, rate: float) -> float:
+        """Return the learning rate that is used."""
+        for fault in self.faults:
+            rate = fault.learning_rate(rate)
+        return rate
 
     def applied_share(self, place: Place) -> float:
         """Return the share of this step's update that the rank's replica applies. 1 is as it should be."""

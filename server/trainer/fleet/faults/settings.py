@@ -12,32 +12,27 @@ __all__ = ["HighRate", "RareCheckpoints", "SharedSampler"]
 
 @dataclass(frozen=True, slots=True)
 class SharedSampler(Fault):
-    """A sampler that does not know the ranks, so that all of them read the same batch."""
+    """A sampler whose setting does not suit the loader, so that all ranks read the same batch."""
 
     kind: ClassVar[FaultKind] = FaultKind.SHARED_SAMPLER
-
-    @property
-    def first_settings(self) -> Mapping[str, float | bool]:
-        """The sampler's offset is off."""
-        return {"sampler_offset": False}
+    is_sampler_wrong: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True)
 class HighRate(Fault):
-    """A peak learning rate that is too high.
+    """A scheduler that multiplies the learning rate.
 
     Attributes:
-        learning_rate: The rate.
+        factor: Factor of the rate that is set.
     """
 
     kind: ClassVar[FaultKind] = FaultKind.HIGH_RATE
 
-    learning_rate: float
+    factor: float
 
-    @property
-    def first_settings(self) -> Mapping[str, float | bool]:
-        """The rate."""
-        return {"learning_rate": self.learning_rate}
+    def learning_rate(self, rate: float) -> float:
+        """Multiply the rate."""
+        return rate * self.factor
 
 
 @dataclass(frozen=True, slots=True)
