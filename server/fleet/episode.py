@@ -28,7 +28,7 @@ from ml_trainer_env.server.fleet.rows import By, Metric, Reduction, StepRow, que
 from ml_trainer_env.server.fleet.run import FleetRun, Restart, StopOn
 from ml_trainer_env.server.fleet.scoring import FleetReward, References, Transition, potential, score
 from ml_trainer_env.server.fleet.tasks import FleetTask
-from ml_trainer_env.server.fleet.timing import INSPECT_US
+from ml_trainer_env.server.fleet.timing import INSPECT_US, RESTART_US
 from ml_trainer_env.server.fleet.tools import LIMITS, TOOLS
 from ml_trainer_env.server.fleet.truth import report_is_right, told_faults
 from ml_trainer_env.server.trainer.fleet.figures import CHANCE_LOSS
@@ -241,6 +241,7 @@ class FleetEpisode:
                 data_position=_optional("data_position", data_position),
                 fresh_optimizer=fresh_optimizer is not None and check_flag("fresh_optimizer", fresh_optimizer),
             )
+            self.run.require_time(RESTART_US)
             self.run.restart(kept, how)
             return {"message": f"Restarted from {kept.id}."}
 
@@ -297,6 +298,7 @@ class FleetEpisode:
 
         async def act() -> Reply:
             chosen = check_choice("kind", kind, tuple(INSPECT_US))
+            self.run.require_time(INSPECT_US[chosen])
             if chosen == "checkpoint":
                 kept = self.run.find(target)
                 found = {"checkpoint": kept.id, **await inspections.checkpoint_contents(self.run, kept)}

@@ -316,6 +316,18 @@ class FleetRun:
         """Let time pass."""
         self._offset_us += microseconds
 
+    def require_time(self, microseconds: int) -> None:
+        """Check that the reservation has time for an action.
+
+        Raises:
+            EpisodeError: It has not.
+        """
+        left_us = RESERVATION_US - self.now_us
+        if microseconds > left_us:
+            raise EpisodeError(
+                f"that takes {microseconds / 1e6:g} s, and {max(0, left_us) / 1e6:.1f} s of the reservation are left"
+            )
+
     def find(self, checkpoint: object) -> SavedCheckpoint:
         """Return a checkpoint by its id, or the newest one by "newest".
 
@@ -375,8 +387,9 @@ class FleetRun:
         """Put a spare node in a node's place.
 
         Raises:
-            EpisodeError: The node is not used, or there is no spare.
+            EpisodeError: Too little time is left, or the node is not used, or there is no spare.
         """
+        self.require_time(REPLACE_US)
         self._require_used(node)
         if not self.spares:
             raise EpisodeError("there is no spare node; drain the node to go on with fewer ranks")
@@ -392,8 +405,9 @@ class FleetRun:
         """Go on without a node. The batch of a step stays as large as it was.
 
         Raises:
-            EpisodeError: The node is not used, or too few ranks would be left.
+            EpisodeError: Too little time is left, or the node is not used, or too few ranks would be left.
         """
+        self.require_time(DRAIN_US)
         self._require_used(node)
         if len(self.cluster.nodes) <= LEAST_RANKS:
             raise EpisodeError(f"a job needs at least {LEAST_RANKS} ranks")
@@ -406,8 +420,9 @@ class FleetRun:
         """Use a drained node again.
 
         Raises:
-            EpisodeError: The node was not drained.
+            EpisodeError: Too little time is left, or the node was not drained.
         """
+        self.require_time(RESTORE_US)
         if node not in self.drained:
             raise EpisodeError(f"node {node} is not drained; drained are: {_listed(self.drained)}")
         self.cluster = replace(self.cluster, nodes=(*self.cluster.nodes, node))
@@ -419,8 +434,9 @@ class FleetRun:
         """Leave a shard out.
 
         Raises:
-            EpisodeError: Too few shards would be left, or it is left out.
+            EpisodeError: Too little time is left, or too few shards would be left, or it is left out.
         """
+        self.require_time(SHARD_US)
         left_out = self.cluster.quarantined
         if shard in left_out:
             raise EpisodeError(f"shard {shard} is in quarantine")
@@ -434,8 +450,9 @@ class FleetRun:
         """Read a shard from its mirror.
 
         Raises:
-            EpisodeError: It is read from there.
+            EpisodeError: Too little time is left, or it is read from there.
         """
+        self.require_time(SHARD_US)
         if shard in self.cluster.mirrored:
             raise EpisodeError(f"shard {shard} is read from its mirror")
         self.cluster = replace(self.cluster, mirrored=tuple(sorted((*self.cluster.mirrored, shard))))
@@ -446,8 +463,9 @@ class FleetRun:
         """Read a shard as at first.
 
         Raises:
-            EpisodeError: It is read so.
+            EpisodeError: Too little time is left, or it is read so.
         """
+        self.require_time(SHARD_US)
         cluster = self.cluster
         if shard not in cluster.quarantined and shard not in cluster.mirrored:
             raise EpisodeError(f"shard {shard} is neither in quarantine nor read from its mirror")
@@ -463,8 +481,9 @@ class FleetRun:
         """Copy the replica of a rank to all ranks.
 
         Raises:
-            EpisodeError: There is no such rank.
+            EpisodeError: Too little time is left, or there is no such rank.
         """
+        self.require_time(BROADCAST_US)
         if not 0 <= rank < len(self.cluster.nodes):
             raise EpisodeError(f"there is no rank {rank}; ranks are 0 to {len(self.cluster.nodes) - 1}")
         self._adjust(copied_node=self.cluster.nodes[rank])

@@ -80,11 +80,14 @@ def play(player: Player, calls: list[Call]) -> list[Reply]:
     return replies
 
 
-def spend(player: Player) -> Reply:
-    """Let the reservation pass in tests of nodes, and return the last reply."""
-    while True:
-        if (reply := player("inspect", kind="node", id="0"))["done"]:
-            return reply
+def spend(player: Player) -> list[Reply]:
+    """Let the reservation pass in tests of nodes and a few last steps, and return the replies."""
+    replies = [player("get_training_status")]
+    while replies[-1]["left_s"] >= INSPECT_US["node"] / SECOND:
+        replies.append(player("inspect", kind="node", id="0"))
+    while not replies[-1]["done"]:
+        replies.append(player("run_steps", num_steps=50))
+    return replies
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -97,7 +100,7 @@ def test_virtual_time_never_goes_back_and_rewards_sum_to_the_score(
 
     replies = play(player, calls)
     if not player.episode.done:
-        replies.append(spend(player))
+        replies += spend(player)
 
     clocks = [0.0, *(reply["clock_s"] for reply in replies)]
     assert clocks == sorted(clocks)
@@ -144,7 +147,7 @@ def test_the_end_of_the_reservation_ends_the_episode_and_submits_the_model(begin
     player("run_steps", num_steps=5)
     measured = []
 
-    last = spend(player)
+    last = spend(player)[-1]
     measured = last["held_out_loss"], last["nothing_loss"], last["clean_loss"]
 
     assert last["left_s"] == 0
@@ -152,6 +155,19 @@ def test_the_end_of_the_reservation_ends_the_episode_and_submits_the_model(begin
     assert measured[1:] == (REFERENCES["nothing_loss"], REFERENCES["clean_loss"])
     assert 0 < measured[0] < CHANCE_LOSS
     assert last["score"] == score(measured[0], References(3.0, 2.0)) == player.episode.score
+
+
+def test_an_action_needs_the_time_that_it_takes(begin: Begin) -> None:
+    player = begin()
+    player("run_steps", num_steps=2)
+    for _ in range(29):
+        player("inspect", kind="node", id="0")
+
+    for tool, arguments in (("restart", {"checkpoint": "step-0"}), ("set_node", {"node": 3, "action": "replace"})):
+        before = player("get_training_status")
+        with pytest.raises(EpisodeError, match="of the reservation are left"):
+            player(tool, **arguments)
+        assert player("get_training_status") == before
 
 
 def test_a_model_without_steps_is_worth_chance(begin: Begin) -> None:

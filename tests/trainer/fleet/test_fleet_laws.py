@@ -209,7 +209,15 @@ def test_a_node_dies_once_at_a_moment_and_the_state_stays(text: Text) -> None:
     assert died(steps) == [None, 2]
     assert steps[1].state.clock_us == 1.5 * SECOND
     assert weights(steps[1:]) == weights(steps[:1])
-    assert take_step(steps[1].state, StepSettings(scenario=scenario), text).stop is None
+    restarted = StepSettings(scenario=scenario, cluster=Cluster(begun_us=2 * SECOND), offset_us=SECOND // 2)
+    assert take_step(steps[1].state, restarted, text).stop is None
+
+
+def test_a_moment_that_passes_while_the_job_waits_strikes_when_it_goes_on(text: Text) -> None:
+    scenario = Scenario((faults.Crash(2, (int(1.5 * SECOND),)),))
+    state = play(StepSettings(scenario=scenario), text, 1)[0].state
+
+    assert died([take_step(state, StepSettings(scenario=scenario, offset_us=9 * SECOND), text)]) == [2]
 
 
 def test_a_sticky_node_dies_after_each_start_unless_it_is_not_used(text: Text) -> None:

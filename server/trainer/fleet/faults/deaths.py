@@ -18,7 +18,7 @@ _LEAST_LIFE_US = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Crash(Fault):
-    """A node that dies at a moment, whatever it does. Each moment kills it once.
+    """A node that dies at a moment, whatever the job does. Each moment ends one job.
 
     Attributes:
         node: The node.
@@ -34,7 +34,7 @@ class Crash(Fault):
         """Return the next moment."""
         if place.node != self.node:
             return None
-        return next((moment for moment in self.moments_us if moment > place.clock_us), None)
+        return _next(self.moments_us, place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class Hang(Fault):
         """Return the next moment."""
         if place.node != self.node:
             return None
-        return next((moment for moment in self.moments_us if moment > place.clock_us), None)
+        return _next(self.moments_us, place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,3 +151,9 @@ class MemoryLeak(Fault):
             return megabytes
         age = min(1.0, (place.clock_us - place.begun_us) / self.life_us)
         return megabytes + round((MEMORY_LIMIT_MB - megabytes) * age)
+
+
+def _next(moments_us: Sequence[int], place: Place) -> int | None:
+    """Return the first moment of this job. One that passed while the job waited strikes as soon as it goes on."""
+    moment = next((moment for moment in moments_us if moment > place.begun_us), None)
+    return None if moment is None else max(moment, place.clock_us + _LEAST_LIFE_US)
