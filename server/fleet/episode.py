@@ -341,7 +341,8 @@ class FleetEpisode:
         number = int(LIMITS["rank"].check("rank", rank))
         count = MAX_LINES // 2 if tail is None else int(LIMITS["tail"].check("tail", tail))
         run = self.run
-        lines = log_lines(number, self.seed, run.rows, run.events, run.scenario.notices, run.now_us)
+        rows = self._seen(run.rows)
+        lines = log_lines(number, self.seed, rows, run.events, run.scenario.notices, run.now_us)
         return await self._read({"message": f"Log of rank {number}.", "lines": last_lines(lines, count)})
 
     async def list_checkpoints(self) -> Reply:

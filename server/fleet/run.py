@@ -365,9 +365,12 @@ class FleetRun:
         self.ref, self._state_us = checkpoint.ref, checkpoint.state_us
         self._offset_us = now_us - checkpoint.state_us
         self.stalled_us = None
+        loss_scale = None if self._adjustment is None else self._adjustment.loss_scale
         self._adjustment = None
         if checkpoint.saved_us is not None:
             self._adjust(restored_us=checkpoint.saved_us)
+        if loss_scale is not None:  # it was set, and no step has been taken since
+            self._adjust(loss_scale=loss_scale)
         if how.schedule is not None:
             self._adjust(schedule=how.schedule)
         if how.fresh_optimizer:
