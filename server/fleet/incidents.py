@@ -218,8 +218,7 @@ def _sticky_node(at: Occasion) -> tuple[Fault, ...]:
 
 
 def _drifting_replica(at: Occasion) -> tuple[Fault, ...]:
-    begins_us = at.begin_us + 30 * SECOND
-    return (faults.DriftingReplica(at.node(), begins_us, begins_us + 200 * SECOND, -0.5),)
+    return (faults.DriftingReplica(at.node(), at.begin_us, at.begin_us + 230 * SECOND, -0.25),)
 
 
 def _loader_stall(at: Occasion) -> tuple[Fault, ...]:
