@@ -171,17 +171,19 @@ class _Detective:
         shards = yield from self._hot("shard", count)
         if case.status["loss"] is None:
             return (yield from self._answer_nonfinite())
+        node = int(next(iter(nodes))) if len(nodes) == 1 else None
+        if node is not None and (yield from self._drifts(node, count)):
+            return (yield from self._remove_harmful(node, "drifting_replica"))
         if len(shards) == 1:
             return (yield from self._skip_batches(next(iter(shards))))
-        if len(nodes) > 1:
-            return False
-        node = int(next(iter(nodes)))
-        # Wrong arithmetic leaves the losses as they are. A node with other weights has another loss, too.
-        if clues.drift_suspect((yield from case.query("loss", "node", "mean", count)), {}) == node and (
-            yield from self._answer_drift(node)
-        ):
-            return True
-        return (yield from self._remove_corrupting(node))
+        if node is not None:
+            return (yield from self._remove_harmful(node, "silent_corruption"))
+        return False
+
+    def _drifts(self, node: int, count: int) -> Answer:
+        """Whether a node with huge gradients has other weights. Wrong arithmetic leaves its losses as they are."""
+        losses = yield from self._case.query("loss", "node", "mean", count)
+        return clues.drift_suspect(losses, {}) == node and (yield from self._good_replica()) is not None
 
     def _hot(self, by: str, count: int) -> Generator[Decision, Outcome, dict[str, float]]:
         """Return the groups with huge gradients, and when. A dynamic loss scale may overflow now and then."""
@@ -211,10 +213,10 @@ class _Detective:
         case.skipped.append((first, after))
         return True
 
-    def _remove_corrupting(self, node: int) -> Answer:
+    def _remove_harmful(self, node: int, kind: str) -> Answer:
         """The gradients of one node are huge, whichever shard it reads."""
         case = self._case
-        yield from case.report("silent_corruption", node)
+        yield from case.report(kind, node)
         kept = yield from case.checkpoint_before(case.clean_step + 1)
         yield from case.remove(node, "its gradients are far larger than those of the others, on every shard")
         yield from case.restart("weights from before the node's wrong gradients", kept)
@@ -308,23 +310,21 @@ class _Detective:
     def _answer_drift(self, node: int) -> Answer:
         """Make the replicas equal, if they differ, and take the node out if they differ again."""
         case = self._case
-        if (yield from self._odd_replica()) is None:
+        good = yield from self._good_replica()
+        if good is None:
             self._vain["replicas"] += 1
             return False
         yield from case.report("drifting_replica", node)
+        yield from case.act("broadcast", "the replicas differ", from_rank=good)
         yield from self._run(1)
-        if node in case.status["nodes"] and (yield from self._odd_replica()) is not None:
+        if node in case.status["nodes"] and (yield from self._good_replica()) is not None:
             yield from case.remove(node, "it misses updates of its weights")
         return True
 
-    def _odd_replica(self) -> Generator[Decision, Outcome, int | None]:
-        """Compare the replicas, and make them equal again. Returns a rank that had the right one."""
+    def _good_replica(self) -> Generator[Decision, Outcome, int | None]:
+        """Compare the replicas. Returns a rank that has the right one, None if they are equal."""
         found = yield from self._case.inspect("replicas")
-        sums = {name: value for name, value in found.items() if name.startswith("checksum_")}
-        good = clues.majority_rank(sums)
-        if good is not None:
-            yield from self._case.act("broadcast", "the replicas differ", from_rank=good)
-        return good
+        return clues.majority_rank({name: value for name, value in found.items() if name.startswith("checksum_")})
 
     # What a restart tells.
 
