@@ -24,6 +24,7 @@ _LEAST_EVIDENCE = 4
 _WINDOW = 12
 _AFTER_RESTART = 4
 
+_UNTRAINED_LOSS = 4.5
 _HIGHEST_FACTOR = 2.0
 """A rate is what is set, or it is many times that."""
 _USUAL_INTERVAL, _RARE_INTERVAL = 25, 100
@@ -56,6 +57,7 @@ class _Detective:
         self._case = Case(brief)
         self._died: list[tuple[int, float]] = []
         self._cleared: set[int] = set()
+        self._is_sampler_known = False
         self._are_settings_known = False
         self._vain = {"replicas": 0, "link": 0, "shard": 0}
 
@@ -89,6 +91,7 @@ class _Detective:
         """Look at the steps since the last change."""
         looks = (
             self._look_at_settings,
+            self._look_at_sampler,
             self._look_at_memory,
             self._look_at_overflows,
             self._look_at_gradients,
@@ -117,15 +120,24 @@ class _Detective:
         if factor > _HIGHEST_FACTOR:
             yield from case.report("high_rate")
             changes["learning_rate"] = setting["learning_rate"] / factor
-        losses = yield from case.query("loss", "rank", "last", 1)
-        if clues.reads_alike(losses):
-            yield from case.report("shared_sampler")
-            changes["sampler_offset"] = not setting["sampler_offset"]
         if setting["checkpoint_every"] > _USUAL_INTERVAL:
             changes["checkpoint_every"] = _USUAL_INTERVAL
         if changes:
             yield from case.set_training("the figures do not fit the settings", **changes)
         return bool(changes)
+
+    def _look_at_sampler(self) -> Answer:
+        """Compare the losses of the ranks, once. Before the model has learnt something, every text has one loss."""
+        case = self._case
+        if self._is_sampler_known or (case.status["loss"] or _UNTRAINED_LOSS) >= _UNTRAINED_LOSS:
+            return False
+        self._is_sampler_known = True
+        if not clues.reads_alike((yield from case.query("loss", "rank", "last", 1))):
+            return False
+        yield from case.report("shared_sampler")
+        other = not case.setting["sampler_offset"]
+        yield from case.set_training("all ranks read the same batch", sampler_offset=other)
+        return True
 
     def _look_at_memory(self) -> Answer:
         case = self._case
