@@ -24,6 +24,7 @@ _LEAST_EVIDENCE = 4
 _WINDOW = 12
 _AFTER_RESTART = 4
 
+_UNTRAINED_LOSS = 4.5
 _HIGHEST_FACTOR = 2.0
 """A rate is what is set, or it is many times that."""
 _USUAL_INTERVAL, _RARE_INTERVAL = 25, 100
@@ -56,6 +57,7 @@ class _Detective:
         self._case = Case(brief)
         self._died: list[tuple[int, float]] = []
         self._cleared: set[int] = set()
+        self._is_sampler_known = False
         self._are_settings_known = False
         self._vain = {"replicas": 0, "link": 0, "shard": 0}
 
@@ -89,6 +91,7 @@ class _Detective:
         """Look at the steps since the last change."""
         looks = (
             self._look_at_settings,
+            self._look_at_sampler,
             self._look_at_memory,
             self._look_at_overflows,
             self._look_at_gradients,
@@ -117,15 +120,24 @@ class _Detective:
         if factor > _HIGHEST_FACTOR:
             yield from case.report("high_rate")
             changes["learning_rate"] = setting["learning_rate"] / factor
-        losses = yield from case.query("loss", "rank", "last", 1)
-        if clues.reads_alike(losses):
-            yield from case.report("shared_sampler")
-            changes["sampler_offset"] = not setting["sampler_offset"]
         if setting["checkpoint_every"] > _USUAL_INTERVAL:
             changes["checkpoint_every"] = _USUAL_INTERVAL
         if changes:
             yield from case.set_training("the figures do not fit the settings", **changes)
         return bool(changes)
+
+    def _look_at_sampler(self) -> Answer:
+        """Compare the losses of the ranks, once. Before the model has learnt something, every text has one loss."""
+        case = self._case
+        if self._is_sampler_known or (case.status["loss"] or _UNTRAINED_LOSS) >= _UNTRAINED_LOSS:
+            return False
+        self._is_sampler_known = True
+        if not clues.reads_alike((yield from case.query("loss", "rank", "last", 1))):
+            return False
+        yield from case.report("shared_sampler")
+        other = not case.setting["sampler_offset"]
+        yield from case.set_training("all ranks read the same batch", sampler_offset=other)
+        return True
 
     def _look_at_memory(self) -> Answer:
         case = self._case
@@ -171,17 +183,19 @@ class _Detective:
         shards = yield from self._hot("shard", count)
         if case.status["loss"] is None:
             return (yield from self._answer_nonfinite())
+        node = int(next(iter(nodes))) if len(nodes) == 1 else None
+        if node is not None and (yield from self._drifts(node, count)):
+            return (yield from self._remove_harmful(node, "drifting_replica"))
         if len(shards) == 1:
             return (yield from self._skip_batches(next(iter(shards))))
-        if len(nodes) > 1:
-            return False
-        node = int(next(iter(nodes)))
-        # Wrong arithmetic leaves the losses as they are. A node with other weights has another loss, too.
-        if clues.drift_suspect((yield from case.query("loss", "node", "mean", count)), {}) == node and (
-            yield from self._answer_drift(node)
-        ):
-            return True
-        return (yield from self._remove_corrupting(node))
+        if node is not None:
+            return (yield from self._remove_harmful(node, "silent_corruption"))
+        return False
+
+    def _drifts(self, node: int, count: int) -> Answer:
+        """Whether a node with huge gradients has other weights. Wrong arithmetic leaves its losses as they are."""
+        losses = yield from self._case.query("loss", "node", "mean", count)
+        return clues.drift_suspect(losses, {}) == node and (yield from self._good_replica()) is not None
 
     def _hot(self, by: str, count: int) -> Generator[Decision, Outcome, dict[str, float]]:
         """Return the groups with huge gradients, and when. A dynamic loss scale may overflow now and then."""
@@ -211,10 +225,10 @@ class _Detective:
         case.skipped.append((first, after))
         return True
 
-    def _remove_corrupting(self, node: int) -> Answer:
+    def _remove_harmful(self, node: int, kind: str) -> Answer:
         """The gradients of one node are huge, whichever shard it reads."""
         case = self._case
-        yield from case.report("silent_corruption", node)
+        yield from case.report(kind, node)
         kept = yield from case.checkpoint_before(case.clean_step + 1)
         yield from case.remove(node, "its gradients are far larger than those of the others, on every shard")
         yield from case.restart("weights from before the node's wrong gradients", kept)
@@ -308,23 +322,21 @@ class _Detective:
     def _answer_drift(self, node: int) -> Answer:
         """Make the replicas equal, if they differ, and take the node out if they differ again."""
         case = self._case
-        if (yield from self._odd_replica()) is None:
+        good = yield from self._good_replica()
+        if good is None:
             self._vain["replicas"] += 1
             return False
         yield from case.report("drifting_replica", node)
+        yield from case.act("broadcast", "the replicas differ", from_rank=good)
         yield from self._run(1)
-        if node in case.status["nodes"] and (yield from self._odd_replica()) is not None:
+        if node in case.status["nodes"] and (yield from self._good_replica()) is not None:
             yield from case.remove(node, "it misses updates of its weights")
         return True
 
-    def _odd_replica(self) -> Generator[Decision, Outcome, int | None]:
-        """Compare the replicas, and make them equal again. Returns a rank that had the right one."""
+    def _good_replica(self) -> Generator[Decision, Outcome, int | None]:
+        """Compare the replicas. Returns a rank that has the right one, None if they are equal."""
         found = yield from self._case.inspect("replicas")
-        sums = {name: value for name, value in found.items() if name.startswith("checksum_")}
-        good = clues.majority_rank(sums)
-        if good is not None:
-            yield from self._case.act("broadcast", "the replicas differ", from_rank=good)
-        return good
+        return clues.majority_rank({name: value for name, value in found.items() if name.startswith("checksum_")})
 
     # What a restart tells.
 
