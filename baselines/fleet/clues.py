@@ -50,6 +50,8 @@ _GROWTH = 1.15
 _NORMAL_ENTROPY = (1.5, 2.2)
 _NORMAL_DISTINCT = 12
 _WORSE_NATS = 0.1
+_JUMP_NATS = 0.3
+_RECENT_STEPS = 10
 _DAMAGE_NATS = 0.3
 _WARMUP_STEPS = 80
 _DECAY_S = 268.0
@@ -146,15 +148,23 @@ def growing_ranks(memory_gb: Values) -> list[int]:
     return [int(name) for name, value in _known(memory_gb).items() if value > limit]
 
 
-def is_above(before: Mapping[int, float | None], after: Mapping[int, float | None]) -> bool | None:
-    """Whether the losses of the same steps are higher after a restart than before it. None if no step is in both."""
-    both = [(before[step], loss) for step, loss in after.items() if step in before]
-    if not both:
-        return None
-    if any(loss is None for _, loss in both):
+def is_above(before: Mapping[int, float | None], after: Mapping[int, float | None]) -> bool:
+    """Whether the loss is higher after a restart than before it, at the same steps or at those just before them.
+
+    Args:
+        before: Losses by step from before the restart, also of steps before the checkpoint.
+        after: Losses of the first steps after it.
+    """
+    if not after:
+        return False
+    if any(loss is None for loss in after.values()):
         return True
-    rises = [loss - known for known, loss in both if known is not None and loss is not None]
-    return bool(rises) and statistics.fmean(rises) > _WORSE_NATS
+    known = {step: loss for step, loss in before.items() if loss is not None}
+    rises = [loss - known[step] for step, loss in after.items() if step in known and loss is not None]
+    first, last = min(after), after[max(after)] or 0.0
+    recent = [loss for step, loss in known.items() if first - _RECENT_STEPS <= step < first]
+    is_higher = bool(rises) and statistics.fmean(rises) > _WORSE_NATS
+    return is_higher or (bool(recent) and last > statistics.fmean(recent) + _JUMP_NATS)
 
 
 def is_rate_lost(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:

@@ -78,9 +78,7 @@ class _Detective:
         if reply and reply["is_stalled"]:
             yield from case.report("hang")
             kept = yield from case.checkpoint_before(case.step)
-            before = dict(case.losses)
-            yield from case.restart("a rank does not enter the reduction", kept)
-            return (yield from self._compare(before, kept, then))
+            return (yield from self._restart("a rank does not enter the reduction", kept, then))
         if reply and reply["restarts"] > then["restarts"]:
             return (yield from self._after_death(reply, then))
         return reply
@@ -211,7 +209,7 @@ class _Detective:
             return False
         yield from case.set_training("a gradient is not finite", skip_nonfinite=True)
         kept = yield from case.checkpoint_before(case.clean_step + 1)
-        yield from case.restart("weights from before the gradient that was not finite", kept)
+        yield from self._restart("weights from before the gradient that was not finite", kept, case.status)
         return True
 
     def _skip_batches(self, shard: str) -> Answer:
@@ -221,8 +219,9 @@ class _Detective:
         kept = yield from case.checkpoint_before(case.clean_step + 1)
         first = case.position(case.clean_step + 1)
         after = first + _SKIP_POSITIONS
-        yield from case.restart("some batches have huge gradients", kept, skip_from=first, skip_to=after)
+        then = case.status
         case.skipped.append((first, after))
+        yield from self._restart("some batches have huge gradients", kept, then, skip_from=first, skip_to=after)
         return True
 
     def _remove_harmful(self, node: int, kind: str) -> Answer:
@@ -231,7 +230,7 @@ class _Detective:
         yield from case.report(kind, node)
         kept = yield from case.checkpoint_before(case.clean_step + 1)
         yield from case.remove(node, "its gradients are far larger than those of the others, on every shard")
-        yield from case.restart("weights from before the node's wrong gradients", kept)
+        yield from self._restart("weights from before the node's wrong gradients", kept, case.status)
         return True
 
     def _look_at_times(self) -> Answer:
@@ -339,6 +338,12 @@ class _Detective:
         return clues.majority_rank({name: value for name, value in found.items() if name.startswith("checksum_")})
 
     # What a restart tells.
+
+    def _restart(self, reason: str, kept: Mapping[str, Any], then: Reply, **how: object) -> Steps:
+        """Restart from a checkpoint, and compare."""
+        before = dict(self._case.losses)
+        yield from self._case.restart(reason, kept, **how)
+        return (yield from self._compare(before, kept, then))
 
     def _after_death(self, reply: Reply, then: Reply) -> Steps:
         """See to a job that died and was restarted by the launcher."""

@@ -75,7 +75,15 @@ def test_a_loss_is_above_that_of_before_if_the_same_steps_have_a_higher_one():
     assert clues.is_above(before, {51: 2.41, 52: 2.52}) is False
     assert clues.is_above(before, {51: 3.1, 52: 3.0}) is True
     assert clues.is_above(before, {51: None}) is True
-    assert clues.is_above(before, {80: 9.0}) is None
+    assert clues.is_above(before, {}) is False
+    assert clues.is_above(before, {80: 9.0}) is False
+
+
+def test_a_loss_is_above_that_of_before_if_it_jumps_after_a_restart_from_the_last_step():
+    before = {48: 2.5, 49: 2.4, 50: 2.5}
+
+    assert clues.is_above(before, {50: 2.5, 51: 31.4}) is True
+    assert clues.is_above(before, {50: 2.5, 51: 2.6}) is False
 
 
 def test_a_rate_that_warm_up_and_decay_explain_is_not_lost():
