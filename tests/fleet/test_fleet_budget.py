@@ -83,7 +83,7 @@ def play(player: Player, calls: list[Call]) -> list[Reply]:
 def spend(player: Player) -> list[Reply]:
     """Let the reservation pass in tests of nodes and a few last steps, and return the replies."""
     replies = [player("get_training_status")]
-    while replies[-1]["left_s"] >= INSPECT_US["node"] / SECOND:
+    while replies[-1]["left_s"] > INSPECT_US["node"] / SECOND + 1:
         replies.append(player("inspect", kind="node", id="0"))
     while not replies[-1]["done"]:
         replies.append(player("run_steps", num_steps=50))
