@@ -53,7 +53,7 @@ def main() -> None:
     axes.flat[0].legend(fontsize=8)
     figure.supxlabel("virtual time in seconds")
     figure.supylabel("training loss in nats a character, mean of 5 steps")
-    figure.tight_layout()
+    figure.tight_layout(rect=(0.02, 0, 1, 1))
     figure.savefig(given.picture, dpi=80)
 
 
