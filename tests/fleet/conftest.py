@@ -25,9 +25,9 @@ from ml_trainer_env.server.trainer.fleet.model import CharacterModel
 from ml_trainer_env.server.trainer.fleet.text import VOCABULARY
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def small_model() -> Iterator[None]:
-    """A model whose steps are cheap."""
+    """A model whose steps are cheap. Other folders' tests in this process have the real one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine, "MODEL", CharacterModel(VOCABULARY, CONTEXT, width=8, layers=0))
         yield
