@@ -17,6 +17,7 @@ from ml_trainer_env.server.episodes.call_counts import CallCounts, CallLimits
 from ml_trainer_env.server.episodes.errors import EpisodeError, TrainingStoppedError
 from ml_trainer_env.server.episodes.game import Start, TimeLimits
 from ml_trainer_env.server.episodes.progress import OnProgress, ignore_progress
+from ml_trainer_env.server.episodes.reward import EpisodeReward
 from ml_trainer_env.server.episodes.states import Unit
 from ml_trainer_env.server.episodes.tools import Arguments, Reply
 from ml_trainer_env.server.episodes.units import UnitSource
@@ -24,9 +25,9 @@ from ml_trainer_env.server.fleet import inspections
 from ml_trainer_env.server.fleet.logs import MAX_LINES, last_lines, log_lines
 from ml_trainer_env.server.fleet.plans import fleet_text, held_out
 from ml_trainer_env.server.fleet.references import ReferenceRuns
-from ml_trainer_env.server.fleet.rows import By, Metric, Reduction, StepRow, query, shown
+from ml_trainer_env.server.fleet.rows import By, Metric, Reduction, StepRow, query, shown, spread
 from ml_trainer_env.server.fleet.run import FleetRun, Restart, StopOn
-from ml_trainer_env.server.fleet.scoring import FleetReward, References, Transition, potential, score
+from ml_trainer_env.server.fleet.scoring import References, Transition, fleet_reward, potential, score
 from ml_trainer_env.server.fleet.tasks import FleetTask
 from ml_trainer_env.server.fleet.timing import INSPECT_US, RESTART_US
 from ml_trainer_env.server.fleet.tools import LIMITS, TOOLS
@@ -77,7 +78,7 @@ class FleetEpisode:
         self._reference_runs = ReferenceRuns(seed, self._setup.scenario, self._setup.spares, limits.call_s)
         self._references: asyncio.Task[Any] | None = None
         self._live = source
-        self._reward = FleetReward()
+        self._reward = fleet_reward()
         self._counts = CallCounts(CallLimits(calls=MAX_CALLS))
         self._paid = 0.0
         self._reports: list[tuple[str, str]] = []
@@ -131,7 +132,7 @@ class FleetEpisode:
         return None
 
     @property
-    def reward(self) -> FleetReward:
+    def reward(self) -> EpisodeReward:
         """The rubric that computes rewards."""
         return self._reward
 
@@ -201,13 +202,13 @@ class FleetEpisode:
 
         async def act() -> Reply:
             steps = int(LIMITS["num_steps"].check("num_steps", num_steps))
-            stop = check_choice("stop_on", StopOn.NOTHING if stop_on is None else stop_on, StopOn.ALL)
+            stop = StopOn(check_choice("stop_on", StopOn.NOTHING if stop_on is None else stop_on, tuple(StopOn)))
             first_row, first_event = len(self.run.rows), len(self.run.events)
             await self.run.train(steps, stop, on_progress)
             rows = self._seen(self.run.rows[first_row:])
             return {
                 "message": self._training_message(),
-                "losses": _spread(rows),
+                "losses": [[row.step, shown(row.number("loss"))] for row in spread(rows, _REPORTED_STEPS)],
                 "events": [event.text for event in self.run.events[first_event:]][-_SHOWN_EVENTS:],
             }
 
@@ -534,13 +535,6 @@ def _settings(run: FleetRun) -> dict[str, float | bool]:
         "sampler_offset": training.sampler_offset,
         "record_activations": training.record_activations,
     }
-
-
-def _spread(rows: Sequence[StepRow]) -> list[list[float | None]]:
-    """Return step and loss of some rows, spread evenly, the last among them."""
-    count = min(len(rows), _REPORTED_STEPS)
-    kept = [rows[len(rows) - 1 - (len(rows) - 1) * back // max(1, count - 1)] for back in range(count)]
-    return [[row.step, shown(row.number("loss"))] for row in reversed(kept)]
 
 
 def _skip(first: object, after: object) -> tuple[int, int] | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from typing import TypeVar
 
 from ml_trainer_env.server.episodes.tools import Reply
 from ml_trainer_env.server.trainer.figures import Figures
@@ -15,7 +16,9 @@ from ml_trainer_env.server.trainer.fleet.figures import batch_loss, rank_norm
 from ml_trainer_env.server.trainer.fleet.places import places_of
 from ml_trainer_env.server.trainer.fleet.settings import StepSettings
 
-__all__ = ["By", "Metric", "Reduction", "StepRow", "query", "shown"]
+__all__ = ["By", "Metric", "Reduction", "StepRow", "query", "shown", "spread"]
+
+Value = TypeVar("Value")
 
 SERIES_POINTS = 40
 """The most points of a series."""
@@ -157,6 +160,12 @@ def shown(value: float) -> float | None:
     return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
 
 
+def spread(values: Sequence[Value], most: int) -> list[Value]:
+    """Return at most so many of the values, spread evenly, the last one among them."""
+    last, count = len(values) - 1, min(len(values), most)
+    return [values[last - last * back // max(1, count - 1)] for back in reversed(range(count))]
+
+
 def _grouped(row: StepRow, metric: Metric, by: By) -> Iterable[tuple[str, float]]:
     if by is By.TOTAL:
         return [("total", row.total(metric))]
@@ -178,10 +187,8 @@ def _last(points: Sequence[tuple[int, float]]) -> float | None:
 
 
 def _series(points: Sequence[tuple[int, float]]) -> list[list[float | None]]:
-    """Return at most `SERIES_POINTS` pairs of a step and a value, spread evenly, the last one among them."""
-    count = min(len(points), SERIES_POINTS)
-    kept = [points[len(points) - 1 - (len(points) - 1) * back // max(1, count - 1)] for back in range(count)]
-    return [[step, shown(value)] for step, value in reversed(kept)]
+    """Return at most `SERIES_POINTS` pairs of a step and a value."""
+    return [[step, shown(value)] for step, value in spread(points, SERIES_POINTS)]
 
 
 _REDUCTIONS: dict[Reduction, Callable[[Sequence[tuple[int, float]]], object]] = {

@@ -8,13 +8,14 @@ that was saved or read last. A run gets its steps from a source of units. It kno
 import asyncio
 import math
 import statistics
-from collections.abc import Awaitable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Any, TypeVar
 
 from ml_trainer_env.server.datasets.random_stream import RandomStream
 from ml_trainer_env.server.episodes.errors import EpisodeError, TrainingStoppedError
+from ml_trainer_env.server.episodes.interruption import InterruptedWorkError, Interruption
 from ml_trainer_env.server.episodes.progress import OnProgress, Progress, ignore_progress
 from ml_trainer_env.server.episodes.states import StateRef, Unit
 from ml_trainer_env.server.episodes.units import UnitSource
@@ -105,14 +106,13 @@ class Restart:
     data_position: int | None = None
 
 
-class StopOn:
+class StopOn(StrEnum):
     """What ends a call of `run_steps` before its steps are taken."""
 
     NOTHING = "nothing"
     RESTART = "restart"
     NONFINITE = "nonfinite"
     SPIKE = "spike"
-    ALL = (NOTHING, RESTART, NONFINITE, SPIKE)
 
 
 class FleetRun:
@@ -160,8 +160,7 @@ class FleetRun:
         self._offset_us = 0
         self._adjustment: Adjustment | None = None
         self._is_recording = self.training.record_activations
-        self._running: asyncio.Future[Any] | None = None
-        self._interruption: str | None = None
+        self._interruption = Interruption()
 
     # State.
 
@@ -193,7 +192,9 @@ class FleetRun:
 
     # Steps.
 
-    async def train(self, steps: int, stop_on: str = StopOn.NOTHING, on_progress: OnProgress = ignore_progress) -> None:
+    async def train(
+        self, steps: int, stop_on: StopOn = StopOn.NOTHING, on_progress: OnProgress = ignore_progress
+    ) -> None:
         """Take steps, until the reservation is spent or a rank hangs.
 
         A step in which a rank stopped counts.
@@ -210,7 +211,7 @@ class FleetRun:
         try:
             async with asyncio.timeout(self._call_s):
                 await self._train(steps, stop_on, on_progress)
-        except (ExecutorError, TimeoutError, _InterruptedError) as error:
+        except (ExecutorError, TimeoutError, InterruptedWorkError) as error:
             reason = str(error) or f"the call took longer than {self._call_s:g} s"
             done = len(self.units) - first
             raise TrainingStoppedError(
@@ -222,7 +223,7 @@ class FleetRun:
             self.checkpoints = [replace(kept, ref=await self.source.keep(kept.ref)) for kept in self.checkpoints]
             self.newest = next((kept for kept in self.checkpoints if kept.id == self.newest.id), self.newest)
 
-    async def _train(self, steps: int, stop_on: str, on_progress: OnProgress) -> None:
+    async def _train(self, steps: int, stop_on: StopOn, on_progress: OnProgress) -> None:
         first = len(self.units)
 
         def waiting(position: int) -> None:
@@ -236,10 +237,9 @@ class FleetRun:
             plan, count = StepPlan(self.settings, self._text), min(left, self._steps_alike())
             async with aclosing(self.source.units(self.ref, plan, count, waiting)) as units:
                 for _ in range(count):
-                    if self._interruption is not None:
-                        raise _InterruptedError(self._interruption)
+                    self._interruption.require_none()
                     restarts = self.cluster.incarnation
-                    self._add(await self._interruptible(anext(units)), plan.settings)
+                    self._add(await self._interruption.wait_for(anext(units)), plan.settings)
                     on_progress(Progress(len(self.units) - first, steps, self._progress()))
                     if self._is_stopped(stop_on, restarts):
                         return
@@ -251,7 +251,7 @@ class FleetRun:
         every = self.training.checkpoint_every
         return 1 if self._adjustment is not None else every - self.step % every
 
-    def _is_stopped(self, stop_on: str, restarts: int) -> bool:
+    def _is_stopped(self, stop_on: StopOn, restarts: int) -> bool:
         if self.stalled_us is not None:
             return True
         if restarts != self.cluster.incarnation:
@@ -508,13 +508,11 @@ class FleetRun:
 
     def interrupt(self, reason: str) -> None:
         """Stop training at the next step."""
-        self._interruption = self._interruption or reason
-        if self._running is not None:
-            self._running.cancel()
+        self._interruption.interrupt(reason)
 
     def forget_interruption(self) -> None:
         """Note that the interrupted call has ended."""
-        self._interruption = None
+        self._interruption.forget()
 
     def _adjust(self, **changes: Any) -> None:
         self._adjustment = replace(self._adjustment or Adjustment(self.step), **changes)
@@ -530,27 +528,6 @@ class FleetRun:
     def _require_used(self, node: int) -> None:
         if node not in self.cluster.nodes:
             raise EpisodeError(f"node {node} is not used; nodes in use are {_listed(self.cluster.nodes)}")
-
-    async def _interruptible(self, work: Awaitable[Result]) -> Result:
-        """Wait for work that `interrupt` may stop.
-
-        Raises:
-            _InterruptedError: `interrupt` stopped it.
-        """
-        task = asyncio.ensure_future(work)
-        self._running = task
-        try:
-            return await task
-        except asyncio.CancelledError:
-            if self._interruption is None:
-                raise
-            raise _InterruptedError(self._interruption) from None
-        finally:
-            self._running = None
-
-
-class _InterruptedError(Exception):
-    """Training was interrupted. The message is the reason."""
 
 
 def _with_skip(skipped: tuple[tuple[int, int], ...], added: tuple[int, int] | None) -> tuple[tuple[int, int], ...]:

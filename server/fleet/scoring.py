@@ -8,11 +8,10 @@ Harada & Russell 1999) that is zero at the end, so the rewards of an episode sum
 from dataclasses import dataclass
 from typing import Any
 
-from openenv.core.rubrics import Rubric
-
+from ml_trainer_env.server.episodes.reward import EpisodeReward, Part
 from ml_trainer_env.server.trainer.fleet.figures import CHANCE_LOSS
 
-__all__ = ["HARMLESS_RANGE", "LEAST_EFFECT", "FleetReward", "References", "Transition", "potential", "score"]
+__all__ = ["HARMLESS_RANGE", "LEAST_EFFECT", "References", "Transition", "fleet_reward", "potential", "score"]
 
 LEAST_EFFECT = 0.03
 """A harm smaller than this many nats counts as none: about three deviations between seeds."""
@@ -83,12 +82,7 @@ class Transition:
     score: float | None = None
 
 
-class _Part(Rubric):
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-
-
-class Progress(_Part):
+class Progress(Part):
     """The difference of potentials."""
 
     def forward(self, action: Any, observation: Transition) -> float:
@@ -96,7 +90,7 @@ class Progress(_Part):
         return observation.after - observation.before
 
 
-class Submission(_Part):
+class Submission(Part):
     """The score, at the end."""
 
     def forward(self, action: Any, observation: Transition) -> float:
@@ -104,19 +98,6 @@ class Submission(_Part):
         return observation.score or 0.0
 
 
-class FleetReward(_Part):
-    """The sum of `progress` and `submission`."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.progress = Progress()
-        self.submission = Submission()
-
-    def forward(self, action: Any, observation: Transition) -> float:
-        """Judge a transition."""
-        total: float = self.progress(action, observation) + self.submission(action, observation)
-        return round(total, _PLACES)
-
-    def parts(self) -> dict[str, float]:
-        """Return the last value of each part, by name."""
-        return {name: round(part.last_score or 0.0, _PLACES) for name, part in self.named_children()}
+def fleet_reward() -> EpisodeReward:
+    """Return the reward: the sum of `progress` and `submission`."""
+    return EpisodeReward(progress=Progress(), submission=Submission())

@@ -97,7 +97,7 @@ TOOLS: Toolbox["FleetEpisode"] = Toolbox(
         ),
         {
             "num_steps": number(LIMITS["num_steps"], "Steps to take", required=True),
-            "stop_on": choice(StopOn.ALL, "What ends the call early. nothing if left out"),
+            "stop_on": choice(StopOn, "What ends the call early. nothing if left out"),
         },
         STEPS_SCHEMA,
     ),

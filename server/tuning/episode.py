@@ -14,6 +14,7 @@ from ml_trainer_env.server.episodes.call_counts import MAX_CHANGES, CallCounts
 from ml_trainer_env.server.episodes.errors import EpisodeError
 from ml_trainer_env.server.episodes.game import Start, TimeLimits
 from ml_trainer_env.server.episodes.progress import OnProgress, ignore_progress
+from ml_trainer_env.server.episodes.reward import EpisodeReward
 from ml_trainer_env.server.episodes.states import Unit
 from ml_trainer_env.server.episodes.tools import Arguments, Reply
 from ml_trainer_env.server.episodes.units import UnitSource
@@ -24,7 +25,7 @@ from ml_trainer_env.server.tuning.descriptions import reset_observation
 from ml_trainer_env.server.tuning.grading import Grade, RubricVersion
 from ml_trainer_env.server.tuning.history import History, Snapshot
 from ml_trainer_env.server.tuning.observation import epoch_rows, training_status
-from ml_trainer_env.server.tuning.rewards import EpisodeReward, Transition, episode_reward
+from ml_trainer_env.server.tuning.rewards import Transition, episode_reward
 from ml_trainer_env.server.tuning.rules import CURRENT_RULES, Rules
 from ml_trainer_env.server.tuning.run import Run
 from ml_trainer_env.server.tuning.submission import Submission, grade_run

@@ -8,12 +8,11 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from openenv.core.rubrics import Rubric
-
+from ml_trainer_env.server.episodes.reward import EpisodeReward, Part
 from ml_trainer_env.server.tuning.grading import RubricVersion
 from ml_trainer_env.server.tuning.history import Snapshot
 
-__all__ = ["EpisodeReward", "Transition", "episode_reward"]
+__all__ = ["Transition", "episode_reward"]
 
 PROGRESS_WEIGHT = 0.3
 SHAPING_WEIGHT = 0.05
@@ -47,13 +46,6 @@ class Transition:
     def trained(self) -> bool:
         """Whether an epoch ran since the last reward."""
         return self.after.epochs > self.before.epochs
-
-
-class Part(Rubric):
-    """A part of the reward. OpenEnv's rubric with a typed constructor."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
 
 
 class Progress(Part):
@@ -133,28 +125,6 @@ class OverfittingPotential(Part):
             return round(OVERFITTING_WEIGHT * _excess(snapshot), _PLACES)
 
         return height(observation.before) - height(observation.after)
-
-
-class EpisodeReward(Part):
-    """The sum of its parts.
-
-    Args:
-        parts: The parts by name.
-    """
-
-    def __init__(self, **parts: Part) -> None:
-        super().__init__()
-        for name, part in parts.items():
-            setattr(self, name, part)
-
-    def forward(self, action: Any, observation: Transition) -> float:
-        """Judge a transition."""
-        total: float = sum(part(action, observation) for part in self.children())
-        return round(total, _PLACES)
-
-    def parts(self) -> dict[str, float]:
-        """Return the last value of each part, by name."""
-        return {name: round(part.last_score or 0.0, _PLACES) for name, part in self.named_children()}
 
 
 def episode_reward(version: RubricVersion) -> EpisodeReward:

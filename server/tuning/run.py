@@ -5,15 +5,16 @@ A run gets its epochs from a source of units. It does not know calls, rewards an
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from ml_trainer_env.server.datasets import Permutation, TaskExamples
 from ml_trainer_env.server.episodes.errors import EpisodeError, TrainingStoppedError
 from ml_trainer_env.server.episodes.game import TimeLimits
+from ml_trainer_env.server.episodes.interruption import InterruptedWorkError, Interruption
 from ml_trainer_env.server.episodes.progress import OnProgress, Progress
 from ml_trainer_env.server.episodes.states import StateRef, Unit
 from ml_trainer_env.server.episodes.units import UnitSource
@@ -86,8 +87,7 @@ class Run:
         self.model = self._best = fresh_ref(FreshState(task.network.name, seed, start=task.start))
         self.plan = self._fresh_plan()
         self._checkpoints = Checkpoints()
-        self._training: asyncio.Future[Any] | None = None
-        self._interruption: str | None = None
+        self._interruption = Interruption()
 
     # State.
 
@@ -190,7 +190,7 @@ class Run:
         try:
             async with asyncio.timeout(self._limits.call_s):
                 await self._train_epochs(epochs, on_progress)
-        except (ExecutorError, TimeoutError, _InterruptedError) as error:
+        except (ExecutorError, TimeoutError, InterruptedWorkError) as error:
             reason = str(error) or f"the call took longer than {self._limits.call_s:g} s"
             raise TrainingStoppedError(
                 f"training failed: {reason}. {self.history.epochs - first} of {epochs} epochs completed and are "
@@ -244,13 +244,11 @@ class Run:
 
     def interrupt(self, reason: str) -> None:
         """Stop training at the next batch. Training that has not begun stops before its first epoch."""
-        self._interruption = self._interruption or reason
-        if self._training is not None:
-            self._training.cancel()
+        self._interruption.interrupt(reason)
 
     def forget_interruption(self) -> None:
         """Note that the interrupted call has ended."""
-        self._interruption = None
+        self._interruption.forget()
 
     async def _train_epochs(self, epochs: int, on_progress: OnProgress) -> None:
         """Train the next epochs, or take them from the cache."""
@@ -269,9 +267,8 @@ class Run:
             recipe, count = self._next_epochs(last - self.history.epochs)
             async with aclosing(self.source.units(self.model, recipe, count, waiting)) as units:
                 for _ in range(count):
-                    if self._interruption is not None:
-                        raise _InterruptedError(self._interruption)
-                    self._add(await self._interruptible(anext(units)), report)
+                    self._interruption.require_none()
+                    self._add(await self._interruption.wait_for(anext(units)), report)
                     if is_complete():
                         break
 
@@ -282,23 +279,6 @@ class Run:
             self._best = self.model
         accuracy = self.history.records[-1].metrics.val_accuracy
         report(f"epoch {self.history.epochs} of {self._task.budget_epochs}: validation accuracy {accuracy:.4f}")
-
-    async def _interruptible(self, work: Awaitable[Result]) -> Result:
-        """Wait for work that `interrupt` may stop.
-
-        Raises:
-            _InterruptedError: `interrupt` stopped it.
-        """
-        task = asyncio.ensure_future(work)
-        self._training = task
-        try:
-            return await task
-        except asyncio.CancelledError:
-            if self._interruption is None:
-                raise
-            raise _InterruptedError(self._interruption) from None
-        finally:
-            self._training = None
 
     def _next_epochs(self, epochs: int) -> tuple[Recipe, int]:
         """Return the recipe of the next epochs, and how many of them it is for: no epoch beyond a change."""
@@ -328,10 +308,6 @@ class Run:
                 f"training has diverged, so {call} is refused; call configure_training with "
                 "reinitialize=true and a lower learning_rate, or restore_checkpoint"
             )
-
-
-class _InterruptedError(Exception):
-    """Training was interrupted. The message is the reason."""
 
 
 def _permutation(seed: int) -> Permutation:
