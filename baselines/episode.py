@@ -8,7 +8,16 @@ from ml_trainer_env.baselines.agent import Call
 from ml_trainer_env.baselines.play import RUN, Author, Turn
 from ml_trainer_env.baselines.session import Brief, Reply
 
-__all__ = ["CallRecord", "EpisodeResult", "EpochPoint", "Result", "call_fields", "reward_of", "summarise"]
+__all__ = [
+    "CallRecord",
+    "EpisodeResult",
+    "EpochPoint",
+    "PlayedEpisode",
+    "Result",
+    "call_fields",
+    "reward_of",
+    "summarise",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +88,37 @@ class Result(Protocol):
         """Convert to JSON types."""
 
 
+class PlayedEpisode:
+    """What the results of all games share. Subclasses are dataclasses.
+
+    Attributes:
+        score: The grade; None if there is none.
+        calls: One record for each decision, with its `author`.
+    """
+
+    __slots__ = ()
+
+    score: float | None
+    calls: Sequence[Any]
+
+    @property
+    def played_to_end(self) -> bool:
+        """Whether a call by the agent ended the episode."""
+        return self.score is not None and bool(self.calls) and self.calls[-1].author == Author.AGENT
+
+    @property
+    def counted_score(self) -> float:
+        """The grade if the agent played to the end, otherwise 0."""
+        return self.score if self.score is not None and self.played_to_end else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Convert to JSON types. Adds `played_to_end` and `counted_score`."""
+        plain: dict[str, Any] = asdict(self)  # type: ignore[call-overload]
+        return plain | {"played_to_end": self.played_to_end, "counted_score": self.counted_score}
+
+
 @dataclass(frozen=True, slots=True)
-class EpisodeResult:
+class EpisodeResult(PlayedEpisode):
     """The result of an episode that the agent played to the end or that the program closed.
 
     An agent plays an episode to the end if its own call ends it: `submit_model`, or the call after which the
@@ -123,20 +161,6 @@ class EpisodeResult:
     configuration: Mapping[str, Any]
     curve: Sequence[EpochPoint]
     calls: Sequence[CallRecord]
-
-    @property
-    def played_to_end(self) -> bool:
-        """Whether a call by the agent ended the episode."""
-        return self.score is not None and bool(self.calls) and self.calls[-1].author == Author.AGENT
-
-    @property
-    def counted_score(self) -> float:
-        """The grade if the agent played to the end, otherwise 0."""
-        return self.score if self.score is not None and self.played_to_end else 0.0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Convert to JSON types. Adds `played_to_end` and `counted_score`."""
-        return asdict(self) | {"played_to_end": self.played_to_end, "counted_score": self.counted_score}
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Self:

@@ -1,14 +1,14 @@
 """The result of an episode of the fleet as one value. Reports are written from it. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from ml_trainer_env.baselines.agent import Call
-from ml_trainer_env.baselines.episode import call_fields, reward_of
+from ml_trainer_env.baselines.episode import PlayedEpisode, call_fields, reward_of
 from ml_trainer_env.baselines.fleet.brief import FleetBrief
 from ml_trainer_env.baselines.fleet.simple import RUN
-from ml_trainer_env.baselines.play import Author, Turn
+from ml_trainer_env.baselines.play import Turn
 from ml_trainer_env.baselines.session import Reply
 
 __all__ = ["FleetCall", "FleetResult", "LossPoint", "RunEvent", "summarise"]
@@ -60,7 +60,7 @@ class FleetCall:
 
 
 @dataclass(frozen=True, slots=True)
-class FleetResult:
+class FleetResult(PlayedEpisode):
     """The result of an episode that the agent played to the end or that the program closed.
 
     Attributes:
@@ -106,24 +106,10 @@ class FleetResult:
     calls: Sequence[FleetCall]
 
     @property
-    def played_to_end(self) -> bool:
-        """Whether a call by the agent ended the episode."""
-        return self.score is not None and bool(self.calls) and self.calls[-1].author == Author.AGENT
-
-    @property
-    def counted_score(self) -> float:
-        """The grade if the agent played to the end, otherwise 0."""
-        return self.score if self.score is not None and self.played_to_end else 0.0
-
-    @property
     def details(self) -> Mapping[str, Any]:
         """The losses that the score is made of."""
         names = ("held_out_loss", "nothing_loss", "clean_loss")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-
-    def to_dict(self) -> dict[str, Any]:
-        """Convert to JSON types. Adds `played_to_end` and `counted_score`."""
-        return asdict(self) | {"played_to_end": self.played_to_end, "counted_score": self.counted_score}
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Self:

@@ -14,7 +14,7 @@ from ml_trainer_env.server.trainer.fleet.figures import CHANCE_LOSS
 __all__ = ["HARMLESS_RANGE", "LEAST_EFFECT", "References", "Transition", "fleet_reward", "potential", "score"]
 
 LEAST_EFFECT = 0.03
-"""A harm smaller than this many nats counts as none: about three deviations between seeds."""
+"""A harm smaller than this many nats counts as none: about four deviations between seeds."""
 
 HARMLESS_RANGE = 0.1
 """Where nothing is wrong, a run that is worse by this many nats scores 0."""
