@@ -100,8 +100,9 @@ def lone_task(name: str, incident: Incident) -> str:
 def references_of(task: str, seed: int) -> dict[str, float]:
     """Train the references of an episode."""
     loop, executor = _process()
-    setup = find_task(task).setup(seed)
-    runs = ReferenceRuns(seed, setup.scenario, setup.spares, _CALL_S)
+    found = find_task(task)
+    setup = found.setup(seed)
+    runs = ReferenceRuns(found.run_seed(seed), setup.scenario, setup.spares, _CALL_S)
     return dict(loop.run_until_complete(runs.carry_out(LiveSource(executor))))  # type: ignore[arg-type]
 
 

@@ -60,7 +60,7 @@ class FleetEpisode:
     Args:
         name: The episode's name.
         task: The task.
-        seed: Seed of weights, data, noise, and of what goes wrong.
+        seed: Seed of weights, data, noise, and of what goes wrong; see `FleetTask`.
         source: The source of steps.
         limits: Time limits of calls.
 
@@ -74,8 +74,9 @@ class FleetEpisode:
         self.task = task
         self.seed = seed
         self._setup = task.setup(seed)
-        self.run = FleetRun(seed, self._setup.scenario, self._setup.spares, source, limits.call_s)
-        self._reference_runs = ReferenceRuns(seed, self._setup.scenario, self._setup.spares, limits.call_s)
+        run_seed, scenario, spares = task.run_seed(seed), self._setup.scenario, self._setup.spares
+        self.run = FleetRun(run_seed, scenario, spares, source, limits.call_s)
+        self._reference_runs = ReferenceRuns(run_seed, scenario, spares, limits.call_s)
         self._references: asyncio.Task[Any] | None = None
         self._live = source
         self._reward = fleet_reward()
@@ -343,7 +344,7 @@ class FleetEpisode:
         count = MAX_LINES // 2 if tail is None else int(LIMITS["tail"].check("tail", tail))
         run = self.run
         rows = self._seen(run.rows)
-        lines = log_lines(number, self.seed, rows, run.events, run.scenario.notices, run.now_us)
+        lines = log_lines(number, run.seed, rows, run.events, run.scenario.notices, run.now_us)
         return await self._read({"message": f"Log of rank {number}.", "lines": last_lines(lines, count)})
 
     async def list_checkpoints(self) -> Reply:

@@ -18,7 +18,7 @@ class ReferenceRuns:
     """The runs of one seed: nobody acts, with the faults and without; see `Inquiry`.
 
     Attributes:
-        seed: The episode's seed.
+        seed: Seed of weights, data and noise.
         scenario: What goes wrong.
         spares: Number of spare nodes.
         run_s: Time limit of a run, in seconds.
