@@ -27,6 +27,7 @@ from ml_trainer_env.server.fleet.replies import (
 from ml_trainer_env.server.fleet.rows import By, Metric, Reduction
 from ml_trainer_env.server.fleet.run import StopOn
 from ml_trainer_env.server.fleet.timing import INSPECT_US
+from ml_trainer_env.server.trainer.fleet.clock import GUARD_US
 from ml_trainer_env.server.trainer.fleet.settings import RANKS, SHARDS, WARMUP_STEPS
 from ml_trainer_env.server.trainer.limits import Limit
 
@@ -161,7 +162,9 @@ TOOLS: Toolbox["FleetEpisode"] = Toolbox(
     Tool(
         "set_training",
         "Set the training",
-        "Change settings from the next step on. What you leave out stays. Free.",
+        "Change settings from the next step on. What you leave out stays. Free.\n\n"
+        "clip_norm, skip_nonfinite and dynamic_loss_scale are guards: each looks at the gradient of every step, which\n"
+        f"takes {GUARD_US / 1e6:g} s a step while it is on.",
         Effect(idempotent=True),
         lambda episode, given, _: episode.set_training(given),
         _SETTINGS,
