@@ -42,7 +42,7 @@ RUBRIC = "recovery"
 RULES_VERSION = 1
 
 MAX_CALLS = 500
-"""Limit for the calls of an episode. The last one submits."""
+"""Limit for the calls of an episode, refused ones among them. The last one submits."""
 
 _RECENT_STEPS = 10
 """The potential is about the mean loss of so many steps."""
@@ -328,41 +328,52 @@ class FleetEpisode:
 
     async def query_metrics(self, metric: object, by: object, last: object, reduce: object) -> Reply:
         """Return a metric of the last steps that monitoring shows."""
-        group = By(check_choice("by", By.TOTAL if by is None else by, tuple(By)))
-        default = Reduction.SERIES if group is By.TOTAL else Reduction.MEAN
-        reduction = Reduction(check_choice("reduce", default if reduce is None else reduce, tuple(Reduction)))
-        if reduction is Reduction.SERIES and group is not By.TOTAL:
-            raise EpisodeError("a series is for by=total; choose reduce=mean, max or last for groups")
-        count = 50 if last is None else int(LIMITS["last"].check("last", last))
-        chosen = Metric(check_choice("metric", metric, tuple(Metric)))
-        rows = self._seen(self.run.rows)[-count:]
-        return await self._read({"message": f"{chosen} by {group}.", **query(rows, chosen, group, reduction)})
+
+        def look() -> Reply:
+            group = By(check_choice("by", By.TOTAL if by is None else by, tuple(By)))
+            default = Reduction.SERIES if group is By.TOTAL else Reduction.MEAN
+            reduction = Reduction(check_choice("reduce", default if reduce is None else reduce, tuple(Reduction)))
+            if reduction is Reduction.SERIES and group is not By.TOTAL:
+                raise EpisodeError("a series is for by=total; choose reduce=mean, max or last for groups")
+            count = 50 if last is None else int(LIMITS["last"].check("last", last))
+            chosen = Metric(check_choice("metric", metric, tuple(Metric)))
+            rows = self._seen(self.run.rows)[-count:]
+            return {"message": f"{chosen} by {group}.", **query(rows, chosen, group, reduction)}
+
+        return await self._read(look)
 
     async def read_log(self, rank: object, tail: object) -> Reply:
         """Return the last lines of a rank's log."""
-        number = int(LIMITS["rank"].check("rank", rank))
-        count = MAX_LINES // 2 if tail is None else int(LIMITS["tail"].check("tail", tail))
-        run = self.run
-        rows = self._seen(run.rows)
-        lines = log_lines(number, run.seed, rows, run.events, run.scenario.notices, run.now_us)
-        return await self._read({"message": f"Log of rank {number}.", "lines": last_lines(lines, count)})
+
+        def look() -> Reply:
+            number = int(LIMITS["rank"].check("rank", rank))
+            count = MAX_LINES // 2 if tail is None else int(LIMITS["tail"].check("tail", tail))
+            run = self.run
+            lines = log_lines(number, run.seed, self._seen(run.rows), run.events, run.scenario.notices, run.now_us)
+            return {"message": f"Log of rank {number}.", "lines": last_lines(lines, count)}
+
+        return await self._read(look)
 
     async def list_checkpoints(self) -> Reply:
         """List the checkpoints, oldest first."""
-        kept = [
-            {
-                "id": one.id,
-                "step": one.ref.position,
-                "saved_s": None if one.saved_us is None else round(one.saved_us / 1e6, 1),
-                "loss": None if one.loss is None or not self._is_seen(one.saved_us or 0) else shown(one.loss),
-            }
-            for one in self.run.checkpoints
-        ]
-        return await self._read({"message": "Checkpoints, oldest first.", "checkpoints": kept})
+
+        def look() -> Reply:
+            kept = [
+                {
+                    "id": one.id,
+                    "step": one.ref.position,
+                    "saved_s": None if one.saved_us is None else round(one.saved_us / 1e6, 1),
+                    "loss": None if one.loss is None or not self._is_seen(one.saved_us or 0) else shown(one.loss),
+                }
+                for one in self.run.checkpoints
+            ]
+            return {"message": "Checkpoints, oldest first.", "checkpoints": kept}
+
+        return await self._read(look)
 
     async def status(self) -> Reply:
         """Return where the run stands."""
-        return await self._read({"message": self._training_message()})
+        return await self._read(lambda: {"message": self._training_message()})
 
     async def submit(self) -> Reply:
         """Submit the model as it is. Ends the episode."""
@@ -406,12 +417,12 @@ class FleetEpisode:
         await self._finish()
         return found | {"message": f"{found['message']} The reservation is spent: the model was submitted by itself."}
 
-    async def _read(self, found: Reply) -> Reply:
-        """Answer a call that only reads. It is paid nothing: it does not take turns with a call that trains."""
+    async def _read(self, look: Callable[[], Reply]) -> Reply:
+        """Carry out a call that only reads. It is paid nothing: it does not take turns with a call that trains."""
         if not self.done and (end := self._counts.count(budget_is_spent=False)) is not None:
             await self._finish()
             return self._reply({"message": end})
-        return self._answer(found, 0.0, dict.fromkeys(self._reward.parts(), 0.0))
+        return self._answer(look(), 0.0, dict.fromkeys(self._reward.parts(), 0.0))
 
     async def _finish(self) -> None:
         """Measure the model, compute the score, and tell what had happened."""
