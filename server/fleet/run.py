@@ -278,7 +278,7 @@ class FleetRun:
                 self._offset_us += STALL_US
                 return
             self._happened(f"rank {rank} (node {self.cluster.nodes[rank]}) exited with signal 9 (SIGKILL)", rank)
-            self.restart(self.newest, Restart())
+            self._launch_again()
             return
         begun_us = self._state_us
         step, self.ref, self._state_us = self.step, unit.ref, state_us
@@ -292,7 +292,16 @@ class FleetRun:
         assert self.stalled_us is not None
         self._offset_us += max(0, self.stalled_us + HANG_TIMEOUT_US - self.now_us)
         self._happened(f"watchdog: the reduction of step {self.step} timed out after {HANG_TIMEOUT_US // 1_000_000} s")
-        self.restart(self.newest, Restart())
+        self._launch_again()
+
+    def _launch_again(self) -> None:
+        """Restart the job as a launcher does, with the command it was started with.
+
+        So what was to be changed before the next step still is. Once a step has been taken, it belongs to the state,
+        and is lost with it.
+        """
+        pending = self._adjustment or Adjustment(self.step)
+        self.restart(self.newest, Restart(schedule=pending.schedule, fresh_optimizer=pending.fresh_optimizer))
 
     def _save(self) -> None:
         self._offset_us += SAVE_US
