@@ -16,6 +16,7 @@ from ml_trainer_env.server.episodes.tools import (
     number,
     text,
 )
+from ml_trainer_env.server.fleet.actions import NODE_ACTIONS, SHARD_ACTIONS
 from ml_trainer_env.server.fleet.replies import (
     CHECKPOINTS_SCHEMA,
     INSPECTION_SCHEMA,
@@ -179,7 +180,7 @@ TOOLS: Toolbox["FleetEpisode"] = Toolbox(
         lambda episode, given, _: episode.set_node(given.get("node"), given.get("action")),
         {
             "node": number(LIMITS["node"], "The node", required=True),
-            "action": choice(("replace", "drain", "restore"), "What to do", required=True),
+            "action": choice(NODE_ACTIONS, "What to do", required=True),
         },
         STATUS_SCHEMA,
     ),
@@ -191,7 +192,7 @@ TOOLS: Toolbox["FleetEpisode"] = Toolbox(
         lambda episode, given, _: episode.set_shard(given.get("shard"), given.get("action")),
         {
             "shard": number(LIMITS["shard"], "The shard", required=True),
-            "action": choice(("quarantine", "mirror", "restore"), "What to do", required=True),
+            "action": choice(SHARD_ACTIONS, "What to do", required=True),
         },
         STATUS_SCHEMA,
     ),
