@@ -1,30 +1,24 @@
 """Policies that do not look: do they gain anything?
 
-    python benchmarks/fleet/blind.py --clean 3 --tasks 40
+    python benchmarks/fleet/blind.py --clean 3 --tasks 40 --record blind.jsonl
 
-On clean runs none may be better than doing nothing by more than the noise, and over drawn tasks none may be better
-than the script that restarts and halves the rate; `agents.py` measures that one. A play takes about 6 CPU seconds.
+None may be better than doing nothing by more than the noise, neither on clean runs nor over drawn tasks. The last
+column has the mean of the differences, task by task. What the record has already is not played again. A play takes
+about 6 CPU seconds, the references of a task 12.
 """
 
 import argparse
-import json
-import statistics
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from local import Job, play, references_of
+from local import Job, lone_task, play
+from record import NOTHING, Record, drawn_tasks, interval, play_missing
 
-from ml_trainer_env.server.fleet import tasks
 from ml_trainer_env.server.fleet.incidents import Incident
 
-CLEAN = "lone/clean"
+CLEAN = lone_task("clean", Incident.NOTHING)
 Policy = Callable[[Job], None]
-
-
-def nothing(job: Job) -> None:
-    """Let it run."""
 
 
 def at_start(**changes: object) -> Policy:
@@ -78,7 +72,6 @@ def guards(job: Job) -> None:
 
 
 BLIND: dict[str, Policy] = {
-    "nothing": nothing,
     "half the rate": at_start(learning_rate=0.02),
     "three quarters of the rate": at_start(learning_rate=0.03),
     "one and a half the rate": at_start(learning_rate=0.06),
@@ -100,60 +93,46 @@ BLIND: dict[str, Policy] = {
     "quarantine a shard": at_step(60, "set_shard", shard=5, action="quarantine"),
     "submit at step 200": at_step(200, "submit_model"),
 }
-"""The policies, by name: doing nothing and twenty others."""
+"""The policies, by name."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--clean", type=int, default=3, help="seeds of clean runs (default: %(default)s)")
     parser.add_argument("--tasks", type=int, default=40, help="tasks of the validation split (default: %(default)s)")
-    parser.add_argument("--policies", nargs="+", default=list(BLIND), help="for drawn tasks (default: all)")
+    parser.add_argument("--first", type=int, default=0, help="index of the first one (default: %(default)s)")
+    parser.add_argument("--policies", nargs="+", choices=list(BLIND), default=list(BLIND), help="default: all")
     parser.add_argument("--processes", type=int, default=2, help="default: %(default)s")
     parser.add_argument("--record", type=Path, default=Path("blind.jsonl"), help="default: %(default)s")
     given = parser.parse_args()
-    known = {(one["task"], one["seed"]) for one in read(given.record)}
-    cases = [(CLEAN, seed, list(BLIND)) for seed in range(given.clean)]
-    cases += [
-        (task.id, task.seed, given.policies)
-        for task in (tasks.task_at("validation", index) for index in range(given.tasks))
-    ]
-    with ProcessPoolExecutor(given.processes, get_context("spawn")) as pool, given.record.open("a") as file:
-        for found in pool.map(measured, [case for case in cases if case[:2] not in known]):
-            file.write(json.dumps(found) + "\n")
-            file.flush()
-    rows = read(given.record)
-    print("| policy | clean: loss above doing nothing | score on drawn tasks |\n|---|---|---|")
-    for name in BLIND:
-        losses = [one["losses"][name] - one["losses"]["nothing"] for one in rows if one["task"] == CLEAN]
-        scores = [one["scores"][name] for one in rows if one["task"] != CLEAN and name in one["scores"]]
-        print(f"| {name} | {spread(losses)} | {spread(scores)} |")
+    names, record = list(dict.fromkeys([NOTHING, *given.policies])), Record(given.record)
+    clean = [(CLEAN, seed) for seed in range(given.clean)]
+    drawn = drawn_tasks("validation", given.first, given.tasks)
+    cases = [record.missing(task, seed, names) for task, seed in (*drawn, *clean)]
+    for row in play_missing(record, cases, result, given.processes):
+        print(f"{row['agent']:30} {row['task']} {row['score']:.3f} {' '.join(row['incidents'])}", flush=True)
+    print("\n| policy | clean runs: loss above doing nothing | drawn tasks | score | above doing nothing |")
+    print("|---|---|---|---|---|")
+    for name in names:
+        scores = [row["score"] for row in record.of(name, drawn)]
+        losses, gains = above_nothing(record, name, clean, "held_out_loss"), above_nothing(record, name, drawn, "score")
+        told = [f"{len(scores)}", *(interval(values) if values else "-" for values in (scores, gains))]
+        print(f"| {name} | {interval(losses) if losses else '-'} | {' | '.join(told)} |")
 
 
-def read(path: Path) -> list[dict[str, object]]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+def above_nothing(record: Record, name: str, plays: Sequence[tuple[str, int]], figure: str) -> list[float]:
+    """Return how far a figure of a policy is above that of doing nothing, by task."""
+    found = []
+    for one_play in plays:
+        policy, nothing = record.of(name, [one_play]), record.of(NOTHING, [one_play])
+        found += [one[figure] - other[figure] for one, other in zip(policy, nothing, strict=False)]
+    return found
 
 
-def measured(case: tuple[str, int, list[str]]) -> dict[str, object]:
-    """Return loss and score of each policy."""
-    task, seed, names = case
-    tasks.NAMED_TASKS.setdefault(
-        CLEAN, tasks.FleetTask(CLEAN, "lone", 0, "clean", "", "lone", "clean", Incident.NOTHING)
-    )
-    references = references_of(task, seed)
-    last = {name: play(task, seed, BLIND[name], references) for name in names}
-    return {
-        "task": task,
-        "seed": seed,
-        "losses": {name: one["held_out_loss"] for name, one in last.items()},
-        "scores": {name: one["score"] for name, one in last.items()},
-    }
-
-
-def spread(values: list[float]) -> str:
-    if not values:
-        return "-"
-    deviation = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
-    return f"{statistics.fmean(values):.3f} ({1.96 * deviation:.3f})"
+def result(name: str, task: str, seed: int, references: dict[str, float]) -> dict[str, Any]:
+    """Let a policy play a task, and return what came of it."""
+    last = play(task, seed, BLIND[name], references)
+    return {key: last[key] for key in ("score", "held_out_loss")}
 
 
 if __name__ == "__main__":

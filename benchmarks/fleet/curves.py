@@ -15,9 +15,8 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from answers import ANSWERS
-from local import Job, play
+from local import Job, lone_task, play
 
-from ml_trainer_env.server.fleet import tasks
 from ml_trainer_env.server.fleet.incidents import Incident
 from ml_trainer_env.server.trainer.figures import Figures
 
@@ -59,8 +58,7 @@ def main() -> None:
 
 def curves_of(incident: Incident) -> dict[str, Any]:
     """Return the curves of an incident, and when its faults begin."""
-    task = f"lone/{incident.value}"
-    tasks.NAMED_TASKS.setdefault(task, tasks.FleetTask(task, "lone", 0, task, "", "lone", task, incident))
+    task = lone_task(incident.value, incident)
     found: dict[str, Any] = {}
     right = ANSWERS[incident].right if incident in ANSWERS else nothing
     for name, policy in (("nothing", nothing), ("right", right)):

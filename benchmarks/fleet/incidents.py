@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from answers import ANSWERS
-from local import Job, play, references_of
+from local import Job, lone_task, play, references_of
 
-from ml_trainer_env.server.fleet import tasks
 from ml_trainer_env.server.fleet.incidents import Incident
 
 RIGHT = "right"
@@ -58,8 +57,7 @@ def measured(case: tuple[str, int]) -> dict[str, Any]:
     """Return effect and recovered shares of an incident and a seed."""
     name, seed = case
     incident = Incident(name)
-    task = f"lone/{name}"
-    tasks.NAMED_TASKS.setdefault(task, tasks.FleetTask(task, "lone", 0, name, "", "lone", name, incident))
+    task = lone_task(incident.value, incident)
     references = references_of(task, seed)
     nothing, clean = references["nothing_loss"], references["clean_loss"]
     answers: dict[str, Callable[[Job], None]] = {RIGHT: ANSWERS[incident].right, **ANSWERS[incident].wrong}

@@ -14,12 +14,13 @@ from ml_trainer_env.server.episodes.states import Inquiry
 from ml_trainer_env.server.episodes.units import LiveSource
 from ml_trainer_env.server.executors.in_process import InProcessExecutor
 from ml_trainer_env.server.fleet.episode import FleetEpisode
+from ml_trainer_env.server.fleet.incidents import Incident
 from ml_trainer_env.server.fleet.references import ReferenceRuns
-from ml_trainer_env.server.fleet.tasks import find_task
+from ml_trainer_env.server.fleet.tasks import NAMED_TASKS, FleetTask, find_task
 from ml_trainer_env.server.trainer import PROBE
 from ml_trainer_env.server.trainer.figures import Figures
 
-__all__ = ["Job", "play", "references_of"]
+__all__ = ["Job", "lone_task", "play", "references_of"]
 
 _CALL_S = 3600.0
 
@@ -89,11 +90,19 @@ def _process() -> tuple[asyncio.AbstractEventLoop, InProcessExecutor]:
     return loop, executor
 
 
+def lone_task(name: str, incident: Incident) -> str:
+    """Add a task in which an incident comes alone, and return its id."""
+    task = f"lone/{name}"
+    NAMED_TASKS.setdefault(task, FleetTask(task, "lone", 0, name, "", "lone", name, incident))
+    return task
+
+
 def references_of(task: str, seed: int) -> dict[str, float]:
     """Train the references of an episode."""
     loop, executor = _process()
-    setup = find_task(task).setup(seed)
-    runs = ReferenceRuns(seed, setup.scenario, setup.spares, _CALL_S)
+    found = find_task(task)
+    setup = found.setup(seed)
+    runs = ReferenceRuns(found.run_seed(seed), setup.scenario, setup.spares, _CALL_S)
     return dict(loop.run_until_complete(runs.carry_out(LiveSource(executor))))  # type: ignore[arg-type]
 
 

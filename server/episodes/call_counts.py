@@ -20,7 +20,7 @@ class CallLimits:
     Attributes:
         saves: How many times a checkpoint may be saved.
         restores: How many times a checkpoint may be restored.
-        calls: How many calls of any kind an episode may have. The last one submits.
+        calls: How many calls of any kind an episode may have, refused ones among them. The last one submits.
     """
 
     saves: int | None = None

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from ml_trainer_env.server.fleet.incidents import Draws, Incident, Setup, faults_of, job_setup
 
-__all__ = ["DRAWN_COUNTS", "TIERS", "draw_setup", "tier_of"]
+__all__ = ["DRAWN_COUNTS", "TIERS", "draw_run_seed", "draw_setup", "tier_of"]
 
 DRAWN_COUNTS: Mapping[str, int] = {"train": 512, "validation": 128, "test": 128}
 """Number of drawn tasks by split."""
@@ -29,6 +29,9 @@ _DRAWN = 51
 _DRAWN_DECOYS = 52
 """Stream of random numbers of what looks like a fault and is none. Every second episode has it, whatever is wrong, and
 every one of the last tier."""
+
+_RUN_SEEDS = 53
+"""Stream of random numbers of the seeds of runs."""
 
 _QUIET = 4
 """One in this many episodes has nothing wrong, in every tier."""
@@ -108,6 +111,12 @@ def draw_setup(split: str, index: int, seed: int) -> Setup:
         spares=0 if tier == _NO_SPARES else 2,
         telemetry_delay_us=_DELAY_US if tier == _LATE_TELEMETRY else 0,
     )
+
+
+def draw_run_seed(split: str, index: int, seed: int) -> int:
+    """Draw the seed of weights, data and noise, 0 to 2**62 - 1, of an episode whose seed is not the task's own."""
+    draws = Draws(_RUN_SEEDS, list(DRAWN_COUNTS).index(split), index, seed)
+    return draws.below(2**31) << 31 | draws.below(2**31)
 
 
 def _draw_incidents(draws: Draws, tier: int) -> tuple[Incident, ...]:

@@ -4,17 +4,13 @@ The run trains the model; see `run`. The state of an episode depends only on its
 call returns tells what goes wrong, until the episode is over.
 """
 
-import asyncio
-import math
-import statistics
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from ml_trainer_env.errors import MLTrainerError
-from ml_trainer_env.fleet_models import FleetObservation, FleetStatus, FleetTaskDescription
+from ml_trainer_env.fleet_models import FleetObservation, FleetTaskDescription
 from ml_trainer_env.server.episodes.arguments import read_number
 from ml_trainer_env.server.episodes.call_counts import CallCounts, CallLimits
-from ml_trainer_env.server.episodes.errors import EpisodeError, TrainingStoppedError
+from ml_trainer_env.server.episodes.errors import EpisodeError
 from ml_trainer_env.server.episodes.game import Start, TimeLimits
 from ml_trainer_env.server.episodes.progress import OnProgress, ignore_progress
 from ml_trainer_env.server.episodes.reward import EpisodeReward
@@ -22,18 +18,20 @@ from ml_trainer_env.server.episodes.states import Unit
 from ml_trainer_env.server.episodes.tools import Arguments, Reply
 from ml_trainer_env.server.episodes.units import UnitSource
 from ml_trainer_env.server.fleet import inspections
-from ml_trainer_env.server.fleet.logs import MAX_LINES, last_lines, log_lines
+from ml_trainer_env.server.fleet.actions import NODE_ACTIONS, SHARD_ACTIONS, ClusterAction
+from ml_trainer_env.server.fleet.logs import MAX_LINES
+from ml_trainer_env.server.fleet.monitor import Monitor
 from ml_trainer_env.server.fleet.plans import fleet_text, held_out
-from ml_trainer_env.server.fleet.references import ReferenceRuns
-from ml_trainer_env.server.fleet.rows import By, Metric, Reduction, StepRow, query, shown, spread
-from ml_trainer_env.server.fleet.run import FleetRun, Restart, StopOn
+from ml_trainer_env.server.fleet.references import BackgroundReferences, ReferenceRuns
+from ml_trainer_env.server.fleet.restarts import Restart
+from ml_trainer_env.server.fleet.rows import By, Metric, Reduction, query, shown, spread
+from ml_trainer_env.server.fleet.run import FleetRun, StopOn
 from ml_trainer_env.server.fleet.scoring import References, Transition, fleet_reward, potential, score
 from ml_trainer_env.server.fleet.tasks import FleetTask
 from ml_trainer_env.server.fleet.timing import INSPECT_US, RESTART_US
 from ml_trainer_env.server.fleet.tools import LIMITS, TOOLS
 from ml_trainer_env.server.fleet.truth import report_is_right, told_faults
 from ml_trainer_env.server.trainer.fleet.figures import CHANCE_LOSS
-from ml_trainer_env.server.trainer.fleet.settings import RESERVATION_US
 from ml_trainer_env.server.trainer.limits import check_choice, check_flag
 
 __all__ = ["RUBRIC", "RULES_VERSION", "FleetEpisode"]
@@ -42,16 +40,12 @@ RUBRIC = "recovery"
 RULES_VERSION = 1
 
 MAX_CALLS = 500
-"""Limit for the calls of an episode. The last one submits."""
-
-_RECENT_STEPS = 10
-"""The potential is about the mean loss of so many steps."""
+"""Limit for the calls of an episode, refused ones among them. The last one submits."""
 
 _REPORTED_STEPS = 12
 """A reply of `run_steps` has the loss of so many steps at the most."""
 
 _SHOWN_EVENTS = 6
-_SHOWN_NOTICES = 3
 
 
 class FleetEpisode:
@@ -60,7 +54,7 @@ class FleetEpisode:
     Args:
         name: The episode's name.
         task: The task.
-        seed: Seed of weights, data, noise, and of what goes wrong.
+        seed: Seed of weights, data, noise, and of what goes wrong; see `FleetTask`.
         source: The source of steps.
         limits: Time limits of calls.
 
@@ -74,10 +68,10 @@ class FleetEpisode:
         self.task = task
         self.seed = seed
         self._setup = task.setup(seed)
-        self.run = FleetRun(seed, self._setup.scenario, self._setup.spares, source, limits.call_s)
-        self._reference_runs = ReferenceRuns(seed, self._setup.scenario, self._setup.spares, limits.call_s)
-        self._references: asyncio.Task[Any] | None = None
-        self._live = source
+        run_seed, scenario, spares = task.run_seed(seed), self._setup.scenario, self._setup.spares
+        self.run = FleetRun(run_seed, scenario, spares, source, limits.call_s)
+        self._monitor = Monitor(self.run, self._setup.telemetry_delay_us)
+        self._references = BackgroundReferences(ReferenceRuns(run_seed, scenario, spares, limits.call_s), source)
         self._reward = fleet_reward()
         self._counts = CallCounts(CallLimits(calls=MAX_CALLS))
         self._paid = 0.0
@@ -148,9 +142,7 @@ class FleetEpisode:
     def interrupt(self, reason: str) -> None:
         """Stop the work of the running call, and the training of the references."""
         self.run.interrupt(reason)
-        if self._references is not None:
-            self._references.cancel()
-            self._references = None
+        self._references.cancel()
 
     def forget_interruption(self) -> None:
         """Note that the interrupted call has ended."""
@@ -158,8 +150,8 @@ class FleetEpisode:
 
     async def call(self, tool: str, arguments: Arguments, on_progress: OnProgress = ignore_progress) -> Reply:
         """Carry out a call of one of the tools of `tools.TOOLS`."""
-        if not self.done and self.source is self._live:
-            self._begin_references()
+        if not self.done:
+            self._references.begin(self.source)
         return await TOOLS.find(tool).carry_out(self, arguments, on_progress)
 
     def describe(self) -> FleetObservation:
@@ -182,12 +174,12 @@ class FleetEpisode:
                 group=task.group,
                 tools=list(TOOLS.names),
             ),
-            status=self.status_now(),
+            status=self._monitor.status(),
         )
 
     def snapshot(self) -> dict[str, Any]:
         """Return the fields of `FleetState` that are not part of the start."""
-        return {"status": self.status_now(), "state_hash": self.state_hash}
+        return {"status": self._monitor.status(), "state_hash": self.state_hash}
 
     # The calls of the tools.
 
@@ -205,9 +197,9 @@ class FleetEpisode:
             stop = StopOn(check_choice("stop_on", StopOn.NOTHING if stop_on is None else stop_on, tuple(StopOn)))
             first_row, first_event = len(self.run.rows), len(self.run.events)
             await self.run.train(steps, stop, on_progress)
-            rows = self._seen(self.run.rows[first_row:])
+            rows = self._monitor.seen(self.run.rows[first_row:])
             return {
-                "message": self._training_message(),
+                "message": self._monitor.progress(),
                 "losses": [[row.step, shown(row.number("loss"))] for row in spread(rows, _REPORTED_STEPS)],
                 "events": [event.text for event in self.run.events[first_event:]][-_SHOWN_EVENTS:],
             }
@@ -268,21 +260,11 @@ class FleetEpisode:
 
     async def set_node(self, node: object, action: object) -> Reply:
         """Replace, drain or restore a node."""
-        return await self._act_on(
-            "node",
-            node,
-            action,
-            {"replace": self.run.replace_node, "drain": self.run.drain, "restore": self.run.restore_node},
-        )
+        return await self._act_on("node", node, action, NODE_ACTIONS)
 
     async def set_shard(self, shard: object, action: object) -> Reply:
         """Quarantine, mirror or restore a shard."""
-        return await self._act_on(
-            "shard",
-            shard,
-            action,
-            {"quarantine": self.run.quarantine, "mirror": self.run.mirror, "restore": self.run.restore_shard},
-        )
+        return await self._act_on("shard", shard, action, SHARD_ACTIONS)
 
     async def broadcast(self, from_rank: object) -> Reply:
         """Copy the replica of a rank to all ranks."""
@@ -327,41 +309,39 @@ class FleetEpisode:
 
     async def query_metrics(self, metric: object, by: object, last: object, reduce: object) -> Reply:
         """Return a metric of the last steps that monitoring shows."""
-        group = By(check_choice("by", By.TOTAL if by is None else by, tuple(By)))
-        default = Reduction.SERIES if group is By.TOTAL else Reduction.MEAN
-        reduction = Reduction(check_choice("reduce", default if reduce is None else reduce, tuple(Reduction)))
-        if reduction is Reduction.SERIES and group is not By.TOTAL:
-            raise EpisodeError("a series is for by=total; choose reduce=mean, max or last for groups")
-        count = 50 if last is None else int(LIMITS["last"].check("last", last))
-        chosen = Metric(check_choice("metric", metric, tuple(Metric)))
-        rows = self._seen(self.run.rows)[-count:]
-        return await self._read({"message": f"{chosen} by {group}.", **query(rows, chosen, group, reduction)})
+
+        def look() -> Reply:
+            group = By(check_choice("by", By.TOTAL if by is None else by, tuple(By)))
+            default = Reduction.SERIES if group is By.TOTAL else Reduction.MEAN
+            reduction = Reduction(check_choice("reduce", default if reduce is None else reduce, tuple(Reduction)))
+            if reduction is Reduction.SERIES and group is not By.TOTAL:
+                raise EpisodeError("a series is for by=total; choose reduce=mean, max or last for groups")
+            count = 50 if last is None else int(LIMITS["last"].check("last", last))
+            chosen = Metric(check_choice("metric", metric, tuple(Metric)))
+            rows = self._monitor.seen(self.run.rows)[-count:]
+            return {"message": f"{chosen} by {group}.", **query(rows, chosen, group, reduction)}
+
+        return await self._read(look)
 
     async def read_log(self, rank: object, tail: object) -> Reply:
         """Return the last lines of a rank's log."""
-        number = int(LIMITS["rank"].check("rank", rank))
-        count = MAX_LINES // 2 if tail is None else int(LIMITS["tail"].check("tail", tail))
-        run = self.run
-        rows = self._seen(run.rows)
-        lines = log_lines(number, self.seed, rows, run.events, run.scenario.notices, run.now_us)
-        return await self._read({"message": f"Log of rank {number}.", "lines": last_lines(lines, count)})
+
+        def look() -> Reply:
+            number = int(LIMITS["rank"].check("rank", rank))
+            count = MAX_LINES // 2 if tail is None else int(LIMITS["tail"].check("tail", tail))
+            return {"message": f"Log of rank {number}.", "lines": self._monitor.log(number, count)}
+
+        return await self._read(look)
 
     async def list_checkpoints(self) -> Reply:
         """List the checkpoints, oldest first."""
-        kept = [
-            {
-                "id": one.id,
-                "step": one.ref.position,
-                "saved_s": None if one.saved_us is None else round(one.saved_us / 1e6, 1),
-                "loss": None if one.loss is None or not self._is_seen(one.saved_us or 0) else shown(one.loss),
-            }
-            for one in self.run.checkpoints
-        ]
-        return await self._read({"message": "Checkpoints, oldest first.", "checkpoints": kept})
+        return await self._read(
+            lambda: {"message": "Checkpoints, oldest first.", "checkpoints": self._monitor.checkpoints()}
+        )
 
     async def status(self) -> Reply:
         """Return where the run stands."""
-        return await self._read({"message": self._training_message()})
+        return await self._read(lambda: {"message": self._monitor.progress()})
 
     async def submit(self) -> Reply:
         """Submit the model as it is. Ends the episode."""
@@ -374,13 +354,11 @@ class FleetEpisode:
 
     # The rules.
 
-    async def _act_on(
-        self, name: str, number: object, action: object, actions: Mapping[str, Callable[[int], None]]
-    ) -> Reply:
+    async def _act_on(self, name: str, number: object, action: object, actions: Mapping[str, ClusterAction]) -> Reply:
         async def act() -> Reply:
             chosen = check_choice("action", action, tuple(actions))
             index = int(LIMITS[name].check(name, number))
-            actions[chosen](index)
+            self.run.act(actions[chosen], index)
             return {"message": f"Done: {chosen} {name} {index}."}
 
         return await self._change(act)
@@ -405,12 +383,12 @@ class FleetEpisode:
         await self._finish()
         return found | {"message": f"{found['message']} The reservation is spent: the model was submitted by itself."}
 
-    async def _read(self, found: Reply) -> Reply:
-        """Answer a call that only reads. It is paid nothing: it does not take turns with a call that trains."""
+    async def _read(self, look: Callable[[], Reply]) -> Reply:
+        """Carry out a call that only reads. It is paid nothing: it does not take turns with a call that trains."""
         if not self.done and (end := self._counts.count(budget_is_spent=False)) is not None:
             await self._finish()
             return self._reply({"message": end})
-        return self._answer(found, 0.0, dict.fromkeys(self._reward.parts(), 0.0))
+        return self._answer(look(), 0.0, dict.fromkeys(self._reward.parts(), 0.0))
 
     async def _finish(self) -> None:
         """Measure the model, compute the score, and tell what had happened."""
@@ -418,7 +396,7 @@ class FleetEpisode:
         loss = CHANCE_LOSS
         if run.ref.initial is None:
             loss = float((await run.measure(run.ref, held_out(run.settings, fleet_text())))["held_out_loss"] or 0.0)
-        figures = await self._reference_figures()
+        figures = await self._references.figures(self.source)
         references = References(float(figures["nothing_loss"] or 0.0), float(figures["clean_loss"] or 0.0))
         self._end = {
             "score": score(loss, references),
@@ -432,80 +410,11 @@ class FleetEpisode:
             ],
         }
 
-    async def _reference_figures(self) -> Mapping[str, float | bool | None]:
-        """Wait for the references.
-
-        Raises:
-            TrainingStoppedError: They could not be trained. The call may be made again.
-        """
-        try:
-            if self.source is not self._live:
-                return await self.source.inquire(self._reference_runs)
-            task = self._begin_references()
-            return dict(await asyncio.shield(task))
-        except asyncio.CancelledError:
-            if self._references is None:  # `interrupt` cancelled them
-                raise TrainingStoppedError("the references were interrupted; call submit_model again") from None
-            raise
-        except MLTrainerError as error:
-            self._references = None
-            raise TrainingStoppedError(
-                f"the references could not be trained: {error}; call submit_model again"
-            ) from error
-
-    def _begin_references(self) -> "asyncio.Task[Any]":
-        """Train the references behind all other work, unless that has begun."""
-        if self._references is None:
-            self._references = asyncio.ensure_future(self._live.inquire(self._reference_runs))
-            self._references.add_done_callback(_retrieve)
-        return self._references
-
     # Replies.
-
-    def status_now(self) -> FleetStatus:
-        """Return where the run stands."""
-        run = self.run
-        rows = self._seen(run.rows)
-        last = rows[-1] if rows else None
-        notices = [one for one in run.scenario.notices if one.clock_us <= run.now_us]
-        return FleetStatus(
-            step=run.step,
-            clock_s=round(run.now_us / 1e6, 1),
-            reservation_s=RESERVATION_US / 1e6,
-            left_s=round(max(0, RESERVATION_US - run.now_us) / 1e6, 1),
-            loss=None if last is None else shown(last.number("loss")),
-            grad_norm=None if last is None else shown(last.number("gradient_norm")),
-            step_s=None if last is None else shown(last.times.step_us / 1e6),
-            learning_rate=None if last is None else shown(last.number("learning_rate")),
-            restarts=run.cluster.incarnation,
-            is_stalled=run.stalled_us is not None,
-            nodes=list(run.cluster.nodes),
-            spares=list(run.spares),
-            drained=list(run.drained),
-            quarantined=list(run.cluster.quarantined),
-            mirrored=list(run.cluster.mirrored),
-            newest_checkpoint=run.newest.id,
-            settings=_settings(run),
-            notices=[f"[t={one.clock_us / 1e6:.0f}] {one.text}" for one in notices][-_SHOWN_NOTICES:],
-        )
-
-    def _seen(self, rows: Sequence[StepRow]) -> Sequence[StepRow]:
-        """Return the steps that monitoring shows by now."""
-        return [row for row in rows if self._is_seen(row.now_us)] if self._setup.telemetry_delay_us else rows
-
-    def _is_seen(self, moment_us: int) -> bool:
-        return moment_us <= self.run.now_us - self._setup.telemetry_delay_us
-
-    def _training_message(self) -> str:
-        run = self.run
-        if run.stalled_us is not None:
-            waited = (run.now_us - run.stalled_us) / 1e6
-            return f"Step {run.step} has not ended for {waited:.0f} s."
-        return f"Step {run.step}."
 
     def _reply(self, found: Reply) -> Reply:
         """Pay for a call, and answer it."""
-        after = 0.0 if self.done else potential(self._recent_loss())
+        after = 0.0 if self.done else potential(self._monitor.recent_loss())
         paid = self._end["score"] if self._end is not None and not self._is_score_paid else None
         reward = self._reward(None, Transition(self._paid, after, paid))
         self._paid = after
@@ -514,27 +423,7 @@ class FleetEpisode:
 
     def _answer(self, found: Reply, reward: float, parts: Mapping[str, float]) -> Reply:
         paid = {"reward": reward, "done": self.done, "reward_parts": parts}
-        return {**self.status_now().model_dump(), **paid, **found, **(self._end or {})}
-
-    def _recent_loss(self) -> float | None:
-        """Return the mean loss of the last steps that monitoring shows: a reward tells no more than a reply."""
-        losses = [row.number("loss") for row in self._seen(self.run.rows)[-_RECENT_STEPS:]]
-        if not losses:
-            return None
-        return statistics.fmean(min(loss, CHANCE_LOSS) if math.isfinite(loss) else CHANCE_LOSS for loss in losses)
-
-
-def _settings(run: FleetRun) -> dict[str, float | bool]:
-    training = run.training
-    return {
-        "learning_rate": training.learning_rate,
-        "clip_norm": training.clip_norm,
-        "skip_nonfinite": training.skip_nonfinite,
-        "dynamic_loss_scale": training.dynamic_loss_scale,
-        "checkpoint_every": training.checkpoint_every,
-        "sampler_offset": training.sampler_offset,
-        "record_activations": training.record_activations,
-    }
+        return {**self._monitor.status().model_dump(), **paid, **found, **(self._end or {})}
 
 
 def _skip(first: object, after: object) -> tuple[int, int] | None:
@@ -553,8 +442,3 @@ def _skip(first: object, after: object) -> tuple[int, int] | None:
 
 def _optional(name: str, value: object) -> int | None:
     return None if value is None else int(LIMITS[name].check(name, value))
-
-
-def _retrieve(task: "asyncio.Task[Any]") -> None:
-    if not task.cancelled():
-        task.exception()

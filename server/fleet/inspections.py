@@ -7,7 +7,8 @@ from ml_trainer_env.server.episodes.errors import EpisodeError
 from ml_trainer_env.server.episodes.tools import Reply
 from ml_trainer_env.server.fleet.incidents import Draws
 from ml_trainer_env.server.fleet.plans import checkpoint_measurement, fleet_text, replicas
-from ml_trainer_env.server.fleet.run import FleetRun, SavedCheckpoint
+from ml_trainer_env.server.fleet.restarts import SavedCheckpoint
+from ml_trainer_env.server.fleet.run import FleetRun
 from ml_trainer_env.server.trainer.fleet.batches import read_batch
 from ml_trainer_env.server.trainer.fleet.faults import Place
 from ml_trainer_env.server.trainer.fleet.figures import CHANCE_LOSS

@@ -43,7 +43,7 @@ def log_lines(
 
     Args:
         rank: The rank.
-        seed: The episode's seed.
+        seed: Seed of weights, data and noise.
         rows: The steps of the run.
         events: What happened besides.
         notices: What monitoring shows at some time.

@@ -1,14 +1,17 @@
-"""The two runs that a score lies between, as an inquiry that a source carries out."""
+"""The two runs that a score lies between, as an inquiry that a source carries out behind all other work."""
 
+import asyncio
 from dataclasses import dataclass, replace
 
+from ml_trainer_env.errors import MLTrainerError
+from ml_trainer_env.server.episodes.errors import TrainingStoppedError
 from ml_trainer_env.server.episodes.units import UnitSource
 from ml_trainer_env.server.fleet.plans import fleet_text, held_out
 from ml_trainer_env.server.fleet.run import FleetRun
 from ml_trainer_env.server.trainer.figures import Figures
 from ml_trainer_env.server.trainer.fleet.faults import Scenario
 
-__all__ = ["ReferenceRuns"]
+__all__ = ["BackgroundReferences", "ReferenceRuns"]
 
 _AT_ONCE = 10_000
 
@@ -18,7 +21,7 @@ class ReferenceRuns:
     """The runs of one seed: nobody acts, with the faults and without; see `Inquiry`.
 
     Attributes:
-        seed: The episode's seed.
+        seed: Seed of weights, data and noise.
         scenario: What goes wrong.
         spares: Number of spare nodes.
         run_s: Time limit of a run, in seconds.
@@ -50,3 +53,59 @@ class ReferenceRuns:
         while not run.is_spent:
             await run.train(_AT_ONCE)
         return float((await run.measure(run.ref, held_out(run.settings, fleet_text())))["held_out_loss"] or 0.0)
+
+
+class BackgroundReferences:
+    """The references of an episode, trained while it is played.
+
+    Args:
+        runs: The runs.
+        live: The source that trains them. Another one, such as that of a replay, is asked for the figures at the end.
+    """
+
+    def __init__(self, runs: ReferenceRuns, live: UnitSource) -> None:
+        self._runs = runs
+        self._live = live
+        self._task: asyncio.Task[Figures] | None = None
+
+    def begin(self, source: UnitSource) -> None:
+        """Train the references, if this is the live source and they are not being trained."""
+        if source is self._live:
+            self._begun()
+
+    def cancel(self) -> None:
+        """Stop. They begin anew when they are needed."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    async def figures(self, source: UnitSource) -> Figures:
+        """Wait for the figures of `ReferenceRuns`.
+
+        Raises:
+            TrainingStoppedError: They could not be trained. The call may be made again.
+        """
+        try:
+            if source is not self._live:
+                return await source.inquire(self._runs)
+            return dict(await asyncio.shield(self._begun()))
+        except asyncio.CancelledError:
+            if self._task is None:  # `cancel` did it
+                raise TrainingStoppedError("the references were interrupted; call submit_model again") from None
+            raise
+        except MLTrainerError as error:
+            self._task = None
+            raise TrainingStoppedError(
+                f"the references could not be trained: {error}; call submit_model again"
+            ) from error
+
+    def _begun(self) -> "asyncio.Task[Figures]":
+        if self._task is None:
+            self._task = asyncio.ensure_future(self._live.inquire(self._runs))
+            self._task.add_done_callback(_retrieve)
+        return self._task
+
+
+def _retrieve(task: "asyncio.Task[Figures]") -> None:
+    if not task.cancelled():
+        task.exception()

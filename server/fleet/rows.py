@@ -64,7 +64,7 @@ class StepRow:
     """A step of the run.
 
     Attributes:
-        seed: The episode's seed.
+        seed: Seed of weights, data and noise.
         step: Number of steps before it.
         settings: The settings that it was taken with.
         begun_us: Virtual time of the steps before it, without the time of actions.

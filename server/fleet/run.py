@@ -9,37 +9,27 @@ import asyncio
 import math
 import statistics
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from ml_trainer_env.server.datasets.random_stream import RandomStream
 from ml_trainer_env.server.episodes.errors import EpisodeError, TrainingStoppedError
 from ml_trainer_env.server.episodes.interruption import InterruptedWorkError, Interruption
 from ml_trainer_env.server.episodes.progress import OnProgress, Progress, ignore_progress
 from ml_trainer_env.server.episodes.states import StateRef, Unit
 from ml_trainer_env.server.episodes.units import UnitSource
 from ml_trainer_env.server.executors.contract import ExecutorError
+from ml_trainer_env.server.fleet.actions import ClusterAction, Machines
 from ml_trainer_env.server.fleet.events import Event
 from ml_trainer_env.server.fleet.plans import Measurement, StepPlan, fleet_text, fresh_ref
+from ml_trainer_env.server.fleet.restarts import Restart, SavedCheckpoint, restarted
 from ml_trainer_env.server.fleet.rows import StepRow
-from ml_trainer_env.server.fleet.timing import (
-    BROADCAST_US,
-    DRAIN_US,
-    HANG_TIMEOUT_US,
-    REPLACE_US,
-    RESTART_US,
-    RESTORE_US,
-    SAVE_US,
-    SHARD_US,
-    STALL_US,
-)
+from ml_trainer_env.server.fleet.timing import BROADCAST_US, HANG_TIMEOUT_US, RESTART_US, SAVE_US, STALL_US
 from ml_trainer_env.server.trainer.figures import Figures
 from ml_trainer_env.server.trainer.fleet.faults import Scenario
 from ml_trainer_env.server.trainer.fleet.settings import (
     RANKS,
     RESERVATION_US,
-    SHARDS,
     Adjustment,
     Cluster,
     StepSettings,
@@ -47,7 +37,7 @@ from ml_trainer_env.server.trainer.fleet.settings import (
 )
 from ml_trainer_env.server.trainer.limits import shown
 
-__all__ = ["FIRST_CHECKPOINT", "MAX_CHECKPOINTS", "FleetRun", "Restart", "SavedCheckpoint", "StopOn"]
+__all__ = ["FIRST_CHECKPOINT", "MAX_CHECKPOINTS", "FleetRun", "StopOn"]
 
 MAX_CHECKPOINTS = 10
 """The newest checkpoints are kept, and the state before the first step."""
@@ -55,55 +45,11 @@ MAX_CHECKPOINTS = 10
 FIRST_CHECKPOINT = "step-0"
 """Id of the state before the first step."""
 
-LEAST_RANKS = 4
-LEAST_SHARDS = 4
-
-_ORDER = 40
-"""Stream of random numbers of the order in which nodes get ranks."""
-
 _SPIKE_LOSS = 0.5
 _SPIKE_STEPS = 10
 """A spike is a loss that is this much above the mean of as many steps before."""
 
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SavedCheckpoint:
-    """A checkpoint.
-
-    Attributes:
-        id: Its name.
-        ref: The state.
-        state_us: Virtual time of the steps before it, without the time of actions.
-        saved_us: The moment of virtual time at which it was saved. None for the state before the first step.
-        loss: Loss of the step before it.
-        data_shift: The cluster's `data_shift` then.
-    """
-
-    id: str
-    ref: StateRef
-    state_us: int
-    saved_us: int | None
-    loss: float | None
-    data_shift: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Restart:
-    """How a job is restarted.
-
-    Attributes:
-        skip: Positions in the data that are left out from now on, as (first, after the last). None for none.
-        schedule: Position in the learning-rate schedule. None for the one that the checkpoint tells.
-        fresh_optimizer: Whether the optimizer begins anew.
-        data_position: Position in the data. None for the one that the checkpoint tells.
-    """
-
-    skip: tuple[int, int] | None = None
-    schedule: int | None = None
-    fresh_optimizer: bool = False
-    data_position: int | None = None
 
 
 class StopOn(StrEnum):
@@ -278,7 +224,7 @@ class FleetRun:
                 self._offset_us += STALL_US
                 return
             self._happened(f"rank {rank} (node {self.cluster.nodes[rank]}) exited with signal 9 (SIGKILL)", rank)
-            self.restart(self.newest, Restart())
+            self._launch_again()
             return
         begun_us = self._state_us
         step, self.ref, self._state_us = self.step, unit.ref, state_us
@@ -292,7 +238,16 @@ class FleetRun:
         assert self.stalled_us is not None
         self._offset_us += max(0, self.stalled_us + HANG_TIMEOUT_US - self.now_us)
         self._happened(f"watchdog: the reduction of step {self.step} timed out after {HANG_TIMEOUT_US // 1_000_000} s")
-        self.restart(self.newest, Restart())
+        self._launch_again()
+
+    def _launch_again(self) -> None:
+        """Restart the job as a launcher does, with the command it was started with.
+
+        So what was to be changed before the next step still is. Once a step has been taken, it belongs to the state,
+        and is lost with it.
+        """
+        pending = self._adjustment or Adjustment(self.step)
+        self.restart(self.newest, Restart(schedule=pending.schedule, fresh_optimizer=pending.fresh_optimizer))
 
     def _save(self) -> None:
         self._offset_us += SAVE_US
@@ -344,23 +299,8 @@ class FleetRun:
 
     def restart(self, checkpoint: SavedCheckpoint, how: Restart) -> None:
         """Restart the job from a checkpoint. Ranks are renumbered."""
-        now_us = self.now_us + RESTART_US
-        step = checkpoint.ref.position
-        shift, repeated = checkpoint.data_shift, self.scenario.repeats_positions
-        skipped = _with_skip(self.cluster.skipped, how.skip)
-        if how.data_position is not None:
-            shift, repeated = _count_read(how.data_position, skipped) - step, None
-        incarnation = self.cluster.incarnation + 1
-        self.cluster = replace(
-            self.cluster,
-            nodes=self._reordered(self.cluster.nodes, incarnation),
-            skipped=skipped,
-            data_shift=shift,
-            repeated=repeated,
-            incarnation=incarnation,
-            begun_us=now_us,
-            saved_at_step=None,
-        )
+        now_us, repeated = self.now_us + RESTART_US, self.scenario.repeats_positions
+        self.cluster = restarted(self.cluster, checkpoint, how, seed=self.seed, begun_us=now_us, repeated=repeated)
         self.newest, self._is_recording = checkpoint, self.training.record_activations
         self.ref, self._state_us = checkpoint.ref, checkpoint.state_us
         self._offset_us = now_us - checkpoint.state_us
@@ -375,7 +315,7 @@ class FleetRun:
             self._adjust(schedule=how.schedule)
         if how.fresh_optimizer:
             self._adjust(fresh_optimizer=True)
-        position = self.cluster.data_position(step)
+        position = self.cluster.data_position(self.step)
         self._happened(f"job restarted from checkpoint {checkpoint.id}; the sampler begins at position {position}")
 
     def set_training(self, changes: dict[str, Any], schedule: int | None, loss_scale: float | None) -> None:
@@ -386,99 +326,17 @@ class FleetRun:
         if loss_scale is not None:
             self._adjust(loss_scale=loss_scale)
 
-    def replace_node(self, node: int) -> None:
-        """Put a spare node in a node's place.
+    def act(self, action: ClusterAction, target: int) -> None:
+        """Do something to a node or a shard.
 
         Raises:
-            EpisodeError: Too little time is left, or the node is not used, or there is no spare.
+            EpisodeError: Too little time is left, or it cannot be done.
         """
-        self.require_time(REPLACE_US)
-        self._require_used(node)
-        if not self.spares:
-            raise EpisodeError("there is no spare node; drain the node to go on with fewer ranks")
-        spare, *rest = self.spares
-        self.spares = tuple(rest)
-        self.cluster = replace(
-            self.cluster, nodes=tuple(spare if used == node else used for used in self.cluster.nodes)
-        )
-        self.pay(REPLACE_US)
-        self._happened(f"node {node} was replaced by node {spare}")
-
-    def drain(self, node: int) -> None:
-        """Go on without a node. The batch of a step stays as large as it was.
-
-        Raises:
-            EpisodeError: Too little time is left, or the node is not used, or too few ranks would be left.
-        """
-        self.require_time(DRAIN_US)
-        self._require_used(node)
-        if len(self.cluster.nodes) <= LEAST_RANKS:
-            raise EpisodeError(f"a job needs at least {LEAST_RANKS} ranks")
-        self.cluster = replace(self.cluster, nodes=tuple(used for used in self.cluster.nodes if used != node))
-        self.drained = (*self.drained, node)
-        self.pay(DRAIN_US)
-        self._happened(f"node {node} was drained; the job has {len(self.cluster.nodes)} ranks")
-
-    def restore_node(self, node: int) -> None:
-        """Use a drained node again.
-
-        Raises:
-            EpisodeError: Too little time is left, or the node was not drained.
-        """
-        self.require_time(RESTORE_US)
-        if node not in self.drained:
-            raise EpisodeError(f"node {node} is not drained; drained are: {_listed(self.drained)}")
-        self.cluster = replace(self.cluster, nodes=(*self.cluster.nodes, node))
-        self.drained = tuple(one for one in self.drained if one != node)
-        self.pay(RESTORE_US)
-        self._happened(f"node {node} was restored; the job has {len(self.cluster.nodes)} ranks")
-
-    def quarantine(self, shard: int) -> None:
-        """Leave a shard out.
-
-        Raises:
-            EpisodeError: Too little time is left, or too few shards would be left, or it is left out.
-        """
-        self.require_time(SHARD_US)
-        left_out = self.cluster.quarantined
-        if shard in left_out:
-            raise EpisodeError(f"shard {shard} is in quarantine")
-        if SHARDS - len(left_out) <= LEAST_SHARDS:
-            raise EpisodeError(f"a job needs at least {LEAST_SHARDS} shards")
-        self.cluster = replace(self.cluster, quarantined=tuple(sorted((*left_out, shard))))
-        self.pay(SHARD_US)
-        self._happened(f"shard {shard} is in quarantine")
-
-    def mirror(self, shard: int) -> None:
-        """Read a shard from its mirror.
-
-        Raises:
-            EpisodeError: Too little time is left, or it is read from there.
-        """
-        self.require_time(SHARD_US)
-        if shard in self.cluster.mirrored:
-            raise EpisodeError(f"shard {shard} is read from its mirror")
-        self.cluster = replace(self.cluster, mirrored=tuple(sorted((*self.cluster.mirrored, shard))))
-        self.pay(SHARD_US)
-        self._happened(f"shard {shard} is read from its mirror")
-
-    def restore_shard(self, shard: int) -> None:
-        """Read a shard as at first.
-
-        Raises:
-            EpisodeError: Too little time is left, or it is read so.
-        """
-        self.require_time(SHARD_US)
-        cluster = self.cluster
-        if shard not in cluster.quarantined and shard not in cluster.mirrored:
-            raise EpisodeError(f"shard {shard} is neither in quarantine nor read from its mirror")
-        self.cluster = replace(
-            cluster,
-            quarantined=tuple(one for one in cluster.quarantined if one != shard),
-            mirrored=tuple(one for one in cluster.mirrored if one != shard),
-        )
-        self.pay(SHARD_US)
-        self._happened(f"shard {shard} is read as at first")
+        self.require_time(action.cost_us)
+        machines, text = action.apply(Machines(self.cluster, self.spares, self.drained), target)
+        self.cluster, self.spares, self.drained = machines.cluster, machines.spares, machines.drained
+        self.pay(action.cost_us)
+        self._happened(text)
 
     def broadcast(self, rank: int) -> None:
         """Copy the replica of a rank to all ranks.
@@ -519,34 +377,3 @@ class FleetRun:
 
     def _happened(self, text: str, rank: int | None = None) -> None:
         self.events.append(Event(self.now_us, text, rank))
-
-    def _reordered(self, nodes: tuple[int, ...], incarnation: int) -> tuple[int, ...]:
-        """Return the nodes in the order in which a restart numbers them."""
-        draws = RandomStream((self.seed, _ORDER, incarnation)).floats(len(nodes))
-        return tuple(node for _, node in sorted(zip(draws.tolist(), nodes, strict=True)))
-
-    def _require_used(self, node: int) -> None:
-        if node not in self.cluster.nodes:
-            raise EpisodeError(f"node {node} is not used; nodes in use are {_listed(self.cluster.nodes)}")
-
-
-def _with_skip(skipped: tuple[tuple[int, int], ...], added: tuple[int, int] | None) -> tuple[tuple[int, int], ...]:
-    """Return ranges with another one: ascending and apart."""
-    if added is None:
-        return skipped
-    merged: list[tuple[int, int]] = []
-    for first, after in sorted((*skipped, added)):
-        if merged and first <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(after, merged[-1][1]))
-        else:
-            merged.append((first, after))
-    return tuple(merged)
-
-
-def _count_read(position: int, skipped: tuple[tuple[int, int], ...]) -> int:
-    """Return how many positions before this one are not skipped."""
-    return position - sum(min(after, position) - first for first, after in skipped if first < position)
-
-
-def _listed(numbers: tuple[int, ...]) -> str:
-    return ", ".join(map(str, numbers)) or "none"

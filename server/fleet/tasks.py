@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ml_trainer_env.errors import MLTrainerError
-from ml_trainer_env.server.fleet.draw import DRAWN_COUNTS, TIERS, draw_setup, tier_of
+from ml_trainer_env.server.fleet.draw import DRAWN_COUNTS, TIERS, draw_run_seed, draw_setup, tier_of
 from ml_trainer_env.server.fleet.incidents import Incident, Setup, lone_setup
 
 __all__ = ["NAMED", "SPLITS", "FleetTask", "UnknownTaskError", "count_tasks", "find_task", "task_at"]
@@ -54,6 +54,17 @@ class FleetTask:
         if self.incident is not None:
             return lone_setup(self.incident, seed)
         return draw_setup(self.split, self.index, seed)
+
+    def run_seed(self, seed: int) -> int:
+        """Return the seed of weights, data and noise in the episode of a seed.
+
+        For a drawn task it depends on the task, too: if two tasks had the same clean run, the first loss that differs
+        would tell when something begins. The task's own seed is used as it is, since no other task has it. The named
+        tasks of a seed have the same clean run.
+        """
+        if self.incident is not None or seed == self.seed:
+            return seed
+        return draw_run_seed(self.split, self.index, seed)
 
 
 _GENERAL = (

@@ -16,6 +16,7 @@ from ml_trainer_env.server.episodes.tools import (
     number,
     text,
 )
+from ml_trainer_env.server.fleet.actions import NODE_ACTIONS, SHARD_ACTIONS
 from ml_trainer_env.server.fleet.replies import (
     CHECKPOINTS_SCHEMA,
     INSPECTION_SCHEMA,
@@ -27,6 +28,7 @@ from ml_trainer_env.server.fleet.replies import (
 from ml_trainer_env.server.fleet.rows import By, Metric, Reduction
 from ml_trainer_env.server.fleet.run import StopOn
 from ml_trainer_env.server.fleet.timing import INSPECT_US
+from ml_trainer_env.server.trainer.fleet.clock import GUARD_US
 from ml_trainer_env.server.trainer.fleet.settings import RANKS, SHARDS, WARMUP_STEPS
 from ml_trainer_env.server.trainer.limits import Limit
 
@@ -161,7 +163,9 @@ TOOLS: Toolbox["FleetEpisode"] = Toolbox(
     Tool(
         "set_training",
         "Set the training",
-        "Change settings from the next step on. What you leave out stays. Free.",
+        "Change settings from the next step on. What you leave out stays. Free.\n\n"
+        "clip_norm, skip_nonfinite and dynamic_loss_scale are guards: each looks at the gradient of every step, which\n"
+        f"takes {GUARD_US / 1e6:g} s a step while it is on.",
         Effect(idempotent=True),
         lambda episode, given, _: episode.set_training(given),
         _SETTINGS,
@@ -176,7 +180,7 @@ TOOLS: Toolbox["FleetEpisode"] = Toolbox(
         lambda episode, given, _: episode.set_node(given.get("node"), given.get("action")),
         {
             "node": number(LIMITS["node"], "The node", required=True),
-            "action": choice(("replace", "drain", "restore"), "What to do", required=True),
+            "action": choice(NODE_ACTIONS, "What to do", required=True),
         },
         STATUS_SCHEMA,
     ),
@@ -188,7 +192,7 @@ TOOLS: Toolbox["FleetEpisode"] = Toolbox(
         lambda episode, given, _: episode.set_shard(given.get("shard"), given.get("action")),
         {
             "shard": number(LIMITS["shard"], "The shard", required=True),
-            "action": choice(("quarantine", "mirror", "restore"), "What to do", required=True),
+            "action": choice(SHARD_ACTIONS, "What to do", required=True),
         },
         STATUS_SCHEMA,
     ),

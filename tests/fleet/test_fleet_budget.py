@@ -212,6 +212,32 @@ def test_the_last_call_that_an_episode_may_have_submits_whatever_it_is(begin: Be
     assert reply["clock_s"] == 0
 
 
+REFUSED: list[Call] = [
+    ("query_metrics", {"metric": "speed"}),
+    ("query_metrics", {"metric": "loss", "by": "rank", "reduce": "series"}),
+    ("query_metrics", {"metric": "loss", "last": 0}),
+    ("read_log", {"rank": 99}),
+    ("read_log", {"rank": 0, "tail": 21}),
+    ("inspect", {"kind": "node", "id": "99"}),
+    ("restart", {"checkpoint": "step-7"}),
+    ("set_training", {}),
+    ("set_node", {"node": 0, "action": "restore"}),
+]
+
+
+@pytest.mark.parametrize("call", REFUSED, ids=[f"{tool} {number}" for number, (tool, _) in enumerate(REFUSED)])
+def test_a_call_that_is_refused_counts_whether_it_reads_or_changes(begin: Begin, call: Call) -> None:
+    """The rule of the tuning game: a budget of calls is spent by whoever calls."""
+    player = begin()
+
+    for _ in range(MAX_CALLS - 1):
+        with pytest.raises((EpisodeError, ConfigError)):
+            player(call[0], **call[1])
+
+    assert player.episode.counts_every_call
+    assert player(call[0], **call[1])["done"]
+
+
 def test_a_call_that_only_reads_is_not_paid_for_steps_of_a_call_that_still_runs(begin: Begin) -> None:
     """Reads do not take turns with changes and are recorded before them, so a reward for one could not be replayed."""
     player = begin()

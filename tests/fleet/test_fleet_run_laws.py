@@ -7,8 +7,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ml_trainer_env.server.executors.in_process import InProcessExecutor
+from ml_trainer_env.server.fleet.actions import SHARD_ACTIONS
+from ml_trainer_env.server.fleet.restarts import Restart
 from ml_trainer_env.server.fleet.rows import StepRow
-from ml_trainer_env.server.fleet.run import FleetRun, Restart
+from ml_trainer_env.server.fleet.run import FleetRun
 from ml_trainer_env.server.trainer.fleet import faults
 from ml_trainer_env.server.trainer.fleet.faults import Fault, Scenario
 from ml_trainer_env.server.trainer.fleet.settings import SHARDS, WARMUP_STEPS
@@ -83,7 +85,7 @@ def test_time_that_passes_changes_weights_through_the_learning_rate_alone(
         fleet.set_training({}, WARMUP_STEPS, None)
         fleet.pay(120 * SECOND if late else 0)
         run(fleet.train(1))
-    acting.mirror(shard)
+    acting.act(SHARD_ACTIONS["mirror"], shard)
     acting.pay(wait_us)
     for fleet in (still, acting):
         run(fleet.train(2))

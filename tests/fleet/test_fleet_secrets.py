@@ -14,7 +14,7 @@ from fleet_play import Begin, Player, Run
 from fleet_words import WORDS, drawn, leaks
 
 from ml_trainer_env.server.episodes.units import LiveSource
-from ml_trainer_env.server.fleet.draw import TIERS, draw_setup
+from ml_trainer_env.server.fleet.draw import DRAWN_COUNTS, TIERS, draw_setup
 from ml_trainer_env.server.fleet.incidents import Incident
 from ml_trainer_env.server.fleet.rows import By, Metric
 from ml_trainer_env.server.fleet.run import FleetRun
@@ -133,6 +133,35 @@ def test_late_monitoring_does_come(begin: Begin) -> None:
     assert late["loss"] is not None
     assert late["reward"] > 0
     assert player("query_metrics", metric="loss")["steps"][1] == 14 - 8
+
+
+def first_losses(begin: Begin, task: str, seed: int) -> list[list[float]]:
+    return list(begin(task, seed=seed)("run_steps", num_steps=8)["losses"])
+
+
+def test_no_drawn_task_shows_the_clean_run_of_another(begin: Begin) -> None:
+    """Else the first loss that differs would tell when something begins."""
+    ids = ["fleet/validation/0", "fleet/validation/10", "fleet/test/0"]
+
+    losses = [first_losses(begin, task, seed=5) for task in ids]
+
+    assert all(losses.count(one) == 1 for one in losses)
+    assert losses == [first_losses(begin, task, seed=5) for task in ids]
+
+
+def test_the_runs_of_all_tasks_have_seeds_of_their_own() -> None:
+    tasks = [task_at(split, index) for split, count in DRAWN_COUNTS.items() for index in range(count)]
+
+    seeds = [task.run_seed(seed) for task in tasks for seed in {task.seed, tasks[0].seed, 0, 2**63 - 1}]
+
+    assert len(set(seeds)) == len(seeds)
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert [task.run_seed(task.seed) for task in tasks] == [task.seed for task in tasks]
+
+
+def test_the_named_tasks_of_a_seed_have_one_clean_run(begin: Begin) -> None:
+    """Their names tell, and what an incident does is seen best beside the run without it."""
+    assert first_losses(begin, "fleet_straggler", seed=5) == first_losses(begin, "fleet_nothing_wrong", seed=5)
 
 
 # Words.

@@ -1,9 +1,11 @@
 """The client of the fleet, in every form in which it may be used, against a running server."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
+from openenv.core.containers.runtime import ContainerProvider
 
 from ml_trainer_env import FleetEnv, FleetObservation, FleetState, MLTrainerEnv, ResetRefusedError, ToolCallError
 
@@ -73,3 +75,50 @@ def test_the_client_of_another_game_is_refused_in_words(live_server: str, fleet_
         env.reset()
     with FleetEnv(base_url=live_server) as env, pytest.raises(ResetRefusedError, match="another game"):
         env.reset()
+
+
+IMAGES = {
+    "ml-trainer-env": ("-m", "ml_trainer_env.server.app"),
+    "registry.hf.space/someone-fleet:latest": ("-m", "ml_trainer_env.server.fleet_app"),
+}
+
+
+class ProcessProvider(ContainerProvider):
+    """A provider whose containers are server processes of this machine."""
+
+    def __init__(self, start_server: Callable[..., Any]) -> None:
+        self._start = start_server
+        self.server: Any = None
+
+    def start_container(self, image: str, port: int | None = None, env_vars: Any = None, **options: Any) -> str:
+        assert (port, options) == (None, {}), "an option that is not for the provider"
+        self.server = self._start(IMAGES[image], **env_vars)
+        return str(self.server.url)
+
+    def wait_for_ready(self, base_url: str, timeout_s: float = 30.0) -> None:
+        """A server that has been started is healthy."""
+
+    def stop_container(self) -> None:
+        self.server.stop()
+
+
+def of_an_image(provider: ProcessProvider) -> Any:
+    return FleetEnv.from_docker_image("ml-trainer-env", provider)
+
+
+def of_a_space_of_its_own(provider: ProcessProvider) -> Any:
+    return FleetEnv.from_env("someone/fleet", provider=provider, path="")
+
+
+@pytest.mark.parametrize("start", [of_an_image, pytest.param(of_a_space_of_its_own, marks=pytest.mark.slow)])
+def test_the_client_of_a_started_container_plays_the_fleet(
+    start_server: Callable[..., Any], start: Callable[[ProcessProvider], Any]
+) -> None:
+    provider = ProcessProvider(start_server)
+
+    with start(provider).sync() as env:
+        begun = env.reset(task_id=TASK).observation
+        other = env.new_session().reset(task_id=TASK).observation
+
+    assert (type(begun), type(other)) == (FleetObservation, FleetObservation)
+    assert provider.server.process.poll() is not None, "closing the client stops the container"

@@ -9,7 +9,7 @@ from ml_trainer_env.server.datasets.random_stream import RandomStream
 from ml_trainer_env.server.trainer.fleet.faults import Place
 from ml_trainer_env.server.trainer.fleet.settings import StepSettings
 
-__all__ = ["COMPUTE_US", "DATA_US", "REDUCE_US", "StepTimes", "memory_mb", "step_times"]
+__all__ = ["COMPUTE_US", "DATA_US", "GUARD_US", "REDUCE_US", "StepTimes", "memory_mb", "step_times"]
 
 COMPUTE_US = 1_000_000
 """A rank's time for the gradients of a step, where there are as many ranks as batches."""
@@ -19,6 +19,8 @@ DATA_US = 20_000
 """A rank's wait for one batch."""
 REDUCE_US = 100_000
 """Time of the reduction, after the last rank has come."""
+GUARD_US = 40_000
+"""Time of a guard: one more pass over the reduced gradient, and the wait for what it finds."""
 
 _JITTER = 0.03
 """The time of a rank varies by up to this share, uniformly."""
@@ -36,7 +38,7 @@ class StepTimes:
     Attributes:
         compute_us: What each rank computes, by rank.
         data_us: What each rank waits for its data.
-        wait_us: What each rank waits for the last one and for the reduction. The slowest rank waits least.
+        wait_us: What each rank waits for the last one, for the reduction and for guards. The slowest rank waits least.
         step_us: The whole step.
     """
 
@@ -66,6 +68,7 @@ def step_times(settings: StepSettings, places: Sequence[Sequence[Place]]) -> Ste
         data.append(max(scenario.data_us(DATA_US, place, mirrored=place.shard in mirrored) for place in own))
     busy = [one + other for one, other in zip(compute, data, strict=True)]
     step_us = max(busy) + scenario.reduce_us(REDUCE_US, [own[0] for own in places])
+    step_us += GUARD_US * settings.training.guards
     return StepTimes(tuple(compute), tuple(data), tuple(step_us - one for one in busy), step_us)
 
 

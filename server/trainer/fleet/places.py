@@ -13,7 +13,7 @@ def places_of(seed: int, step: int, clock_us: int, loss_scale: float, settings: 
     """Return, for each rank, the place of each batch that it computes in a step.
 
     Args:
-        seed: The episode's seed.
+        seed: Seed of weights, data and noise.
         step: Number of steps before it.
         clock_us: Virtual time of the steps before it, in microseconds, without the time of actions.
         loss_scale: Factor of the loss.

@@ -50,6 +50,11 @@ class TrainingSettings:
     sampler_offset: bool = True
     record_activations: bool = False
 
+    @property
+    def guards(self) -> int:
+        """How many guards look at the gradient of every step: clipping, and those for what is not finite."""
+        return (self.clip_norm > 0) + self.skip_nonfinite + self.dynamic_loss_scale
+
     def rate_at(self, position: int, now_us: int) -> float:
         """Return the learning rate: linear warm-up over steps, then linear decay to zero at the reservation's end.
 

@@ -23,7 +23,7 @@ class FreshFleet:
     """The state before the first step. Its weights are drawn where the first step runs.
 
     Attributes:
-        seed: The episode's seed, 0 to 2**63 - 1.
+        seed: Seed of weights, data and noise, 0 to 2**63 - 1.
     """
 
     seed: int
@@ -55,7 +55,7 @@ class FleetState:
         loss_scale: Factor of the loss where gradients are half precision.
         good_steps: Steps since the loss scale last changed.
         clock_us: Virtual time of the steps so far, in microseconds, from the start of the run.
-        seed: The episode's seed.
+        seed: Seed of weights, data and noise.
         replicas: Weights of the nodes whose replica differs from `weights`, by node.
     """
 

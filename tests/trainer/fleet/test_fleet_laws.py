@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ml_trainer_env.server.trainer.fleet import faults
+from ml_trainer_env.server.trainer.fleet.clock import GUARD_US
 from ml_trainer_env.server.trainer.fleet.engine import MODEL, Step, evaluate, first_state, reduce_in_order, take_step
 from ml_trainer_env.server.trainer.fleet.faults import Fault, Scenario
 from ml_trainer_env.server.trainer.fleet.settings import (
@@ -258,6 +260,15 @@ def test_a_slow_link_slows_all_ranks_and_storage_the_steps_after_a_checkpoint(te
     assert extra[0] == [SECOND] * 6
     assert extra[1] == [4 * SECOND, 3 * SECOND, 2 * SECOND, SECOND, 0, 0]
     assert all(wait - own == SECOND for wait, own in zip(link[0].times.wait_us, clean[0].times.wait_us, strict=True))
+
+
+@pytest.mark.parametrize("guard", [{"clip_norm": 1e3}, {"skip_nonfinite": True}, {"dynamic_loss_scale": True}])
+def test_a_guard_that_has_nothing_to_do_takes_time_and_changes_no_weight(text: Text, guard: dict[str, Any]) -> None:
+    without, guarded = (play(StepSettings(TrainingSettings(**one)), text, 3) for one in ({}, guard))
+
+    times = [(slow.times.step_us, own.times.step_us) for slow, own in zip(guarded, without, strict=True)]
+    assert [slow - own for slow, own in times] == [GUARD_US] * 3
+    assert weights(guarded) == weights(without)
 
 
 def test_half_precision_learns_nothing_until_the_loss_scale_fits(text: Text) -> None:

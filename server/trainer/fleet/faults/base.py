@@ -21,7 +21,7 @@ class Place:
     """Where and when a hook is called.
 
     Attributes:
-        seed: The episode's seed.
+        seed: Seed of weights, data and noise.
         position: Position in the data.
         rank: The rank.
         node: Its node.
