@@ -101,7 +101,7 @@ def calibrate_split(split: str, count: int, record: Path, processes: int, deadli
 def calibrate_named(task_id: str, file: Path, data_dir: Path | None) -> None:
     """Measure the references of a named task for the images that are there, and append them to the record."""
     from ml_trainer_env.calibration.instances import calibrate_task
-    from ml_trainer_env.calibration.local_session import trainer_of_process
+    from ml_trainer_env.in_process.training import trainer_of_process
 
     task, opened = TASKS[task_id], trainer_of_process()
     assert isinstance(task.examples, ImageRequest)
@@ -138,7 +138,7 @@ def write(record: Path) -> None:
 def _measure(split: str, number: int) -> Candidate:
     """Measure a candidate in a process of its own. One thread each, so that all processors are used."""
     from ml_trainer_env.calibration.instances import calibrate
-    from ml_trainer_env.calibration.local_session import trainer_of_process
+    from ml_trainer_env.in_process.training import trainer_of_process
 
     instance, opened = draw_instance(split, number), trainer_of_process()
     return candidate_of(number, instance, calibrate(instance, opened), opened.identity.key)

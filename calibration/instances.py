@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from ml_trainer_env.baselines.agent import Agent, Call, Script
 from ml_trainer_env.baselines.play import play
 from ml_trainer_env.baselines.session import Brief, ToolSpec
-from ml_trainer_env.calibration.local_session import LocalSession, Trainer
 from ml_trainer_env.calibration.portfolio import (
     DEFAULT,
     EXPERTS,
@@ -20,6 +19,8 @@ from ml_trainer_env.calibration.portfolio import (
     neighbour,
     random_recipe,
 )
+from ml_trainer_env.in_process.training import Trainer
+from ml_trainer_env.in_process.tuning import LocalSession
 from ml_trainer_env.server.datasets import TaskExamples, draw_examples
 from ml_trainer_env.server.tuning.families.instance import Instance
 from ml_trainer_env.server.tuning.families.tasks import task_of

@@ -19,8 +19,9 @@ from PIL import Image
 from ml_trainer_env.baselines.agent import Agent
 from ml_trainer_env.baselines.play import play
 from ml_trainer_env.baselines.prober import ProbingAgent
-from ml_trainer_env.calibration.local_session import LocalSession, Trainer, trainer
 from ml_trainer_env.calibration.portfolio import DEFAULT, RECIPES
+from ml_trainer_env.in_process.training import Trainer, trainer
+from ml_trainer_env.in_process.tuning import LocalSession
 from ml_trainer_env.server.datasets import ExampleKind, TargetKind, TaskExamples, draw_examples
 from ml_trainer_env.server.trainer.kinds import NetworkKind
 from ml_trainer_env.server.tuning.families.draw import draw_instance

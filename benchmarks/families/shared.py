@@ -11,7 +11,8 @@ from typing import Any
 
 from ml_trainer_env.baselines.agent import Agent
 from ml_trainer_env.baselines.play import play
-from ml_trainer_env.calibration.local_session import LocalSession, trainer_of_process
+from ml_trainer_env.in_process.training import trainer_of_process
+from ml_trainer_env.in_process.tuning import LocalSession
 from ml_trainer_env.server.datasets import ExampleDraw, draw_examples
 from ml_trainer_env.server.tuning.families.tasks import count_family_tasks, family_task
 from ml_trainer_env.server.tuning.grading import RubricVersion

@@ -12,47 +12,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from local import Job, play
 from record import NOTHING, Record, drawn_tasks, interval, play_missing
 
 from ml_trainer_env.baselines.agent import Call, GameAgent
-from ml_trainer_env.baselines.fleet.brief import FleetBrief, brief_of
+from ml_trainer_env.baselines.fleet.brief import FleetBrief
 from ml_trainer_env.baselines.fleet.detective import DetectiveAgent
 from ml_trainer_env.baselines.fleet.simple import NothingAgent, ScriptedAgent
-from ml_trainer_env.baselines.play import Turn
-from ml_trainer_env.baselines.play import play as play_agent
-from ml_trainer_env.baselines.session import CallRefusedError, Reply, ToolSpec
+from ml_trainer_env.baselines.play import Turn, play
+from ml_trainer_env.in_process.fleet import LocalFleetSession
+from ml_trainer_env.in_process.training import trainer_of_process
 from ml_trainer_env.server.fleet.draw import tier_of
 from ml_trainer_env.server.fleet.tasks import find_task
-from ml_trainer_env.server.fleet.tools import TOOLS
-from ml_trainer_env.server.trainer.errors import ConfigError
 
 AGENTS: Mapping[str, type[GameAgent[FleetBrief]]] = {
     NOTHING: NothingAgent,
     "scripted": ScriptedAgent,
     "detective": DetectiveAgent,
 }
-
-
-class LocalSession:
-    """An episode that an agent plays in this process; see `baselines.session.GameSession`."""
-
-    def __init__(self, job: Job) -> None:
-        self._job = job
-        self.brief = brief_of(job.episode.describe())
-        self.tools: Sequence[ToolSpec] = tuple(
-            ToolSpec(tool.name, tool.description, {}) for tool in map(TOOLS.find, TOOLS.names)
-        )
-
-    def call(self, name: str, arguments: Mapping[str, object]) -> Reply:
-        """Call a tool."""
-        try:
-            reply = self._job.call(name, **arguments)
-        except ConfigError as error:
-            raise CallRefusedError(str(error)) from error
-        if "error" in reply:
-            raise CallRefusedError(reply["error"])
-        return reply
 
 
 def main() -> None:
@@ -80,14 +56,10 @@ def main() -> None:
 
 def result(name: str, task: str, seed: int, references: dict[str, float]) -> dict[str, Any]:
     """Let an agent play a task, and return what came of it."""
-    turns: list[Turn] = []
-
-    def policy(job: Job) -> None:
-        turns.extend(play_agent(AGENTS[name](), LocalSession(job)))
-
-    last = play(task, seed, policy, references)
+    session = LocalFleetSession(trainer_of_process(), find_task(task), seed, references)
+    turns = play(AGENTS[name](), session)
     acts = [(turn.decision.name, dict(turn.decision.arguments)) for turn in turns if is_act(turn)]
-    told = {key: last[key] for key in ("score", "held_out_loss", "reports", "faults")}
+    told = {key: session.reply[key] for key in ("score", "held_out_loss", "reports", "faults")}
     return {**told, "calls": len(turns), "acts": acts}
 
 

@@ -3,26 +3,18 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
-import torch
-
+from ml_trainer_env.in_process.fleet import LocalFleetSession
+from ml_trainer_env.in_process.fleet import references_of as trained_references
+from ml_trainer_env.in_process.training import trainer_of_process
 from ml_trainer_env.server.episodes.errors import EpisodeError
-from ml_trainer_env.server.episodes.game import TimeLimits
-from ml_trainer_env.server.episodes.states import Inquiry
-from ml_trainer_env.server.episodes.units import LiveSource
-from ml_trainer_env.server.executors.in_process import InProcessExecutor
 from ml_trainer_env.server.fleet.episode import FleetEpisode
 from ml_trainer_env.server.fleet.incidents import Incident
-from ml_trainer_env.server.fleet.references import ReferenceRuns
 from ml_trainer_env.server.fleet.tasks import NAMED_TASKS, FleetTask, find_task
-from ml_trainer_env.server.trainer import PROBE
 from ml_trainer_env.server.trainer.figures import Figures
 
 __all__ = ["Job", "lone_task", "play", "references_of"]
-
-_CALL_S = 3600.0
 
 
 @dataclass
@@ -70,26 +62,6 @@ class Job:
             self.call("run_steps", num_steps=50)
 
 
-class _Source(LiveSource):
-    """A source that knows the references, or trains them when they are asked for."""
-
-    def __init__(self, executor: InProcessExecutor, known: Figures | None) -> None:
-        super().__init__(executor)
-        self._references = known
-
-    async def inquire(self, inquiry: Inquiry) -> Figures:
-        """Return what is known already."""
-        return self._references if self._references is not None else await inquiry.carry_out(self)
-
-
-@cache
-def _process() -> tuple[asyncio.AbstractEventLoop, InProcessExecutor]:
-    torch.set_num_threads(1)
-    loop, executor = asyncio.new_event_loop(), InProcessExecutor(1, probe=PROBE)
-    loop.run_until_complete(executor.start())
-    return loop, executor
-
-
 def lone_task(name: str, incident: Incident) -> str:
     """Add a task in which an incident comes alone, and return its id."""
     task = f"lone/{name}"
@@ -99,21 +71,13 @@ def lone_task(name: str, incident: Incident) -> str:
 
 def references_of(task: str, seed: int) -> dict[str, float]:
     """Train the references of an episode."""
-    loop, executor = _process()
-    found = find_task(task)
-    setup = found.setup(seed)
-    runs = ReferenceRuns(found.run_seed(seed), setup.scenario, setup.spares, _CALL_S)
-    return dict(loop.run_until_complete(runs.carry_out(LiveSource(executor))))  # type: ignore[arg-type]
+    return trained_references(trainer_of_process(), find_task(task), seed)
 
 
 def play(task: str, seed: int, policy: Callable[[Job], None], known: Figures | None = None) -> dict[str, Any]:
     """Play an episode to its end and return the last reply, with `total_reward`."""
-    loop, executor = _process()
-    source = _Source(executor, known)
-    episode = FleetEpisode(
-        name="local", task=find_task(task), seed=seed, source=source, limits=TimeLimits(_CALL_S, _CALL_S)
-    )
-    job = Job(episode, loop)
+    trainer = trainer_of_process()
+    job = Job(LocalFleetSession(trainer, find_task(task), seed, known).episode, trainer.loop)
     policy(job)
     job.to_end()
     return {**job.last, "total_reward": sum(job.rewards)}

@@ -5,7 +5,7 @@ from itertools import count
 
 import pytest
 
-from ml_trainer_env.calibration.local_session import Trainer, trainer
+from ml_trainer_env.in_process.training import Trainer, trainer
 from ml_trainer_env.server.datasets import ExampleDraw, fit_sizes
 from ml_trainer_env.server.trainer.kinds import AugmentationKind
 from ml_trainer_env.server.trainer.network_specs import NetworkSpec

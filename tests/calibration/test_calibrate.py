@@ -9,8 +9,9 @@ import pytest
 from ml_trainer_env.baselines.play import play
 from ml_trainer_env.calibration.candidates import candidate_of
 from ml_trainer_env.calibration.instances import RecordedCalls, calibrate, guess, judge, play_trial
-from ml_trainer_env.calibration.local_session import LocalSession, Trainer
 from ml_trainer_env.calibration.portfolio import DEFAULT, UNTOUCHED, neighbour, random_recipe
+from ml_trainer_env.in_process.training import Trainer
+from ml_trainer_env.in_process.tuning import LocalSession
 from ml_trainer_env.server.datasets import draw_examples
 from ml_trainer_env.server.trainer.config import OptimizerKind, TrainingConfig
 from ml_trainer_env.server.trainer.starts import StartKind, StartSpec

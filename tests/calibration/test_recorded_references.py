@@ -8,7 +8,7 @@ import pytest
 
 from ml_trainer_env.calibration.candidates import Candidate, accepted, read
 from ml_trainer_env.calibration.instances import RecordedCalls, play_trial
-from ml_trainer_env.calibration.local_session import Trainer
+from ml_trainer_env.in_process.training import Trainer
 from ml_trainer_env.server.datasets import draw_examples
 from ml_trainer_env.server.tuning.families.draw import FAMILY_SPLITS, draw_instance, split_of
 from ml_trainer_env.server.tuning.families.tasks import task_of

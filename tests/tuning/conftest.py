@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from ml_trainer_env.calibration.local_session import LocalSession, Trainer, trainer
+from ml_trainer_env.in_process.training import Trainer, trainer
+from ml_trainer_env.in_process.tuning import LocalSession
 from ml_trainer_env.server.datasets import ExampleDraw, TaskExamples, draw_examples
 from ml_trainer_env.server.trainer.changes import Change, ChangeKind
 from ml_trainer_env.server.trainer.kinds import AugmentationKind

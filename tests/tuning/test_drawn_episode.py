@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ml_trainer_env.baselines.session import CallRefusedError
-from ml_trainer_env.calibration.local_session import LocalSession
+from ml_trainer_env.in_process.tuning import LocalSession
 from ml_trainer_env.server.datasets import DataSettings
 from ml_trainer_env.server.episodes.errors import ResetError
 from ml_trainer_env.server.episodes.game import BeginOptions, TimeLimits

@@ -1,74 +1,21 @@
-"""Episodes without a server: the session of an agent on an episode in this process."""
+"""The session of an agent on an episode of the tuning game in this process."""
 
-import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from functools import cache
-from multiprocessing.util import Finalize
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ml_trainer_env.baselines.env_session import brief_of
 from ml_trainer_env.baselines.session import Brief, CallRefusedError, Reply, ToolSpec
+from ml_trainer_env.in_process.training import Trainer
 from ml_trainer_env.server.datasets import TaskExamples
 from ml_trainer_env.server.episodes.errors import EpisodeError
 from ml_trainer_env.server.episodes.game import TimeLimits
-from ml_trainer_env.server.episodes.units import LiveSource
-from ml_trainer_env.server.executors.identity import Identity
-from ml_trainer_env.server.executors.in_process import InProcessExecutor
 from ml_trainer_env.server.trainer.errors import ConfigError
 from ml_trainer_env.server.tuning.episode import TuningEpisode
 from ml_trainer_env.server.tuning.grading import RubricVersion
 from ml_trainer_env.server.tuning.tasks import Task
 from ml_trainer_env.server.tuning.tools import TOOLS
 
-__all__ = ["LocalSession", "Trainer", "trainer", "trainer_of_process"]
-
-PROBE = "ml_trainer_env.server.trainer.probe:probe"
-
-
-@dataclass(frozen=True, slots=True)
-class Trainer:
-    """Trains in this process.
-
-    Attributes:
-        loop: The event loop of its episodes.
-        source: The source of epochs.
-        identity: What its results depend on.
-    """
-
-    loop: asyncio.AbstractEventLoop
-    source: LiveSource
-    identity: Identity
-
-
-@contextmanager
-def trainer(threads: int) -> Iterator[Trainer]:
-    """Open a trainer.
-
-    Args:
-        threads: Number of threads that torch computes with.
-    """
-    with asyncio.Runner() as runner:
-        executor = InProcessExecutor(threads, probe=PROBE)
-        runner.run(executor.start())
-        try:
-            source = LiveSource(executor)
-            yield Trainer(runner.get_loop(), source, runner.run(source.identity()))
-        finally:
-            runner.run(executor.close())
-
-
-@cache
-def trainer_of_process() -> Trainer:
-    """Return the trainer of this process, with one thread. It starts once, which takes a second.
-
-    It is closed when the process ends, before Python waits for its threads.
-    """
-    stack = ExitStack()
-    opened = stack.enter_context(trainer(threads=1))
-    Finalize(None, stack.close, exitpriority=1)
-    return opened
+__all__ = ["LocalSession"]
 
 
 class LocalSession:
@@ -96,7 +43,7 @@ class LocalSession:
     ) -> None:
         self._loop = trainer.loop
         self.episode = TuningEpisode(
-            name="calibration",
+            name="local",
             task=task,
             examples=examples,
             seed=task.seed if seed is None else seed,
