@@ -7,6 +7,7 @@ under a name that ends in `-no-default` make a proposal of their own instead, so
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ml_trainer_env.baselines.run_log import Record, record_nothing
@@ -16,12 +17,27 @@ if TYPE_CHECKING:
     from ml_trainer_env.baselines.forks import Entrant
     from ml_trainer_env.baselines.settings import LlmSettings
 
-__all__ = ["MODEL_NAMES", "NAMES", "LanguageModel", "entrants"]
+__all__ = ["MODEL_NAMES", "NAMES", "NO_DEFAULT", "SEARCHES", "LanguageModel", "entrants"]
 
 TUNING, FLEET = "tuning", "fleet"
 
+SEARCHES = ("random-search", "tpe", "cma-es", "halving", "pbt")
+"""The agents of the tuning game whose first proposal is the default configuration."""
+
+NO_DEFAULT = "-no-default"
+"""With this suffix the first proposal is not the default configuration."""
+
 NAMES: Mapping[str, tuple[str, ...]] = {
-    TUNING: ("nothing", "random", "recipe", "heuristic", "prober", "one-epoch-probes"),
+    TUNING: (
+        "nothing",
+        "random",
+        "recipe",
+        "heuristic",
+        "prober",
+        "one-epoch-probes",
+        *SEARCHES,
+        *(f"{name}{NO_DEFAULT}" for name in SEARCHES),
+    ),
     FLEET: ("nothing", "scripted", "detective"),
 }
 """The agents of each game that need no language model."""
@@ -70,8 +86,20 @@ def _tuning(model: LanguageModel | None) -> "Mapping[str, Callable[[], Entrant]]
     from ml_trainer_env.baselines.one_epoch_probes import OneEpochProbes
     from ml_trainer_env.baselines.prober import ProbingAgent
     from ml_trainer_env.baselines.random_agent import RandomAgent
+    from ml_trainer_env.baselines.search.agent import SearchAgent
+    from ml_trainer_env.baselines.search.halving import HalvingAgent
+    from ml_trainer_env.baselines.search.optuna_search import cma_es_proposer, tpe_proposer
+    from ml_trainer_env.baselines.search.population import PopulationAgent
+    from ml_trainer_env.baselines.search.proposers import random_proposer
     from ml_trainer_env.baselines.simple import NothingAgent, RecipeAgent
 
+    searches: dict[str, Callable[[str, bool], Entrant]] = {
+        "random-search": lambda name, first: SearchAgent(name, random_proposer, default_first=first),
+        "tpe": lambda name, first: SearchAgent(name, tpe_proposer, default_first=first),
+        "cma-es": lambda name, first: SearchAgent(name, cma_es_proposer, default_first=first),
+        "halving": lambda name, first: HalvingAgent(name, default_first=first),
+        "pbt": lambda name, first: PopulationAgent(name, default_first=first),
+    }
     found: dict[str, Callable[[], Entrant]] = {
         "nothing": NothingAgent,
         "random": RandomAgent,
@@ -80,6 +108,9 @@ def _tuning(model: LanguageModel | None) -> "Mapping[str, Callable[[], Entrant]]
         "prober": ProbingAgent,
         "one-epoch-probes": OneEpochProbes,
     }
+    for name, create in searches.items():
+        found[name] = partial(create, name, True)
+        found[name + NO_DEFAULT] = partial(create, name + NO_DEFAULT, False)
     if model is not None:
         # A late import: the API's client takes a second to import.
         from ml_trainer_env.baselines.llm import LlmAgent

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Any
 
-from ml_trainer_env.baselines.agent import Agent
-from ml_trainer_env.baselines.play import play
+from ml_trainer_env.baselines.forks import Entrant, play_entrant
+from ml_trainer_env.calibration.local_forks import LocalSessions
 from ml_trainer_env.calibration.local_session import LocalSession, trainer_of_process
 from ml_trainer_env.server.datasets import ExampleDraw, draw_examples
 from ml_trainer_env.server.tuning.families.tasks import count_family_tasks, family_task
@@ -58,7 +58,7 @@ class _Paid(LocalSession):
         return reply
 
 
-def play_task(agent: Agent, task: Task, seed: int = 0) -> Outcome:
+def play_task(agent: Entrant, task: Task, seed: int = 0) -> Outcome:
     """Let an agent play a calibrated task under rubric v3.
 
     Args:
@@ -69,8 +69,9 @@ def play_task(agent: Agent, task: Task, seed: int = 0) -> Outcome:
     assert isinstance(task.examples, ExampleDraw)
     assert task.reference is not None
     examples = draw_examples(task.examples)
-    session = _Paid(trainer_of_process(), task, examples, task.seed + seed, RubricVersion.V3)
-    play(agent, session)
+    sessions = LocalSessions(lambda: _Paid(trainer_of_process(), task, examples, task.seed + seed, RubricVersion.V3))
+    session = play_entrant(agent, sessions)
+    assert isinstance(session, _Paid)
     reply, history = session.reply, session.episode.history
     by_loss = task.reference.metric == "loss"
     path = history.ancestry
