@@ -21,7 +21,7 @@ __all__ = ["MODEL_NAMES", "NAMES", "NO_DEFAULT", "SEARCHES", "LanguageModel", "e
 
 TUNING, FLEET = "tuning", "fleet"
 
-SEARCHES = ("random-search", "tpe", "cma-es", "halving", "pbt")
+SEARCHES = ("adaptive", "random-search", "tpe", "cma-es", "halving", "pbt")
 """The agents of the tuning game whose first proposal is the default configuration."""
 
 NO_DEFAULT = "-no-default"
@@ -82,6 +82,7 @@ def entrants(game: str, model: LanguageModel | None = None) -> "Mapping[str, Cal
 
 
 def _tuning(model: LanguageModel | None) -> "Mapping[str, Callable[[], Entrant]]":
+    from ml_trainer_env.baselines.adaptive import AdaptiveAgent
     from ml_trainer_env.baselines.heuristic import HeuristicAgent
     from ml_trainer_env.baselines.one_epoch_probes import OneEpochProbes
     from ml_trainer_env.baselines.prober import ProbingAgent
@@ -94,6 +95,7 @@ def _tuning(model: LanguageModel | None) -> "Mapping[str, Callable[[], Entrant]]
     from ml_trainer_env.baselines.simple import NothingAgent, RecipeAgent
 
     searches: dict[str, Callable[[str, bool], Entrant]] = {
+        "adaptive": lambda name, first: AdaptiveAgent(name, default_first=first),
         "random-search": lambda name, first: SearchAgent(name, random_proposer, default_first=first),
         "tpe": lambda name, first: SearchAgent(name, tpe_proposer, default_first=first),
         "cma-es": lambda name, first: SearchAgent(name, cma_es_proposer, default_first=first),

@@ -22,9 +22,6 @@ _WORST = -1e6
 _STARTUP_TRIALS = 2
 """Trials that TPE draws at random before its model is used. Optuna's 10 are more than an episode has."""
 
-_STEP = 0.3
-"""First step size of CMA-ES, as a share of the space."""
-
 _POPULATION = 4
 """Proposals of a generation of CMA-ES. The usual 4 + 3 ln(7) = 9 are more than an episode has."""
 
@@ -40,7 +37,7 @@ def tpe_proposer(_brief: Brief, space: Space, seed: int) -> "OptunaProposer":
 
 
 def cma_es_proposer(_brief: Brief, space: Space, seed: int) -> "OptunaProposer":
-    """Create a proposer with CMA-ES; see `Propose`. Choices are whole numbers, which it samples with a margin.
+    """Create a proposer with CMA-ES; see `Propose`. Choices are whole numbers to it.
 
     Raises:
         OptunaMissingError: Optuna or `cmaes` is not installed.
@@ -48,14 +45,7 @@ def cma_es_proposer(_brief: Brief, space: Space, seed: int) -> "OptunaProposer":
     samplers = _optuna().samplers
     if find_spec("cmaes") is None:  # Optuna imports it with the first proposal; a missing one is told now
         raise OptunaMissingError(_how_to_install("cmaes"))
-    sampler = samplers.CmaEsSampler(
-        seed=seed,
-        n_startup_trials=1,
-        sigma0=_STEP,
-        popsize=_POPULATION,
-        with_margin=True,
-        warn_independent_sampling=False,
-    )
+    sampler = samplers.CmaEsSampler(seed=seed, popsize=_POPULATION, warn_independent_sampling=False)
     return OptunaProposer(space, sampler)
 
 

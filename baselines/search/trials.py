@@ -14,15 +14,23 @@ from ml_trainer_env.baselines.search.space import Configuration
 from ml_trainer_env.baselines.session import Brief, CallRefusedError, GameSession, Reply
 
 __all__ = [
+    "BEST",
+    "CONFIGURE",
+    "RESTORE",
+    "SAVE",
     "Contender",
     "Part",
     "Reading",
     "carry_out",
     "finish",
     "keep",
+    "require",
     "restore",
+    "run",
     "run_for",
     "save_start",
+    "standard_error",
+    "start_trial",
     "train_with",
 ]
 
@@ -94,13 +102,34 @@ class Contender:
     checkpoint: str = ""
 
 
+def require(call: Call) -> Part[Reply]:
+    """Make a call that must not be refused, and return its reply.
+
+    Raises:
+        CallRefusedError: It was refused.
+    """
+    outcome = yield call
+    if outcome.reply is None:
+        raise CallRefusedError(f"{call.name} was refused: {outcome.refusal}")
+    return outcome.reply
+
+
+def run(epochs: int) -> Part[Reply]:
+    """Train for at most 20 epochs in one call, and return the reply.
+
+    Raises:
+        CallRefusedError: Training was refused.
+    """
+    return (yield from require(Call(RUN, {"num_epochs": epochs})))
+
+
 def save_start() -> Part[Configuration]:
     """Save the model that the episode begins with, and return the default configuration.
 
     Raises:
         CallRefusedError: The save was refused.
     """
-    reply = yield from _require(Call(SAVE, {"name": START}, "each trial begins here"))
+    reply = yield from require(Call(SAVE, {"name": START}, "each trial begins here"))
     return Configuration.default(reply["configuration"])
 
 
@@ -113,10 +142,15 @@ def train_with(brief: Brief, configuration: Configuration, epochs: int, reason: 
         epochs: Epochs of the trial.
         reason: Shown in the report.
     """
+    yield from start_trial(configuration, reason)
+    return Contender(configuration, (yield from run_for(brief, epochs)))
+
+
+def start_trial(configuration: Configuration, reason: str) -> Part[None]:
+    """Go back to the start, or to fresh weights, and set a configuration."""
     if not configuration.fresh:
         yield Call(RESTORE, {"name": START})
     yield Call(CONFIGURE, configuration.arguments(), reason)
-    return Contender(configuration, (yield from run_for(brief, epochs)))
 
 
 def keep(contender: Contender, name: str) -> Part[Contender]:
@@ -140,7 +174,7 @@ def run_for(brief: Brief, epochs: int) -> Part[Reading]:
     """
     while True:
         stride = min(MOST_EPOCHS, epochs)
-        reading = Reading.of(brief, (yield from _require(Call(RUN, {"num_epochs": stride}))))
+        reading = Reading.of(brief, (yield from run(stride)))
         epochs -= stride
         if epochs <= 0 or reading.left == 0 or reading.diverged:
             return reading
@@ -196,7 +230,7 @@ def _anneal(brief: Brief, configuration: Configuration, best: float, left: int, 
             if best > -math.inf:
                 yield Call(RESTORE, {"name": BEST})
             yield Call(CONFIGURE, again.arguments(), "it diverged: a third of the rate")
-    return BEST if best > worth + _standard_error(best, brief.dataset.validation_size) else None
+    return BEST if best > worth + standard_error(best, brief.dataset.validation_size) else None
 
 
 def _cosine(share_left: float) -> float:
@@ -204,17 +238,10 @@ def _cosine(share_left: float) -> float:
     return max(0.02, 0.5 * (1 - math.cos(math.pi * share_left)))
 
 
-def _standard_error(worth: float, count: int) -> float:
-    """Standard error of an accuracy over `count` examples. For losses it is taken to be as large as any."""
+def standard_error(worth: float, count: int) -> float:
+    """Return the standard error of an accuracy over `count` examples. For losses it is taken to be as large as any."""
     accuracy = min(1.0, worth) if worth > 0 else 0.5
     return math.sqrt(max(0.01, accuracy * (1 - accuracy)) / count)
-
-
-def _require(call: Call) -> Part[Reply]:
-    outcome = yield call
-    if outcome.reply is None:
-        raise CallRefusedError(f"{call.name} was refused: {outcome.refusal}")
-    return outcome.reply
 
 
 def carry_out(part: Part[Returned], session: GameSession[Brief]) -> Returned:
