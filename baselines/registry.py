@@ -42,7 +42,10 @@ NAMES: Mapping[str, tuple[str, ...]] = {
 }
 """The agents of each game that need no language model."""
 
-MODEL_NAMES: Mapping[str, tuple[str, ...]] = {TUNING: ("llm",), FLEET: ("llm",)}
+MODEL_NAMES: Mapping[str, tuple[str, ...]] = {
+    TUNING: ("llm", "hybrid", f"hybrid{NO_DEFAULT}"),
+    FLEET: ("llm",),
+}
 """The agents of each game that need one."""
 
 
@@ -54,11 +57,13 @@ class LanguageModel:
         chat: The open connection.
         settings: Includes its name and the number of decisions of an episode.
         record: Records each message of a conversation.
+        hybrid_share: Share of the proposals that the model sees in a hybrid search, 0 to 1.
     """
 
     chat: "ChatModel"
     settings: "LlmSettings"
     record: Record = record_nothing
+    hybrid_share: float = 0.5
 
 
 def entrants(game: str, model: LanguageModel | None = None) -> "Mapping[str, Callable[[], Entrant]]":
@@ -110,14 +115,18 @@ def _tuning(model: LanguageModel | None) -> "Mapping[str, Callable[[], Entrant]]
         "prober": ProbingAgent,
         "one-epoch-probes": OneEpochProbes,
     }
-    for name, create in searches.items():
-        found[name] = partial(create, name, True)
-        found[name + NO_DEFAULT] = partial(create, name + NO_DEFAULT, False)
+    found |= {name: partial(create, name, True) for name, create in searches.items()}
+    found |= {name + NO_DEFAULT: partial(create, name + NO_DEFAULT, False) for name, create in searches.items()}
     if model is not None:
         # A late import: the API's client takes a second to import.
         from ml_trainer_env.baselines.llm import LlmAgent
+        from ml_trainer_env.baselines.search.hybrid import Hybrid
 
         found["llm"] = lambda: LlmAgent(model.chat, model.settings, model.record)
+        for suffix, first in (("", True), (NO_DEFAULT, False)):
+            name, agent = f"hybrid{suffix}", f"hybrid{suffix}:{model.settings.model}"
+            hybrid = Hybrid(model.chat, model.hybrid_share, record=model.record)
+            found[name] = partial(SearchAgent, agent, hybrid, default_first=first)
     return found
 
 

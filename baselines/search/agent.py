@@ -50,13 +50,16 @@ class SearchAgent:
         default_first: Whether the first trial is the default configuration.
         split: How the budget is split.
         seed: Fixes the proposals, together with the task and the seed of the episode.
+
+    Attributes:
+        propose: Creates who proposes.
     """
 
     def __init__(
         self, name: str, propose: Propose, *, default_first: bool = True, split: Split = SPLIT, seed: int = 0
     ) -> None:
         self.name = name
-        self._propose = propose
+        self.propose = propose
         self._default_first = default_first
         self._split = split
         self._seed = seed
@@ -69,7 +72,7 @@ class SearchAgent:
             return
 
     def _play(self, brief: Brief) -> Script:
-        proposer = self._propose(brief, Space.of(brief), seed_of(self._seed, brief))
+        proposer = self.propose(brief, Space.of(brief), seed_of(self._seed, brief))
         default = yield from save_start()
         trials, epochs = self._split.of(brief.budget_epochs)
         winner: Contender | None = None
