@@ -46,8 +46,17 @@ ABOVE_CHANCE = 1.2
 CREDIT = 0.02
 """Accuracy that fresh weights are credited with for each doubling of 4 epochs left: they learn more than kept ones."""
 
-SECOND_PROBE = 12
-"""With so many epochs left there is a second probe of fresh weights, at another rate."""
+FASTER = 6.0
+"""The next probe of weights that are worth keeping goes on at a rate so many times as high."""
+
+TINY = 0.003
+"""Steps of less than this share of the weights are short: while the model gets better, the rate may be tripled."""
+
+LEAST_LEFT = 5
+"""With fewer epochs left, weights that may be worth keeping are not probed at a low rate."""
+
+LEARNT = 0.9
+"""Fresh weights come to less than this share of the loss of a model that knows nothing, unless their rate is wrong."""
 
 LOSS_JUMP, BOTH_JUMP, TRAIN_JUMP = 0.35, 0.12, 0.25
 """The inputs have changed if the validation loss rose by the first share within one call, or both losses by the second.
@@ -146,12 +155,13 @@ class AdaptiveAgent:
     """Diagnoses, probes, trains on with the best probe, and corrects what the figures show.
 
     The budget: one epoch with the default configuration; one with the given weights at a low rate, unless the first one
-    showed that they are lost; one with fresh weights; and if 12 epochs or more are left, another one with fresh weights
-    at a rate that the first one's figures suggest. All the rest goes to the best of these. In budgets under 6 epochs
-    there is no probe of the given weights at a low rate.
+    showed that they are lost; one with fresh weights; another one with fresh weights at a lower rate, if those learnt
+    little; and if the given weights are the best, one more of these at a higher rate. All the rest goes to the best. In
+    tiny budgets there is no probe of the given weights at a low rate.
 
     - Loss at chance before and after an epoch, or mostly dead units: the given weights are lost.
     - Steps of a tenth of the weights, or divergence: a third of the rate, from the best model so far.
+    - Short steps by which validation accuracy rises, early in the budget: three times the rate.
     - Validation accuracy that no longer rises, with a gap: back to the best model, with more regularisation.
     - Losses that jump: the examples have changed. If the inputs did, it anneals the rate anew; if the labels did, it
       regularises more. It spends the last epoch on the best model of before, to see whether that is still the best.
@@ -170,44 +180,83 @@ class AdaptiveAgent:
         """Play an episode. A refused training call ends the script."""
         try:
             default = yield from save_start()
-            best, left = yield from _probe(brief, default if self._default_first else None)
-            yield from _Training(brief, best, left).script()
+            probing = _Probing(brief, default if self._default_first else None)
+            best = yield from probing.script()
+            yield from _Training(brief, best, probing.left).script()
             yield Call(SUBMIT, {}, "the budget is spent")
         except CallRefusedError:
             return
 
 
-def _probe(brief: Brief, default: Configuration | None) -> Part[tuple[_Probe, int]]:
-    """Try remedies for an epoch each. Returns the best one, whose model is the present one, and the epochs left."""
-    classes = _CLASSES.search(brief.description)
-    chance = math.log(int(classes[1])) if classes else math.inf
-    batch = min(32, brief.largest_batch)
-    fresh = Configuration("adamw", 0.01, batch, 0.05, 0.1, 0.3, fresh=True)
-    gentle = Configuration("adamw", 0.0005, batch, 0.05, 0.1, 0.5, fresh=False)
-    probes: list[_Probe] = []
+class _Probing:
+    """Tries remedies for an epoch each.
 
-    def attempt(name: str, configuration: Configuration, why: str) -> Part[_Probe]:
+    Args:
+        brief: The episode's brief.
+        default: The configuration of the first probe. None for no such probe.
+    """
+
+    def __init__(self, brief: Brief, default: Configuration | None) -> None:
+        classes = _CLASSES.search(brief.description)
+        batch = min(32, brief.largest_batch)
+        self._brief = brief
+        self._default = default
+        self._chance = math.log(int(classes[1])) if classes else math.inf
+        self._gentle = Configuration("adamw", 0.0005, batch, 0.05, 0.1, 0.5, fresh=False)
+        self._fresh = Configuration("adamw", 0.01, batch, 0.05, 0.1, 0.3, fresh=True)
+        self._probes: list[_Probe] = []
+
+    @property
+    def left(self) -> int:
+        """Epochs left."""
+        return self._probes[-1].signs.reading.left if self._probes else self._brief.budget_epochs
+
+    def script(self) -> Part[_Probe]:
+        """Try remedies. Returns the best one, whose model is the present one."""
+        is_lost = False
+        if self._default is not None:
+            first = yield from self._attempt("default", self._default, "what the run does as it is")
+            is_lost = first.signs.shows_lost_weights(self._chance)
+        if not is_lost and self.left >= LEAST_LEFT:
+            yield from self._attempt("gentle", self._gentle, "are the weights worth keeping?")
+        if self.left > 0:
+            yield from self._try_fresh()
+        best = self._best
+        if best.name == "gentle" and self.left > 0 and not best.signs.reading.diverged:
+            best = yield from self._try_faster(best)
+        if best is not self._probes[-1] and not best.signs.reading.diverged:
+            yield Call(RESTORE, {"name": best.name}, f"worth {best.worth:.3f} with its credit")
+        return best
+
+    @property
+    def _best(self) -> _Probe:
+        return max(self._probes, key=lambda probe: probe.worth)
+
+    def _try_fresh(self) -> Part[None]:
+        found = yield from self._attempt("fresh", self._fresh, "fresh weights")
+        if self.left > 0 and (found.signs.explodes or found.signs.loss > LEARNT * self._chance):
+            slow = replace(self._fresh, learning_rate=0.002)
+            yield from self._attempt("slow", slow, "fresh weights learnt little: a lower rate")
+
+    def _try_faster(self, gentle: _Probe) -> Part[_Probe]:
+        """Go on from the gentle probe at a higher rate. Returns the better one of the two."""
+        yield Call(RESTORE, {"name": gentle.name}, "the given weights are worth keeping")
+        rate = FASTER * self._gentle.learning_rate
+        faster = replace(self._gentle, learning_rate=rate, augmentation_strength=self._fresh.augmentation_strength)
+        yield Call(CONFIGURE, faster.arguments(), "can they be trained faster?")
+        probe = yield from self._run("faster", faster)
+        return max(probe, gentle, key=lambda one: one.worth)
+
+    def _attempt(self, name: str, configuration: Configuration, why: str) -> Part[_Probe]:
         yield from start_trial(configuration, why)
-        probe = _Probe(name, configuration, Signs.of(brief, (yield from run(1))))
-        probes.append(probe)
+        return (yield from self._run(name, configuration))
+
+    def _run(self, name: str, configuration: Configuration) -> Part[_Probe]:
+        probe = _Probe(name, configuration, Signs.of(self._brief, (yield from run(1))))
+        self._probes.append(probe)
         if not probe.signs.reading.diverged:
             yield Call(SAVE, {"name": name})
         return probe
-
-    is_lost = False
-    if default is not None:
-        first = yield from attempt("default", default, "what the run does as it is")
-        is_lost = first.signs.shows_lost_weights(chance)
-    if not is_lost and brief.budget_epochs >= 6:
-        yield from attempt("gentle", gentle, "are the weights worth keeping?")
-    found = yield from attempt("fresh", fresh, "fresh weights")
-    if found.signs.reading.left >= SECOND_PROBE:
-        rate = 0.003 if found.signs.explodes or found.signs.update_ratio > HOT / 4 else 0.03
-        yield from attempt("other", replace(fresh, learning_rate=rate), "fresh weights at another rate")
-    best = max(probes, key=lambda probe: probe.worth)
-    if best.name != probes[-1].name and not best.signs.reading.diverged:
-        yield Call(RESTORE, {"name": best.name}, f"worth {best.worth:.3f} with its credit")
-    return best, probes[-1].signs.reading.left
 
 
 class _Training:
@@ -255,6 +304,12 @@ class _Training:
         is_stuck = self._since >= PATIENCE and self._left >= PATIENCE and not self._is_doubtful
         return is_stuck and self._signs.gap > WIDE_GAP
 
+    def _is_slow(self, before: Signs) -> bool:
+        """Whether longer steps would teach the model more, early in the budget."""
+        now, is_early = self._signs, self._left > 0.5 * self._brief.budget_epochs
+        is_rising = now.reading.worth > before.reading.worth + DOUBT / 4
+        return is_early and is_rising and now.update_ratio < TINY and now.gap < WIDE_GAP
+
     def _begin(self) -> Script:
         if self._signs.reading.diverged:
             self._settings = replace(self._settings, learning_rate=0.003)
@@ -294,6 +349,9 @@ class _Training:
             else:
                 fresh = replace(self._settings, fresh=True)
                 yield Call(CONFIGURE, fresh.arguments(), "it diverged: fresh weights, a third of the rate")
+        elif self._is_slow(before):
+            self._settings = replace(settings, learning_rate=settings.learning_rate * 3)
+            yield Call(CONFIGURE, self._settings.arguments(), "it gets better by short steps: three times the rate")
         elif self._moved(before):
             self._settings = replace(settings, learning_rate=settings.learning_rate * 0.8)
             yield Call(CONFIGURE, self._settings.arguments(), "the inputs have changed: anneal anew")

@@ -32,14 +32,14 @@ SIZES = (8, 4, 2)
 def rungs_of(budget: int, share: float = SHARE) -> tuple[int, int]:
     """Return the number of contenders of the first rung, and the epochs of each of them in it.
 
-    With n contenders there are log2(n) rungs. A contender trains twice as long in each rung as in the one before, so
-    that all rungs cost the same: n times the epochs of the first one.
+    With n contenders there are log2(n) rungs. After each of them a contender has trained twice as long as after the one
+    before. So with e epochs in the first rung, the first one costs n e epochs and each further one half as many.
     """
     epochs = share * budget
     for size in SIZES:
-        rungs = size.bit_length() - 1
-        if size * rungs <= epochs:
-            return size, int(epochs // (size * rungs))
+        cost = size + (size.bit_length() - 2) * size // 2
+        if cost <= epochs:
+            return size, int(epochs // cost)
     return min(2, budget), 1
 
 
@@ -111,7 +111,7 @@ class HalvingAgent:
             yield from restore(contender)
             configuration = contender.configuration.continued(contender.configuration.lr_schedule)
             yield Call(CONFIGURE, configuration.arguments(), f"rung {rung + 1}")
-            reading = yield from run_for(brief, epochs * 2**rung)
+            reading = yield from run_for(brief, epochs * 2 ** (rung - 1))
             left = reading.left
             if not reading.diverged:
                 found.append((yield from keep(Contender(configuration, reading), contender.checkpoint)))

@@ -126,7 +126,7 @@ class Options:
 
 Dimension = Range | Options
 
-_RATE = Range(5e-4, 5e-2, log=True)
+_RATE = Range(1e-3, 3e-2, log=True)
 _DECAY = Range(1e-4, 0.3, log=True)
 _DROPOUT = Range(0.0, 0.5)
 _STRENGTH = Range(0.0, 1.0)
