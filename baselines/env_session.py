@@ -25,13 +25,14 @@ class ServedSession(Generic[BriefT]):
     Args:
         env: A connected client.
         read: Converts the observation of a reset to a brief. It is called with what the client's `reset_model` is.
-        task_id: The task to play.
+        task_id: The task to play; None for a fork, which has its parent's task, seed and rubric.
         seed: Seed of the episode; None for the task's default.
         rubric: The grading rubric; None for the task's own.
+        fork_from: Id of the episode where a fork begins; None for a new episode.
 
     Raises:
-        EpisodeNotBegunError: The server does not know the task, refuses the seed or the rubric, or serves another
-            environment.
+        EpisodeNotBegunError: The server does not know the task or the parent, refuses the seed, the rubric or forks, or
+            serves another environment.
         ConnectionError: The server cannot be reached.
     """
 
@@ -39,15 +40,17 @@ class ServedSession(Generic[BriefT]):
         self,
         env: MLTrainerEnv,
         read: Callable[[Any], BriefT],
-        task_id: str,
+        task_id: str | None = None,
         seed: int | None = None,
         rubric: str | None = None,
+        fork_from: str | None = None,
     ) -> None:
         self._env = env
         try:
-            result = env.reset(task_id=task_id, seed=seed, rubric=rubric)
+            result = env.reset(task_id=task_id, seed=seed, rubric=rubric, fork_from=fork_from)
         except ResetRefusedError as error:
-            raise EpisodeNotBegunError(f"cannot begin {task_id}: {error}") from error
+            what = task_id if fork_from is None else f"a fork of {fork_from}"
+            raise EpisodeNotBegunError(f"cannot begin {what}: {error}") from error
         if not isinstance(result.observation, env.reset_model):
             raise EpisodeNotBegunError(f"the OpenEnv server at {env.base_url} serves another environment")
         self.brief: BriefT = read(result.observation)

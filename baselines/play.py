@@ -8,7 +8,7 @@ from enum import StrEnum
 from ml_trainer_env.baselines.agent import BadDecision, Call, Decision, GameAgent, Outcome
 from ml_trainer_env.baselines.session import BriefT, CallRefusedError, EpisodeBrief, GameSession, Reply
 
-__all__ = ["RUN", "SUBMIT", "Author", "Turn", "play"]
+__all__ = ["RUN", "SUBMIT", "Author", "OnTurn", "Turn", "ignore_turn", "play"]
 
 RUN = "run_epochs"
 SUBMIT = "submit_model"
@@ -47,14 +47,14 @@ class Turn:
 OnTurn = Callable[[Turn], None]
 
 
-def _ignore_turn(_turn: Turn) -> None:
-    pass
+def ignore_turn(_turn: Turn) -> None:
+    """Do nothing."""
 
 
 def play(
     agent: GameAgent[BriefT],
     session: GameSession[BriefT],
-    watch: OnTurn = _ignore_turn,
+    watch: OnTurn = ignore_turn,
     clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[Turn, ...]:
     """Let an agent play an episode to its end.

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Any
 
-from ml_trainer_env.baselines.agent import Agent
-from ml_trainer_env.baselines.play import play
+from ml_trainer_env.baselines.forks import Entrant, play_entrant
+from ml_trainer_env.in_process.forks import LocalSessions
 from ml_trainer_env.in_process.training import trainer_of_process
 from ml_trainer_env.in_process.tuning import LocalSession
 from ml_trainer_env.server.datasets import ExampleDraw, draw_examples
@@ -59,7 +59,7 @@ class _Paid(LocalSession):
         return reply
 
 
-def play_task(agent: Agent, task: Task, seed: int = 0) -> Outcome:
+def play_task(agent: Entrant, task: Task, seed: int = 0) -> Outcome:
     """Let an agent play a calibrated task under rubric v3.
 
     Args:
@@ -70,8 +70,9 @@ def play_task(agent: Agent, task: Task, seed: int = 0) -> Outcome:
     assert isinstance(task.examples, ExampleDraw)
     assert task.reference is not None
     examples = draw_examples(task.examples)
-    session = _Paid(trainer_of_process(), task, examples, task.seed + seed, RubricVersion.V3)
-    play(agent, session)
+    sessions = LocalSessions(lambda: _Paid(trainer_of_process(), task, examples, task.seed + seed, RubricVersion.V3))
+    session = play_entrant(agent, sessions)
+    assert isinstance(session, _Paid)
     reply, history = session.reply, session.episode.history
     by_loss = task.reference.metric == "loss"
     path = history.ancestry
