@@ -6,9 +6,9 @@ from typing import Any
 
 from ml_trainer_env.baselines.episode import Result
 
-__all__ = ["cell", "closed_note", "fixed", "page", "pairs", "score", "text"]
+__all__ = ["STYLE", "cell", "closed_note", "fixed", "page", "pairs", "score", "text"]
 
-_STYLE = """
+STYLE = """
 :root { color-scheme: light dark; --line: #d0d7de; --soft: #57606a; --card: #f6f8fa;
   --good: #1a7f37; --warn: #9a6700; }
 @media (prefers-color-scheme: dark) { :root { --line: #30363d; --soft: #8b949e;
@@ -27,6 +27,7 @@ table { border-collapse: collapse; width: 100%; }
 th, td { border-bottom: 1px solid var(--line); padding: .35rem .6rem; text-align: left;
   vertical-align: top; }
 th { color: var(--soft); font-weight: 600; white-space: nowrap; }
+th.number { text-align: right; }
 td.number { font-variant-numeric: tabular-nums; text-align: right; white-space: nowrap; }
 td.text { min-width: 14rem; overflow-wrap: anywhere; }
 img { height: auto; max-width: 100%; }
@@ -53,7 +54,7 @@ def page(run: Mapping[str, Any], notes: Sequence[str], columns: Sequence[str], r
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{text(run["run"])}</title>
-<style>{_STYLE}</style>
+<style>{STYLE}</style>
 </head>
 <body>
 <h1>ML Training Optimizer: {text(run["agent"])}</h1>

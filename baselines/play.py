@@ -56,6 +56,8 @@ def play(
     session: GameSession[BriefT],
     watch: OnTurn = ignore_turn,
     clock: Callable[[], float] = time.perf_counter,
+    *,
+    closes: bool = True,
 ) -> tuple[Turn, ...]:
     """Let an agent play an episode to its end.
 
@@ -67,6 +69,7 @@ def play(
         session: A new episode.
         watch: Called after each turn.
         clock: Returns seconds, from any origin.
+        closes: Whether the program submits for an agent that does not.
 
     Returns:
         The turns, in order.
@@ -81,7 +84,8 @@ def play(
         while not recorder.take(decision, Author.AGENT).done:
             decision = script.send(recorder.turns[-1].outcome)
     except StopIteration:
-        recorder.close()
+        if closes:
+            recorder.close()
     finally:
         script.close()
     return tuple(recorder.turns)

@@ -55,6 +55,7 @@ class Services:
             raise ValueError(f"a ranked server has one game, got {len(games)}")
         self.telemetry = Telemetry({name for game in games.values() for name in game.tools.names})
         self.data: DataSettings = settings.data
+        self._workers = settings.workers
         folder = state_folder(settings.state_dir)
         self._database = Database(folder / JOURNAL_FILE)
         # Models must leave disk space for the journal. A container's /tmp may be small.
@@ -112,9 +113,10 @@ class Services:
         await asyncio.to_thread(self._database.close)
 
     def _watch(self) -> None:
-        watch, executor = self.telemetry.watch, self.executor
+        watch, executor, workers = self.telemetry.watch, self.executor, self._workers
         watch("open_episodes", "Episodes that a session plays.", self._open_episodes)
         watch("queue_length", "Jobs that wait for a worker.", lambda: executor.waiting)
+        watch("workers", "Worker processes that the server has.", lambda: workers)
         watch("busy_workers", "Workers that are training.", lambda: executor.busy)
         watch("worker_deaths", "Workers lost.", lambda: executor.worker_deaths, only_grows=True)
         watch("state_bytes", "Size of the models kept.", self._states.total_bytes)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ml_trainer_env.server.settings import Settings
     from ml_trainer_env.server.store import Journal, JournaledEpisode
 
-__all__ = ["main"]
+__all__ = ["main", "reset_reply", "temporary_services"]
 
 
 def main(arguments: Sequence[str] | None = None, games: Mapping[str, Game] | None = None) -> int:
@@ -76,18 +76,18 @@ async def _export(options: argparse.Namespace, journal: Journal) -> int:
     settings, form = _settings(), ArgumentsForm(options.arguments)
     fails = False
     with options.output.open("w", encoding="utf-8") if options.output else contextlib.nullcontext(sys.stdout) as file:
-        async with _temporary_services(settings, options.games) as services:
+        async with temporary_services(settings, options.games) as services:
             for name in _select_names(options, journal):
                 episode = await _load(name, journal)
                 if episode is None:
                     fails = True
                     continue
                 registry = services.registry_of(episode.header.task)
-                game, reset_reply = registry.game, await _reset_reply(registry, episode)
+                game, reset = registry.game, await reset_reply(registry, episode)
                 if options.format == "chat":
-                    row = chat(episode, reset_reply, _tools(game), game.about.prompt, form)
+                    row = chat(episode, reset, _tools(game), game.about.prompt, form)
                 else:
-                    row = trajectory(episode, reset_reply)
+                    row = trajectory(episode, reset)
                 file.write(json.dumps(row) + "\n")
     return int(fails)
 
@@ -113,7 +113,7 @@ async def _replay_episode(journaled: JournaledEpisode, settings: Settings, games
     name, recorded = journaled.header.name, journaled.header.versions
     threads = int(recorded.get("torch_threads", settings.torch_threads))
     batch = int(recorded.get("evaluation_batch", DEFAULT_BATCH))  # missing in older journals
-    async with _temporary_services(replace(settings, torch_threads=threads, evaluation_batch=batch), games) as services:
+    async with temporary_services(replace(settings, torch_threads=threads, evaluation_batch=batch), games) as services:
         for changed in (await services.executor.identity()).differences(recorded):
             print(f"{name}: {changed}")
         registry = services.registry_of(journaled.header.task)
@@ -141,7 +141,7 @@ def _settings() -> Settings:
 
 
 @contextlib.asynccontextmanager
-async def _temporary_services(settings: Settings, games: Mapping[str, Game] | None) -> AsyncIterator[Services]:
+async def temporary_services(settings: Settings, games: Mapping[str, Game] | None) -> AsyncIterator[Services]:
     """Run services without a cache and with a temporary journal, separate from those of the server."""
     from ml_trainer_env.server.executors.in_process import InProcessExecutor
     from ml_trainer_env.server.services import Services
@@ -158,7 +158,8 @@ async def _temporary_services(settings: Settings, games: Mapping[str, Game] | No
             await services.close()
 
 
-async def _reset_reply(registry: EpisodeRegistry, journaled: JournaledEpisode) -> Json:
+async def reset_reply(registry: EpisodeRegistry, journaled: JournaledEpisode) -> Json:
+    """Return what the reset of an episode told, without what depends on its session."""
     episode = await registry.recreate(journaled.header)
     excluded = {"resumed", "forked_from", "last_call", "metadata"}
     return episode.describe().model_dump(exclude=excluded)

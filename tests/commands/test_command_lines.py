@@ -17,6 +17,7 @@ from ml_trainer_env.server.tuning.named_tasks import TASKS
 
 COMMANDS = {
     "server": "ml_trainer_env.server.app",
+    "ml-trainer-bench": "ml_trainer_env.bench.command",
     "ml-trainer-journal": "ml_trainer_env.server.commands.journal",
     "ml-trainer-measure": "ml_trainer_env.server.commands.measure",
     "ml-trainer-play": "ml_trainer_env.inference",
@@ -30,6 +31,8 @@ HELPS = [
     ("server",),
     ("ml-trainer-play",),
     ("ml-trainer-measure",),
+    ("ml-trainer-bench",),
+    *(("ml-trainer-bench", word) for word in ("run", "report", "from-journal")),
     ("ml-trainer-journal",),
     *(("ml-trainer-journal", word) for word in ("list", "replay", "export", "prune")),
     ("ml-trainer-ranked",),

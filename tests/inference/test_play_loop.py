@@ -37,6 +37,12 @@ def test_an_agent_that_stops_is_submitted(make_session):
     assert turns[-1].outcome.done
 
 
+def test_an_agent_that_stops_is_not_submitted_where_the_caller_closes_nothing(make_session):
+    turns = play(Scripted(RUN), make_session(), closes=False)
+
+    assert [turn.decision for turn in turns] == [RUN]
+
+
 def test_an_agent_that_does_nothing_gets_epochs_within_the_budget_and_is_submitted(make_session):
     session = make_session(budget=7)
 

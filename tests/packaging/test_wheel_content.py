@@ -52,7 +52,7 @@ def test_the_manifest_the_type_marker_and_the_bundled_data_are_in_the_wheel(
 
     assert {f"server/datasets/bundled/{name}.npz" for name in ("mnist", "fashion_mnist", "glyphs")} < bundled
     folders = [repository / "arena/pages" / name for name in ("static", "templates")]
-    folders.append(repository / "server/tuning/families/tables")
+    folders += [repository / "bench/templates", repository / "server/tuning/families/tables"]
     listed = {path.relative_to(repository).as_posix() for folder in folders for path in folder.iterdir()}
     others = {name for name in packaged(wheel) if not name.endswith(".py")}
     assert (
