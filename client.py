@@ -128,7 +128,7 @@ class MLTrainerEnv(MCPToolClient):
         """Begin an episode.
 
         Args:
-            options: `task_id`, `seed`, `episode_id`, `rubric`, `resume` and `fork_from`; see docs/python.md.
+            options: `task_id`, `seed`, `episode_id`, `rubric`, `resume`, `fork_from` and `agent`; see docs/python.md.
 
         Returns:
             A `StepResult` whose observation is a `models.ResetObservation`, or what `reset_model` is.

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from ml_trainer_env.server.episodes.changes import Changes, RunningCall
 from ml_trainer_env.server.episodes.errors import EpisodeError, TrainingStoppedError
 from ml_trainer_env.server.episodes.game import Episode
-from ml_trainer_env.server.episodes.progress import OnProgress, ignore_progress
+from ml_trainer_env.server.episodes.progress import OnProgress, Progress, ignore_progress
 from ml_trainer_env.server.episodes.states import Unit
 from ml_trainer_env.server.episodes.tools import Arguments, Reply, Toolbox
 from ml_trainer_env.server.operations.logs import logged_episode
@@ -49,6 +50,11 @@ class OpenEpisode:
         ownership: The right to record them.
         telemetry: Measures calls.
         resumed: Whether another session began the episode.
+
+    Attributes:
+        call_count: Number of recorded calls, inherited ones included.
+        changes: Counts units of work, calls, and the end of the session, for watchers.
+        running: The call that changes something now. None between such calls.
     """
 
     def __init__(
@@ -68,6 +74,9 @@ class OpenEpisode:
         self.resumed = resumed
         self.last_call = calls[-1] if calls else None
         self.step_count = sum(not call.inherited for call in calls)
+        self.call_count = len(calls)
+        self.changes = Changes()
+        self.running: RunningCall | None = None
         self._journal = journal
         self._ownership = ownership
         self._telemetry = telemetry
@@ -135,24 +144,39 @@ class OpenEpisode:
         async with self._turn:
             pass
         self._journal.release(self._ownership)
+        self.changes.mark()
 
     def close(self) -> None:
         """Close the episode without waiting. May be called from any thread."""
         self._closed_reason = self._closed_reason or "its session has ended"
         self._journal.release(self._ownership)
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self.episode.interrupt, "the session has ended")
+            self._loop.call_soon_threadsafe(self._end, "the session has ended")
+
+    def _end(self, reason: str) -> None:
+        self.episode.interrupt(reason)
+        self.changes.mark()
 
     async def _run_in_turn(self, tool: str, arguments: Arguments, on_progress: OnProgress) -> Reply:
         if self.tools.effect(tool).reads_only and not self.episode.counts_every_call:
             return await self._run_measured(tool, arguments, on_progress)
         async with self._turn:
             self._running = asyncio.current_task()
+            self.running = RunningCall(tool, arguments, time.time())
+            self.changes.mark()
+
+            def watched_progress(progress: Progress) -> None:
+                if self.running is not None:
+                    self.running = self.running.with_progress(progress)
+                self.changes.mark()
+                on_progress(progress)
+
             try:
-                return await self._run_measured(tool, arguments, on_progress)
+                return await self._run_measured(tool, arguments, watched_progress)
             finally:
-                self._running = None
+                self._running = self.running = None
                 self.episode.forget_interruption()
+                self.changes.mark()
 
     async def _run_measured(self, tool: str, arguments: Arguments, on_progress: OnProgress) -> Reply:
         began, outcome = time.perf_counter(), Outcome.FAILED
@@ -237,6 +261,8 @@ class OpenEpisode:
             await self._journal.append(self._ownership, record, self.episode.needed_keys, frees_name)
         except (EpisodeTakenError, StoreError) as error:
             raise self._lost(error) from error
+        self.call_count += 1
+        self.changes.mark()
 
     def _lost(self, error: Exception) -> EpisodeError:
         """Close the episode, and return the error of a call that could not be recorded."""

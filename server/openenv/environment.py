@@ -43,7 +43,7 @@ _LOG = logging.getLogger(__name__)
 _CALL_MARGIN_S = 60.0
 """The episode stops a call at its time limit. OpenEnv's own limit is this many seconds later."""
 
-_RESET_OPTIONS = "task_id, seed, episode_id, rubric, resume, fork_from, split, index"
+_RESET_OPTIONS = "task_id, seed, episode_id, rubric, resume, fork_from, split, index, agent"
 
 _SPLIT_TYPES = {"train", "validation", "test"}
 
@@ -94,6 +94,7 @@ class GameEnvironment(MCPEnvironment):
         fork_from: str | None = None,
         split: str | None = None,
         index: int | None = None,
+        agent: str | None = None,
         **unknown: Any,
     ) -> Observation:
         """Begin, resume or fork an episode.
@@ -108,6 +109,7 @@ class GameEnvironment(MCPEnvironment):
                 `<episode>@<epoch>`. Its epochs count as spent.
             split: With `index`, names a task by its position in the task API.
             index: See `split`.
+            agent: The name of who plays, for people who watch: up to 64 printable characters.
             unknown: Unknown options. They are refused, so that a misspelt option is noticed.
 
         Raises:
@@ -119,7 +121,7 @@ class GameEnvironment(MCPEnvironment):
             raise ResetError(f"unknown reset option {shown(next(iter(unknown)))}; the options are {_RESET_OPTIONS}")
         if split is not None or index is not None:
             task_id = self._task_at(task_id, split, read_number(index))
-        request = EpisodeRequest(task_id, read_number(seed), episode_id, rubric, read_flag(resume), fork_from)
+        request = EpisodeRequest(task_id, read_number(seed), episode_id, rubric, read_flag(resume), fork_from, agent)
         observation = await self._session.start(request)
         self._loop = asyncio.get_running_loop()
         self.rubric = self._session.require_open().episode.reward

@@ -23,6 +23,7 @@ class EpisodeHeader:
         versions: Versions and settings that its results depend on, by name.
         rules: Version of its rules.
         forked_from: Episode and call that it was forked from; None if it is not a fork.
+        agent: The name that the client gave for who plays. It proves nothing. None if it gave none.
     """
 
     name: str
@@ -33,6 +34,7 @@ class EpisodeHeader:
     versions: Mapping[str, str]
     rules: int
     forked_from: str | None = None
+    agent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

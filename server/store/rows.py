@@ -23,6 +23,7 @@ _HEADER_KINDS: Mapping[str, Any] = {
     "images": str,
     "rules": int,
     "forked_from": str | None,
+    "agent": str | None,
 }
 """Types of the columns of a header, except its versions."""
 
@@ -52,6 +53,7 @@ def header_to_row(header: EpisodeHeader) -> dict[str, Any]:
         "versions": dict(header.versions),
         "rules": header.rules,
         "forked_from": header.forked_from,
+        "agent": header.agent,
     }
 
 
