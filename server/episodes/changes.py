@@ -49,12 +49,14 @@ class RunningCall:
         tool: The tool's name.
         arguments: Its arguments.
         began_at: When it began, in seconds since 1970.
+        reason: Why the agent makes it. None if it gave no reason.
         progress: Its last progress. None before the first.
     """
 
     tool: str
     arguments: Mapping[str, Any]
     began_at: float
+    reason: str | None = None
     progress: Progress | None = None
 
     def with_progress(self, progress: Progress) -> Self:

@@ -169,7 +169,7 @@ class GameEnvironment(MCPEnvironment):
         reward, result, error = 0.0, None, None
         try:
             async with asyncio.timeout(self._call_limit_s), relay_progress(_progress_sender(action)) as on_progress:
-                reply = await self.call(action.tool_name, action.arguments, on_progress)
+                reply = await self.call(action.tool_name, action.arguments, on_progress, _reason_of(action))
             reward, result = reply["reward"], CallToolResult([], None, meta=None, data=reply, is_error=False)
         except TimeoutError:
             message = f"Tool '{action.tool_name}' timed out after {self._call_limit_s} seconds"
@@ -189,7 +189,13 @@ class GameEnvironment(MCPEnvironment):
     def _step_impl(self, /, action: Action, timeout_s: float | None = None, **options: Any) -> Observation:
         raise ValueError(f"expected a tool call, got {type(action).__name__}")
 
-    async def call(self, tool: str, given: dict[str, Any], on_progress: OnProgress = ignore_progress) -> Reply:
+    async def call(
+        self,
+        tool: str,
+        given: dict[str, Any],
+        on_progress: OnProgress = ignore_progress,
+        reason: str | None = None,
+    ) -> Reply:
         """Carry out a call of a tool. If the client disconnects, the call stops at the next batch.
 
         Raises:
@@ -200,7 +206,7 @@ class GameEnvironment(MCPEnvironment):
         connection = current_connection()
         with connection.on_disconnect(self._interrupt) if connection else nullcontext():
             try:
-                return await self._session.call(tool, given, on_progress)
+                return await self._session.call(tool, given, on_progress, reason)
             except (EpisodeError, ConfigError):
                 raise
             except Exception as error:
@@ -343,6 +349,12 @@ def _error_type(message: str) -> ToolErrorType:
     if "invalid" in words or "argument" in words:
         return ToolErrorType.INVALID_ARGS
     return ToolErrorType.EXECUTION_ERROR
+
+
+def _reason_of(action: CallToolAction) -> str | None:
+    """Return why the agent makes a call: the text `reason` of the action's metadata. None without one."""
+    reason = action.metadata.get("reason")
+    return reason if isinstance(reason, str) and reason else None
 
 
 def _progress_sender(action: CallToolAction) -> SendProgress | None:

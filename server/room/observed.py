@@ -92,6 +92,7 @@ def observed_call(number: int, call: CallRecord, is_over: bool) -> dict[str, Any
         "arguments": dict(call.arguments),
         "reply": None if call.reply is None else dict(call.reply),
         "error": call.error,
+        "reason": call.reason,
         "inherited": call.inherited,
         "units": len(call.units),
     }
@@ -167,6 +168,7 @@ def observed_live(opened: OpenEpisode, view: View) -> dict[str, Any]:
             "tool": running.tool,
             "arguments": dict(running.arguments),
             "began_at": running.began_at,
+            "reason": running.reason,
             "done": progress.done if progress else 0,
             "total": progress.total if progress else None,
             "message": progress.message if progress else "",

@@ -19,9 +19,13 @@ __all__ = [
 
 SCHEMA_VERSION = 2
 
-ADDED_COLUMNS = (("episodes", "rules", "INTEGER NOT NULL DEFAULT 1"), ("episodes", "agent", "TEXT"))
-"""Columns that an earlier file may lack: table, column, declaration. A program that does not know `agent` leaves it
-empty, so that column did not raise the version."""
+ADDED_COLUMNS = (
+    ("episodes", "rules", "INTEGER NOT NULL DEFAULT 1"),
+    ("episodes", "agent", "TEXT"),
+    ("calls", "reason", "TEXT"),
+)
+"""Columns that an earlier file may lack: table, column, declaration. A program that does not know `agent` and `reason`
+leaves them empty, so these did not raise the version."""
 
 METADATA = sa.MetaData()
 
@@ -70,6 +74,7 @@ CALLS = sa.Table(
     sa.Column("inherited", sa.Boolean, nullable=False),
     sa.Column("epochs", sa.JSON, nullable=False),
     sa.Column("weights_hash", sa.Text),
+    sa.Column("reason", sa.Text),
 )
 """A call of the agent, with its reply or error and the epochs that it trained."""
 

@@ -76,6 +76,7 @@ def play(url: str, name: str, agent: str, rate: float) -> None:
     """Play a short episode with everything that a page draws."""
     with MLTrainerEnv(base_url=url) as env:
         env.reset(task_id="easy_mnist", episode_id=name, agent=agent)
+        env.explain(f"a rate for {HOSTILE}")
         env.call_tool("configure_training", optimizer="adam", learning_rate=rate)
         env.call_tool("run_epochs", num_epochs=3)
         env.call_tool("save_checkpoint", name="first")
@@ -156,6 +157,7 @@ def test_what_agents_write_is_text(browser: Browser, url: str) -> None:
     with visit(browser, f"{url}/room/episode?name={LONG}") as seen:
         expect(seen.page.locator("#calls > li")).to_have_count(7)
         expect(seen.page.locator(".refused")).to_contain_text(HOSTILE)
+        expect(seen.page.locator(".reason")).to_have_text(f"a rate for {HOSTILE}")
         for details in seen.page.locator("#calls details").all():
             details.locator("summary").click()
         expect(seen.page.locator("#calls pre")).to_have_count(7)

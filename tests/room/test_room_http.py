@@ -13,7 +13,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from ml_trainer_env import MLTrainerEnv
-from ml_trainer_env.client import ResetRefusedError
+from ml_trainer_env.client import ResetRefusedError, ToolCallError
 from ml_trainer_env.server.room.observed import HIDDEN
 
 TOKEN, WATCHER = "correct-horse-battery", "observing-horse-battery"
@@ -235,6 +235,33 @@ def test_the_copied_script_repeats_the_episode_to_the_bit(url: str, watcher: htt
 
     repeated = document(watcher, made[0].episode_id)
     assert repeated["calls"][-1]["reply"]["weights_hash"] == expected
+
+
+def test_a_reason_is_beside_its_call_and_changes_no_reply(url: str, watcher: httpx.Client) -> None:
+    replies = []
+    for name, reason in (("explained", "why " * 200), ("silent", "")):
+        with played(url, name) as env:
+            env.explain(reason)
+            replies.append(env.call_tool("configure_training", learning_rate=0.5))
+            with pytest.raises(ToolCallError):
+                env.call_tool("configure_training", learning_rate=-1)
+
+    reasons = [call["reason"] for call in document(watcher, "explained")["calls"]]
+    assert reasons == ["why " * 125 + "... (800 characters)", None]
+    assert [call["reason"] for call in document(watcher, "silent")["calls"]] == [None, None]
+    assert replies[0] == replies[1]
+
+
+def test_a_server_with_watchers_stops_without_cutting_them_off(start_server: Any) -> None:
+    with start_server(ML_TRAINER_WORKERS="1") as server:
+        with httpx.Client(base_url=server.url, timeout=LIMIT_S, trust_env=False) as client:
+            stream = events(client, "/room/api/live/events")
+            assert next(stream)[0] == "live"
+            stopper = threading.Thread(target=server.stop)
+            stopper.start()
+            assert list(stream) == []  # it ends as a whole response does
+            stopper.join()
+        assert "exceeded" not in server.log
 
 
 def test_figures_are_exported_as_a_table(url: str, watcher: httpx.Client) -> None:

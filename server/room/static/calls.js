@@ -24,6 +24,7 @@ export class Calls {
     const whole = element("details", { ontoggle: (event) => this.fill(event.target, call) }, element("summary", {}, "arguments and reply"));
     const item = element("li", {}, head,
       element("div", { class: "told" },
+        call.reason ? element("p", { class: "reason" }, call.reason) : "",
         call.inherited ? element("p", {}, "from the episode that this one was forked from") : "",
         element("p", { class: call.error ? "refused" : "" }, call.error ? `refused: ${told}` : told),
         whole));
@@ -44,6 +45,7 @@ export class Calls {
     this.running.replaceChildren(
       element("div", { class: "head" }, element("span", { class: "quiet number" }, "…"),
         element("span", { class: "code" }, breakable(callText(running))), ""),
+      running.reason ? element("p", { class: "told reason" }, running.reason) : "",
       element("p", { class: "told" }, `runs now${amount}${running.message ? `: ${running.message}` : ""}`));
     if (!this.running.isConnected) this.list.append(this.running);
   }

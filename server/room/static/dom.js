@@ -22,10 +22,14 @@ function fill(made, attributes, children) {
   return made;
 }
 
+const large = new Intl.NumberFormat(undefined, { notation: "compact", maximumSignificantDigits: 4 });
+
 /** A figure with 4 significant digits; "–" for none. */
 export function figure(value) {
   if (value === null || value === undefined) return "–";
   if (typeof value !== "number") return String(value);
+  if (Math.abs(value) < 1e-9) return "0";
+  if (Math.abs(value) >= 1e6) return large.format(value);
   return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(4)));
 }
 
