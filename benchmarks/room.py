@@ -64,7 +64,7 @@ def main() -> None:
 
 
 async def fill(folder: Path, count: int) -> None:
-    """Write a journal of finished episodes with three calls each."""
+    """Write a journal of finished episodes with a call each."""
     database = Database(folder / JOURNAL_FILE)
     journal, rng = Journal(database), random.Random(1)
 
@@ -72,9 +72,8 @@ async def fill(folder: Path, count: int) -> None:
         task = rng.choice(["easy_mnist", "medium_fashion", f"tuning/train/{number}", f"fleet/train/{number % 512}"])
         header = EpisodeHeader(f"e{number}", task, 1, "v1", "", {}, 3, agent=f"agent-{number % 20}")
         ownership = await journal.begin(header)
-        for step in range(3):
-            reply: dict[str, Any] = {"done": step == 2, "reward": 0.0, "score": rng.random() if step == 2 else None}
-            await journal.append(ownership, CallRecord("submit_model", {}, reply), [])
+        reply = {"done": True, "reward": 0.0, "score": rng.random()}
+        await journal.append(ownership, CallRecord("submit_model", {}, reply), [])
         journal.release(ownership)
 
     for first in range(0, count, 500):

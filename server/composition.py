@@ -62,7 +62,7 @@ def build_app(
     services = Services(settings, executor, games)
     if rooms is None:
         rooms = {"": TuningRoom()} if games is None else {}
-    room = room_routes(services.database, services.registries.values())
+    room = room_routes(services.database, services.registries)
     endpoints = {
         prefix: McpEndpoint(registry, rooms.get(prefix), settings.max_sessions, settings.session_timeout_s)
         for prefix, registry in services.registries.items()

@@ -1,5 +1,7 @@
 """The pages of the training room. The server renders them; modules in `static` add what is live."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +16,7 @@ from ml_trainer_env.server.room.compare import compare
 from ml_trainer_env.server.store import NoSuchEpisodeError
 from ml_trainer_env.server.store.search import Order
 
-__all__ = ["page_routes"]
+__all__ = ["PlayedGame", "page_routes"]
 
 HEADERS = {
     "Cache-Control": "no-store",
@@ -37,12 +39,33 @@ _TEMPLATES = Environment(
 )
 
 
-def page_routes(archive: Archive) -> APIRouter:
+@dataclass(frozen=True, slots=True)
+class PlayedGame:
+    """A game that visitors may play.
+
+    Attributes:
+        game: Its name.
+        prefix: The prefix of its WebSocket.
+        default_task: The id of the task of a reset without one.
+        tasks: Ids of tasks to choose from. The server may have more.
+        rubrics: The names of its rubrics.
+    """
+
+    game: str
+    prefix: str
+    default_task: str
+    tasks: tuple[str, ...]
+    rubrics: tuple[str, ...]
+
+
+def page_routes(archive: Archive, games: Sequence[PlayedGame]) -> APIRouter:
     """Return the routes of the pages and of their files.
 
     Args:
         archive: The episodes.
+        games: The games that visitors may play.
     """
+    prefixes = {one.game: one.prefix for one in games}
     router = APIRouter(prefix="/room", include_in_schema=False)
     files = {path.name: path for path in STATIC.iterdir() if path.suffix in _TYPES}
 
@@ -78,7 +101,13 @@ def page_routes(archive: Archive) -> APIRouter:
             found = await archive.episode(name)
         except NoSuchEpisodeError as error:
             return _page("error.html", status=404, title="No such episode", reason=str(error))
-        return _page("episode.html", episode=found["episode"], view=found["view"], forks=found["forks"])
+        shown = {name: found[name] for name in ("episode", "view", "forks")}
+        return _page("episode.html", **shown, prefix=prefixes.get(found["view"]["game"], ""))
+
+    @router.get("/play")
+    async def play(fork_from: Annotated[str, Query(max_length=260)] = "", game: Text = None) -> Response:
+        """Show the form that begins an episode, with the chosen game first."""
+        return _page("play.html", games=sorted(games, key=lambda one: one.game != game), fork_from=fork_from)
 
     @router.get("/compare")
     async def comparison(name: Annotated[list[str] | None, Query(max_length=MAX_COMPARED)] = None) -> Response:

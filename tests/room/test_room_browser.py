@@ -138,7 +138,13 @@ def test_a_closed_session_leaves_the_list(browser: Browser, url: str) -> None:
         expect(seen.page.locator("#nobody")).to_be_visible()
 
 
-PATHS = ["/room", f"/room/episode?name={LONG}", f"/room/compare?name={LONG}&name=finished", "/room/episode?name=nobody"]
+PATHS = [
+    "/room",
+    "/room/play",
+    f"/room/episode?name={LONG}",
+    f"/room/compare?name={LONG}&name=finished",
+    "/room/episode?name=nobody",
+]
 
 
 @pytest.mark.parametrize("width", [1280, 390])
@@ -193,7 +199,7 @@ def test_every_control_has_a_name(browser: Browser, url: str) -> None:
     nameless = """() => [...document.querySelectorAll("a, button, input, select, [role=img], [tabindex='0']")]
       .filter((one) => one.checkVisibility() && !(one.labels?.length || one.ariaLabel || one.textContent.trim()
         || one.getAttribute("aria-labelledby"))).map((one) => one.outerHTML)"""
-    for path in PATHS[:3]:
+    for path in PATHS[:4]:
         with visit(browser, url + path) as seen:
             seen.page.wait_for_timeout(500)
             assert seen.page.evaluate(nameless) == []
@@ -215,6 +221,47 @@ def test_a_picture_and_a_script_come_out(browser: Browser, url: str) -> None:
         assert picture.value.path().read_bytes().startswith(b"\x89PNG")
         seen.page.get_by_role("button", name="Copy as Python").click()
         expect(seen.page.locator("#script")).to_contain_text("env.reset(task_id='easy_mnist'")
+
+
+def test_a_visitor_plays_by_forms_sees_what_is_refused_and_goes_on_later(browser: Browser, url: str) -> None:
+    with visit(browser, f"{url}/room/play") as seen:
+        page = seen.page
+        page.get_by_label("Task").fill("no_such_task")
+        page.get_by_role("button", name="Begin").click()
+        expect(page.locator("#told")).to_contain_text("unknown task 'no_such_task'")
+        page.get_by_label("Task").fill("easy_mnist")
+        page.get_by_label("Your name").fill("visitor")
+        page.get_by_role("button", name="Begin").click()
+        expect(page.locator("#tools details")).to_have_count(9)
+        call(page, "configure training", learning_rate="11")
+        expect(page.locator("#told")).to_contain_text("learning_rate must be")
+        call(page, "run epochs", num_epochs="2")
+        expect(page.locator("#told")).to_contain_text("Ran 2 epochs")
+        expect(page.locator("#where")).to_have_text("epoch 2 of 2")
+        page.reload()
+        expect(page.locator("#tools details")).to_have_count(9)
+        expect(page.locator("#where")).to_have_text("epoch 2 of 2")
+        page.get_by_label("Show up to epoch").focus()
+        page.keyboard.press("ArrowLeft")
+        page.get_by_role("link", name="Fork here").click()
+        expect(page.get_by_label("Fork from")).to_have_value(re.compile(r".+@1"))
+        page.get_by_role("button", name="Begin").click()
+        expect(page.locator("#where")).to_have_text("epoch 1 of 1")
+        call(page, "submit model")
+        expect(page.locator("#told")).to_contain_text("The episode is over")
+        expect(page.locator("#end-panel")).to_be_visible()
+        expect(page.locator("#tools details")).to_have_count(0)
+
+
+def call(page: Page, tool: str, **values: str) -> None:
+    """Fill in the form of a tool and send it, past the browser's own check of bounds."""
+    form = page.locator("#tools details", has=page.locator("summary", has_text=tool))
+    if form.get_attribute("open") is None:
+        form.locator("summary").click()
+    for name, value in values.items():
+        form.locator(f"[name={name}]").fill(value)
+    form.locator("form").evaluate("one => { one.noValidate = true; }")
+    form.locator("button").click()
 
 
 def test_compared_episodes_lie_over_each_other_and_differences_are_marked(browser: Browser, url: str) -> None:

@@ -4,6 +4,7 @@ import { Calls } from "./calls.js";
 import { Chart } from "./chart.js";
 import { element, fetchJson, figure, follow } from "./dom.js";
 import { HeatMap } from "./heat.js";
+import { Player } from "./player.js";
 import { drawTree } from "./tree.js";
 
 const FRAME_MS = 120;
@@ -19,8 +20,10 @@ let told = null; // what the server told: view, rows, calls, tree, live
 let upto = null; // the slider's place; null follows what is new
 let chosen = null; // number of the chosen call
 let source = null, film = null, charts = [], maps = [], rewards = null;
+let wantsPlay = new URLSearchParams(location.search).has("play");
 const starts = new Map(); // units before each call
 const calls = new Calls(part("calls"), choose);
+const player = new Player(part("episode").dataset.prefix, name, () => load());
 
 const count = () => told.rows.seconds.length;
 const place = () => (upto === null ? count() : Math.min(upto, count()));
@@ -38,6 +41,7 @@ async function load() {
   told.calls.forEach((call) => calls.add(call));
   show();
   if (told.live) watch();
+  else if (wantsPlay && told.episode.state === "unfinished") { wantsPlay = false; player.begin(); }
 }
 
 function build() {
@@ -108,6 +112,8 @@ function show() {
   if (upto === null) slider.value = count();
   slider.setAttribute("aria-valuetext", `${unit} ${shown} of ${count()}`);
   part("where").textContent = `${unit} ${shown} of ${count()}`;
+  part("fork").href = `/room/play?game=${told.view.game}&fork_from=${encodeURIComponent(upto === null ? name : `${name}@${shown}`)}`;
+  player.offer(!told.live && told.episode.state === "unfinished");
   const state = part("state"), live = told.live;
   const word = live && live.state !== "finished" ? live.signal || "live" : told.episode.state;
   state.textContent = word.replaceAll("_", " ");
