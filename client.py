@@ -90,6 +90,7 @@ class MLTrainerEnv(MCPToolClient):
         # OpenEnv's client would send calls to /mcp and not to step(). Replies there have no reward and no done flag.
         self.use_production_mode = False
         self._on_progress = on_progress
+        self._reason = ""
         self.reward = 0.0
         self.done = False
         self.step_count = 0
@@ -124,11 +125,19 @@ class MLTrainerEnv(MCPToolClient):
         """
         return self._dispatch(lambda: self._call_tool_async(name, arguments))
 
+    def explain(self, reason: str) -> None:
+        """Give the reason of the next call, for people who watch. It changes nothing.
+
+        Args:
+            reason: Why the agent makes the call. The server keeps the first 500 characters.
+        """
+        self._reason = reason
+
     def reset(self, **options: Any) -> Any:
         """Begin an episode.
 
         Args:
-            options: `task_id`, `seed`, `episode_id`, `rubric`, `resume` and `fork_from`; see docs/python.md.
+            options: `task_id`, `seed`, `episode_id`, `rubric`, `resume`, `fork_from` and `agent`; see docs/python.md.
 
         Returns:
             A `StepResult` whose observation is a `models.ResetObservation`, or what `reset_model` is.
@@ -231,8 +240,11 @@ class MLTrainerEnv(MCPToolClient):
 
     def _step_payload(self, action: Any) -> dict[str, Any]:
         payload: dict[str, Any] = super()._step_payload(action)
-        if self._on_progress is not None and isinstance(action, CallToolAction):
-            payload["metadata"] = {"progress": True}
+        if isinstance(action, CallToolAction):
+            reason, self._reason = self._reason, ""
+            metadata = {"progress": True} if self._on_progress is not None else {}
+            if metadata or reason:
+                payload["metadata"] = {**metadata, **({"reason": reason} if reason else {})}
         return payload
 
     async def _send_and_receive(self, message: dict[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from ml_trainer_env.server.mcp.endpoint import McpEndpoint, McpSwitch
 from ml_trainer_env.server.openenv.environment import GameEnvironment
 from ml_trainer_env.server.operations.probes import probe_routes
 from ml_trainer_env.server.room.contract import Room
+from ml_trainer_env.server.room.routes import room_routes
 from ml_trainer_env.server.room.tuning import TuningRoom
 from ml_trainer_env.server.security import security_middleware
 from ml_trainer_env.server.security.paths import PrefixMiddleware
@@ -61,6 +62,7 @@ def build_app(
     services = Services(settings, executor, games)
     if rooms is None:
         rooms = {"": TuningRoom()} if games is None else {}
+    room = room_routes(services.database, services.registries)
     endpoints = {
         prefix: McpEndpoint(registry, rooms.get(prefix), settings.max_sessions, settings.session_timeout_s)
         for prefix, registry in services.registries.items()
@@ -73,6 +75,7 @@ def build_app(
         "mcp_sessions", "Sessions of MCP clients.", lambda: sum(map(_sessions, endpoints.values()))
     )
     app = apps.pop("")
+    app.include_router(room)
     app.router.lifespan_context = _with_services(app, services, tuple(apps.values()))
     app.add_middleware(PrefixMiddleware, apps=apps)  # added last, so a request reaches it first
     return app

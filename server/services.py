@@ -41,6 +41,7 @@ class Services:
         executor: Runs jobs.
         registries: Open the episodes of each game, by the prefix of its paths.
         registry: Opens the episodes of the game at the root.
+        database: The database of the journal.
         telemetry: The metrics.
         data: Settings of the data sets.
     """
@@ -57,10 +58,10 @@ class Services:
         self.data: DataSettings = settings.data
         self._workers = settings.workers
         folder = state_folder(settings.state_dir)
-        self._database = Database(folder / JOURNAL_FILE)
+        self.database = Database(folder / JOURNAL_FILE)
         # Models must leave disk space for the journal. A container's /tmp may be small.
         limit_bytes = min(settings.state_mb * 1_000_000, shutil.disk_usage(folder).free // 2)
-        self._states = StateStore(self._database, folder / STATES_FOLDER, limit_bytes)
+        self._states = StateStore(self.database, folder / STATES_FOLDER, limit_bytes)
         self.executor = executor or ProcessPoolExecutor(
             settings.workers,
             settings.torch_threads,
@@ -71,11 +72,11 @@ class Services:
         source = LiveSource(
             self.executor,
             states=self._states,
-            units=UnitStore(self._database) if settings.cache else None,
+            units=UnitStore(self.database) if settings.cache else None,
             telemetry=self.telemetry,
             unit_timeout_s=settings.limits.unit_s,
         )
-        journal = Journal(self._database)
+        journal = Journal(self.database)
         self.registries = {
             prefix: EpisodeRegistry(
                 game,
@@ -97,11 +98,11 @@ class Services:
 
     def is_ready(self) -> bool:
         """Whether the server can carry out calls."""
-        return self.executor.ready and self._database.trouble is None
+        return self.executor.ready and self.database.trouble is None
 
     def trouble(self) -> str | None:
         """Return why the server is not ready, as text. None while it starts as usual."""
-        return self._database.trouble or self.executor.trouble
+        return self.database.trouble or self.executor.trouble
 
     async def start(self) -> None:
         """Start the workers. Returns before they are warm."""
@@ -110,7 +111,7 @@ class Services:
     async def close(self) -> None:
         """Stop training and finish writing to the journal."""
         await self.executor.close()
-        await asyncio.to_thread(self._database.close)
+        await asyncio.to_thread(self.database.close)
 
     def _watch(self) -> None:
         watch, executor, workers = self.telemetry.watch, self.executor, self._workers

@@ -66,7 +66,8 @@ class Settings:
         ranked: The secret of a ranked server (ML_TRAINER_RANKED; none: not ranked), its number of tasks
             (ML_TRAINER_RANKED_TASKS; all), and a table of calibrated tasks in place of the split `test`
             (ML_TRAINER_RANKED_TABLE; none).
-        access: The token (ML_TRAINER_TOKEN; none: this machine only), and the hosts and origins, separated by commas
+        access: The token (ML_TRAINER_TOKEN; none: this machine only), that of observers, who may read the training room
+            (ML_TRAINER_OBSERVER_TOKEN; none), and the hosts and origins, separated by commas
             (ML_TRAINER_ALLOWED_HOSTS, ML_TRAINER_ALLOWED_ORIGINS; none). A Space on Hugging Face has SPACE_HOST.
     """
 
@@ -179,6 +180,7 @@ class _Reader:
                 self._list("ALLOWED_HOSTS"),
                 self._list("ALLOWED_ORIGINS"),
                 self._environment.get("SPACE_HOST", "").strip(),
+                self._text("OBSERVER_TOKEN"),
             )
         except AccessError as error:
             raise SettingsError(str(error)) from None

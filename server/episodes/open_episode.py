@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from ml_trainer_env.server.episodes.changes import Changes, RunningCall
 from ml_trainer_env.server.episodes.errors import EpisodeError, TrainingStoppedError
 from ml_trainer_env.server.episodes.game import Episode
-from ml_trainer_env.server.episodes.progress import OnProgress, ignore_progress
+from ml_trainer_env.server.episodes.progress import OnProgress, Progress, ignore_progress
 from ml_trainer_env.server.episodes.states import Unit
 from ml_trainer_env.server.episodes.tools import Arguments, Reply, Toolbox
 from ml_trainer_env.server.operations.logs import logged_episode
@@ -49,6 +50,11 @@ class OpenEpisode:
         ownership: The right to record them.
         telemetry: Measures calls.
         resumed: Whether another session began the episode.
+
+    Attributes:
+        call_count: Number of recorded calls, inherited ones included.
+        changes: Counts units of work, calls, and the end of the session, for watchers.
+        running: The call that changes something now. None between such calls.
     """
 
     def __init__(
@@ -68,6 +74,9 @@ class OpenEpisode:
         self.resumed = resumed
         self.last_call = calls[-1] if calls else None
         self.step_count = sum(not call.inherited for call in calls)
+        self.call_count = len(calls)
+        self.changes = Changes()
+        self.running: RunningCall | None = None
         self._journal = journal
         self._ownership = ownership
         self._telemetry = telemetry
@@ -83,20 +92,23 @@ class OpenEpisode:
         """Whether the session accepts no more calls of the episode."""
         return self._closed_reason is not None
 
-    async def call(self, tool: str, arguments: Arguments, on_progress: OnProgress = ignore_progress) -> Reply:
+    async def call(
+        self, tool: str, arguments: Arguments, on_progress: OnProgress = ignore_progress, reason: str | None = None
+    ) -> Reply:
         """Carry out a call and record it.
 
         Args:
             tool: The tool's name.
             arguments: Its arguments, as `Tool.read` returns them.
             on_progress: Called while the call runs.
+            reason: Why the agent makes the call. It changes nothing.
 
         Raises:
             EpisodeError: The call was refused or failed, or this session has lost the episode.
             ConfigError: An argument is out of bounds.
         """
         self.step_count += 1
-        work = asyncio.ensure_future(self._run_in_turn(tool, arguments, on_progress))
+        work = asyncio.ensure_future(self._run_in_turn(tool, arguments, on_progress, reason))
         self._works.add(work)
         work.add_done_callback(self._forget)
         try:
@@ -109,14 +121,14 @@ class OpenEpisode:
                 work.cancel()
             raise
 
-    async def refuse(self, tool: str, arguments: Arguments, message: str) -> None:
+    async def refuse(self, tool: str, arguments: Arguments, message: str, reason: str | None = None) -> None:
         """Record a call that was refused before it reached the episode.
 
         Raises:
             EpisodeError: This session has lost the episode.
         """
         self.step_count += 1
-        record = CallRecord(tool, arguments, error=message, reached=False)
+        record = CallRecord(tool, arguments, error=message, reached=False, reason=reason)
         if not self.episode.counts_every_call:
             await self._record_refused(record)
             return
@@ -135,30 +147,47 @@ class OpenEpisode:
         async with self._turn:
             pass
         self._journal.release(self._ownership)
+        self.changes.mark()
 
     def close(self) -> None:
         """Close the episode without waiting. May be called from any thread."""
         self._closed_reason = self._closed_reason or "its session has ended"
         self._journal.release(self._ownership)
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self.episode.interrupt, "the session has ended")
+            self._loop.call_soon_threadsafe(self._end, "the session has ended")
 
-    async def _run_in_turn(self, tool: str, arguments: Arguments, on_progress: OnProgress) -> Reply:
+    def _end(self, reason: str) -> None:
+        self.episode.interrupt(reason)
+        self.changes.mark()
+
+    async def _run_in_turn(self, tool: str, arguments: Arguments, on_progress: OnProgress, reason: str | None) -> Reply:
         if self.tools.effect(tool).reads_only and not self.episode.counts_every_call:
-            return await self._run_measured(tool, arguments, on_progress)
+            return await self._run_measured(tool, arguments, on_progress, reason)
         async with self._turn:
             self._running = asyncio.current_task()
-            try:
-                return await self._run_measured(tool, arguments, on_progress)
-            finally:
-                self._running = None
-                self.episode.forget_interruption()
+            self.running = RunningCall(tool, arguments, time.time(), reason)
+            self.changes.mark()
 
-    async def _run_measured(self, tool: str, arguments: Arguments, on_progress: OnProgress) -> Reply:
+            def watched_progress(progress: Progress) -> None:
+                if self.running is not None:
+                    self.running = self.running.with_progress(progress)
+                self.changes.mark()
+                on_progress(progress)
+
+            try:
+                return await self._run_measured(tool, arguments, watched_progress, reason)
+            finally:
+                self._running = self.running = None
+                self.episode.forget_interruption()
+                self.changes.mark()
+
+    async def _run_measured(
+        self, tool: str, arguments: Arguments, on_progress: OnProgress, reason: str | None
+    ) -> Reply:
         began, outcome = time.perf_counter(), Outcome.FAILED
         try:
             with logged_episode(self.header.name):
-                reply = await self._run_recorded(tool, arguments, on_progress)
+                reply = await self._run_recorded(tool, arguments, on_progress, reason)
             outcome = Outcome.OK
             return reply
         except TrainingStoppedError:
@@ -170,7 +199,9 @@ class OpenEpisode:
         finally:
             self._telemetry.call(tool, outcome, time.perf_counter() - began)
 
-    async def _run_recorded(self, tool: str, arguments: Arguments, on_progress: OnProgress) -> Reply:
+    async def _run_recorded(
+        self, tool: str, arguments: Arguments, on_progress: OnProgress, reason: str | None
+    ) -> Reply:
         """Carry out a call and record it. A call counts when it is recorded."""
         self._require_not_closed()
         episode = self.episode
@@ -187,16 +218,15 @@ class OpenEpisode:
         except StoreError as error:
             raise self._lost(error) from error
         except Exception as error:  # a bug: the units that it completed are spent
-            await self._record_call(
-                self._make_record(tool, arguments, None, f"the call failed: {error}", first), counts, reserves
-            )
+            failed = self._make_record(tool, arguments, None, f"the call failed: {error}", first)
+            await self._record_call(replace(failed, reason=reason), counts, reserves)
             self._closed_reason = f"a call failed: {error}"
             raise
         except BaseException as error:  # the episode in memory may differ from the journal
             self._closed_reason = f"a call was given up: {error}"
             raise
         message = None if refusal is None else str(refusal)
-        record = self._make_record(tool, arguments, reply, message, first)
+        record = replace(self._make_record(tool, arguments, reply, message, first), reason=reason)
         if episode.done and not was_done:
             record = replace(record, withheld=episode.withheld)
         await self._record_call(record, counts, reserves)
@@ -237,6 +267,8 @@ class OpenEpisode:
             await self._journal.append(self._ownership, record, self.episode.needed_keys, frees_name)
         except (EpisodeTakenError, StoreError) as error:
             raise self._lost(error) from error
+        self.call_count += 1
+        self.changes.mark()
 
     def _lost(self, error: Exception) -> EpisodeError:
         """Close the episode, and return the error of a call that could not be recorded."""

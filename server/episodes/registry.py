@@ -31,6 +31,9 @@ __all__ = ["EpisodeRegistry", "EpisodeRequest"]
 
 _NAME = re.compile(r"[^\s@/\\][^@\n]{0,127}")
 
+MAX_AGENT_CHARACTERS = 64
+"""Length limit of an agent's name."""
+
 
 @dataclass(frozen=True, slots=True)
 class EpisodeRequest:
@@ -43,6 +46,7 @@ class EpisodeRequest:
         rubric: Name of the formulas that reward and grade. None for the server's default.
         resume: Whether to resume the episode `episode_id`.
         fork_from: Where a fork begins: "<episode>", "<episode>@<checkpoint>" or "<episode>@<epoch>".
+        agent: The name of who plays, for people who watch. A resumed episode keeps its own.
     """
 
     task_id: object = None
@@ -51,6 +55,7 @@ class EpisodeRequest:
     rubric: object = None
     resume: object = None
     fork_from: object = None
+    agent: object = None
 
 
 class EpisodeRegistry:
@@ -94,7 +99,16 @@ class EpisodeRegistry:
     @property
     def open_episodes(self) -> int:
         """Number of episodes that sessions have open."""
-        return sum(not opened.is_closed for opened in tuple(self._open.values()))
+        return len(self.opened())
+
+    def opened(self) -> list[OpenEpisode]:
+        """Return the episodes that sessions have open."""
+        return [opened for opened in tuple(self._open.values()) if not opened.is_closed]
+
+    def find_open(self, name: str) -> OpenEpisode | None:
+        """Return the open episode of a name. None if no session has it open."""
+        opened = self._open.get(name)
+        return None if opened is None or opened.is_closed else opened
 
     async def open(self, request: EpisodeRequest) -> OpenEpisode:
         """Begin, resume or fork an episode.
@@ -153,6 +167,7 @@ class EpisodeRegistry:
             data=start.data,
             versions=(await self._source.identity()).facts,
             rules=start.rules,
+            agent=_agent_name(request.agent),
         )
         return self._opened(episode, header, (), await self._begun(header))
 
@@ -160,6 +175,7 @@ class EpisodeRegistry:
         name = request.episode_id
         if not isinstance(name, str):
             raise ResetError(f"resume needs the episode_id of the episode to go on with, got {shown(name)}")
+        _agent_name(request.agent)
         # One session at a time resumes an episode. So each one finds the session before it and closes its episode.
         async with self._resuming.setdefault(name, asyncio.Lock()):
             opened = self._open[name] = await self._resume_alone(request, name)
@@ -200,6 +216,7 @@ class EpisodeRegistry:
             name=_new_name(request.episode_id),
             versions=(await self._source.identity()).facts,
             forked_from=request.fork_from,
+            agent=_agent_name(request.agent),
         )
         episode = await self.recreate(header)
         replies = await replay_calls(episode, self.game.tools, calls)
@@ -249,6 +266,18 @@ def _new_name(episode_id: object) -> str:
     if isinstance(episode_id, str) and _NAME.fullmatch(episode_id) and episode_id.isprintable():
         return episode_id
     raise ResetError(f"episode_id must be 1 to 128 printable characters without @, got {shown(episode_id)}")
+
+
+def _agent_name(agent: object) -> str | None:
+    """Return the name of an agent if it may be shown. Raises ResetError."""
+    if agent is None:
+        return None
+    if isinstance(agent, str) and agent.isprintable() and 0 < len(agent.strip()) == len(agent) <= MAX_AGENT_CHARACTERS:
+        return agent
+    raise ResetError(
+        f"agent must be a name of 1 to {MAX_AGENT_CHARACTERS} printable characters, without blanks at its ends, got "
+        f"{shown(agent)}"
+    )
 
 
 def _require_same(request: EpisodeRequest, header: EpisodeHeader) -> None:

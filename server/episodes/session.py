@@ -54,13 +54,20 @@ class Session:
             self.opened = opened
         return _reset_observation(opened)
 
-    async def call(self, tool: str, given: Mapping[str, Any], on_progress: OnProgress = ignore_progress) -> Reply:
+    async def call(
+        self,
+        tool: str,
+        given: Mapping[str, Any],
+        on_progress: OnProgress = ignore_progress,
+        reason: str | None = None,
+    ) -> Reply:
         """Carry out a call of a tool.
 
         Args:
             tool: The tool's name, not yet checked.
             given: The arguments, not yet checked.
             on_progress: Called while the call runs.
+            reason: Why the agent makes the call, for people who watch. None if it gave no reason.
 
         Raises:
             EpisodeError: The call was refused or failed, or there is no episode.
@@ -69,12 +76,12 @@ class Session:
         try:
             found = self.registry.game.tools.find(tool)
         except UnknownToolError as error:
-            await self._refuse(tool, given, error)
+            await self._refuse(tool, given, error, reason)
             raise
-        arguments = await self.read(found, given)
-        return await self.require_open().call(tool, arguments, on_progress)
+        arguments = await self.read(found, given, reason)
+        return await self.require_open().call(tool, arguments, on_progress, reason)
 
-    async def read(self, tool: Tool[Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    async def read(self, tool: Tool[Any], given: Mapping[str, Any], reason: str | None = None) -> dict[str, Any]:
         """Read the arguments of a call. A call with wrong parameters is recorded as refused.
 
         Raises:
@@ -83,12 +90,12 @@ class Session:
         try:
             return tool.read(given)
         except ArgumentsError as error:
-            await self._refuse(tool.name, given, error)
+            await self._refuse(tool.name, given, error, reason)
             raise
 
-    async def _refuse(self, tool: str, given: Mapping[str, Any], error: EpisodeError) -> None:
+    async def _refuse(self, tool: str, given: Mapping[str, Any], error: EpisodeError, reason: str | None) -> None:
         if self.opened is not None:
-            await self.opened.refuse(tool, given, str(error))
+            await self.opened.refuse(tool, given, str(error), reason)
 
     def require_open(self) -> OpenEpisode:
         """Return the open episode.

@@ -101,6 +101,15 @@ class FleetEpisode:
         return self.run.units
 
     @property
+    def shown_units(self) -> int:
+        """Number of the first units that monitoring shows by now."""
+        units = self.run.units
+        if not self._setup.telemetry_delay_us:
+            return len(units)
+        ends = [end for end, unit in enumerate(units, 1) if unit.figures["stopped"] is None]
+        return ([0, *ends])[len(self._seen(self.run.rows))]
+
+    @property
     def needed_keys(self) -> list[str]:
         """The keys of the states that the episode may continue from or submit."""
         return self.run.needed_keys

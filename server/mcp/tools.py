@@ -209,6 +209,7 @@ def _start_task(game: Game) -> Tool[_Client]:
             "episode_id": text("A name for the new episode, or that of the one to resume"),
             "resume": flag("Go on with the episode episode_id"),
             "fork_from": text("Begin where another stands or stood: episode, episode@checkpoint or episode@epoch"),
+            "agent": text("Your name, for people who watch: up to 64 characters"),
         },
         plain_schema(game.reset_model),
     )

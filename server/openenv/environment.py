@@ -43,7 +43,7 @@ _LOG = logging.getLogger(__name__)
 _CALL_MARGIN_S = 60.0
 """The episode stops a call at its time limit. OpenEnv's own limit is this many seconds later."""
 
-_RESET_OPTIONS = "task_id, seed, episode_id, rubric, resume, fork_from, split, index"
+_RESET_OPTIONS = "task_id, seed, episode_id, rubric, resume, fork_from, split, index, agent"
 
 _SPLIT_TYPES = {"train", "validation", "test"}
 
@@ -94,6 +94,7 @@ class GameEnvironment(MCPEnvironment):
         fork_from: str | None = None,
         split: str | None = None,
         index: int | None = None,
+        agent: str | None = None,
         **unknown: Any,
     ) -> Observation:
         """Begin, resume or fork an episode.
@@ -108,6 +109,7 @@ class GameEnvironment(MCPEnvironment):
                 `<episode>@<epoch>`. Its epochs count as spent.
             split: With `index`, names a task by its position in the task API.
             index: See `split`.
+            agent: The name of who plays, for people who watch: up to 64 printable characters.
             unknown: Unknown options. They are refused, so that a misspelt option is noticed.
 
         Raises:
@@ -119,7 +121,7 @@ class GameEnvironment(MCPEnvironment):
             raise ResetError(f"unknown reset option {shown(next(iter(unknown)))}; the options are {_RESET_OPTIONS}")
         if split is not None or index is not None:
             task_id = self._task_at(task_id, split, read_number(index))
-        request = EpisodeRequest(task_id, read_number(seed), episode_id, rubric, read_flag(resume), fork_from)
+        request = EpisodeRequest(task_id, read_number(seed), episode_id, rubric, read_flag(resume), fork_from, agent)
         observation = await self._session.start(request)
         self._loop = asyncio.get_running_loop()
         self.rubric = self._session.require_open().episode.reward
@@ -167,7 +169,7 @@ class GameEnvironment(MCPEnvironment):
         reward, result, error = 0.0, None, None
         try:
             async with asyncio.timeout(self._call_limit_s), relay_progress(_progress_sender(action)) as on_progress:
-                reply = await self.call(action.tool_name, action.arguments, on_progress)
+                reply = await self.call(action.tool_name, action.arguments, on_progress, _reason_of(action))
             reward, result = reply["reward"], CallToolResult([], None, meta=None, data=reply, is_error=False)
         except TimeoutError:
             message = f"Tool '{action.tool_name}' timed out after {self._call_limit_s} seconds"
@@ -187,7 +189,13 @@ class GameEnvironment(MCPEnvironment):
     def _step_impl(self, /, action: Action, timeout_s: float | None = None, **options: Any) -> Observation:
         raise ValueError(f"expected a tool call, got {type(action).__name__}")
 
-    async def call(self, tool: str, given: dict[str, Any], on_progress: OnProgress = ignore_progress) -> Reply:
+    async def call(
+        self,
+        tool: str,
+        given: dict[str, Any],
+        on_progress: OnProgress = ignore_progress,
+        reason: str | None = None,
+    ) -> Reply:
         """Carry out a call of a tool. If the client disconnects, the call stops at the next batch.
 
         Raises:
@@ -198,7 +206,7 @@ class GameEnvironment(MCPEnvironment):
         connection = current_connection()
         with connection.on_disconnect(self._interrupt) if connection else nullcontext():
             try:
-                return await self._session.call(tool, given, on_progress)
+                return await self._session.call(tool, given, on_progress, reason)
             except (EpisodeError, ConfigError):
                 raise
             except Exception as error:
@@ -341,6 +349,12 @@ def _error_type(message: str) -> ToolErrorType:
     if "invalid" in words or "argument" in words:
         return ToolErrorType.INVALID_ARGS
     return ToolErrorType.EXECUTION_ERROR
+
+
+def _reason_of(action: CallToolAction) -> str | None:
+    """Return why the agent makes a call: the text `reason` of the action's metadata. None without one."""
+    reason = action.metadata.get("reason")
+    return reason if isinstance(reason, str) and reason else None
 
 
 def _progress_sender(action: CallToolAction) -> SendProgress | None:

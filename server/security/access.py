@@ -24,6 +24,7 @@ class Access:
 
     Attributes:
         token: The secret that every caller must send. If None, only callers on this machine are admitted.
+        observer_token: A secret that opens the pages of the training room for reading, and nothing else. None for none.
         open_to_all: Whether all callers are admitted without a token.
         allowed_hosts: Allowed values of `Host`, without ports. Loopback connections may also use loopback names. If
             empty, connections from other machines may use any name.
@@ -32,13 +33,21 @@ class Access:
     """
 
     token: str | None = field(default=None, repr=False)
+    observer_token: str | None = field(default=None, repr=False)
     open_to_all: bool = False
     allowed_hosts: frozenset[str] = frozenset()
     allowed_origins: frozenset[str] = frozenset()
     public_host: str | None = None
 
     @classmethod
-    def of(cls, token: str, hosts: Iterable[str] = (), origins: Iterable[str] = (), public_host: str = "") -> Self:
+    def of(
+        cls,
+        token: str,
+        hosts: Iterable[str] = (),
+        origins: Iterable[str] = (),
+        public_host: str = "",
+        observer_token: str = "",
+    ) -> Self:
         """Parse the policy from settings.
 
         Args:
@@ -46,12 +55,16 @@ class Access:
             hosts: Host names.
             origins: Origins.
             public_host: Public host name, or empty. A malformed name is ignored.
+            observer_token: A secret as the token, or empty.
 
         Raises:
-            AccessError: A token, host or origin is malformed.
+            AccessError: A token, host or origin is malformed, or both tokens are the same.
         """
+        if observer_token and observer_token == token:
+            raise AccessError("ML_TRAINER_OBSERVER_TOKEN must differ from ML_TRAINER_TOKEN, which opens everything")
         return cls(
-            token=_secret(token) if token and token.lower() != OFF else None,
+            token=_secret("ML_TRAINER_TOKEN", f"`{OFF}` or ", token) if token and token.lower() != OFF else None,
+            observer_token=_secret("ML_TRAINER_OBSERVER_TOKEN", "", observer_token) if observer_token else None,
             open_to_all=token.lower() == OFF,
             allowed_hosts=frozenset(map(_host, hosts)),
             allowed_origins=frozenset(map(_origin, origins)),
@@ -59,10 +72,10 @@ class Access:
         )
 
 
-def _secret(text: str) -> str:
+def _secret(variable: str, otherwise: str, text: str) -> str:
     if len(text) < MIN_TOKEN_LENGTH or not re.fullmatch(r"[!-~]+", text):
         raise AccessError(
-            f"ML_TRAINER_TOKEN must be `{OFF}` or a secret of at least {MIN_TOKEN_LENGTH} visible ASCII characters, "
+            f"{variable} must be {otherwise}a secret of at least {MIN_TOKEN_LENGTH} visible ASCII characters, "
             f"without blanks; got {len(text)} characters"
         )
     return text

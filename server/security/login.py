@@ -7,6 +7,7 @@ cookie, a link opens the page in its own tab.
 """
 
 import html
+import re
 from collections.abc import Callable, Mapping
 from urllib.parse import parse_qs
 
@@ -15,11 +16,14 @@ from starlette.types import Receive, Scope
 
 from ml_trainer_env.server.security.addresses import header_values, is_https
 from ml_trainer_env.server.security.bodies import BodyTooLargeError, read_body
+from ml_trainer_env.server.security.paths import route_path
 
-__all__ = ["LOGIN_PATH", "log_in", "login_page"]
+__all__ = ["LOGIN_PATH", "ROOM_PATH", "log_in", "login_page"]
 
 LOGIN_PATH = "/login"
 PAGE_PATH = "/web"
+ROOM_PATH = "/room"
+_ROOM_PAGE = re.compile(r"/room(/[a-z]+)?")
 MAX_LOGIN_BYTES = 4_000
 
 _PAGE = """\
@@ -35,11 +39,12 @@ input, button {{ font: inherit; padding: .4rem .6rem; box-sizing: border-box; wi
 <h1>ML Training Optimizer</h1>
 <p role="status">{message}</p>
 <form method="post" action="{action}">
-<label>Token <input type="password" name="token" required autofocus autocomplete="current-password"></label>
+{page}<label>Token <input type="password" name="token" required autofocus autocomplete="current-password"></label>
 <button>Sign in</button>
 </form>
 {link}</html>
 """
+_NEXT_PAGE = '<input type="hidden" name="page" value="{page}">\n'
 _LINK = """\
 <p><a href="{address}" target="_blank" rel="noopener">Open this page in its own tab</a>, if signing in does not work
 here.</p>
@@ -71,30 +76,39 @@ def login_page(
     is_framed = header_values(scope, b"sec-fetch-dest") in ([b"iframe"], [b"frame"])
     address = f"https://{public_host}{PAGE_PATH}" if public_host else PAGE_PATH
     link = _LINK.format(address=html.escape(address)) if public_host or is_framed else ""
-    page = _PAGE.format(message=message, action=LOGIN_PATH, link=link)
-    return HTMLResponse(page, status, {**_PAGE_HEADERS, **headers})
+    path = route_path(scope)
+    asked = _NEXT_PAGE.format(page=path) if _ROOM_PAGE.fullmatch(path) else ""
+    form = _PAGE.format(message=message, action=LOGIN_PATH, link=link, page=asked)
+    return HTMLResponse(form, status, {**_PAGE_HEADERS, **headers})
 
 
 async def log_in(
-    scope: Scope, receive: Receive, is_token: Callable[[bytes], bool], cookie: str, public_host: str | None = None
+    scope: Scope,
+    receive: Receive,
+    cookie_for: Callable[[bytes], tuple[str, bool] | None],
+    public_host: str | None = None,
 ) -> Response:
     """Handle the submitted form. Return a redirect with the cookie, or the form again.
 
     Args:
         scope: The request.
         receive: Receives its body.
-        is_token: Whether a value is the token.
-        cookie: Name and value of the cookie.
+        cookie_for: Returns name and value of the cookie for a token, and whether it opens the training room alone. None
+            for a value that is no token.
         public_host: Public host name of the server, if known.
     """
     try:
         body = await read_body(receive, MAX_LOGIN_BYTES)
     except BodyTooLargeError as error:
         return login_page(scope, 413, {}, public_host, str(error))
-    given = parse_qs((body or b"").decode("latin-1"), encoding="latin-1").get("token", [""])[0]
-    if not is_token(given.strip().encode("latin-1", "replace")):
+    fields = parse_qs((body or b"").decode("latin-1"), encoding="latin-1")
+    given, asked = (fields.get(name, [""])[0] for name in ("token", "page"))
+    known = cookie_for(given.strip().encode("latin-1", "replace"))
+    if known is None:
         return login_page(scope, 401, {"WWW-Authenticate": "Bearer"}, public_host, "That is not the token.")
     # Starlette's set_cookie supports `Partitioned` only on Python 3.14.
     attributes = "SameSite=None; Secure; Partitioned" if is_https(scope) else "SameSite=Strict"
+    cookie, is_for_room = known
+    page = asked if _ROOM_PAGE.fullmatch(asked) else ROOM_PATH if is_for_room else PAGE_PATH
     headers = {"Set-Cookie": f"{cookie}; Path=/; HttpOnly; {attributes}", "Cache-Control": "no-store"}
-    return RedirectResponse(PAGE_PATH, 303, headers)
+    return RedirectResponse(page, 303, headers)

@@ -1,7 +1,8 @@
-"""Authentication by the server's token, by the sign-in cookie, or by a local connection."""
+"""Authentication by one of the server's tokens, by the sign-in cookie, or by a local connection."""
 
 import hashlib
 import hmac
+from enum import StrEnum
 
 from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -9,9 +10,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ml_trainer_env.server.security.access import Access
 from ml_trainer_env.server.security.addresses import header_values, is_cross_site, is_from_this_machine
 from ml_trainer_env.server.security.answers import answer, refuse
-from ml_trainer_env.server.security.login import LOGIN_PATH, log_in, login_page
+from ml_trainer_env.server.security.login import LOGIN_PATH, ROOM_PATH, log_in, login_page
+from ml_trainer_env.server.security.paths import route_path
 
-__all__ = ["COOKIE_NAME", "TokenMiddleware"]
+__all__ = ["COOKIE_NAME", "Role", "TokenMiddleware"]
 
 COOKIE_NAME = "ml_trainer_token"
 
@@ -21,51 +23,89 @@ _NO_TOKEN = (
     "or to `off` to let everybody in"
 )
 _NEEDED = "send the server's token: the header `Authorization: Bearer <ML_TRAINER_TOKEN>`"
+_READS_ONLY = f"an observer's token reads {ROOM_PATH} and nothing else; this needs the server's own token"
+
+
+class Role(StrEnum):
+    """What a token lets its holder do."""
+
+    PLAYER = "player"
+    """Everything."""
+
+    OBSERVER = "observer"
+    """Read the training room."""
 
 
 class TokenMiddleware:
-    """Admits callers with the server's token. A server without a token admits callers on its own machine."""
+    """Admits callers with one of the server's tokens. A server without its own token admits callers on its machine."""
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self._app = app
         self._access = access
-        self._token = (access.token or "").encode()
-        # Browsers send a host's cookies to all its ports, so the cookie must not contain the token.
-        self._cookie = hmac.new(self._token, COOKIE_NAME.encode(), hashlib.sha256).hexdigest()
+        tokens = {Role.PLAYER: access.token, Role.OBSERVER: access.observer_token}
+        self._tokens = {role: token.encode() for role, token in tokens.items() if token is not None}
+        # Browsers send a host's cookies to all its ports, so a cookie must not contain a token.
+        self._cookies = {
+            role: hmac.new(token, COOKIE_NAME.encode(), hashlib.sha256).hexdigest()
+            for role, token in self._tokens.items()
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
-        if self._admits(scope):
+        role = self._role(scope)
+        if role is Role.PLAYER or (role is Role.OBSERVER and _only_reads_room(scope)):
             await self._app(scope, receive, send)
-        elif self._access.token is None:
-            await refuse(scope, receive, send, 401, _NO_TOKEN, _CHALLENGE)
-        elif _is_login(scope):
-            cookie = f"{COOKIE_NAME}={self._cookie}"
-            response = await log_in(scope, receive, self._is_token, cookie, self._access.public_host)
+        elif self._tokens and _is_login(scope):
+            response = await log_in(scope, receive, self._cookie_for, self._access.public_host)
             await answer(response, scope, receive, send)
-        elif _is_page(scope):
+        elif role is Role.OBSERVER:
+            await refuse(scope, receive, send, 403, _READS_ONLY)
+        elif self._tokens and _is_page(scope):
             await answer(login_page(scope, 401, _CHALLENGE, self._access.public_host), scope, receive, send)
         else:
-            await refuse(scope, receive, send, 401, _NEEDED, _CHALLENGE)
+            await refuse(scope, receive, send, 401, _NO_TOKEN if self._access.token is None else _NEEDED, _CHALLENGE)
 
-    def _admits(self, scope: Scope) -> bool:
-        if self._access.token is None:
-            return self._access.open_to_all or is_from_this_machine(scope)
+    def _role(self, scope: Scope) -> Role | None:
+        """Return what the caller may do. None for nothing."""
+        if self._access.token is None and (self._access.open_to_all or is_from_this_machine(scope)):
+            return Role.PLAYER
+        if (role := self._bearer_role(scope)) is not None:
+            return role
         # Browsers add the cookie to requests of any page, so it counts only for requests of this server's pages.
-        return self._has_bearer(scope) or (not is_cross_site(scope) and self._has_cookie(scope))
+        return None if is_cross_site(scope) else self._cookie_role(scope)
 
-    def _has_bearer(self, scope: Scope) -> bool:
+    def _bearer_role(self, scope: Scope) -> Role | None:
         values = header_values(scope, b"authorization")
         scheme, _, credentials = values[0].partition(b" ") if len(values) == 1 else (b"", b"", b"")
-        return scheme.lower() == b"bearer" and self._is_token(credentials.strip())
+        return self._token_role(credentials.strip()) if scheme.lower() == b"bearer" else None
 
-    def _has_cookie(self, scope: Scope) -> bool:
+    def _cookie_role(self, scope: Scope) -> Role | None:
         cookies = cookie_parser("; ".join(value.decode("latin-1") for value in header_values(scope, b"cookie")))
         given: str = cookies.get(COOKIE_NAME, "")
-        return hmac.compare_digest(given.encode(), self._cookie.encode())
+        for role, cookie in self._cookies.items():
+            if hmac.compare_digest(given.encode(), cookie.encode()):
+                return role
+        return None
 
-    def _is_token(self, given: bytes) -> bool:
-        return hmac.compare_digest(given, self._token)
+    def _token_role(self, given: bytes) -> Role | None:
+        for role, token in self._tokens.items():
+            if hmac.compare_digest(given, token):
+                return role
+        return None
+
+    def _cookie_for(self, given: bytes) -> tuple[str, bool] | None:
+        """Return the cookie of a token, and whether it is for observers. None if it is no token."""
+        role = self._token_role(given)
+        if role is None:
+            return None
+        return f"{COOKIE_NAME}={self._cookies[role]}", role is Role.OBSERVER
+
+
+def _only_reads_room(scope: Scope) -> bool:
+    """Whether a request reads what an observer may read: the room's path, and those under it."""
+    path = route_path(scope)
+    is_room = path == ROOM_PATH or path.startswith(f"{ROOM_PATH}/")
+    return bool(scope["type"] == "http" and scope["method"] in {"GET", "HEAD"} and is_room)
 
 
 def _is_login(scope: Scope) -> bool:

@@ -1,13 +1,16 @@
-"""Limits what the journal keeps of a refused call. Clients choose its contents, which have no other limit."""
+"""Limits what the journal keeps of a refused call, and of reasons, which clients choose and nothing else limits."""
 
 import json
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["MAX_CHARACTERS", "truncate_arguments", "truncate_text", "truncate_tool"]
+__all__ = ["MAX_CHARACTERS", "MAX_REASON", "truncate_arguments", "truncate_text", "truncate_tool"]
 
 MAX_CHARACTERS = 2_000
 """Limit for the arguments as JSON, and for the error."""
+
+MAX_REASON = 500
+"""Limit for the reason of a call."""
 
 _TOOL_CHARACTERS = 64
 

@@ -22,7 +22,7 @@ from sqlalchemy import event
 
 from ml_trainer_env.server.store.errors import StoreError
 from ml_trainer_env.server.store.presence import Presence
-from ml_trainer_env.server.store.tables import ADDED_COLUMNS, METADATA, SCHEMA_VERSION
+from ml_trainer_env.server.store.tables import ADDED_COLUMNS, INDEXES, METADATA, SCHEMA_VERSION
 
 __all__ = ["Database", "StoreError"]
 
@@ -302,4 +302,6 @@ def _prepare(engine: sa.Engine, path: Path) -> None:
             known = {row[1] for row in connection.exec_driver_sql(f"PRAGMA table_info({table})")}
             if column not in known:
                 connection.exec_driver_sql(f"ALTER TABLE {table} ADD COLUMN {column} {declaration}")
+        for index in INDEXES:
+            index.create(connection, checkfirst=True)
         connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")

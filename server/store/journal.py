@@ -31,6 +31,7 @@ __all__ = [
     "NameTakenError",
     "NoSuchEpisodeError",
     "Ownership",
+    "load_episode",
 ]
 
 
@@ -175,7 +176,7 @@ class Journal:
         """
 
         def write(connection: sa.Connection) -> tuple[Ownership, JournaledEpisode]:
-            row_id, episode = _load_episode(connection, name)
+            row_id, episode = load_episode(connection, name)
             ownership = Ownership(row_id, uuid.uuid4().hex)
             connection.execute(sa.update(EPISODES).where(EPISODES.c.id == row_id).values(owner=ownership.token))
             return self._take_hold(connection, ownership), episode
@@ -213,7 +214,7 @@ class Journal:
             NoSuchEpisodeError: No episode has that name.
             StoreError: The journal cannot be read.
         """
-        return await self.database.read(lambda connection: _load_episode(connection, name)[1])
+        return await self.database.read(lambda connection: load_episode(connection, name)[1])
 
     async def episodes(self) -> list[EpisodeSummary]:
         """Return the undamaged episodes, the latest call first. For small journals; see `listing` for large ones."""
@@ -246,8 +247,8 @@ def _free_name(connection: sa.Connection, name: str, presence: Presence) -> None
     connection.execute(sa.delete(EPISODES).where(EPISODES.c.id == known.id))
 
 
-def _load_episode(connection: sa.Connection, name: str) -> tuple[int, JournaledEpisode]:
-    """Read an episode.
+def load_episode(connection: sa.Connection, name: str, after: int = 0) -> tuple[int, JournaledEpisode]:
+    """Read an episode, with its calls after call number `after`. Returns the id of its row too.
 
     Raises:
         NoSuchEpisodeError: No episode has that name.
@@ -259,7 +260,8 @@ def _load_episode(connection: sa.Connection, name: str) -> tuple[int, JournaledE
     same = sa.and_(WITHHELD.c.episode == CALLS.c.episode, WITHHELD.c.number == CALLS.c.number)
     columns = (*map(raw_column, CALLS.c), raw_column(WITHHELD.c.figures).label("withheld"))
     calls = sa.select(*columns).select_from(CALLS.outerjoin(WITHHELD, same))
-    calls = calls.where(CALLS.c.episode == row["id"]).order_by(CALLS.c.number)
+    calls = calls.where(CALLS.c.episode == row["id"], CALLS.c.number > after).order_by(CALLS.c.number)
     header = header_from_row(name, row)
-    records = (call_from_row(name, number, call) for number, call in enumerate(connection.execute(calls).mappings(), 1))
+    rows = enumerate(connection.execute(calls).mappings(), after + 1)
+    records = (call_from_row(name, number, call) for number, call in rows)
     return row["id"], JournaledEpisode(header, tuple(records))

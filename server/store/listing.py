@@ -10,7 +10,15 @@ from ml_trainer_env.server.store.damage import check_value, raw_column
 from ml_trainer_env.server.store.database import Database
 from ml_trainer_env.server.store.tables import CALLS, EPISODES
 
-__all__ = ["DamagedEpisode", "EpisodeSummary", "Filter", "list_episodes", "list_names"]
+__all__ = [
+    "DamagedEpisode",
+    "EpisodeSummary",
+    "Filter",
+    "list_episodes",
+    "list_names",
+    "summary_columns",
+    "summary_from_row",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +34,8 @@ class EpisodeSummary:
     done: bool
     score: float | None
     forked_from: str | None
+    agent: str | None
+    begun_at: float
     called_at: float
 
 
@@ -72,6 +82,8 @@ _KINDS: Mapping[str, Any] = {
     "done": bool,
     "score": float | int | None,
     "forked_from": str | None,
+    "agent": str | None,
+    "begun_at": float | int,
     "called_at": float | int,
 }
 
@@ -89,11 +101,10 @@ def list_episodes(
     Raises:
         StoreError: The journal cannot be read.
     """
-    calls = sa.select(sa.func.count()).where(CALLS.c.episode == EPISODES.c.id, ~CALLS.c.inherited).scalar_subquery()
-    statement: sa.Select[Any] = sa.select(*(raw_column(EPISODES.c[name]) for name in _KINDS), calls.label("calls"))
+    statement: sa.Select[Any] = sa.select(*summary_columns())
     statement = chosen.apply(statement).order_by(EPISODES.c.called_at.desc(), EPISODES.c.id.desc()).limit(limit)
     for row in database.stream(statement):
-        yield _summary(row)
+        yield summary_from_row(row)
 
 
 def list_names(database: Database, chosen: Filter = Filter()) -> Iterator[str]:
@@ -103,7 +114,14 @@ def list_names(database: Database, chosen: Filter = Filter()) -> Iterator[str]:
         yield str(row["name"])
 
 
-def _summary(row: sa.RowMapping) -> EpisodeSummary | DamagedEpisode:
+def summary_columns() -> "tuple[sa.Label[Any], ...]":
+    """Return the columns that `summary_from_row` reads."""
+    calls = sa.select(sa.func.count()).where(CALLS.c.episode == EPISODES.c.id, ~CALLS.c.inherited).scalar_subquery()
+    return (*(raw_column(EPISODES.c[name]) for name in _KINDS), calls.label("calls"))
+
+
+def summary_from_row(row: sa.RowMapping) -> EpisodeSummary | DamagedEpisode:
+    """Return the summary of an episode, or what is damaged in it."""
     try:
         fields = {name: check_value(name, row[name], kind) for name, kind in _KINDS.items()}
     except ValueError as error:

@@ -23,6 +23,7 @@ class EpisodeHeader:
         versions: Versions and settings that its results depend on, by name.
         rules: Version of its rules.
         forked_from: Episode and call that it was forked from; None if it is not a fork.
+        agent: The name that the client gave for who plays. It proves nothing. None if it gave none.
     """
 
     name: str
@@ -33,6 +34,7 @@ class EpisodeHeader:
     versions: Mapping[str, str]
     rules: int
     forked_from: str | None = None
+    agent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ class CallRecord:
         weights_hash: Hash of the model after the call; None before the first epoch.
         at: Time of the record, in seconds since 1970.
         withheld: What the call came to and its reply does not tell: the grade of a ranked episode. None for nothing.
+        reason: Why the agent made it, in its own words. The journal truncates it. None if it gave none.
     """
 
     tool: str
@@ -77,6 +80,7 @@ class CallRecord:
     weights_hash: str | None = None
     at: float = field(default_factory=time.time)
     withheld: Mapping[str, Any] | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ml_trainer_env.server.store.bounds import truncate_arguments, truncate_text, truncate_tool
+from ml_trainer_env.server.store.bounds import MAX_REASON, truncate_arguments, truncate_text, truncate_tool
 from ml_trainer_env.server.store.damage import DamagedError, check_value, load_json
 from ml_trainer_env.server.store.records import CallRecord, EpisodeHeader, RecordedUnit
 from ml_trainer_env.server.store.units import UnitFigures, check_figures
@@ -23,6 +23,7 @@ _HEADER_KINDS: Mapping[str, Any] = {
     "images": str,
     "rules": int,
     "forked_from": str | None,
+    "agent": str | None,
 }
 """Types of the columns of a header, except its versions."""
 
@@ -52,6 +53,7 @@ def header_to_row(header: EpisodeHeader) -> dict[str, Any]:
         "versions": dict(header.versions),
         "rules": header.rules,
         "forked_from": header.forked_from,
+        "agent": header.agent,
     }
 
 
@@ -70,6 +72,7 @@ def call_to_row(episode: int, number: int, call: CallRecord) -> dict[str, Any]:
         "inherited": call.inherited,
         "epochs": [_unit_to_json(unit) for unit in call.units],
         "weights_hash": call.weights_hash,
+        "reason": None if call.reason is None else _escape_surrogates(truncate_text(call.reason, MAX_REASON)),
     }
 
 
@@ -111,6 +114,7 @@ def call_from_row(name: str, number: int, row: sa.RowMapping) -> CallRecord:
             weights_hash=check_value("weights_hash", row["weights_hash"], str | None),
             at=check_value("at", row["at"], float | int),
             withheld=None if withheld is None else load_json("withheld figures", withheld, dict),
+            reason=check_value("reason", row["reason"], str | None),
         )
     except ValueError as error:
         raise DamagedError(f"call {number} of episode {shown(name)} is damaged in the journal: {error}") from error

@@ -8,6 +8,7 @@ __all__ = [
     "EPISODES",
     "EPOCHS",
     "HOLDS",
+    "INDEXES",
     "METADATA",
     "RANKED_RUNS",
     "RANKED_TASKS",
@@ -18,8 +19,13 @@ __all__ = [
 
 SCHEMA_VERSION = 2
 
-ADDED_COLUMNS = (("episodes", "rules", "INTEGER NOT NULL DEFAULT 1"),)
-"""Columns that a file of an earlier schema version may lack: table, column, declaration."""
+ADDED_COLUMNS = (
+    ("episodes", "rules", "INTEGER NOT NULL DEFAULT 1"),
+    ("episodes", "agent", "TEXT"),
+    ("calls", "reason", "TEXT"),
+)
+"""Columns that an earlier file may lack: table, column, declaration. A program that does not know `agent` and `reason`
+leaves them empty, so these did not raise the version."""
 
 METADATA = sa.MetaData()
 
@@ -43,8 +49,16 @@ EPISODES = sa.Table(
     sa.Column("done", sa.Boolean, nullable=False, default=False),
     sa.Column("score", sa.Float),
     sa.Column("needed", sa.JSON, nullable=False),
+    sa.Column("agent", sa.Text),
 )
 """An episode. `owner` is the ownership token, `needed` the keys of the states that it may continue from."""
+
+INDEXES = (
+    sa.Index("episodes_by_call", EPISODES.c.called_at, EPISODES.c.id),
+    sa.Index("episodes_by_score", EPISODES.c.score, EPISODES.c.id),
+    sa.Index("episodes_by_fork", EPISODES.c.forked_from),
+)
+"""Indexes for lists of episodes. Created if they are missing, so older journals need no migration."""
 
 CALLS = sa.Table(
     "calls",
@@ -60,6 +74,7 @@ CALLS = sa.Table(
     sa.Column("inherited", sa.Boolean, nullable=False),
     sa.Column("epochs", sa.JSON, nullable=False),
     sa.Column("weights_hash", sa.Text),
+    sa.Column("reason", sa.Text),
 )
 """A call of the agent, with its reply or error and the epochs that it trained."""
 

@@ -258,3 +258,13 @@ def test_an_alert_does_not_tell_whether_anything_is_wrong(tier: int) -> None:
     }
 
     assert alerts == {True, False}
+
+
+def test_an_observer_sees_as_many_steps_as_the_agent_may_ask_for(begin: Begin) -> None:
+    player = begin(delay_us=20 * SECOND)
+    player("run_steps", num_steps=40)
+
+    asked = player("query_metrics", metric="loss", last=200)["steps"]
+    shown = player.episode.shown_units
+    assert 0 < shown < len(player.episode.units)
+    assert asked == [0, shown - 1]

@@ -61,7 +61,7 @@ def test_every_tool_over_openenv_says_what_it_may_do() -> None:
 def test_the_options_of_a_task_show_their_choices(listed: dict[str, Any]) -> None:
     options = listed["start_task"].inputSchema
 
-    assert set(options["properties"]) == {"task_id", "seed", "rubric", "episode_id", "resume", "fork_from"}
+    assert set(options["properties"]) == {"task_id", "seed", "rubric", "episode_id", "resume", "fork_from", "agent"}
     assert "required" not in options
     assert "enum" not in options["properties"]["task_id"]
     assert options["properties"]["rubric"]["enum"] == ["v1", "v2", "v3", "accuracy"]

@@ -51,7 +51,9 @@ def test_the_manifest_the_type_marker_and_the_bundled_data_are_in_the_wheel(
     bundled = {f"server/datasets/bundled/{path.name}" for path in (repository / "server/datasets/bundled").iterdir()}
 
     assert {f"server/datasets/bundled/{name}.npz" for name in ("mnist", "fashion_mnist", "glyphs")} < bundled
-    folders = [repository / "arena/pages" / name for name in ("static", "templates")]
+    folders = [
+        repository / pages / name for pages in ("arena/pages", "server/room") for name in ("static", "templates")
+    ]
     folders += [repository / "bench/templates", repository / "server/tuning/families/tables"]
     listed = {path.relative_to(repository).as_posix() for folder in folders for path in folder.iterdir()}
     others = {name for name in packaged(wheel) if not name.endswith(".py")}
@@ -77,7 +79,7 @@ def test_the_licences_of_the_code_and_of_the_data_come_along(wheel: zipfile.ZipF
     names = {Path(name).name for name in wheel.namelist() if ".dist-info/licenses/" in name}
 
     sources = ("mnist", "fashion-mnist", "fonts", "alphabets", "aeon", "modeldata", "python", "river", "scikit-learn")
-    assert names == {"LICENSE", *(f"LICENSE-{source}.txt" for source in (*sources, "stdlib-js"))}
+    assert names == {"LICENSE", *(f"LICENSE-{source}.txt" for source in (*sources, "stdlib-js", "uplot"))}
 
 
 def test_the_command_server_starts_the_server(wheel: zipfile.ZipFile) -> None:

@@ -37,7 +37,7 @@ def keys() -> list[str]:
     )
 
 
-OPTIONS = {"task_id", "seed", "episode_id", "rubric", "resume", "fork_from", "split", "index"}
+OPTIONS = {"task_id", "seed", "episode_id", "rubric", "resume", "fork_from", "split", "index", "agent"}
 PROSE = ("multiple values", "unexpected keyword", "positional argument", "Traceback", "object at 0x")
 """What only Python says, of a call that it could not make."""
 

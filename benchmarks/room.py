@@ -1,0 +1,186 @@
+"""What the training room costs: lists of a large journal, and calls of agents with and without watchers.
+
+    python benchmarks/room.py lists --episodes 10000
+    python benchmarks/room.py watchers --sessions 200 --watchers 50
+
+Starts a real server of its own in a folder that is deleted. `watchers` alternates phases with watchers and without, so
+that other load of the machine falls on both alike; agents' calls are epochs out of the cache.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import random
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+from websockets.asyncio.client import ClientConnection, connect
+
+from ml_trainer_env.server.store import Database, EpisodeHeader, Journal
+from ml_trainer_env.server.store.folder import JOURNAL_FILE
+from ml_trainer_env.server.store.records import CallRecord
+
+PAGES = {
+    "first page": "/room/api/episodes",
+    "best scores": "/room/api/episodes?order=best",
+    "one agent": "/room/api/episodes?agent=agent-7",
+    "one game": "/room/api/episodes?game=fleet",
+    "no match": "/room/api/episodes?agent=nobody",
+    "the page itself": "/room",
+}
+PHASES = 6
+CALLS_IN_PHASE = 7
+SPACING_S = 1.2
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["lists", "watchers"])
+    parser.add_argument("--episodes", type=int, default=10_000)
+    parser.add_argument("--sessions", type=int, default=200)
+    parser.add_argument("--watchers", type=int, default=50)
+    chosen = parser.parse_args()
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    with tempfile.TemporaryDirectory() as folder:
+        if chosen.what == "lists":
+            asyncio.run(fill(Path(folder), chosen.episodes))
+            with served(folder) as url:
+                measure_lists(url)
+        else:
+            with served(folder) as url:
+                asyncio.run(measure_watchers(url, chosen.sessions, chosen.watchers))
+
+
+async def fill(folder: Path, count: int) -> None:
+    """Write a journal of finished episodes with a call each."""
+    database = Database(folder / JOURNAL_FILE)
+    journal, rng = Journal(database), random.Random(1)
+
+    async def write(number: int) -> None:
+        task = rng.choice(["easy_mnist", "medium_fashion", f"tuning/train/{number}", f"fleet/train/{number % 512}"])
+        header = EpisodeHeader(f"e{number}", task, 1, "v1", "", {}, 3, agent=f"agent-{number % 20}")
+        ownership = await journal.begin(header)
+        reply = {"done": True, "reward": 0.0, "score": rng.random()}
+        await journal.append(ownership, CallRecord("submit_model", {}, reply), [])
+        journal.release(ownership)
+
+    for first in range(0, count, 500):
+        await asyncio.gather(*(write(number) for number in range(first, min(first + 500, count))))
+    database.close()
+
+
+def measure_lists(url: str) -> None:
+    """Print the time of each list."""
+    with httpx.Client(base_url=url, trust_env=False, timeout=60.0) as http:
+        deep = ""
+        for _ in range(20):
+            page = http.get(f"/room/api/episodes?limit=200{deep}").json()
+            deep = f"&after={page['next']}"
+        for name, path in {**PAGES, "page 21 of 200": f"/room/api/episodes?limit=50{deep}"}.items():
+            times = []
+            for _ in range(30):
+                began = time.perf_counter()
+                http.get(path).raise_for_status()
+                times.append(1000 * (time.perf_counter() - began))
+            print(f"{name:18} median {statistics.median(times):6.1f} ms, worst {max(times):6.1f} ms, n = {len(times)}")
+
+
+async def measure_watchers(url: str, sessions: int, watchers: int) -> None:
+    """Print latencies of calls in phases with watchers and without."""
+    address = url.replace("http", "ws") + "/ws"
+    sockets = [await connect(address, max_size=None, proxy=None) for _ in range(sessions)]
+    for index, one in enumerate(sockets):
+        await ask(one, {"type": "reset", "data": {"task_id": "easy_mnist", "episode_id": f"s{index}"}})
+    for _ in range(PHASES * CALLS_IN_PHASE):  # fills the cache
+        await train(sockets[0])
+    found: dict[bool, list[float]] = {True: [], False: []}
+    for phase in range(PHASES):
+        watched = phase % 2 == 1
+        tasks = [asyncio.create_task(watch(url, index, sessions)) for index in range(watchers if watched else 0)]
+        await asyncio.sleep(2.0)
+        found[watched] += [one for times in await asyncio.gather(*map(play, sockets[1:])) for one in times]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for watched, times in found.items():
+        cuts = statistics.quantiles(times, n=20)
+        label = f"{watchers if watched else 0} watchers"
+        print(f"{label:12} median {cuts[9]:6.1f} ms, 95 % {cuts[18]:6.1f} ms, n = {len(times)}")
+    print(f"ratio of medians {statistics.median(found[True]) / statistics.median(found[False]):.3f}")
+    for one in sockets:
+        await one.close()
+
+
+async def play(socket_: ClientConnection) -> list[float]:
+    """Make the calls of a phase. Returns the milliseconds that each took."""
+    times = []
+    await asyncio.sleep(random.random() * SPACING_S)
+    for _ in range(CALLS_IN_PHASE):
+        began = time.perf_counter()
+        await train(socket_)
+        times.append(1000 * (time.perf_counter() - began))
+        await asyncio.sleep(SPACING_S)
+    return times
+
+
+async def train(socket_: ClientConnection) -> None:
+    """Run an epoch."""
+    action = {"type": "call_tool", "tool_name": "run_epochs", "arguments": {"num_epochs": 1}}
+    await ask(socket_, {"type": "step", "data": action})
+
+
+async def ask(socket_: ClientConnection, message: dict[str, Any]) -> None:
+    """Send a message and wait for its answer."""
+    await socket_.send(json.dumps(message))
+    answer = json.loads(await socket_.recv())
+    assert answer["type"] != "error", answer
+
+
+async def watch(url: str, index: int, sessions: int) -> None:
+    """Read a stream until cancelled: every second watcher the live list, the others an episode."""
+    path = "/room/api/live/events" if index % 2 else f"/room/api/episode/events?name=s{1 + index % (sessions - 1)}"
+    async with (
+        httpx.AsyncClient(base_url=url, trust_env=False, timeout=None) as http,
+        http.stream("GET", path) as answer,
+    ):
+        async for _ in answer.aiter_bytes():
+            pass
+
+
+@contextmanager
+def served(folder: str) -> Iterator[str]:
+    """Start a server. Yields its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    variables = {"ML_TRAINER_STATE_DIR": folder, "ML_TRAINER_DOWNLOAD": "no", "ML_TRAINER_WORKERS": "1"}
+    command = [sys.executable, "-m", "ml_trainer_env.server.app", "--port", str(port)]
+    process = subprocess.Popen(command, env={**os.environ, **variables}, stderr=subprocess.DEVNULL)
+    try:
+        while True:
+            with suppress(httpx.TransportError):
+                if httpx.get(f"http://127.0.0.1:{port}/ready", trust_env=False).status_code == 200:
+                    break
+            if process.poll() is not None:
+                raise SystemExit("the server does not start")
+            time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+if __name__ == "__main__":
+    main()

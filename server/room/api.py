@@ -1,0 +1,167 @@
+"""The observer's HTTP surface, `/room/api/...`. It reads, and changes nothing. docs/room.md describes it."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from fastapi.exceptions import HTTPException
+from fastapi.responses import PlainTextResponse, Response
+from sse_starlette.sse import EventSourceResponse
+
+from ml_trainer_env.server.room.archive import Archive
+from ml_trainer_env.server.room.board import Board, encode
+from ml_trainer_env.server.room.scripts import as_csv, as_json_lines, as_python
+from ml_trainer_env.server.room.streams import Streams, TooManyWatchersError
+from ml_trainer_env.server.store import NoSuchEpisodeError
+from ml_trainer_env.server.store.search import Order, Place, Search
+
+__all__ = ["MAX_PAGE", "api_routes", "place_to_text", "search_of"]
+
+MAX_PAGE = 200
+"""Limit for the episodes of a page."""
+
+_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+_PING_S = 15
+_STATES = {"finished": True, "unfinished": False}
+
+Name = Annotated[str, Query(min_length=1, max_length=128, description="The episode's name")]
+Count = Annotated[int, Query(ge=0, le=1_000_000)]
+Text = Annotated[str | None, Query(max_length=128)]
+
+
+def api_routes(archive: Archive, board: Board, streams: Streams) -> APIRouter:
+    """Return the routes.
+
+    Args:
+        archive: The episodes.
+        board: The live list.
+        streams: The event streams.
+    """
+    router = APIRouter(prefix="/room/api", include_in_schema=False)
+
+    @router.get("/live")
+    async def live() -> Response:
+        """Return the live episodes."""
+        return _json(board.snapshot())
+
+    @router.get("/live/events")
+    async def live_events() -> Response:
+        """Push the live episodes as they change."""
+        return _stream(streams.live)
+
+    @router.get("/episodes")
+    async def episodes(
+        game: Text = None,
+        task: Text = None,
+        agent: Text = None,
+        state: Text = None,
+        order: Order = Order.RECENT,
+        after: Text = None,
+        limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
+    ) -> Response:
+        """Return a page of the journal's episodes."""
+        search = search_of(archive, game, task, agent, state, order, after, limit)
+        rows, following = await archive.search(search)
+        return _json(encode({"episodes": rows, "next": place_to_text(following)}))
+
+    @router.get("/episode")
+    async def episode(name: Name) -> Response:
+        """Return an episode: facts, calls, figures, branches and forks."""
+        return _json(encode(await _found(archive, name)))
+
+    @router.get("/episode/events")
+    async def episode_events(name: Name, rows: Count = 0, calls: Count = 0) -> Response:
+        """Push the figures and calls of an episode while it is played."""
+        return _stream(lambda: streams.episode(name, rows, calls))
+
+    @router.get("/episode/script")
+    async def script(name: Name) -> Response:
+        """Return a Python script that repeats the episode."""
+        found = await _found(archive, name)
+        facts = found["episode"]
+        text = as_python(facts, archive.views.of_task(facts["task"]), found["calls"])
+        return PlainTextResponse(text, headers=_HEADERS)
+
+    @router.get("/episode/calls.jsonl")
+    async def json_lines(name: Name) -> Response:
+        """Return the episode and its calls as JSON lines."""
+        found = await _found(archive, name)
+        return _download(as_json_lines(found["episode"], found["calls"]), "application/jsonl", "calls.jsonl")
+
+    @router.get("/episode/figures.csv")
+    async def figures(name: Name) -> Response:
+        """Return the figures as CSV."""
+        found = await _found(archive, name)
+        return _download(as_csv(found["view"]["unit"], found["rows"]), "text/csv", "figures.csv")
+
+    return router
+
+
+def search_of(
+    archive: Archive,
+    game: str | None,
+    task: str | None,
+    agent: str | None,
+    state: str | None,
+    order: Order,
+    after: str | None,
+    limit: int,
+) -> Search:
+    """Read a search. Empty texts are none.
+
+    Raises:
+        HTTPException: A value does not exist (422).
+    """
+    view = archive.views.find(game) if game else None
+    if game and view is None:
+        names = ", ".join(one.game for one in archive.views.all)
+        raise HTTPException(422, f"game must be one of {names}, got {game!r}")
+    if state and state not in _STATES:
+        raise HTTPException(422, f"state must be finished or unfinished, got {state!r}")
+    return Search(
+        task=task or None,
+        within=view.tasks if view else (),
+        without=archive.views.tasks_beside(view) if view and not view.tasks else (),
+        agent=agent or None,
+        done=_STATES[state] if state else None,
+        order=order,
+        after=_place_of(after) if after else None,
+        limit=limit,
+    )
+
+
+def place_to_text(place: Place | None) -> str | None:
+    """Return a place in a list as text for `after`. None for none."""
+    return None if place is None else f"{place.value!r}_{place.id}"
+
+
+def _place_of(text: str) -> Place:
+    value, _, row = text.partition("_")
+    try:
+        return Place(float(value), int(row))
+    except ValueError:
+        raise HTTPException(422, f"after must be `next` of the page before, got {text!r}") from None
+
+
+async def _found(archive: Archive, name: str) -> dict[str, Any]:
+    try:
+        return await archive.episode(name)
+    except NoSuchEpisodeError as error:
+        raise HTTPException(404, str(error)) from error
+
+
+def _json(text: str) -> Response:
+    return Response(text, media_type="application/json", headers=_HEADERS)
+
+
+def _download(text: str, media_type: str, filename: str) -> Response:
+    headers = {**_HEADERS, "Content-Disposition": f'attachment; filename="{filename}"'}
+    return Response(text, media_type=media_type, headers=headers)
+
+
+def _stream(begin: Any) -> Response:
+    try:
+        events: AsyncIterator[Any] = begin()
+    except TooManyWatchersError as error:
+        raise HTTPException(503, str(error), {"Retry-After": "30"}) from error
+    return EventSourceResponse(events, ping=_PING_S, headers=_HEADERS)

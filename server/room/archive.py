@@ -1,0 +1,149 @@
+"""Reads the journal for observers. A few readers at a time, in threads, so that agents' calls never wait for them."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from ml_trainer_env.server.episodes.open_episode import OpenEpisode
+from ml_trainer_env.server.episodes.registry import EpisodeRegistry
+from ml_trainer_env.server.room.observed import (
+    columns,
+    is_over,
+    observed_call,
+    observed_header,
+    observed_live,
+    observed_summary,
+    observed_view,
+    visible_units,
+    without_hidden,
+)
+from ml_trainer_env.server.room.tree import draw_tree
+from ml_trainer_env.server.room.views import View, Views
+from ml_trainer_env.server.store import DamagedEpisode, Database, JournaledEpisode
+from ml_trainer_env.server.store.search import Place, Search, find_episodes, find_forks, load_recording
+
+__all__ = ["Archive"]
+
+Result = TypeVar("Result")
+
+READERS = 2
+"""Reads at a time. The journal has five connections, and calls of agents need some of them."""
+
+_MAX_FORKS = 50
+
+
+class Archive:
+    """The episodes of a server, as observers may see them.
+
+    Args:
+        database: Database of the journal.
+        registries: Know which episodes are open.
+        views: What may be seen of each game.
+    """
+
+    def __init__(self, database: Database, registries: tuple[EpisodeRegistry, ...], views: Views) -> None:
+        self._database = database
+        self._registries = registries
+        self.views = views
+        self._turn = asyncio.Semaphore(READERS)
+
+    def find_open(self, name: str) -> OpenEpisode | None:
+        """Return the open episode of a name. None if no session of this server has it open."""
+        found = (registry.find_open(name) for registry in self._registries)
+        return next((opened for opened in found if opened is not None), None)
+
+    def opened(self) -> list[OpenEpisode]:
+        """Return all open episodes."""
+        return [opened for registry in self._registries for opened in registry.opened()]
+
+    async def search(self, search: Search) -> tuple[list[dict[str, Any]], Place | None]:
+        """Return a page of episodes, and the place where the next one begins.
+
+        Raises:
+            StoreError: The journal cannot be read.
+        """
+        opened = {one.header.name for one in self.opened()}
+
+        def read(connection: sa.Connection) -> tuple[list[dict[str, Any]], Place | None]:
+            page = find_episodes(connection, search)
+            rows = [
+                observed_summary(
+                    one,
+                    self.views.of_task("" if isinstance(one, DamagedEpisode) else one.task),
+                    one.name in opened,
+                )
+                for one in page.episodes
+            ]
+            return rows, page.next
+
+        return await self._read(read)
+
+    async def episode(self, name: str) -> dict[str, Any]:
+        """Return all that may be seen of an episode.
+
+        Raises:
+            NoSuchEpisodeError: No episode has that name.
+            StoreError: The journal cannot be read.
+        """
+        opened = self.find_open(name)
+        limit = None if opened is None else self._visible(opened)
+
+        def read(connection: sa.Connection) -> dict[str, Any]:
+            summary, journaled = load_recording(connection, name)
+            view = self.views.of_task(journaled.header.task)
+            forks = [{"name": fork, "from": place} for fork, place in find_forks(connection, name, _MAX_FORKS)]
+            listed = observed_summary(summary, view, opened is not None)
+            facts = {**listed, **observed_header(journaled.header)}
+            return {"episode": facts, **_document(journaled, view, limit), "forks": forks}
+
+        found = await self._read(read)
+        # The open episode is read on its event loop, not in the thread.
+        return {**found, "live": self.live(opened)}
+
+    def live(self, opened: OpenEpisode | None) -> dict[str, Any] | None:
+        """Return where an open episode stands. None for none."""
+        return None if opened is None else observed_live(opened, self.views.of_task(opened.header.task))
+
+    async def calls_after(self, opened: OpenEpisode, number: int) -> list[dict[str, Any]]:
+        """Return the recorded calls of an open episode after call `number`.
+
+        Raises:
+            StoreError: The journal cannot be read.
+        """
+
+        def read(connection: sa.Connection) -> list[dict[str, Any]]:
+            _, journaled = load_recording(connection, opened.header.name, number)
+            over = is_over(journaled.calls)
+            return [observed_call(place, call, over) for place, call in enumerate(journaled.calls, number + 1)]
+
+        return await self._read(read)
+
+    def columns_after(self, opened: OpenEpisode, unit: int) -> tuple[int, dict[str, list[Any]]]:
+        """Return how many units of an open episode may be seen, and the figures of those after unit `unit`."""
+        view, count = self.views.of_task(opened.header.task), self._visible(opened)
+        fresh = opened.episode.units[unit:count]
+        return count, columns(view, ((one.figures, one.seconds) for one in fresh))
+
+    def _visible(self, opened: OpenEpisode) -> int:
+        episode, view = opened.episode, self.views.of_task(opened.header.task)
+        return visible_units(view, opened.header, opened, len(episode.units), episode.done)
+
+    async def _read(self, work: Callable[[sa.Connection], Result]) -> Result:
+        async with self._turn:
+            return await self._database.read(work)
+
+
+def _document(journaled: JournaledEpisode, view: View, limit: int | None) -> dict[str, Any]:
+    """Return a recorded episode. Of an open one the first `limit` units may be seen."""
+    header, calls = journaled.header, journaled.calls
+    over, units = is_over(calls), [unit.figures for call in calls for unit in call.units]
+    if limit is None or over:
+        limit = visible_units(view, header, None, len(units), over)
+    return {
+        "view": observed_view(view),
+        "rows": columns(view, ((unit.figures, unit.seconds) for unit in units[:limit])),
+        "calls": [observed_call(number, call, over) for number, call in enumerate(calls, 1)],
+        "tree": without_hidden(draw_tree(calls), over),
+    }

@@ -1,0 +1,136 @@
+"""The pages of the training room. The server renders them; modules in `static` add what is live."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from fastapi.exceptions import HTTPException
+from fastapi.responses import FileResponse, HTMLResponse, Response
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from ml_trainer_env.server.room.api import Name, Text, place_to_text, search_of
+from ml_trainer_env.server.room.archive import Archive
+from ml_trainer_env.server.room.compare import compare
+from ml_trainer_env.server.store import NoSuchEpisodeError
+from ml_trainer_env.server.store.search import Order
+
+__all__ = ["PlayedGame", "page_routes"]
+
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'"
+    ),
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
+STATIC = Path(__file__).parent / "static"
+_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_PER_PAGE = 30
+
+MAX_COMPARED = 8
+"""Limit for the episodes that are laid over each other."""
+
+_TEMPLATES = Environment(
+    loader=PackageLoader("ml_trainer_env.server.room"), autoescape=select_autoescape(), undefined=StrictUndefined
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PlayedGame:
+    """A game that visitors may play.
+
+    Attributes:
+        game: Its name.
+        prefix: The prefix of its WebSocket.
+        default_task: The id of the task of a reset without one.
+        tasks: Ids of tasks to choose from. The server may have more.
+        rubrics: The names of its rubrics.
+    """
+
+    game: str
+    prefix: str
+    default_task: str
+    tasks: tuple[str, ...]
+    rubrics: tuple[str, ...]
+
+
+def page_routes(archive: Archive, games: Sequence[PlayedGame]) -> APIRouter:
+    """Return the routes of the pages and of their files.
+
+    Args:
+        archive: The episodes.
+        games: The games that visitors may play.
+    """
+    prefixes = {one.game: one.prefix for one in games}
+    router = APIRouter(prefix="/room", include_in_schema=False)
+    files = {path.name: path for path in STATIC.iterdir() if path.suffix in _TYPES}
+
+    @router.get("")
+    async def watch(
+        game: Text = None,
+        task: Text = None,
+        agent: Text = None,
+        state: Text = None,
+        order: Order = Order.RECENT,
+        after: Text = None,
+    ) -> Response:
+        """Show all episodes: the live ones above, those of the journal below."""
+        search = search_of(archive, game, task, agent, state, order, after, _PER_PAGE)
+        rows, following = await archive.search(search)
+        chosen = {"game": game, "task": task, "agent": agent, "state": state, "order": order.value}
+        return _page(
+            "watch.html",
+            rows=rows,
+            chosen=chosen,
+            asked={name: value for name, value in chosen.items() if value},
+            is_filtered=any((game, task, agent, state)),
+            following=place_to_text(following),
+            is_first=not after,
+            games=[view.game for view in archive.views.all],
+            orders=list(Order),
+        )
+
+    @router.get("/episode")
+    async def episode(name: Name) -> Response:
+        """Show an episode."""
+        try:
+            found = await archive.episode(name)
+        except NoSuchEpisodeError as error:
+            return _page("error.html", status=404, title="No such episode", reason=str(error))
+        shown = {name: found[name] for name in ("episode", "view", "forks")}
+        return _page("episode.html", **shown, prefix=prefixes.get(found["view"]["game"], ""))
+
+    @router.get("/play")
+    async def play(fork_from: Annotated[str, Query(max_length=260)] = "", game: Text = None) -> Response:
+        """Show the form that begins an episode, with the chosen game first."""
+        return _page("play.html", games=sorted(games, key=lambda one: one.game != game), fork_from=fork_from)
+
+    @router.get("/compare")
+    async def comparison(name: Annotated[list[str] | None, Query(max_length=MAX_COMPARED)] = None) -> Response:
+        """Lay episodes over each other."""
+        found, missing = [], []
+        for one in dict.fromkeys(name or []):
+            try:
+                found.append(await archive.episode(one))
+            except NoSuchEpisodeError as error:
+                missing.append(str(error))
+        return _page("compare.html", table=compare(found), missing=missing, most=MAX_COMPARED)
+
+    @router.get("/static/{file}")
+    async def static(file: str) -> Response:
+        """Send a file of the pages."""
+        if file not in files:
+            raise HTTPException(404, f"the room has no file {file!r:.80}")
+        path = files[file]
+        headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-cache"}
+        return FileResponse(path, media_type=_TYPES[path.suffix], headers=headers)
+
+    return router
+
+
+def _page(template: str, status: int = 200, **values: Any) -> HTMLResponse:
+    return HTMLResponse(_TEMPLATES.get_template(template).render(**values), status, HEADERS)

@@ -1,0 +1,81 @@
+// Episodes laid over each other: one figure, over units or over seconds of training, each alone or the mean of each agent.
+
+import { Chart } from "./chart.js";
+import { element, fetchJson } from "./dom.js";
+
+const part = (id) => document.getElementById(id);
+const names = [...document.querySelectorAll("[data-episode]")].map((one) => one.dataset.episode);
+const controls = ["figure", "axis", "lines"].map(part);
+let episodes = [];
+
+async function load() {
+  try {
+    episodes = await Promise.all(names.map((name) => fetchJson(`/room/api/episode?name=${encodeURIComponent(name)}`)));
+  } catch (error) {
+    part("told").textContent = error.message;
+    return;
+  }
+  const figures = new Map(episodes.flatMap((one) => one.view.charts.flatMap((chart) =>
+    Object.entries(chart.figures).map(([key, label]) => [key, `${label}, ${chart.title}`]))));
+  part("figure").replaceChildren(...[...figures].map(([key, label]) => element("option", { value: key }, label)));
+  controls.forEach((control) => control.addEventListener("change", draw));
+  draw();
+}
+
+/** The place of each unit on the axis: its number, or the seconds of training up to its end. */
+function places(episode, axis) {
+  let sum = 0;
+  return episode.rows.seconds.map((seconds, index) => (axis === "seconds" ? (sum += seconds ?? 0) : index + 1));
+}
+
+function lines(figure, axis, grouped) {
+  const each = episodes.map((episode) => ({
+    label: episode.episode.agent ?? episode.episode.name,
+    points: new Map(places(episode, axis).map((x, index) => [x, episode.rows[figure]?.[index] ?? null])),
+  }));
+  if (!grouped) return distinct(each);
+  const groups = Map.groupBy ? Map.groupBy(each, (one) => one.label) : byLabel(each);
+  return [...groups].map(([label, members]) => ({ label: `${label} (${members.length})`, points: mean(members) }));
+}
+
+function byLabel(each) {
+  const groups = new Map();
+  for (const one of each) groups.set(one.label, [...(groups.get(one.label) ?? []), one]);
+  return groups;
+}
+
+/** The mean at each place that all members have. */
+function mean(members) {
+  const shared = [...members[0].points.keys()].filter((x) => members.every((one) => one.points.get(x) !== null && one.points.has(x)));
+  return new Map(shared.map((x) => [x, members.reduce((sum, one) => sum + one.points.get(x), 0) / members.length]));
+}
+
+function distinct(each) {
+  return each.map((one, index) => {
+    const isShared = each.some((other) => other !== one && other.label === one.label);
+    return { ...one, label: isShared ? `${one.label} ${index + 1}` : one.label };
+  });
+}
+
+function draw() {
+  const [figure, axis, how] = controls.map((control) => control.value);
+  const grouped = how === "agents" && axis === "units";
+  part("lines").disabled = axis === "seconds";
+  const shown = lines(figure, axis, grouped).filter((one) => one.points.size);
+  const xs = [...new Set(shown.flatMap((one) => [...one.points.keys()]))].sort((one, other) => one - other);
+  const short = (label) => (label.length > 20 ? `${label.slice(0, 19)}…` : label);
+  const spec = {
+    title: part("figure").selectedOptions[0]?.textContent ?? "",
+    figures: Object.fromEntries(shown.map((one, index) => [`line ${index}`, short(one.label)])),
+    share: false, log: figure === "learning_rate" || figure === "gradient_norm", span: true, fractions: axis === "seconds",
+  };
+  const chart = new Chart(spec, { unit: axis === "seconds" ? "second" : episodes[0].view.unit, height: 360 });
+  part("curves").replaceChildren(chart.root);
+  chart.update({
+    xs, marks: [], until: xs.at(-1) ?? 1,
+    columns: Object.fromEntries(shown.map((one, index) => [`line ${index}`, xs.map((x) => one.points.get(x) ?? null)])),
+  });
+  part("told").textContent = `${shown.length} lines, ${episodes.length} episodes`;
+}
+
+load();

@@ -1,0 +1,40 @@
+// Begins an episode in a short session and opens its page, which goes on with it.
+
+import { element, episodeAddress } from "./dom.js";
+import { Session } from "./session.js";
+
+const form = document.getElementById("begin");
+const told = document.getElementById("told");
+
+function choose() {
+  const game = form.game.value;
+  form.task_id.setAttribute("list", `tasks-${game}`);
+  form.task_id.placeholder = document.querySelector(`#tasks-${game} option`)?.value ?? "";
+  const rubrics = document.querySelector(`[data-rubrics="${game}"]`).content.cloneNode(true);
+  form.rubric.replaceChildren(element("option", { value: "" }, "the task's own"), rubrics);
+}
+
+form.game.addEventListener("change", choose);
+choose();
+
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const button = form.querySelector("button");
+  const options = {};
+  for (const name of ["task_id", "rubric", "agent", "fork_from"]) {
+    if (form[name].value.trim()) options[name] = form[name].value.trim();
+  }
+  if (form.seed.value) options.seed = Number(form.seed.value);
+  button.disabled = true;
+  told.className = "quiet";
+  told.textContent = "Beginning …";
+  try {
+    const session = await Session.open(form.game.selectedOptions[0].dataset.prefix);
+    const observation = await session.reset(options).finally(() => session.close());
+    location.assign(`${episodeAddress(observation.episode_id)}&play=1`);
+  } catch (error) {
+    told.className = "problem";
+    told.textContent = error.message;
+    button.disabled = false;
+  }
+});

@@ -1,0 +1,47 @@
+// The branches of an episode: where weights were saved, brought back, or drawn anew. Drawn at the width that there is.
+
+import { svg } from "./dom.js";
+
+const LANE = 46, TOP = 30, LEFT = 16, RIGHT = 132;
+
+/** Draw the branches up to a number of units, for a width in px. */
+export function drawTree(branches, upto, width, unit) {
+  const known = branches.filter((branch) => branch.start <= upto);
+  const most = Math.max(1, upto);
+  const wide = Math.max(320, width), x = (units) => LEFT + ((wide - LEFT - RIGHT) * units) / most;
+  const y = (lane) => TOP + lane * LANE;
+  const height = TOP + known.length * LANE - LANE / 2 + 8;
+  const drawing = svg("svg", { width: wide, height, viewBox: `0 0 ${wide} ${height}`, role: "img", "aria-label": describe(known, upto, unit) });
+  known.forEach((branch, lane) => {
+    const end = Math.min(branch.end, upto), isLast = lane === known.length - 1;
+    const group = svg("g", { class: isLast ? "" : "left" });
+    if (branch.parent !== null && branch.parent < lane) {
+      const from = x(Math.min(branch.parent_at, most)), to = x(branch.start);
+      group.append(svg("path", { d: `M${from} ${y(branch.parent)}C${from} ${y(lane)} ${from} ${y(lane)} ${Math.max(to, from + 12)} ${y(lane)}` }));
+    }
+    group.append(svg("path", { d: `M${x(branch.start)} ${y(lane)}H${Math.max(x(end), x(branch.start) + 1)}` }));
+    if (branch.parent === null) group.append(svg("circle", { cx: x(branch.start), cy: y(lane), r: 5 }));
+    let free = -Infinity;
+    for (const [name, at] of branch.saves) {
+      if (at > upto) continue;
+      group.append(svg("circle", { cx: x(at), cy: y(lane), r: 6 }));
+      const label = name.length > 14 ? `${name.slice(0, 13)}…` : name, middle = x(at);
+      const half = label.length * 4 + 4;
+      if (middle - half < free) continue;
+      free = middle + half;
+      group.append(svg("text", { x: Math.max(middle, half), y: y(lane) - 11, "text-anchor": "middle" }, label));
+    }
+    group.append(svg("circle", { cx: x(end), cy: y(lane), r: isLast ? 7 : 4 }));
+    group.append(svg("text", { x: x(end) + 12, y: y(lane) + 4 }, `${end - branch.start} ${unit}s${isLast ? ", now" : ""}`));
+    drawing.append(group);
+  });
+  return drawing;
+}
+
+function describe(branches, upto, unit) {
+  return branches.map((branch, index) => {
+    const saves = branch.saves.filter(([, at]) => at <= upto).map(([name, at]) => `${name} at ${at}`);
+    const size = Math.min(branch.end, upto) - branch.start;
+    return `Branch ${index + 1}, ${branch.label}: ${size} ${unit}s${saves.length ? `, saved ${saves.join(", ")}` : ""}.`;
+  }).join(" ");
+}

@@ -1,0 +1,292 @@
+"""The training room in a real browser: live, by several visitors, by keyboard, on a phone, in both colour schemes.
+
+Needs Chromium on the PATH. A page that logs an error, such as what its Content-Security-Policy has blocked, or that
+fails to load a part of it, fails its test.
+"""
+
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, Response, expect
+
+from ml_trainer_env import MLTrainerEnv
+from ml_trainer_env.client import ToolCallError
+
+pytestmark = pytest.mark.slow  # they start a browser
+
+LIMIT_MS = 120_000
+MAX_WEIGHT_BYTES = 250_000
+HOSTILE = "<img src=x onerror=window.pwned=1>"
+LONG = "long-name-" * 12
+
+
+@dataclass
+class Visit:
+    """A page, what it logged, and what it loaded."""
+
+    page: Page
+    errors: list[str] = field(default_factory=list)
+    loaded: dict[str, int] = field(default_factory=dict)
+
+
+@contextmanager
+def visit(browser: Browser, address: str, missing: bool = False, **options: Any) -> Iterator[Visit]:
+    """Open a page. At the end it must have logged no error, and loaded nothing from elsewhere."""
+    context = browser.new_context(**options)
+    seen = Visit(context.new_page())
+
+    def log(message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            seen.errors.append(message.text)
+
+    def load(response: Response) -> None:
+        if "text/event-stream" in response.headers.get("content-type", ""):
+            return
+        seen.loaded[response.url] = len(response.body())
+
+    seen.page.on("console", log)
+    seen.page.on("pageerror", lambda error: seen.errors.append(str(error)))
+    seen.page.on("response", load)
+    seen.page.set_default_timeout(LIMIT_MS)
+    expect.set_options(timeout=LIMIT_MS)
+    seen.page.goto(address)
+    yield seen
+    if not missing:
+        assert seen.errors == []
+    assert {urlsplit(url).netloc for url in seen.loaded} == {urlsplit(address).netloc}
+    assert seen.page.evaluate("window.pwned") is None
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def url(start_server: Any) -> Iterator[str]:
+    with start_server(ML_TRAINER_WORKERS="1", ML_TRAINER_TORCH_THREADS="1") as server:
+        play(server.url, "finished", agent="careful", rate=0.002)
+        play(server.url, LONG, agent=HOSTILE, rate=0.01)
+        yield server.url
+
+
+def play(url: str, name: str, agent: str, rate: float) -> None:
+    """Play a short episode with everything that a page draws."""
+    with MLTrainerEnv(base_url=url) as env:
+        env.reset(task_id="easy_mnist", episode_id=name, agent=agent)
+        env.explain(f"a rate for {HOSTILE}")
+        env.call_tool("configure_training", optimizer="adam", learning_rate=rate)
+        env.call_tool("run_epochs", num_epochs=3)
+        env.call_tool("save_checkpoint", name="first")
+        env.call_tool("run_epochs", num_epochs=2)
+        env.call_tool("restore_checkpoint", name="first")
+        with pytest.raises(ToolCallError):
+            env.call_tool("configure_training", optimizer=HOSTILE)
+        env.call_tool("submit_model")
+
+
+def test_a_curve_grows_while_its_call_runs(browser: Browser, url: str) -> None:
+    with MLTrainerEnv(base_url=url) as env:
+        env.reset(task_id="easy_mnist", episode_id="growing", agent="grower")
+        trainer = threading.Thread(target=lambda: env.call_tool("run_epochs", num_epochs=20))
+        with visit(browser, f"{url}/room/episode?name=growing") as seen:
+            expect(seen.page.locator("#connection")).to_have_text("connected")
+            trainer.start()
+            expect(seen.page.locator("#where")).to_have_text(re.compile(r"epoch [1-9]\d* of \d+"))
+            expect(seen.page.get_by_text("runs now")).to_be_visible()  # the call has not returned yet
+            assert trainer.is_alive()
+            trainer.join()
+            expect(seen.page.locator("#where")).to_have_text("epoch 20 of 20")
+            expect(seen.page.locator("#calls > li")).to_have_count(1)
+            expect(seen.page.locator("#charts [role=img]").first).to_have_attribute(
+                "aria-label", re.compile("accuracy over 20 epochs")
+            )
+
+
+def test_two_visitors_see_their_own_episodes_and_both_lists_are_live(browser: Browser, url: str) -> None:
+    with (
+        MLTrainerEnv(base_url=url) as one,
+        MLTrainerEnv(base_url=url) as other,
+        visit(browser, f"{url}/room") as first,
+        visit(browser, f"{url}/room") as second,
+    ):
+        expect(first.page.locator("#nobody")).to_be_visible()
+        one.reset(task_id="easy_mnist", episode_id="one", agent="agent one")
+        other.reset(task_id="medium_fashion", episode_id="other", agent="agent other")
+        for seen in (first, second):
+            expect(seen.page.locator("#live a")).to_have_count(2)
+        first.page.get_by_role("link", name="agent one").click()
+        second.page.get_by_role("link", name="agent other").click()
+        expect(first.page.locator("h1")).to_have_text("easy_mnist")
+        expect(second.page.locator("h1")).to_have_text("medium_fashion")
+        one.call_tool("run_epochs", num_epochs=2)
+        expect(first.page.locator("#where")).to_have_text("epoch 2 of 2")
+        expect(second.page.locator("#where")).to_have_text("epoch 0 of 0")
+
+
+def test_a_closed_session_leaves_the_list(browser: Browser, url: str) -> None:
+    with visit(browser, f"{url}/room") as seen:
+        with MLTrainerEnv(base_url=url) as env:
+            env.reset(task_id="easy_mnist", agent="leaver")
+            seen.page.get_by_label("Find").fill("leav")
+            expect(seen.page.locator("#live a")).to_have_count(1)
+            seen.page.get_by_label("Find").fill("nothing of the kind")
+            expect(seen.page.locator("#no-match")).to_be_visible()
+            seen.page.get_by_label("Find").fill("")
+        expect(seen.page.locator("#nobody")).to_be_visible()
+
+
+PATHS = [
+    "/room",
+    "/room/play",
+    f"/room/episode?name={LONG}",
+    f"/room/compare?name={LONG}&name=finished",
+    "/room/episode?name=nobody",
+]
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("path", PATHS)
+def test_nothing_is_wider_than_the_screen(browser: Browser, url: str, path: str, width: int) -> None:
+    scheme = "dark" if width == 390 else "light"
+    options: dict[str, Any] = {"viewport": {"width": width, "height": 800}, "color_scheme": scheme}
+    with visit(browser, url + path, missing="nobody" in path, **options) as seen:
+        seen.page.wait_for_load_state("load")
+        if "nobody" not in path and "name" in path:
+            expect(seen.page.locator("canvas").first).to_be_visible()
+        assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_what_agents_write_is_text(browser: Browser, url: str) -> None:
+    with visit(browser, f"{url}/room/episode?name={LONG}") as seen:
+        expect(seen.page.locator("#calls > li")).to_have_count(7)
+        expect(seen.page.locator(".refused")).to_contain_text(HOSTILE)
+        expect(seen.page.locator(".reason")).to_have_text(f"a rate for {HOSTILE}")
+        for details in seen.page.locator("#calls details").all():
+            details.locator("summary").click()
+        expect(seen.page.locator("#calls pre")).to_have_count(7)
+        assert seen.page.locator("img").count() == 0
+        assert HOSTILE in seen.page.title()
+
+
+def test_a_page_weighs_little(browser: Browser, url: str) -> None:
+    with visit(browser, f"{url}/room/episode?name=finished") as seen:
+        expect(seen.page.locator("canvas").first).to_be_visible()
+        assert sum(seen.loaded.values()) < MAX_WEIGHT_BYTES
+
+
+def test_the_keyboard_is_enough(browser: Browser, url: str) -> None:
+    with visit(browser, f"{url}/room/episode?name=finished") as seen:
+        page = seen.page
+        expect(page.locator("#where")).to_have_text("epoch 5 of 5")
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.className") == "skip"
+        page.get_by_label("Show up to epoch").focus()
+        page.keyboard.press("ArrowLeft")
+        expect(page.locator("#where")).to_have_text("epoch 4 of 5")
+        expect(page.locator("#calls .later")).to_have_count(3)
+        expect(page.locator("#end-panel")).to_be_hidden()
+        page.keyboard.press("End")
+        expect(page.locator("#end-panel")).to_be_visible()
+        page.locator("#marks button").first.focus()
+        page.keyboard.press("Enter")
+        expect(page.locator("#calls .chosen")).to_have_count(1)
+
+
+def test_every_control_has_a_name(browser: Browser, url: str) -> None:
+    nameless = """() => [...document.querySelectorAll("a, button, input, select, [role=img], [tabindex='0']")]
+      .filter((one) => one.checkVisibility() && !(one.labels?.length || one.ariaLabel || one.textContent.trim()
+        || one.getAttribute("aria-labelledby"))).map((one) => one.outerHTML)"""
+    for path in PATHS[:4]:
+        with visit(browser, url + path) as seen:
+            seen.page.wait_for_timeout(500)
+            assert seen.page.evaluate(nameless) == []
+
+
+def test_a_replay_is_a_film_that_ends(browser: Browser, url: str) -> None:
+    with visit(browser, f"{url}/room/episode?name=finished") as seen:
+        seen.page.get_by_role("button", name="Replay").click()
+        expect(seen.page.get_by_role("button", name="Stop")).to_be_visible()
+        expect(seen.page.get_by_role("button", name="Replay")).to_be_visible()
+        expect(seen.page.locator("#where")).to_have_text("epoch 5 of 5")
+
+
+def test_a_picture_and_a_script_come_out(browser: Browser, url: str) -> None:
+    with visit(browser, f"{url}/room/episode?name=finished") as seen:
+        expect(seen.page.locator("#where")).to_have_text("epoch 5 of 5")
+        with seen.page.expect_download() as picture:
+            seen.page.get_by_role("button", name="PNG").click()
+        assert picture.value.path().read_bytes().startswith(b"\x89PNG")
+        seen.page.get_by_role("button", name="Copy as Python").click()
+        expect(seen.page.locator("#script")).to_contain_text("env.reset(task_id='easy_mnist'")
+
+
+def test_a_visitor_plays_by_forms_sees_what_is_refused_and_goes_on_later(browser: Browser, url: str) -> None:
+    with visit(browser, f"{url}/room/play") as seen:
+        page = seen.page
+        page.get_by_label("Task").fill("no_such_task")
+        page.get_by_role("button", name="Begin").click()
+        expect(page.locator("#told")).to_contain_text("unknown task 'no_such_task'")
+        page.get_by_label("Task").fill("easy_mnist")
+        page.get_by_label("Your name").fill("visitor")
+        page.get_by_role("button", name="Begin").click()
+        expect(page.locator("#tools details")).to_have_count(9)
+        call(page, "configure training", learning_rate="11")
+        expect(page.locator("#told")).to_contain_text("learning_rate must be")
+        call(page, "run epochs", num_epochs="2")
+        expect(page.locator("#told")).to_contain_text("Ran 2 epochs")
+        expect(page.locator("#where")).to_have_text("epoch 2 of 2")
+        page.reload()
+        expect(page.locator("#tools details")).to_have_count(9)
+        expect(page.locator("#where")).to_have_text("epoch 2 of 2")
+        page.get_by_label("Show up to epoch").focus()
+        page.keyboard.press("ArrowLeft")
+        page.get_by_role("link", name="Fork here").click()
+        expect(page.get_by_label("Fork from")).to_have_value(re.compile(r".+@1"))
+        page.get_by_role("button", name="Begin").click()
+        expect(page.locator("#where")).to_have_text("epoch 1 of 1")
+        call(page, "submit model")
+        expect(page.locator("#told")).to_contain_text("The episode is over")
+        expect(page.locator("#end-panel")).to_be_visible()
+        expect(page.locator("#tools details")).to_have_count(0)
+
+
+def call(page: Page, tool: str, **values: str) -> None:
+    """Fill in the form of a tool and send it, past the browser's own check of bounds."""
+    form = page.locator("#tools details", has=page.locator("summary", has_text=tool))
+    if form.get_attribute("open") is None:
+        form.locator("summary").click()
+    for name, value in values.items():
+        form.locator(f"[name={name}]").fill(value)
+    form.locator("form").evaluate("one => { one.noValidate = true; }")
+    form.locator("button").click()
+
+
+def test_compared_episodes_lie_over_each_other_and_differences_are_marked(browser: Browser, url: str) -> None:
+    with visit(browser, f"{url}/room") as seen:
+        for name in ("finished", LONG):
+            seen.page.get_by_label(f"Compare {name}").check()
+        seen.page.get_by_role("button", name="Compare the ticked").click()
+        expect(seen.page.locator("#told")).to_have_text("2 lines, 2 episodes")
+        expect(seen.page.locator("tr.differs th", has_text="learning rate")).to_be_visible()
+        expect(seen.page.locator("tr:not(.differs) th", has_text="optimizer")).to_be_visible()
+        seen.page.locator("#axis").select_option("seconds")
+        expect(seen.page.locator("#curves [role=img]")).to_have_attribute("aria-label", re.compile("seconds"))
+
+
+def test_the_journal_is_filtered_and_times_are_the_readers(browser: Browser, url: str) -> None:
+    with visit(browser, f"{url}/room", timezone_id="Asia/Tokyo", locale="en-GB") as seen:
+        seen.page.get_by_label("Agent").fill("careful")
+        seen.page.get_by_role("button", name="Show").click()
+        expect(seen.page.locator("tbody tr")).to_have_count(1)
+        shown = seen.page.locator("time").inner_text()
+        moment = seen.page.evaluate(
+            """() => new Intl.DateTimeFormat("en-GB", {dateStyle: "medium", timeStyle: "short", timeZone: "Asia/Tokyo"})
+              .format(Number(document.querySelector("time").dataset.at) * 1000)"""
+        )
+        assert shown == moment
+        seen.page.get_by_label("Agent").fill("nobody of this name")
+        seen.page.get_by_role("button", name="Show").click()
+        expect(seen.page.get_by_text("No episode matches")).to_be_visible()
