@@ -58,6 +58,10 @@ class FleetEpisode:
         source: The source of steps.
         limits: Time limits of calls.
 
+    Attributes:
+        run: The run.
+        monitor: What is seen of it.
+
     Raises (every method that a tool calls):
         EpisodeError: The call was refused and changed nothing. Or training failed; its steps count.
         ConfigError: An argument is out of bounds. Nothing has changed.
@@ -70,7 +74,7 @@ class FleetEpisode:
         self._setup = task.setup(seed)
         run_seed, scenario, spares = task.run_seed(seed), self._setup.scenario, self._setup.spares
         self.run = FleetRun(run_seed, scenario, spares, source, limits.call_s)
-        self._monitor = Monitor(self.run, self._setup.telemetry_delay_us)
+        self.monitor = Monitor(self.run, self._setup.telemetry_delay_us)
         self._references = BackgroundReferences(ReferenceRuns(run_seed, scenario, spares, limits.call_s), source)
         self._reward = fleet_reward()
         self._counts = CallCounts(CallLimits(calls=MAX_CALLS))
@@ -99,15 +103,6 @@ class FleetEpisode:
     def units(self) -> Sequence[Unit]:
         """The units of work of its calls, in order."""
         return self.run.units
-
-    @property
-    def shown_units(self) -> int:
-        """Number of the first units that monitoring shows by now."""
-        units = self.run.units
-        if not self._setup.telemetry_delay_us:
-            return len(units)
-        ends = [end for end, unit in enumerate(units, 1) if unit.figures["stopped"] is None]
-        return ([0, *ends])[len(self._seen(self.run.rows))]
 
     @property
     def needed_keys(self) -> list[str]:
@@ -183,12 +178,12 @@ class FleetEpisode:
                 group=task.group,
                 tools=list(TOOLS.names),
             ),
-            status=self._monitor.status(),
+            status=self.monitor.status(),
         )
 
     def snapshot(self) -> dict[str, Any]:
         """Return the fields of `FleetState` that are not part of the start."""
-        return {"status": self._monitor.status(), "state_hash": self.state_hash}
+        return {"status": self.monitor.status(), "state_hash": self.state_hash}
 
     # The calls of the tools.
 
@@ -206,9 +201,9 @@ class FleetEpisode:
             stop = StopOn(check_choice("stop_on", StopOn.NOTHING if stop_on is None else stop_on, tuple(StopOn)))
             first_row, first_event = len(self.run.rows), len(self.run.events)
             await self.run.train(steps, stop, on_progress)
-            rows = self._monitor.seen(self.run.rows[first_row:])
+            rows = self.monitor.seen(self.run.rows[first_row:])
             return {
-                "message": self._monitor.progress(),
+                "message": self.monitor.progress(),
                 "losses": [[row.step, shown(row.number("loss"))] for row in spread(rows, _REPORTED_STEPS)],
                 "events": [event.text for event in self.run.events[first_event:]][-_SHOWN_EVENTS:],
             }
@@ -327,7 +322,7 @@ class FleetEpisode:
                 raise EpisodeError("a series is for by=total; choose reduce=mean, max or last for groups")
             count = 50 if last is None else int(LIMITS["last"].check("last", last))
             chosen = Metric(check_choice("metric", metric, tuple(Metric)))
-            rows = self._monitor.seen(self.run.rows)[-count:]
+            rows = self.monitor.seen(self.run.rows)[-count:]
             return {"message": f"{chosen} by {group}.", **query(rows, chosen, group, reduction)}
 
         return await self._read(look)
@@ -338,19 +333,19 @@ class FleetEpisode:
         def look() -> Reply:
             number = int(LIMITS["rank"].check("rank", rank))
             count = MAX_LINES // 2 if tail is None else int(LIMITS["tail"].check("tail", tail))
-            return {"message": f"Log of rank {number}.", "lines": self._monitor.log(number, count)}
+            return {"message": f"Log of rank {number}.", "lines": self.monitor.log(number, count)}
 
         return await self._read(look)
 
     async def list_checkpoints(self) -> Reply:
         """List the checkpoints, oldest first."""
         return await self._read(
-            lambda: {"message": "Checkpoints, oldest first.", "checkpoints": self._monitor.checkpoints()}
+            lambda: {"message": "Checkpoints, oldest first.", "checkpoints": self.monitor.checkpoints()}
         )
 
     async def status(self) -> Reply:
         """Return where the run stands."""
-        return await self._read(lambda: {"message": self._monitor.progress()})
+        return await self._read(lambda: {"message": self.monitor.progress()})
 
     async def submit(self) -> Reply:
         """Submit the model as it is. Ends the episode."""
@@ -423,7 +418,7 @@ class FleetEpisode:
 
     def _reply(self, found: Reply) -> Reply:
         """Pay for a call, and answer it."""
-        after = 0.0 if self.done else potential(self._monitor.recent_loss())
+        after = 0.0 if self.done else potential(self.monitor.recent_loss())
         paid = self._end["score"] if self._end is not None and not self._is_score_paid else None
         reward = self._reward(None, Transition(self._paid, after, paid))
         self._paid = after
@@ -432,7 +427,7 @@ class FleetEpisode:
 
     def _answer(self, found: Reply, reward: float, parts: Mapping[str, float]) -> Reply:
         paid = {"reward": reward, "done": self.done, "reward_parts": parts}
-        return {**self._monitor.status().model_dump(), **paid, **found, **(self._end or {})}
+        return {**self.monitor.status().model_dump(), **paid, **found, **(self._end or {})}
 
 
 def _skip(first: object, after: object) -> tuple[int, int] | None:

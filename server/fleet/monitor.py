@@ -37,6 +37,15 @@ class Monitor:
         """Return those of some steps that it shows by now."""
         return [row for row in rows if self._is_seen(row.now_us)] if self.delay_us else rows
 
+    @property
+    def shown_units(self) -> int:
+        """Number of the first units of work that it shows by now."""
+        units = self.run.units
+        if not self.delay_us:
+            return len(units)
+        ends = [end for end, unit in enumerate(units, 1) if unit.figures["stopped"] is None]
+        return ([0, *ends])[len(self.seen(self.run.rows))]
+
     def recent_loss(self) -> float | None:
         """Return the mean loss of the last steps that it shows, each at most `CHANCE_LOSS`. None before the first."""
         losses = [row.number("loss") for row in self.seen(self.run.rows)[-_RECENT_STEPS:]]

@@ -12,7 +12,7 @@ __all__ = ["FLEET"]
 
 
 def _standing(episode: FleetEpisode) -> Standing:
-    status = episode.status_now()
+    status = episode.monitor.status()
     signal = "finished" if episode.done else "stalled" if status.is_stalled else "running"
     spent = 1 - status.left_s / status.reservation_s
     return Standing(signal=signal, spent=spent, left=f"{status.left_s:.0f} s of the reservation")
@@ -24,7 +24,7 @@ def _shown_units(header: EpisodeHeader, episode: FleetEpisode | None, count: int
     Where it lags behind, the open episode knows how far. Without the episode nothing is shown until the end.
     """
     if episode is not None:
-        return min(count, episode.shown_units)
+        return min(count, episode.monitor.shown_units)
     try:
         is_late = find_task(header.task).setup(header.seed).telemetry_delay_us > 0
     except UnknownTaskError:

@@ -265,6 +265,6 @@ def test_an_observer_sees_as_many_steps_as_the_agent_may_ask_for(begin: Begin) -
     player("run_steps", num_steps=40)
 
     asked = player("query_metrics", metric="loss", last=200)["steps"]
-    shown = player.episode.shown_units
+    shown = player.episode.monitor.shown_units
     assert 0 < shown < len(player.episode.units)
     assert asked == [0, shown - 1]
