@@ -1,12 +1,15 @@
 """Real runs on a server of this machine: killed and resumed, made again from the journal, with forks, and given up."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -63,6 +66,7 @@ def recorded(folder: Path) -> list[Row]:
     return [rows[cell] for cell in plan.cells()]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_goes_on_and_comes_to_the_same(server, tmp_path: Path, capsys) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert main(arguments(server, whole)) == 0
@@ -88,11 +92,15 @@ def test_a_run_that_was_killed_goes_on_and_comes_to_the_same(server, tmp_path: P
     assert (killed / "report.html").exists()
 
 
-def test_the_rows_of_a_run_can_be_made_again_from_the_journal(server, tmp_path: Path) -> None:
+def test_a_run_may_grow_and_its_rows_can_be_made_again_from_the_journal(server, tmp_path: Path) -> None:
     folder = tmp_path / "again"
+    assert main(arguments(server, folder)) == 0
+    first = recorded(folder)
     assert main([*arguments(server, folder, "nothing,random,recipe"), "--seeds", "own,3"]) == 0
     plan, before, written = read_plan(folder), recorded(folder), (folder / "tables.md").read_text()
     assert plan is not None
+    assert (len(first), len(before)) == (CELLS, 2 * 3 * 2)
+    assert set(first) < set(before)
 
     found = rows_from_journal(plan, state_of(server), {})
     assert found == [replace(row, seconds=None, tokens=None) for row in before]
@@ -164,6 +172,55 @@ def test_a_tree_of_forks_has_one_budget_and_its_first_submission_counts(server, 
     assert row.calls == 6
     assert row.score is not None
     assert found == [replace(row, seconds=None, tokens=None)]
+
+
+class _ChatApi(BaseHTTPRequestHandler):
+    """A language model that trains for two epochs and submits. A request costs 110 tokens."""
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        begins = not any(message["role"] == "assistant" for message in asked["messages"])
+        name, given = ("run_epochs", {"num_epochs": 2}) if begins else ("submit_model", {})
+        call = {"id": "1", "type": "function", "function": {"name": name, "arguments": json.dumps(given)}}
+        message = {"role": "assistant", "content": None, "tool_calls": [call]}
+        answer = {
+            "id": "1",
+            "object": "chat.completion",
+            "created": 0,
+            "model": "small",
+            "choices": [{"index": 0, "finish_reason": "tool_calls", "message": message}],
+            "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110},
+        }
+        body = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name in the standard library
+        pass
+
+
+@pytest.fixture
+def chat_url() -> Iterator[str]:
+    """The base URL of a language model."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _ChatApi) as http:
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{http.server_address[1]}/v1"
+        http.shutdown()
+
+
+def test_the_tokens_of_a_language_model_are_counted_for_each_play(
+    server, chat_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"OPENAI_API_KEY": "a key", "API_BASE_URL": chat_url, "LLM_RPM_LIMIT": "1000"}.items():
+        monkeypatch.setenv(name, value)
+    assert main(arguments(server, tmp_path / "model", "nothing,llm")) == 0
+
+    rows = recorded(tmp_path / "model")
+    assert [(row.agent, row.tokens, row.spent > 2) for row in rows] == [("nothing", 0, True), ("llm", 220, False)] * 2
+    assert "a key" not in "".join(file.read_text() for file in (tmp_path / "model").glob("*.*"))
 
 
 @pytest.mark.slow
