@@ -28,20 +28,23 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from ml_trainer_env.baselines.llm_errors import KeyRefusedError, LlmError
-from ml_trainer_env.baselines.session import EpisodeNotBegunError
-from ml_trainer_env.baselines.settings import KEY_NAMES, LlmSettings, Settings, SettingsError, read_settings
+from ml_trainer_env.baselines.registry import MODEL_NAMES, NAMES, LanguageModel, entrants
+from ml_trainer_env.baselines.search.optuna_search import OptunaMissingError
+from ml_trainer_env.baselines.session import CallRefusedError, EpisodeNotBegunError
+from ml_trainer_env.baselines.settings import KEY_NAMES, Settings, SettingsError, read_settings
 from ml_trainer_env.command_line import CommandParser, run_command
 from ml_trainer_env.errors import CallTimeoutError
 
 if TYPE_CHECKING:
-    from ml_trainer_env.baselines.agent import GameAgent
     from ml_trainer_env.baselines.episode import Result
+    from ml_trainer_env.baselines.forks import Entrant
     from ml_trainer_env.baselines.progress import Lines, Progress
     from ml_trainer_env.baselines.results import Report, RunResult
-    from ml_trainer_env.baselines.run import OpenSession, Plan, Summary
+    from ml_trainer_env.baselines.run import OpenSession, OpenSessions, Plan, Summary
     from ml_trainer_env.baselines.run_log import RunLog
+    from ml_trainer_env.baselines.session import EpisodeBrief
 
-__all__ = ["AgentKind", "EnvKind", "ExitCode", "main"]
+__all__ = ["EnvKind", "ExitCode", "main"]
 
 TASKS = ("easy_mnist", "medium_fashion", "hard_cifar")
 """The default tasks."""
@@ -85,30 +88,8 @@ class EnvKind(StrEnum):
     """Watching a training run on eight ranks."""
 
 
-class AgentKind(StrEnum):
-    """The available agents."""
-
-    LLM = "llm"
-    """A language model with function calling."""
-    HEURISTIC = "heuristic"
-    """Fixed rules."""
-    PROBER = "prober"
-    """Probes settings on checkpoints, watches the figures and adapts. For tasks of the family."""
-    RANDOM = "random"
-    """Random valid calls."""
-    DETECTIVE = "detective"
-    """Looks for what is wrong with a run of the fleet, and repairs it."""
-    SCRIPTED = "scripted"
-    """Restarts a run of the fleet at half the rate at any sign of trouble."""
-    NOTHING = "nothing"
-    """Lets a run of the fleet go on."""
-
-
-AGENTS: "Mapping[EnvKind, Sequence[AgentKind]]" = {
-    EnvKind.TUNING: (AgentKind.LLM, AgentKind.HEURISTIC, AgentKind.PROBER, AgentKind.RANDOM),
-    EnvKind.FLEET: (AgentKind.LLM, AgentKind.DETECTIVE, AgentKind.SCRIPTED, AgentKind.NOTHING),
-}
-"""The agents of each game. The second is the default where no key is set."""
+DEFAULT_AGENTS = {EnvKind.TUNING: "heuristic", EnvKind.FLEET: "detective"}
+"""The agent of each game where no key is set."""
 
 
 class ExitCode(IntEnum):
@@ -145,7 +126,7 @@ class Options:
         env: The game.
     """
 
-    agent: AgentKind | None
+    agent: str | None
     plan: "Plan"
     rubric: str | None
     output: Path
@@ -200,11 +181,12 @@ def _parse_options(argv: Sequence[str] | None) -> Options:
     description = "Let an agent play tasks of the environment, and write a report."
     parser = CommandParser(prog=_program_name(), description=description)
     parser.add_version()
-    kinds = [kind.value for kind in AgentKind]
+    agents = {env: (*NAMES[env], *MODEL_NAMES[env]) for env in EnvKind}
+    kinds = list(dict.fromkeys(name for env in EnvKind for name in agents[env]))
     envs = [env.value for env in EnvKind]
     parser.add_argument("--env", choices=envs, default=EnvKind.TUNING.value, help="the game (default: %(default)s)")
     defaults = "llm if a key is set, otherwise heuristic, in the fleet detective"
-    parser.add_argument("--agent", choices=kinds, help=f"the agent (default: {defaults})")
+    parser.add_argument("--agent", choices=kinds, metavar="NAME", help=f"{_list_agents(agents)} (default: {defaults})")
     known = ", ".join((*KNOWN_TASKS, "tuning/<split>/<index> (such as tuning/train/17)"))
     fleet = ", ".join((*KNOWN_FLEET_TASKS, "fleet/<split>/<index>"))
     parser.add_argument("--tasks", help=f"comma-separated ids of tasks: {known}; of the fleet: {fleet}")
@@ -216,11 +198,11 @@ def _parse_options(argv: Sequence[str] | None) -> Options:
     env = EnvKind(given.env)
     usual = ",".join(FLEET_TASKS if env is EnvKind.FLEET else TASKS)
     tasks = tuple(name.strip() for name in (usual if given.tasks is None else given.tasks).split(",") if name.strip())
-    agent = AgentKind(given.agent) if given.agent else None
+    agent: str | None = given.agent
     if not tasks:
         parser.error("--tasks names no task")
-    if agent is not None and agent not in AGENTS[env]:
-        parser.error(f"--agent {agent} does not play {env}; its agents are {', '.join(AGENTS[env])}")
+    if agent is not None and agent not in agents[env]:
+        parser.error(f"--agent {agent} does not play {env}; its agents are {', '.join(agents[env])}")
     if given.rubric and env is EnvKind.FLEET:
         parser.error("--rubric is for tuning: the fleet has one rubric")
     return Options(
@@ -246,20 +228,19 @@ def _whole(text: str, least: int) -> int:
     return int(text)
 
 
-def _select_agent(options: Options, settings: Settings) -> AgentKind:
-    if options.agent is AgentKind.LLM and settings.llm is None:
+def _select_agent(options: Options, settings: Settings) -> str:
+    if options.agent in MODEL_NAMES[options.env] and settings.llm is None:
         keys = f"{', '.join(KEY_NAMES[:-1])} or {KEY_NAMES[-1]}"
         raise RunFailedError(
             ExitCode.NO_KEY,
-            f"--agent llm needs a key: set {keys} in the environment or in .env",
+            f"--agent {options.agent} needs a key: set {keys} in the environment or in .env",
         )
     if options.agent is not None:
         return options.agent
-    llm, other, *_ = AGENTS[options.env]
-    return other if settings.llm is None else llm
+    return DEFAULT_AGENTS[options.env] if settings.llm is None else "llm"
 
 
-def _run(options: Options, settings: Settings, kind: AgentKind) -> ExitCode:
+def _run(options: Options, settings: Settings, kind: str) -> ExitCode:
     """Play the plan. Writes the log, and a report of all finished episodes, also after an error."""
     from ml_trainer_env.baselines.progress import progress_for
     from ml_trainer_env.baselines.results import RunResult, write_run
@@ -322,7 +303,7 @@ def _game(env: EnvKind) -> "tuple[Lines, Summary, Report]":
 def _play_episodes(
     options: Options,
     settings: Settings,
-    kind: AgentKind,
+    kind: str,
     url: str,
     log: "RunLog",
     progress: "Progress",
@@ -333,79 +314,58 @@ def _play_episodes(
 
     with ExitStack() as stack:
         agent, tokens_spent = _create_agent(kind, settings, options, log, progress, stack)
-        open_session = _connect(options, settings, url, progress, stack)
-        yield from play_all(options.plan, agent, open_session, log, progress, tokens_spent, summary)
+        open_session, open_sessions = _connect(options, settings, url, progress, stack)
+        yield from play_all(
+            options.plan, agent, open_session, log, progress, tokens_spent, summary, open_sessions=open_sessions
+        )
 
 
-def _connect(options: Options, settings: Settings, url: str, progress: "Progress", stack: ExitStack) -> "OpenSession":
-    """Connect to the game's path of a server, and return what begins an episode."""
-    headers, on_progress = settings.env_headers or None, progress.training
-    if options.env is EnvKind.FLEET:
-        from ml_trainer_env.baselines.env_session import ServedSession
-        from ml_trainer_env.baselines.fleet.brief import brief_of
-        from ml_trainer_env.fleet_client import FleetEnv
-
-        fleet = FleetEnv(base_url=f"{url}/fleet", headers=headers, on_progress=on_progress)
-        stack.enter_context(fleet)
-        return lambda task, seed: ServedSession(fleet, brief_of, task, seed)
-    from ml_trainer_env.baselines.env_session import EnvSession
+def _connect(
+    options: Options, settings: Settings, url: str, progress: "Progress", stack: ExitStack
+) -> "tuple[OpenSession, OpenSessions]":
+    """Connect to the game's path of a server. Returns what begins an episode, and what forks episodes, too."""
+    from ml_trainer_env.baselines.env_session import ServedSession, brief_of
+    from ml_trainer_env.baselines.forks import ServedSessions
     from ml_trainer_env.client import MLTrainerEnv
 
-    env = MLTrainerEnv(base_url=url, headers=headers, on_progress=on_progress)
+    headers, on_progress = settings.env_headers or None, progress.training
+    read: Callable[[Any], EpisodeBrief] = brief_of
+    if options.env is EnvKind.FLEET:
+        from ml_trainer_env.baselines.fleet.brief import brief_of as brief_of_fleet
+        from ml_trainer_env.fleet_client import FleetEnv
+
+        read = brief_of_fleet
+        env: MLTrainerEnv = FleetEnv(base_url=f"{url}/fleet", headers=headers, on_progress=on_progress)
+    else:
+        env = MLTrainerEnv(base_url=url, headers=headers, on_progress=on_progress)
     stack.enter_context(env)
-    return lambda task, seed: EnvSession(env, task, seed, options.rubric)
+    return (
+        lambda task, seed: ServedSession(env, read, task, seed, options.rubric),
+        lambda task, seed: ServedSessions(env, read, task, seed, options.rubric),
+    )
 
 
 def _create_agent(
-    kind: AgentKind,
+    kind: str,
     settings: Settings,
     options: Options,
     log: "RunLog",
     progress: "Progress",
     stack: ExitStack,
-) -> "tuple[GameAgent[Any], Callable[[], int]]":
+) -> "tuple[Entrant, Callable[[], int]]":
     """Create the agent, and a function that returns the tokens it has used."""
-    if kind is AgentKind.LLM and settings.llm is not None:
-        return _create_llm_agent(options.env, settings.llm, log, progress, stack)
-    from ml_trainer_env.baselines.fleet.detective import DetectiveAgent
-    from ml_trainer_env.baselines.fleet.simple import NothingAgent, ScriptedAgent
-    from ml_trainer_env.baselines.heuristic import HeuristicAgent
-    from ml_trainer_env.baselines.prober import ProbingAgent
-    from ml_trainer_env.baselines.random_agent import RandomAgent
-
-    match kind:
-        case AgentKind.RANDOM:
-            agent: GameAgent[Any] = RandomAgent(options.plan.seed or 0)
-        case AgentKind.PROBER:
-            agent = ProbingAgent()
-        case AgentKind.DETECTIVE:
-            agent = DetectiveAgent()
-        case AgentKind.SCRIPTED:
-            agent = ScriptedAgent()
-        case AgentKind.NOTHING:
-            agent = NothingAgent()
-        case _:
-            agent = HeuristicAgent()
-    return agent, lambda: 0
-
-
-def _create_llm_agent(
-    env: EnvKind, settings: LlmSettings, log: "RunLog", progress: "Progress", stack: ExitStack
-) -> "tuple[GameAgent[Any], Callable[[], int]]":
-    # Late imports: the API's client takes a second to import.
+    if kind not in MODEL_NAMES[options.env] or settings.llm is None:
+        return entrants(options.env)[kind](), lambda: 0
+    # A late import: the API's client takes a second to import.
     from ml_trainer_env.baselines.chat_model import ChatModel
-    from ml_trainer_env.baselines.fleet.prompt import FleetPrompts
-    from ml_trainer_env.baselines.llm import GameLlmAgent, LlmAgent
 
     def record(event: str, fields: Mapping[str, object]) -> None:
         log(event, fields)
         if event in ("retry", "wait") and fields["wait_s"]:
             progress.note(f"  waiting {fields['wait_s']:.0f} s for {chat.host}: {fields['reason']}")
 
-    chat = stack.enter_context(ChatModel(settings, record))
-    agent: GameAgent[Any] = LlmAgent(chat, settings, log)
-    if env is EnvKind.FLEET:
-        agent = GameLlmAgent(chat, settings.model, FleetPrompts(), lambda _: settings.fleet_steps, log)
+    chat = stack.enter_context(ChatModel(settings.llm, record))
+    agent = entrants(options.env, LanguageModel(chat, settings.llm, log))[kind]()
     return agent, lambda: chat.tokens_spent
 
 
@@ -432,7 +392,9 @@ def _errors_with_exit_codes() -> Iterator[None]:
         raise RunFailedError(ExitCode.KEY_REFUSED, str(error)) from error
     except LlmError as error:
         raise RunFailedError(ExitCode.NO_MODEL, str(error)) from error
-    except EpisodeNotBegunError as error:
+    except OptunaMissingError as error:
+        raise RunFailedError(ExitCode.BAD_SETTING, str(error)) from error
+    except (EpisodeNotBegunError, CallRefusedError) as error:
         raise RunFailedError(ExitCode.NO_GRADE, str(error)) from error
     except (ConnectionError, CallTimeoutError) as error:
         raise RunFailedError(ExitCode.NO_ENVIRONMENT, str(error)) from error
@@ -440,8 +402,13 @@ def _errors_with_exit_codes() -> Iterator[None]:
         raise RunFailedError(ExitCode.INTERRUPTED, "interrupted") from error
 
 
-def _describe_agent(kind: AgentKind, settings: Settings, *, chosen: bool) -> str:
-    if kind is AgentKind.LLM and settings.llm is not None:
+def _list_agents(agents: "Mapping[EnvKind, Sequence[str]]") -> str:
+    """List the agents of each game for the help."""
+    return "the agent; " + "; ".join(f"{env}: {', '.join(names)}" for env, names in agents.items())
+
+
+def _describe_agent(kind: str, settings: Settings, *, chosen: bool) -> str:
+    if any(kind in names for names in MODEL_NAMES.values()) and settings.llm is not None:
         why = f"{settings.llm.model}, key from {settings.llm.key_name}"
     elif chosen:
         why = "as asked"

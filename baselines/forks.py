@@ -5,17 +5,18 @@ and spent epochs. The cost of a tree of forks is the sum of the epochs that each
 forks keeps that sum within the budget of one episode, so that it can be compared with agents that do not fork.
 """
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, runtime_checkable
 
-from ml_trainer_env.baselines.agent import GameAgent
+from ml_trainer_env.baselines.agent import Call, GameAgent, Outcome
 from ml_trainer_env.baselines.env_session import ServedSession
-from ml_trainer_env.baselines.play import OnTurn, ignore_turn, play
-from ml_trainer_env.baselines.session import BriefT, GameSession
+from ml_trainer_env.baselines.play import Author, OnTurn, Turn, ignore_turn, play
+from ml_trainer_env.baselines.session import BriefT, CallRefusedError, GameSession, Reply, ToolSpec
 from ml_trainer_env.client import MLTrainerEnv
 
-__all__ = ["Entrant", "ForkingAgent", "ServedSessions", "Sessions", "play_entrant"]
+__all__ = ["Entrant", "ForkingAgent", "ServedSessions", "Sessions", "WatchedSessions", "play_entrant"]
 
 
 class Sessions(Protocol[BriefT]):
@@ -75,13 +76,14 @@ def play_entrant(entrant: Entrant, sessions: Sessions[Any], watch: OnTurn = igno
     Args:
         entrant: The agent.
         sessions: Begins its episodes. An agent that does not fork begins one.
-        watch: Called after each turn of an agent that does not fork.
+        watch: Called after each turn, on whichever branch.
 
     Returns:
         The session whose model was submitted.
     """
     if isinstance(entrant, ForkingAgent):
-        return entrant.play(sessions)
+        submitted = entrant.play(WatchedSessions(sessions, watch))
+        return submitted.inner if isinstance(submitted, _Watched) else submitted
     session = sessions.begin()
     play(entrant, session, watch)
     return session
@@ -147,3 +149,82 @@ class ServedSessions(Generic[BriefT]):
             raise
         self._clients[session.brief.episode_id] = client
         return session
+
+
+class WatchedSessions(Generic[BriefT]):
+    """Sessions whose calls are reported. The turns of all branches are numbered together, in the order of the calls.
+
+    Args:
+        sessions: Begins and forks episodes.
+        watch: Called after each turn.
+        on_begin: Called with the brief of each episode that is begun. A fork is not.
+        clock: Returns seconds, from any origin.
+    """
+
+    def __init__(
+        self,
+        sessions: Sessions[BriefT],
+        watch: OnTurn,
+        on_begin: Callable[[BriefT], None] = lambda _: None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._sessions = sessions
+        self._watch = watch
+        self._on_begin = on_begin
+        self._clock = clock
+        self._ready_at = clock()
+        self._count = 0
+
+    def begin(self) -> GameSession[BriefT]:
+        """Begin an episode; see `Sessions`."""
+        session = self._sessions.begin()
+        self._on_begin(session.brief)
+        return _Watched(session, self._report)
+
+    def fork(self, of: GameSession[BriefT]) -> GameSession[BriefT]:
+        """Begin an episode where another one stands; see `Sessions`."""
+        assert isinstance(of, _Watched)
+        return _Watched(self._sessions.fork(of.inner), self._report)
+
+    def discard(self, session: GameSession[BriefT]) -> None:
+        """Give up an episode; see `Sessions`."""
+        assert isinstance(session, _Watched)
+        self._sessions.discard(session.inner)
+
+    def _report(self, call: Call, answer: Callable[[], Reply]) -> Reply:
+        called_at = self._clock()
+        try:
+            reply = answer()
+        except CallRefusedError as refusal:
+            self._note(call, Outcome(refusal=str(refusal)), called_at)
+            raise
+        self._note(call, Outcome(reply=reply), called_at)
+        return reply
+
+    def _note(self, call: Call, outcome: Outcome, called_at: float) -> None:
+        self._count += 1
+        decide_s, reply_s = called_at - self._ready_at, self._clock() - called_at
+        self._watch(Turn(self._count, call, Author.AGENT, outcome, decide_s, reply_s))
+        self._ready_at = self._clock()
+
+
+class _Watched(Generic[BriefT]):
+    """A session whose calls are reported."""
+
+    def __init__(self, inner: GameSession[BriefT], report: Callable[[Call, Callable[[], Reply]], Reply]) -> None:
+        self.inner = inner
+        self._report = report
+
+    @property
+    def brief(self) -> BriefT:
+        """Description of the episode."""
+        return self.inner.brief
+
+    @property
+    def tools(self) -> Sequence[ToolSpec]:
+        """The tools that may be called."""
+        return self.inner.tools
+
+    def call(self, name: str, arguments: Mapping[str, object]) -> Reply:
+        """Call a tool, and report it; see `GameSession`."""
+        return self._report(Call(name, arguments), lambda: self.inner.call(name, arguments))

@@ -57,13 +57,11 @@ class LanguageModel:
         chat: The open connection.
         settings: Includes its name and the number of decisions of an episode.
         record: Records each message of a conversation.
-        hybrid_share: Share of the proposals that the model sees in a hybrid search, 0 to 1.
     """
 
     chat: "ChatModel"
     settings: "LlmSettings"
     record: Record = record_nothing
-    hybrid_share: float = 0.5
 
 
 def entrants(game: str, model: LanguageModel | None = None) -> "Mapping[str, Callable[[], Entrant]]":
@@ -125,7 +123,7 @@ def _tuning(model: LanguageModel | None) -> "Mapping[str, Callable[[], Entrant]]
         found["llm"] = lambda: LlmAgent(model.chat, model.settings, model.record)
         for suffix, first in (("", True), (NO_DEFAULT, False)):
             name, agent = f"hybrid{suffix}", f"hybrid{suffix}:{model.settings.model}"
-            hybrid = Hybrid(model.chat, model.hybrid_share, record=model.record)
+            hybrid = Hybrid(model.chat, model.settings.hybrid_share, record=model.record)
             found[name] = partial(SearchAgent, agent, hybrid, default_first=first)
     return found
 

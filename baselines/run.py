@@ -2,20 +2,25 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ml_trainer_env.baselines.agent import BadDecision, Call, GameAgent
+from ml_trainer_env.baselines.agent import BadDecision, Call
 from ml_trainer_env.baselines.episode import EpisodeResult, Result, summarise
+from ml_trainer_env.baselines.forks import Entrant, ForkingAgent, Sessions, WatchedSessions
 from ml_trainer_env.baselines.play import Turn, play
 from ml_trainer_env.baselines.progress import Progress
 from ml_trainer_env.baselines.run_log import Record
 from ml_trainer_env.baselines.session import Brief, EpisodeBrief, GameSession
 
-__all__ = ["OpenSession", "Plan", "Summary", "TuningSummary", "play_all"]
+__all__ = ["OpenSession", "OpenSessions", "Plan", "Summary", "TuningSummary", "play_all"]
 
 OpenSession = Callable[[str, int | None], GameSession[EpisodeBrief]]
 """Begins an episode of a task, with a seed or the task's own."""
+
+OpenSessions = Callable[[str, int | None], AbstractContextManager[Sessions[Any]]]
+"""Opens what begins and forks episodes of a task, with a seed or the task's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +71,13 @@ _TUNING = TuningSummary()
 
 def play_all(
     plan: Plan,
-    agent: GameAgent[Any],
+    agent: Entrant,
     open_session: OpenSession,
     record: Record,
     progress: Progress,
     tokens_spent: Callable[[], int] = lambda: 0,
     summary: Summary = _TUNING,
+    open_sessions: OpenSessions | None = None,
 ) -> Iterator[Result]:
     """Play a plan. Yields each result when its episode has ended.
 
@@ -83,22 +89,44 @@ def play_all(
         progress: Shows the progress.
         tokens_spent: Returns the number of tokens used by a language model so far.
         summary: How an episode is summarised.
+        open_sessions: Opens the sessions of an agent that forks. Its turns are those of all branches, and its result is
+            that of the branch that it submitted.
 
     Raises:
         ConnectionError: The connection to the environment is lost.
+        CallRefusedError: The environment refused an agent that forks a call that it needs.
     """
+    watch = _turn_recorder(record, progress)
+
+    def begin(brief: Any) -> None:
+        progress.begin(brief)
+        record("episode", _episode_fields(brief) | summary.fields_of(brief))
+
+    def play_episode(task: str, seed: int | None) -> tuple[Any, Sequence[Turn]]:
+        if not isinstance(agent, ForkingAgent):
+            session = open_session(task, seed)
+            begin(session.brief)
+            return session.brief, play(agent, session, watch=watch)
+        if open_sessions is None:
+            raise ValueError(f"{agent.name} forks, and nothing was given that forks")
+        turns: list[Turn] = []
+
+        def watch_and_keep(turn: Turn) -> None:
+            turns.append(turn)
+            watch(turn)
+
+        with open_sessions(task, seed) as sessions:
+            return agent.play(WatchedSessions(sessions, watch_and_keep, begin)).brief, turns
+
     for task in plan.tasks:
         seed = plan.seed
         for _ in range(plan.episodes):
             before, started = tokens_spent(), time.perf_counter()
-            session = open_session(task, seed)
-            seed = session.brief.seed + 1
-            progress.begin(session.brief)
-            record("episode", _episode_fields(session.brief) | summary.fields_of(session.brief))
-            turns = play(agent, session, watch=_turn_recorder(record, progress))
+            brief, turns = play_episode(task, seed)
+            seed = brief.seed + 1
             result = summary.summarise(
                 agent.name,
-                session.brief,
+                brief,
                 turns,
                 seconds=time.perf_counter() - started,
                 tokens=tokens_spent() - before,

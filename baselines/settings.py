@@ -61,6 +61,7 @@ class LlmSettings:
         tool_choice: `auto` or `required`; "" to omit the parameter, which APIs treat as `auto`.
         max_tokens: Maximum number of tokens of an answer; None for the API's limit.
         timeout_s: Time limit of a request in seconds. A model on a local machine may take minutes.
+        hybrid_share: Share of a sampler's proposals that the model sees in a hybrid search, 0 to 1.
     """
 
     api_key: str = field(repr=False)
@@ -75,6 +76,7 @@ class LlmSettings:
     tool_choice: str = ""
     max_tokens: int | None = None
     timeout_s: float = 600.0
+    hybrid_share: float = 0.5
 
     def steps_for(self, difficulty: str) -> int:
         """Number of decisions for a difficulty. An unknown difficulty gets the maximum."""
@@ -159,6 +161,7 @@ def _llm(values: Mapping[str, str]) -> LlmSettings | None:
         tool_choice=_one_of(values, "LLM_TOOL_CHOICE", ("auto", "required")),
         max_tokens=_count(values, "LLM_MAX_TOKENS", 1, at_least=1) if values.get("LLM_MAX_TOKENS") else None,
         timeout_s=_seconds(values, "LLM_TIMEOUT_S", 600.0),
+        hybrid_share=_share(values, "LLM_HYBRID_SHARE", 0.5),
         fleet_steps=_count(values, "LLM_MAX_STEPS_FLEET", 40, at_least=1),
         max_steps={
             "easy": _count(values, "LLM_MAX_STEPS_EASY", 5, at_least=1),
@@ -203,6 +206,17 @@ def _seconds(values: Mapping[str, str], name: str, default: float) -> float:
     if not 0.0 < seconds < float("inf"):
         raise SettingsError(f"{name} must be a number of seconds above 0, not {text!r}")
     return seconds
+
+
+def _share(values: Mapping[str, str], name: str, default: float) -> float:
+    text = values.get(name) or str(default)
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0.0 <= share <= 1.0:
+        raise SettingsError(f"{name} must be a number from 0 to 1, not {text!r}")
+    return share
 
 
 def _count(values: Mapping[str, str], name: str, default: int, *, at_least: int) -> int:

@@ -20,12 +20,12 @@ class Split:
     """How a budget is split into trials and the training of the winner.
 
     Attributes:
-        share: Share of the budget for trials.
-        most_trials: Trials at most. A larger share makes them longer.
+        share: Share of the budget for trials, at most.
+        most_trials: Trials at most. What is left of the share makes them longer.
     """
 
     share: float = 0.5
-    most_trials: int = 8
+    most_trials: int = 6
 
     def of(self, budget: int) -> tuple[int, int]:
         """Return the number of trials and the epochs of each. There is at least one trial of one epoch."""
@@ -40,9 +40,10 @@ SPLIT = Split()
 class SearchAgent:
     """Tries configurations for a few epochs each, and goes on with the best.
 
-    The budget: half of it is spent on at most 8 trials of equal length, of one epoch at least. Each trial begins with
-    the weights that the agent was given, or with fresh ones if its configuration says so. The one of the best
-    validation figure is continued from its checkpoint for all epochs that are left, while its rate is annealed.
+    The budget: at most half of it is spent on at most 6 trials of equal length, of one epoch at least: 2 trials of one
+    epoch in a budget of 4, 6 of one in a budget of 20, 6 of 5 in a budget of 60. Each trial begins with the weights
+    that the agent was given, or with fresh ones if its configuration says so. The one of the best validation figure is
+    continued from its checkpoint for all epochs that are left, while its rate is annealed.
 
     Args:
         name: Short name.

@@ -44,10 +44,10 @@ def rungs_of(budget: int, share: float = SHARE) -> tuple[int, int]:
 
 
 class HalvingAgent:
-    """Lets contenders train, drops the worse half, and lets the others go on from their checkpoints, for twice as long.
+    """Lets contenders train, drops the worse half, and lets the others go on from their checkpoints, for as long again.
 
-    The budget: half of it is spent on rungs, by 2 contenders in budgets up to 15 epochs, 4 from 16 on and 8 from 48 on.
-    The last one is continued for all epochs that are left, while its rate is annealed.
+    The budget: at most half of it is spent on rungs, by 2 contenders in budgets under 12 epochs, 4 from 12 on and 8
+    from 32 on. The last one is continued for all epochs that are left, while its rate is annealed.
 
     Args:
         name: Short name.

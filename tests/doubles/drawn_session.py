@@ -171,6 +171,7 @@ class DrawnSession:
             "train_accuracy": accuracy + 0.15,
             "is_diverged": model.diverged,
             "done": self.submitted is not None,
+            "score": None if self.submitted is None else accuracy,
             "configuration": dict(self._settings),
         }
 

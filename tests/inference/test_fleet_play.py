@@ -20,7 +20,7 @@ from ml_trainer_env.baselines.play import Author, Turn, play
 from ml_trainer_env.baselines.results import RunResult, read_results, write_run
 from ml_trainer_env.baselines.session import ToolSpec
 from ml_trainer_env.fleet_client import FleetEnv
-from ml_trainer_env.inference import AGENTS, KNOWN_FLEET_TASKS, EnvKind, main
+from ml_trainer_env.inference import KNOWN_FLEET_TASKS, main
 from ml_trainer_env.server.fleet.tasks import NAMED_TASKS
 
 TASK = "fleet_half_precision"
@@ -134,7 +134,6 @@ def test_without_a_key_the_detective_plays_the_fleet(run_here):
     _, said = run_here("--env", "fleet", ENV_URL="http://127.0.0.1:9")
 
     assert "agent: detective (the default" in said.out
-    assert AGENTS[EnvKind.FLEET][1] == "detective"
 
 
 def test_the_scripted_agent_restarts_and_halves_the_rate_three_times_at_the_most():

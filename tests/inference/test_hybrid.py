@@ -14,6 +14,7 @@ from ml_trainer_env.baselines.search.agent import SearchAgent, Split
 from ml_trainer_env.baselines.search.hybrid import Advice, Hybrid, HybridProposer, LlmAdvisor, Tried, is_due
 from ml_trainer_env.baselines.search.proposers import RandomProposer, random_proposer
 from ml_trainer_env.baselines.search.space import Configuration, Space
+from ml_trainer_env.baselines.settings import SettingsError, read_settings
 
 DEFAULT_CONFIGURATION = Configuration.default(DEFAULT)
 PROPOSAL = Configuration("adamw", 0.005, 32, 0.01, 0.1, 0.2, fresh=True)
@@ -177,6 +178,12 @@ def test_a_model_that_never_answers_well_costs_no_trial(bench):
 def test_a_share_is_between_0_and_1(bench, share):
     with pytest.raises(ValueError, match="the share of a hybrid must be from 0 to 1"):
         Hybrid(bench.chat(), share=share)
+
+
+def test_the_share_is_a_setting():
+    assert read_settings({"OPENAI_API_KEY": "k", "LLM_HYBRID_SHARE": "0.25"}, None).llm.hybrid_share == 0.25
+    with pytest.raises(SettingsError, match="LLM_HYBRID_SHARE must be a number from 0 to 1, not 'half'"):
+        read_settings({"OPENAI_API_KEY": "k", "LLM_HYBRID_SHARE": "half"}, None)
 
 
 @pytest.mark.parametrize("game", NAMES)

@@ -148,6 +148,17 @@ def test_a_run_with_a_server_of_its_own_leaves_log_results_pictures_and_report(r
     assert log.stem == results.parent.name
 
 
+def test_an_agent_that_forks_plays_on_a_server(run_here, server, tmp_path):
+    result = run_here("--agent", "pbt", "--tasks", "tuning/validation/26", "--output", "kept", ENV_URL=server)
+
+    assert result.returncode == 0, result.stderr
+    (results,) = (tmp_path / "kept" / "evals").glob("*/results.json")
+    (episode,) = json.loads(results.read_text())["episodes"]
+    assert episode["played_to_end"]
+    trained = {point["epoch"] for point in episode["curve"]}
+    assert len(episode["curve"]) == 10 >= len(trained)
+
+
 def test_a_refused_key_is_one_line_and_is_written_nowhere(command, server, chat_server, tmp_path):
     chat_server.fails(401, "Incorrect API key provided: sk-very-secret")
 

@@ -1,12 +1,17 @@
 """The record of a run: every event on a line of its own, and no secret in any."""
 
 import json
+from contextlib import nullcontext
+
+import pytest
+from drawn_session import DrawnSession, DrawnSessions, Model
 
 from ml_trainer_env.baselines.play import play
 from ml_trainer_env.baselines.progress import LineProgress
 from ml_trainer_env.baselines.random_agent import RandomAgent
 from ml_trainer_env.baselines.run import Plan, play_all
 from ml_trainer_env.baselines.run_log import RunLog, record_nothing
+from ml_trainer_env.baselines.search.population import PopulationAgent
 
 
 def lines(path):
@@ -81,3 +86,27 @@ def test_a_seed_counts_up_over_the_episodes_of_a_task(make_session):
 
 def test_playing_needs_no_log(make_session):
     assert play(RandomAgent(), make_session())[-1].outcome.done
+
+
+def test_an_agent_that_forks_is_one_episode_with_the_turns_of_all_its_branches():
+    sessions = DrawnSessions(budget=16, start=Model(2, 0.7))
+    events = []
+
+    (result,) = play_all(
+        Plan(("a",)),
+        PopulationAgent(),
+        lambda *_: DrawnSession(),
+        lambda kind, _: events.append(kind),
+        LineProgress(),
+        open_sessions=lambda *_: nullcontext(sessions),
+    )
+
+    assert result.played_to_end
+    assert len(result.calls) == sum(len(session.calls) for session, _ in sessions.opened)
+    assert [call.number for call in result.calls] == list(range(1, len(result.calls) + 1))
+    assert events.count("episode") == events.count("result") == 1
+
+
+def test_an_agent_that_forks_needs_sessions_that_fork():
+    with pytest.raises(ValueError, match="pbt forks, and nothing was given that forks"):
+        list(play_all(Plan(("a",)), PopulationAgent(), lambda *_: DrawnSession(), record_nothing, LineProgress()))

@@ -22,7 +22,7 @@ def trained() -> Iterator[Trainer]:
         yield opened
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def real_sessions(trained: Trainer) -> Callable[..., LocalSessions]:
     """Creates sessions of one small task, which train for real."""
     assert isinstance(TASK.examples, ExampleDraw)

@@ -1,11 +1,14 @@
 """The contract of all entrants of the tuning game, on a small task that trains for real."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 import pytest
 
-from ml_trainer_env.baselines.forks import ForkingAgent, play_entrant
+from ml_trainer_env.baselines.agent import Call
+from ml_trainer_env.baselines.forks import play_entrant
 from ml_trainer_env.baselines.play import Turn
 from ml_trainer_env.baselines.registry import MODEL_NAMES, NAMES, NO_DEFAULT, SEARCHES, entrants
 from ml_trainer_env.baselines.session import CallRefusedError
@@ -13,7 +16,6 @@ from ml_trainer_env.in_process.forks import LocalSessions
 from ml_trainer_env.in_process.tuning import LocalSession
 
 NewSessions = Callable[..., LocalSessions]
-Calls = list[tuple[str, dict[str, object]]]
 
 TUNING = entrants("tuning")
 REFUSED_BY_DESIGN = {"random"}
@@ -25,36 +27,56 @@ def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def played(name: str, sessions: LocalSessions) -> tuple[LocalSession, list[Turn]]:
+@dataclass(frozen=True)
+class Played:
+    """What came of a play.
+
+    Attributes:
+        sessions: All branches.
+        submitted: The branch that was submitted.
+        turns: The turns of all branches.
+    """
+
+    sessions: LocalSessions
+    submitted: LocalSession
+    turns: Sequence[Turn]
+
+
+def play_again(name: str, sessions: LocalSessions) -> Played:
     turns: list[Turn] = []
-    session = play_entrant(TUNING[name](), sessions, turns.append)
-    assert isinstance(session, LocalSession)
-    return session, turns
+    submitted = play_entrant(TUNING[name](), sessions, turns.append)
+    assert isinstance(submitted, LocalSession)
+    return Played(sessions, submitted, turns)
+
+
+@pytest.fixture(scope="module")
+def play_once(real_sessions: NewSessions) -> Callable[[str], Played]:
+    """Lets an entrant play the task. The tests of this module share its play."""
+    return cache(lambda name: play_again(name, real_sessions()))
 
 
 def test_an_entrant_plays_to_a_grade_within_the_budget_without_a_refused_call(
-    name: str, real_sessions: NewSessions
+    name: str, play_once: Callable[[str], Played]
 ) -> None:
-    sessions = real_sessions()
+    played = play_once(name)
 
-    session, turns = played(name, sessions)
-
-    assert session.reply["done"]
-    assert -0.25 <= session.reply["score"] <= 1.0
-    assert trained_epochs(sessions) <= session.brief.budget_epochs
-    refusals = [turn.outcome.refusal for turn in turns if turn.outcome.reply is None]
+    assert played.submitted.reply["done"]
+    assert -0.25 <= played.submitted.reply["score"] <= 1.0
+    assert trained_epochs(played.sessions) <= played.submitted.brief.budget_epochs
+    refusals = [turn.outcome.refusal for turn in played.turns if turn.outcome.reply is None]
     assert name in REFUSED_BY_DESIGN or not refusals
 
 
 def trained_epochs(sessions: LocalSessions) -> int:
-    """Epochs that all branches trained themselves. The first ones of a fork are its parent's, weights and all."""
-    units = [unit.ref.key for session in sessions.opened for unit in session.episode.units]
-    return len(set(units))
+    """Epochs that all branches trained themselves. A fork begins with those of its parent, which have the same keys."""
+    return len({unit.ref.key for session in sessions.opened for unit in session.episode.units})
 
 
-def test_an_entrant_plays_an_episode_in_the_same_way_again(name: str, real_sessions: NewSessions) -> None:
-    first, _ = played(name, real_sessions())
-    again, _ = played(name, real_sessions())
+def test_an_entrant_plays_an_episode_in_the_same_way_again(
+    name: str, play_once: Callable[[str], Played], real_sessions: NewSessions
+) -> None:
+    first = play_once(name).submitted
+    again = play_again(name, real_sessions()).submitted
 
     assert again.calls == first.calls
     assert again.reply["weights_hash"] == first.reply["weights_hash"]
@@ -62,27 +84,33 @@ def test_an_entrant_plays_an_episode_in_the_same_way_again(name: str, real_sessi
 
 @pytest.mark.parametrize("name", SEARCHES)
 def test_the_first_epoch_of_a_search_has_the_default_configuration_or_not_as_its_name_says(
-    name: str, real_sessions: NewSessions
+    name: str, play_once: Callable[[str], Played]
 ) -> None:
-    with_default, _ = first_training(name, real_sessions())
-    without, default = first_training(name + NO_DEFAULT, real_sessions())
+    default = initial_settings(play_once(name))
 
-    assert with_default == (default, False)
-    assert without != (default, False)
+    assert first_settings(play_once(name)) == (default, False)
+    assert first_settings(play_once(name + NO_DEFAULT)) != (default, False)
 
 
-def first_training(name: str, sessions: LocalSessions) -> tuple[tuple[Any, bool], Any]:
-    """The settings of an entrant's first epoch and whether its weights were fresh; and the default settings."""
-    session, _ = played(name, sessions)
-    calls = sessions.opened[0].calls if isinstance(TUNING[name](), ForkingAgent) else session.calls
-    place = next(place for place, (tool, _) in enumerate(calls) if tool == "run_epochs")
-    again = sessions.begin()
-    default = again.call("get_training_status", {})["configuration"]
-    reply = {"configuration": default}
-    for tool, arguments in calls[:place]:
-        reply = dict(again.call(tool, arguments))
-    fresh = any(arguments.get("reinitialize") for _, arguments in calls[:place])
-    return (shown(reply["configuration"]), fresh), shown(default)
+def initial_settings(played: Played) -> dict[str, object]:
+    """The settings that the episode begins with."""
+    return shown(asdict(played.submitted.episode.task.initial_config))
+
+
+def first_settings(played: Played) -> tuple[dict[str, object], bool]:
+    """The settings of the first epoch, and whether its weights were fresh."""
+    turns = played.turns
+    place = next(place for place, turn in enumerate(turns) if name_of(turn) == "run_epochs")
+    fresh = any(
+        turn.decision.arguments.get("reinitialize") for turn in turns[:place] if isinstance(turn.decision, Call)
+    )
+    reply = turns[place].outcome.reply
+    assert reply is not None
+    return shown(reply["configuration"]), fresh
+
+
+def name_of(turn: Turn) -> str:
+    return turn.decision.name if isinstance(turn.decision, Call) else ""
 
 
 def shown(settings: Any) -> dict[str, object]:
