@@ -136,6 +136,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=usual.seed, help="default: %(default)s")
     parser.add_argument("--groups", type=int, default=usual.groups, help="tasks of an update; default: %(default)s")
     parser.add_argument("--group", type=int, default=usual.group, help="episodes of each; default: %(default)s")
+    parser.add_argument(
+        "--sample", type=int, default=usual.sample, help="tasks of an evaluation on the way; %(default)s"
+    )
+    parser.add_argument("--held-out", type=int, default=1_000, help="most tasks of the last evaluation of a split")
     parser.add_argument("--also", nargs="*", default=[], help="more splits for the last evaluation, such as test")
     given = parser.parse_args()
     is_fleet = given.environment == FLEET_ID
@@ -146,6 +150,7 @@ def main() -> int:
         seed=given.seed,
         groups=given.groups,
         group=given.group,
+        sample=given.sample,
         learner=FLEET_LEARNER if is_fleet else usual.learner,
     )
     given.out.mkdir(parents=True, exist_ok=True)
@@ -153,7 +158,7 @@ def main() -> int:
     with Pool(given.processes, get_context("spawn")) as pool:
         run = Run(settings, given.out, pool)
         run.train(given.updates)
-        run.finish(given.also)
+        run.finish(given.also, given.held_out)
     return 0
 
 
@@ -210,15 +215,21 @@ class Run:
             self._save()
             print(json.dumps(row), flush=True)
 
-    def finish(self, also: Sequence[str]) -> None:
-        """Let all players play all tasks held out, and write the result and the curve."""
+    def finish(self, also: Sequence[str], most: int) -> None:
+        """Let all players play the tasks held out, and write the result and the curve.
+
+        Args:
+            also: More splits.
+            most: Number of tasks of a split, evenly spread, if it has more.
+        """
         settings = self._settings
         players = [LEARNED, NOTHING, RANDOM, *AGENTS[settings.environment]]
         tables = {}
         places = {settings.held_out_split: settings.held_out_tasks} | {
             split: settings.tasks(split, None) for split in also
         }
-        for split, indices in places.items():
+        for split, all_indices in places.items():
+            indices = _spread(all_indices, most)
             rows = self.evaluate(indices, split, players)
             tables[split] = summary(rows, LEARNED, players)
             print(f"\n{split}, {len(indices)} tasks held out", *tables[split], sep="\n")
