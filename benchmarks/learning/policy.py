@@ -6,6 +6,7 @@ in the workers, and learns in torch.
 
 import math
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
@@ -163,7 +164,7 @@ class Learner:
     @property
     def state(self) -> dict[str, object]:
         """All that the next update depends on, besides its arguments."""
-        return {"policy": self._policy.state_dict(), "optimizer": self._optimizer.state_dict()}
+        return deepcopy({"policy": self._policy.state_dict(), "optimizer": self._optimizer.state_dict()})
 
     def restore(self, state: Mapping[str, dict[str, object]]) -> None:
         """Go on from a state."""

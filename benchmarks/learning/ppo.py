@@ -34,15 +34,20 @@ from typing import Any
 import numpy as np
 import torch
 from curve import draw, summary
-from episodes import AGENTS, NOTHING, RANDOM, Episode, Order, Player, joined, played, shape_of
+from episodes import AGENTS, NOTHING, RANDOM, Episode, Order, joined, played, shape_of
 from policy import Hyperparameters, Learner
 
+from ml_trainer_env.integrations.gymnasium import FLEET_ID, TUNING_ID
+from ml_trainer_env.server.fleet.tasks import count_tasks
 from ml_trainer_env.server.tuning.families.tasks import count_family_tasks, family_task
 
 LEARNED = "learned"
+FLEET_LEARNER = Hyperparameters(keep=0.95, entropy=0.002)
+"""An act costs time, and an episode has 30 decisions: so the untrained policy acts seldom."""
 HELD_OUT_SEED = 100
 """Episodes held out are played with the task's seed plus this, those for training with 0 and 1."""
 
+Arguments = tuple[tuple[str, Any], ...]
 Pool = ProcessPoolExecutor
 
 
@@ -63,7 +68,7 @@ class Settings:
         learner: The hyperparameters.
     """
 
-    environment: str = "MLTrainer-v0"
+    environment: str = TUNING_ID
     split: str = "validation"
     max_cost_s: float = 1.0
     seed: int = 0
@@ -86,9 +91,9 @@ class Settings:
         return "validation" if self.split == "train" else self.split
 
     def tasks(self, split: str, parity: int | None) -> list[int]:
-        """Return the indices of tasks that are cheap enough, of one parity or of both."""
-        if self.environment == "MLFleet-v0":
-            return list(range(parity or 0, 128, 1 if parity is None else 2))
+        """Return the indices of tasks that are cheap enough, of one parity or of both. All of the fleet are."""
+        if self.environment == FLEET_ID:
+            return [index for index in range(count_tasks(split)) if parity is None or index % 2 == parity]
         cheap = [
             i for i in range(count_family_tasks(split)) if (family_task(split, i).cost_s or 0.0) <= self.max_cost_s
         ]
@@ -104,9 +109,19 @@ class Settings:
         """The indices of the tasks held out."""
         return self.tasks(self.held_out_split, 1 if self.split == self.held_out_split else None)
 
-    def order(self, split: str, index: int, seed: int, player: Player, chance: tuple[int, ...] = ()) -> Order:
-        """Return an order of an episode."""
-        return Order(self.environment, (("split", split),), index, seed, player, chance)
+    @property
+    def learning(self) -> Arguments:
+        """Arguments of the environment for learning. The fleet's score needs no references then: they are dear."""
+        return (("split", self.split), *((("scale", "loss"),) if self.environment == FLEET_ID else ()))
+
+    def judging(self, split: str, references: Path) -> Arguments:
+        """Return the arguments of the environment for evaluations.
+
+        Args:
+            split: The split.
+            references: The file of the fleet's references.
+        """
+        return (("split", split), *((("references", str(references)),) if self.environment == FLEET_ID else ()))
 
 
 def main() -> int:
@@ -116,27 +131,34 @@ def main() -> int:
     parser.add_argument("--updates", type=int, default=60, help="updates in all; default: %(default)s")
     parser.add_argument("--processes", type=int, default=2, help="default: %(default)s")
     parser.add_argument("--environment", choices=list(AGENTS), default=usual.environment, help="default: %(default)s")
-    parser.add_argument("--split", default=usual.split, help="default: %(default)s")
+    parser.add_argument("--split", help=f"default: {usual.split}; of the fleet train")
     parser.add_argument("--max-cost-s", type=float, default=usual.max_cost_s, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=usual.seed, help="default: %(default)s")
     parser.add_argument("--groups", type=int, default=usual.groups, help="tasks of an update; default: %(default)s")
     parser.add_argument("--group", type=int, default=usual.group, help="episodes of each; default: %(default)s")
+    parser.add_argument(
+        "--sample", type=int, default=usual.sample, help="tasks of an evaluation on the way; %(default)s"
+    )
+    parser.add_argument("--held-out", type=int, default=1_000, help="most tasks of the last evaluation of a split")
     parser.add_argument("--also", nargs="*", default=[], help="more splits for the last evaluation, such as test")
     given = parser.parse_args()
+    is_fleet = given.environment == FLEET_ID
     settings = Settings(
         environment=given.environment,
-        split=given.split,
+        split=given.split or ("train" if is_fleet else usual.split),
         max_cost_s=given.max_cost_s,
         seed=given.seed,
         groups=given.groups,
         group=given.group,
+        sample=given.sample,
+        learner=FLEET_LEARNER if is_fleet else usual.learner,
     )
     given.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     with Pool(given.processes, get_context("spawn")) as pool:
         run = Run(settings, given.out, pool)
         run.train(given.updates)
-        run.finish(given.also)
+        run.finish(given.also, given.held_out)
     return 0
 
 
@@ -154,7 +176,7 @@ class Run:
 
     def __init__(self, settings: Settings, folder: Path, pool: Pool) -> None:
         self._settings, self._folder, self._pool = settings, folder, pool
-        features, parts, kept = shape_of(settings.environment, (("split", settings.split),))
+        features, parts, kept = shape_of(settings.environment, settings.learning)
         self._learner = Learner(features, parts, kept, settings.learner, settings.seed)
         self._updates = 0
         checkpoint = folder / "checkpoint.pt"
@@ -193,15 +215,21 @@ class Run:
             self._save()
             print(json.dumps(row), flush=True)
 
-    def finish(self, also: Sequence[str]) -> None:
-        """Let all players play all tasks held out, and write the result and the curve."""
+    def finish(self, also: Sequence[str], most: int) -> None:
+        """Let all players play the tasks held out, and write the result and the curve.
+
+        Args:
+            also: More splits.
+            most: Number of tasks of a split, evenly spread, if it has more.
+        """
         settings = self._settings
         players = [LEARNED, NOTHING, RANDOM, *AGENTS[settings.environment]]
         tables = {}
         places = {settings.held_out_split: settings.held_out_tasks} | {
             split: settings.tasks(split, None) for split in also
         }
-        for split, indices in places.items():
+        for split, all_indices in places.items():
+            indices = _spread(all_indices, most)
             rows = self.evaluate(indices, split, players)
             tables[split] = summary(rows, LEARNED, players)
             print(f"\n{split}, {len(indices)} tasks held out", *tables[split], sep="\n")
@@ -226,9 +254,11 @@ class Run:
                 about = {"split": split, "index": index, "player": player}
                 wanted.append(about | {"update": self._updates if player == LEARNED else None})
         missing = [row for row in wanted if _key(row) not in self._evaluated]
+        arguments = settings.judging(split, self._folder / "references.jsonl")
         orders = [
-            settings.order(
-                split,
+            Order(
+                settings.environment,
+                arguments,
                 row["index"],
                 HELD_OUT_SEED,
                 weights if row["player"] == LEARNED else row["player"],
@@ -252,7 +282,14 @@ class Run:
         )
         seeds = chance.integers(2, size=settings.groups)
         return [
-            settings.order(settings.split, int(index), int(seed), weights, (settings.seed, update, place, member))
+            Order(
+                settings.environment,
+                settings.learning,
+                int(index),
+                int(seed),
+                weights,
+                (settings.seed, update, place, member),
+            )
             for place, (index, seed) in enumerate(zip(tasks, seeds, strict=True))
             for member in range(settings.group)
         ]

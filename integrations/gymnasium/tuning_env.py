@@ -117,7 +117,8 @@ class TuningEnv(gymnasium.Env[Observation, Action]):
     ## Vectorized environment
 
     `gymnasium.make_vec("MLTrainer-v0", num_envs=4, vectorization_mode="async", vector_kwargs={"context": "spawn"})`.
-    A process that has used torch should not be forked, hence `spawn`.
+    Where torch sees a GPU, a process that has used it cannot be forked, hence `spawn`. Then the id needs its module:
+    `ml_trainer_env.integrations.gymnasium:MLTrainer-v0`.
 
     ## Version History
 

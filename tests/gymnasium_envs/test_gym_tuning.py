@@ -1,6 +1,8 @@
 """MLTrainer-v0 plays the real game: what a step pays, shows and hides."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -155,10 +157,11 @@ def test_several_environments_of_one_call_are_as_single_ones() -> None:
     vector.close()
 
 
-@pytest.mark.slow
-def test_environments_in_processes_of_their_own_are_as_those_in_one() -> None:
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # of Python 3.12: that it works is what is tested
+@pytest.mark.parametrize("context", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
+def test_environments_in_processes_of_their_own_are_as_those_in_one(context: str) -> None:
     found = []
-    for mode, settings in (("sync", {}), ("async", {"context": "spawn"})):
+    for mode, settings in (("sync", {}), ("async", {"context": context})):
         vector = gymnasium.make_vec(
             "ml_trainer_env.integrations.gymnasium:MLTrainer-v0",
             num_envs=2,
@@ -180,6 +183,16 @@ def test_the_page_of_the_environment_tells_its_spaces(env: Any) -> None:
     assert f"`Box(-5, 5, ({len(FEATURES)},), float32)`" in page
     assert (space.shape, space.dtype, float(space.high[0])) == ((len(FEATURES),), np.float32, 5.0)
     assert f"`MultiDiscrete({list(map(int, env.action_space.nvec))})`" in page
+
+
+def test_the_lines_of_the_page_run_as_written(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs/gymnasium.md").read_text(encoding="utf-8")
+    block = re.search(r"<!-- snippet: gymnasium -->\s*```python\n(.*?)```", page, flags=re.DOTALL)
+    assert block
+
+    exec(compile(block[1], "snippet", "exec"), {})
+
+    assert re.fullmatch(r"tuning/\w+/\d+ -?\d\.\d+\n", capsys.readouterr().out)
 
 
 def test_tasks_that_were_not_calibrated_are_graded_by_accuracy_alone() -> None:
