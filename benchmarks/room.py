@@ -40,8 +40,8 @@ PAGES = {
     "the page itself": "/room",
 }
 PHASES = 6
-CALLS_IN_PHASE = 7
-SPACING_S = 1.2
+CALLS_IN_PHASE = 4
+SPACING_S = 8.0
 
 
 def main() -> None:

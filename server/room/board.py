@@ -42,6 +42,7 @@ class Board:
         self._gone: dict[str, int] = {}
         self._version = 0
         self._looked_at = float("-inf")
+        self._told: dict[int, str | None] = {}
 
     def snapshot(self) -> str:
         """Return all live episodes as JSON."""
@@ -81,10 +82,17 @@ class Board:
                 has_changed = True
         if has_changed:
             self._version = version
+            self._told.clear()
         while len(self._gone) > _MAX_GONE:
             del self._gone[next(iter(self._gone))]
 
     def _changes_since(self, seen: int) -> str | None:
+        """Return what changed after a version as JSON, None for nothing. Watchers who saw the same share the text."""
+        if seen not in self._told:
+            self._told[seen] = self._encode_changes(seen)
+        return self._told[seen]
+
+    def _encode_changes(self, seen: int) -> str | None:
         rows = [row.text for row in self._rows.values() if row.version > seen]
         gone = [name for name, version in self._gone.items() if version > seen] if seen else []
         if not rows and not gone:

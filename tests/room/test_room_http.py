@@ -237,6 +237,18 @@ def test_the_copied_script_repeats_the_episode_to_the_bit(url: str, watcher: htt
     assert repeated["calls"][-1]["reply"]["weights_hash"] == expected
 
 
+def test_a_fork_and_its_parent_lead_to_each_other(url: str, watcher: httpx.Client) -> None:
+    with played(url, "parent & co", agent="parent") as env:
+        env.call_tool("run_epochs", num_epochs=2)
+        env.reset(fork_from="parent & co@1", episode_id="child", agent="child")
+
+    parent, child = (watcher.get("/room/episode", params={"name": name}).text for name in ("parent & co", "child"))
+    assert 'href="/room/episode?name=child"' in parent
+    assert 'href="/room/episode?name=parent%20%26%20co"' in child
+    assert document(watcher, "child")["calls"][0]["inherited"] is True
+    assert document(watcher, "child")["episode"]["agent"] == "child"
+
+
 def test_a_reason_is_beside_its_call_and_changes_no_reply(url: str, watcher: httpx.Client) -> None:
     replies = []
     for name, reason in (("explained", "why " * 200), ("silent", "")):
