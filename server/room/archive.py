@@ -17,9 +17,7 @@ from ml_trainer_env.server.room.observed import (
     observed_summary,
     observed_view,
     visible_units,
-    without_hidden,
 )
-from ml_trainer_env.server.room.tree import draw_tree
 from ml_trainer_env.server.room.views import View, Views
 from ml_trainer_env.server.store import DamagedEpisode, Database, JournaledEpisode
 from ml_trainer_env.server.store.search import Place, Search, find_episodes, find_forks, load_recording
@@ -145,5 +143,4 @@ def _document(journaled: JournaledEpisode, view: View, limit: int | None) -> dic
         "view": observed_view(view),
         "rows": columns(view, ((unit.figures, unit.seconds) for unit in units[:limit])),
         "calls": [observed_call(number, call, over) for number, call in enumerate(calls, 1)],
-        "tree": without_hidden(draw_tree(calls), over),
     }

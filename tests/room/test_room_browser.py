@@ -206,6 +206,16 @@ def test_every_control_has_a_name(browser: Browser, url: str) -> None:
             assert seen.page.evaluate(nameless) == []
 
 
+def test_branches_are_drawn_where_weights_change_hands(browser: Browser, url: str) -> None:
+    with visit(browser, f"{url}/room/episode?name=finished") as seen:
+        tree = seen.page.locator("#tree [role=img]")
+        expect(tree).to_have_attribute(
+            "aria-label", "Branch 1, start: 5 epochs, saved first at 3. Branch 2, restored first: 0 epochs."
+        )
+        seen.page.get_by_label("Show up to epoch").fill("2")
+        expect(tree).to_have_attribute("aria-label", "Branch 1, start: 2 epochs.")
+
+
 def test_a_replay_is_a_film_that_ends(browser: Browser, url: str) -> None:
     with visit(browser, f"{url}/room/episode?name=finished") as seen:
         seen.page.get_by_role("button", name="Replay").click()

@@ -112,6 +112,12 @@ def test_an_observer_signs_in_with_a_cookie_that_does_not_hold_the_token(url: st
         assert browser.get("/room", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 401
 
 
+def test_the_first_page_leads_to_the_room(url: str) -> None:
+    answer = httpx.get(f"{url}/", headers=PLAYER, trust_env=False)
+
+    assert (answer.status_code, answer.headers["location"]) == (307, "/room")
+
+
 def test_nobody_reads_the_room_without_a_token(url: str) -> None:
     for path in ("/room", "/room/api/live", "/room/api/episodes", "/room/static/room.css"):
         assert httpx.get(f"{url}{path}", trust_env=False).status_code == 401
