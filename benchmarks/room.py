@@ -123,9 +123,8 @@ async def measure_watchers(url: str, pid: int, sessions: int, watchers: int) -> 
         cuts = statistics.quantiles(times, n=20)
         label = f"{watchers if watched else 0} watchers"
         cpu_ms = 1000 * spent[watched] / len(times)
-        print(
-            f"{label:12} median {cuts[9]:6.1f} ms, 95 % {cuts[18]:6.1f} ms, n = {len(times)}; CPU {cpu_ms:.2f} ms a call"
-        )
+        latency = f"median {cuts[9]:6.1f} ms, 95 % {cuts[18]:6.1f} ms, n = {len(times)}"
+        print(f"{label:12} {latency}; CPU of the server {cpu_ms:.2f} ms a call")
     print(f"ratio of medians {statistics.median(found[True]) / statistics.median(found[False]):.3f}")
     for one in sockets:
         await one.close()

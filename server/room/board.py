@@ -12,7 +12,7 @@ from ml_trainer_env.server.episodes.open_episode import OpenEpisode
 from ml_trainer_env.server.room.archive import Archive
 from ml_trainer_env.server.room.observed import observed_live
 
-__all__ = ["Board", "encode"]
+__all__ = ["Board", "encode", "next_tick"]
 
 TICK_S = 1.0
 """A watcher is told of changes this often, in seconds."""
@@ -55,7 +55,7 @@ class Board:
         seen = self._version
         yield everything
         while True:
-            await anyio.sleep(TICK_S)
+            await next_tick(TICK_S)
             if time.monotonic() - self._looked_at >= TICK_S / 2:
                 self._look()
             changes = self._changes_since(seen)
@@ -98,6 +98,11 @@ class Board:
         if not rows and not gone:
             return None
         return f'{{"episodes":[{",".join(rows)}],"gone":{encode(gone)}}}'
+
+
+async def next_tick(period_s: float) -> None:
+    """Sleep until the next multiple of a period on the event loop's clock, so that all watchers wake it up once."""
+    await anyio.sleep(period_s - anyio.current_time() % period_s)
 
 
 def encode(value: Any) -> str:

@@ -3,10 +3,8 @@
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
-import anyio
-
 from ml_trainer_env.server.room.archive import Archive
-from ml_trainer_env.server.room.board import Board, encode
+from ml_trainer_env.server.room.board import Board, encode, next_tick
 
 __all__ = ["Streams", "TooManyWatchersError"]
 
@@ -89,7 +87,7 @@ class Streams:
                 yield _event("calls", encode(told))
                 calls += len(told)
             await opened.changes.wait(seen)
-            await anyio.sleep(GATHER_S)
+            await next_tick(GATHER_S)
         yield _event("closed", encode({"rows": rows, "calls": calls}))
 
 
