@@ -143,7 +143,7 @@ def test_epochs_are_pushed_while_the_call_that_trains_them_still_runs(url: str, 
         returned: list[float] = []
 
         def train() -> None:
-            env.call_tool("run_epochs", num_epochs=12)
+            env.call_tool("run_epochs", num_epochs=20)
             returned.append(time.monotonic())
 
         trainer = threading.Thread(target=train)
@@ -154,7 +154,7 @@ def test_epochs_are_pushed_while_the_call_that_trains_them_still_runs(url: str, 
         for kind, told in stream:
             if kind == "rows":
                 seen.append((time.monotonic(), told["first"], told["columns"]["val_accuracy"]))
-            if kind == "calls" and told[-1]["units"] == 12:
+            if kind == "calls" and told[-1]["units"] == 20:
                 break
         trainer.join()
         stream.close()
@@ -163,7 +163,7 @@ def test_epochs_are_pushed_while_the_call_that_trains_them_still_runs(url: str, 
     assert [first for _, first, _ in seen] == [sum(len(rows) for _, _, rows in seen[:n]) for n in range(len(seen))]
     pushed = [value for _, _, rows in seen for value in rows]
     assert pushed == document(watcher, "pushed")["rows"]["val_accuracy"]
-    assert len(pushed) == 12
+    assert len(pushed) == 20
 
 
 def test_nothing_hidden_is_told_before_the_end_and_everything_after_it(url: str, watcher: httpx.Client) -> None:
