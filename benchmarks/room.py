@@ -4,7 +4,8 @@
     python benchmarks/room.py watchers --sessions 200 --watchers 50
 
 Starts a real server of its own in a folder that is deleted. `watchers` alternates phases with watchers and without, so
-that other load of the machine falls on both alike; agents' calls are epochs out of the cache.
+that other load of the machine falls on both alike; agents' calls are epochs out of the cache. Watchers are a process of
+their own. The CPU seconds of the server depend less on other load than latencies do.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,28 +40,32 @@ PAGES = {
     "no match": "/room/api/episodes?agent=nobody",
     "the page itself": "/room",
 }
-PHASES = 6
-CALLS_IN_PHASE = 7
-SPACING_S = 1.2
+PHASES = 4
+CALLS_IN_PHASE = 4
+SPACING_S = 8.0
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["lists", "watchers"])
+    parser.add_argument("what", choices=["lists", "watchers", "stream"])
     parser.add_argument("--episodes", type=int, default=10_000)
     parser.add_argument("--sessions", type=int, default=200)
     parser.add_argument("--watchers", type=int, default=50)
+    parser.add_argument("--url", help="of `stream`, which reads the streams of watchers until it is ended")
     chosen = parser.parse_args()
+    if chosen.what == "stream":
+        asyncio.run(stream(chosen.url, chosen.sessions, chosen.watchers))
+        return
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     with tempfile.TemporaryDirectory() as folder:
         if chosen.what == "lists":
             asyncio.run(fill(Path(folder), chosen.episodes))
-            with served(folder) as url:
+            with served(folder) as (url, _):
                 measure_lists(url)
         else:
-            with served(folder) as url:
-                asyncio.run(measure_watchers(url, chosen.sessions, chosen.watchers))
+            with served(folder) as (url, pid):
+                asyncio.run(measure_watchers(url, pid, chosen.sessions, chosen.watchers))
 
 
 async def fill(folder: Path, count: int) -> None:
@@ -97,7 +102,7 @@ def measure_lists(url: str) -> None:
             print(f"{name:18} median {statistics.median(times):6.1f} ms, worst {max(times):6.1f} ms, n = {len(times)}")
 
 
-async def measure_watchers(url: str, sessions: int, watchers: int) -> None:
+async def measure_watchers(url: str, pid: int, sessions: int, watchers: int) -> None:
     """Print latencies of calls in phases with watchers and without."""
     address = url.replace("http", "ws") + "/ws"
     sockets = [await connect(address, max_size=None, proxy=None) for _ in range(sessions)]
@@ -106,18 +111,20 @@ async def measure_watchers(url: str, sessions: int, watchers: int) -> None:
     for _ in range(PHASES * CALLS_IN_PHASE):  # fills the cache
         await train(sockets[0])
     found: dict[bool, list[float]] = {True: [], False: []}
+    spent = {True: 0.0, False: 0.0}
     for phase in range(PHASES):
         watched = phase % 2 == 1
-        tasks = [asyncio.create_task(watch(url, index, sessions)) for index in range(watchers if watched else 0)]
-        await asyncio.sleep(2.0)
-        found[watched] += [one for times in await asyncio.gather(*map(play, sockets[1:])) for one in times]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        with streaming(url, sessions, watchers) if watched else nullcontext():
+            await asyncio.sleep(SPACING_S)
+            before = cpu_seconds(pid)
+            found[watched] += [one for times in await asyncio.gather(*map(play, sockets[1:])) for one in times]
+            spent[watched] += cpu_seconds(pid) - before
     for watched, times in found.items():
         cuts = statistics.quantiles(times, n=20)
         label = f"{watchers if watched else 0} watchers"
-        print(f"{label:12} median {cuts[9]:6.1f} ms, 95 % {cuts[18]:6.1f} ms, n = {len(times)}")
+        cpu_ms = 1000 * spent[watched] / len(times)
+        latency = f"median {cuts[9]:6.1f} ms, 95 % {cuts[18]:6.1f} ms, n = {len(times)}"
+        print(f"{label:12} {latency}; CPU of the server {cpu_ms:.2f} ms a call")
     print(f"ratio of medians {statistics.median(found[True]) / statistics.median(found[False]):.3f}")
     for one in sockets:
         await one.close()
@@ -148,6 +155,29 @@ async def ask(socket_: ClientConnection, message: dict[str, Any]) -> None:
     assert answer["type"] != "error", answer
 
 
+@contextmanager
+def streaming(url: str, sessions: int, watchers: int) -> Iterator[None]:
+    """Let a process watch."""
+    options = ["--url", url, "--sessions", str(sessions), "--watchers", str(watchers)]
+    process = subprocess.Popen([sys.executable, __file__, "stream", *options], stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU seconds that a process has spent, without its children."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def stream(url: str, sessions: int, watchers: int) -> None:
+    """Read the streams of all watchers until the process is ended."""
+    await asyncio.gather(*(watch(url, index, sessions) for index in range(watchers)))
+
+
 async def watch(url: str, index: int, sessions: int) -> None:
     """Read a stream until cancelled: every second watcher the live list, the others an episode."""
     path = "/room/api/live/events" if index % 2 else f"/room/api/episode/events?name=s{1 + index % (sessions - 1)}"
@@ -160,8 +190,8 @@ async def watch(url: str, index: int, sessions: int) -> None:
 
 
 @contextmanager
-def served(folder: str) -> Iterator[str]:
-    """Start a server. Yields its address."""
+def served(folder: str) -> Iterator[tuple[str, int]]:
+    """Start a server. Yields its address and its process."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -176,7 +206,7 @@ def served(folder: str) -> Iterator[str]:
             if process.poll() is not None:
                 raise SystemExit("the server does not start")
             time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{port}", process.pid
     finally:
         process.terminate()
         process.wait()

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query
 from fastapi.exceptions import HTTPException
 from fastapi.responses import PlainTextResponse, Response
 from sse_starlette.sse import EventSourceResponse
+from starlette.types import Message, Receive, Scope, Send
 
 from ml_trainer_env.server.room.archive import Archive
 from ml_trainer_env.server.room.board import Board, encode
@@ -164,4 +165,21 @@ def _stream(begin: Any) -> Response:
         events: AsyncIterator[Any] = begin()
     except TooManyWatchersError as error:
         raise HTTPException(503, str(error), {"Retry-After": "30"}) from error
-    return EventSourceResponse(events, ping=_PING_S, headers=_HEADERS)
+    return _EventStream(events, ping=_PING_S, headers=_HEADERS)
+
+
+class _EventStream(EventSourceResponse):
+    """Server-sent events that end as a whole response does when the server stops. The library cuts them off."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events, and the end of the body if it was not sent."""
+        is_unfinished = False
+
+        async def send_noted(message: Message) -> None:
+            nonlocal is_unfinished
+            is_unfinished = message["type"] == "http.response.start" or bool(message.get("more_body", False))
+            await send(message)
+
+        await super().__call__(scope, receive, send_noted)
+        if is_unfinished:
+            await send({"type": "http.response.body", "body": b""})

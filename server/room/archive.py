@@ -17,9 +17,7 @@ from ml_trainer_env.server.room.observed import (
     observed_summary,
     observed_view,
     visible_units,
-    without_hidden,
 )
-from ml_trainer_env.server.room.tree import draw_tree
 from ml_trainer_env.server.room.views import View, Views
 from ml_trainer_env.server.store import DamagedEpisode, Database, JournaledEpisode
 from ml_trainer_env.server.store.search import Place, Search, find_episodes, find_forks, load_recording
@@ -32,6 +30,8 @@ READERS = 2
 """Reads at a time. The journal has five connections, and calls of agents need some of them."""
 
 _MAX_FORKS = 50
+_NO_CALLS = 2**31
+"""No episode has so many calls."""
 
 
 class Archive:
@@ -80,6 +80,16 @@ class Archive:
 
         return await self._read(read)
 
+    async def facts(self, name: str) -> dict[str, Any]:
+        """Return what may be seen of an episode, without its calls and figures.
+
+        Raises:
+            NoSuchEpisodeError: No episode has that name.
+            StoreError: The journal cannot be read.
+        """
+        is_open = self.find_open(name) is not None
+        return await self._read(lambda connection: self._facts(connection, name, is_open, _NO_CALLS)[0])
+
     async def episode(self, name: str) -> dict[str, Any]:
         """Return all that may be seen of an episode.
 
@@ -91,12 +101,8 @@ class Archive:
         limit = None if opened is None else self._visible(opened)
 
         def read(connection: sa.Connection) -> dict[str, Any]:
-            summary, journaled = load_recording(connection, name)
-            view = self.views.of_task(journaled.header.task)
-            forks = [{"name": fork, "from": place} for fork, place in find_forks(connection, name, _MAX_FORKS)]
-            listed = observed_summary(summary, view, opened is not None)
-            facts = {**listed, **observed_header(journaled.header)}
-            return {"episode": facts, **_document(journaled, view, limit), "forks": forks}
+            facts, journaled = self._facts(connection, name, opened is not None, after=0)
+            return {**facts, **_document(journaled, self.views.of_task(journaled.header.task), limit)}
 
         found = await self._read(read)
         # The open episode is read on its event loop, not in the thread.
@@ -130,6 +136,16 @@ class Archive:
         episode, view = opened.episode, self.views.of_task(opened.header.task)
         return visible_units(view, opened.header, opened, len(episode.units), episode.done)
 
+    def _facts(
+        self, connection: sa.Connection, name: str, is_open: bool, after: int
+    ) -> tuple[dict[str, Any], JournaledEpisode]:
+        summary, journaled = load_recording(connection, name, after)
+        view = self.views.of_task(journaled.header.task)
+        listed = observed_summary(summary, view, is_open)
+        forks = [{"name": fork, "from": place} for fork, place in find_forks(connection, name, _MAX_FORKS)]
+        facts = {**listed, **observed_header(journaled.header)}
+        return {"episode": facts, "view": observed_view(view), "forks": forks}, journaled
+
     async def _read(self, work: Callable[[sa.Connection], Result]) -> Result:
         async with self._turn:
             return await self._database.read(work)
@@ -142,8 +158,6 @@ def _document(journaled: JournaledEpisode, view: View, limit: int | None) -> dic
     if limit is None or over:
         limit = visible_units(view, header, None, len(units), over)
     return {
-        "view": observed_view(view),
         "rows": columns(view, ((unit.figures, unit.seconds) for unit in units[:limit])),
         "calls": [observed_call(number, call, over) for number, call in enumerate(calls, 1)],
-        "tree": without_hidden(draw_tree(calls), over),
     }

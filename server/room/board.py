@@ -12,7 +12,7 @@ from ml_trainer_env.server.episodes.open_episode import OpenEpisode
 from ml_trainer_env.server.room.archive import Archive
 from ml_trainer_env.server.room.observed import observed_live
 
-__all__ = ["Board", "encode"]
+__all__ = ["Board", "encode", "next_tick"]
 
 TICK_S = 1.0
 """A watcher is told of changes this often, in seconds."""
@@ -42,6 +42,7 @@ class Board:
         self._gone: dict[str, int] = {}
         self._version = 0
         self._looked_at = float("-inf")
+        self._told: dict[int, str | None] = {}
 
     def snapshot(self) -> str:
         """Return all live episodes as JSON."""
@@ -54,7 +55,7 @@ class Board:
         seen = self._version
         yield everything
         while True:
-            await anyio.sleep(TICK_S)
+            await next_tick(TICK_S)
             if time.monotonic() - self._looked_at >= TICK_S / 2:
                 self._look()
             changes = self._changes_since(seen)
@@ -81,15 +82,27 @@ class Board:
                 has_changed = True
         if has_changed:
             self._version = version
+            self._told.clear()
         while len(self._gone) > _MAX_GONE:
             del self._gone[next(iter(self._gone))]
 
     def _changes_since(self, seen: int) -> str | None:
+        """Return what changed after a version as JSON, None for nothing. Watchers who saw the same share the text."""
+        if seen not in self._told:
+            self._told[seen] = self._encode_changes(seen)
+        return self._told[seen]
+
+    def _encode_changes(self, seen: int) -> str | None:
         rows = [row.text for row in self._rows.values() if row.version > seen]
         gone = [name for name, version in self._gone.items() if version > seen] if seen else []
         if not rows and not gone:
             return None
         return f'{{"episodes":[{",".join(rows)}],"gone":{encode(gone)}}}'
+
+
+async def next_tick(period_s: float) -> None:
+    """Sleep until the next multiple of a period on the event loop's clock, so that all watchers wake it up once."""
+    await anyio.sleep(period_s - anyio.current_time() % period_s)
 
 
 def encode(value: Any) -> str:

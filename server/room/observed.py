@@ -53,7 +53,7 @@ HIDDEN = frozenset(
 Value = TypeVar("Value")
 
 _DIGITS = 4
-_SPARK_POINTS = 40
+_SPARK_POINTS = 30
 
 
 def without_hidden(value: Any, is_over: bool) -> Any:

@@ -98,11 +98,10 @@ def page_routes(archive: Archive, games: Sequence[PlayedGame]) -> APIRouter:
     async def episode(name: Name) -> Response:
         """Show an episode."""
         try:
-            found = await archive.episode(name)
+            found = await archive.facts(name)
         except NoSuchEpisodeError as error:
             return _page("error.html", status=404, title="No such episode", reason=str(error))
-        shown = {name: found[name] for name in ("episode", "view", "forks")}
-        return _page("episode.html", **shown, prefix=prefixes.get(found["view"]["game"], ""))
+        return _page("episode.html", **found, prefix=prefixes.get(found["view"]["game"], ""))
 
     @router.get("/play")
     async def play(fork_from: Annotated[str, Query(max_length=260)] = "", game: Text = None) -> Response:

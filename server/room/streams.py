@@ -1,24 +1,18 @@
 """Server-sent events for observers: the live list, and one live episode as it trains."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import Any
-
-import anyio
 
 from ml_trainer_env.server.room.archive import Archive
-from ml_trainer_env.server.room.board import Board, encode
+from ml_trainer_env.server.room.board import Board, encode, next_tick
 
 __all__ = ["Streams", "TooManyWatchersError"]
 
 MAX_STREAMS = 200
 """Limit for the streams that are open at a time."""
 
-GATHER_S = 0.1
+GATHER_S = 0.25
 """Changes within this time, in seconds, are told together."""
-
-Event = Mapping[str, str]
-"""An event: `event` is its name, `data` is JSON."""
 
 
 class TooManyWatchersError(Exception):
@@ -38,7 +32,7 @@ class Streams:
         self._board = board
         self._open = 0
 
-    def live(self) -> AsyncIterator[Event]:
+    def live(self) -> AsyncIterator[bytes]:
         """Return the events of the live list: `live`.
 
         Raises:
@@ -46,7 +40,7 @@ class Streams:
         """
         return self._counted(self._live())
 
-    def episode(self, name: str, rows: int, calls: int) -> AsyncIterator[Event]:
+    def episode(self, name: str, rows: int, calls: int) -> AsyncIterator[bytes]:
         """Return the events of an episode: `live`, `rows`, `calls`, and `closed` when no session has it open.
 
         Args:
@@ -59,13 +53,13 @@ class Streams:
         """
         return self._counted(self._episode(name, rows, calls))
 
-    def _counted(self, events: AsyncGenerator[Event, None]) -> AsyncIterator[Event]:
+    def _counted(self, events: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
         if self._open >= MAX_STREAMS:
             raise TooManyWatchersError(
                 f"this server has {MAX_STREAMS} watchers already, and takes no more: close a page, or try again later"
             )
 
-        async def counted() -> AsyncIterator[Event]:
+        async def counted() -> AsyncIterator[bytes]:
             self._open += 1
             try:
                 async with aclosing(events):
@@ -76,26 +70,27 @@ class Streams:
 
         return counted()
 
-    async def _live(self) -> AsyncGenerator[Event, None]:
+    async def _live(self) -> AsyncGenerator[bytes, None]:
         async for changes in self._board.watch():
-            yield {"event": "live", "data": changes}
+            yield _event("live", changes)
 
-    async def _episode(self, name: str, rows: int, calls: int) -> AsyncGenerator[Event, None]:
+    async def _episode(self, name: str, rows: int, calls: int) -> AsyncGenerator[bytes, None]:
         while (opened := self._archive.find_open(name)) is not None:
             seen = opened.changes.count
-            yield _event("live", self._archive.live(opened))
+            yield _event("live", encode(self._archive.live(opened)))
             count, fresh = self._archive.columns_after(opened, rows)
             if count > rows:
-                yield _event("rows", {"first": rows, "columns": fresh})
+                yield _event("rows", encode({"first": rows, "columns": fresh}))
                 rows = count
             if opened.call_count > calls:
                 told = await self._archive.calls_after(opened, calls)
-                yield _event("calls", told)
+                yield _event("calls", encode(told))
                 calls += len(told)
             await opened.changes.wait(seen)
-            await anyio.sleep(GATHER_S)
-        yield _event("closed", {"rows": rows, "calls": calls})
+            await next_tick(GATHER_S)
+        yield _event("closed", encode({"rows": rows, "calls": calls}))
 
 
-def _event(name: str, data: Any) -> Event:
-    return {"event": name, "data": encode(data)}
+def _event(name: str, text: str) -> bytes:
+    """Return an event as it is sent. JSON has no line breaks, so its text is one line of data."""
+    return f"event: {name}\ndata: {text}\n\n".encode()

@@ -13,10 +13,9 @@ from ml_trainer_env.server.fleet.draw import draw_setup
 from ml_trainer_env.server.fleet.replies import STATUS_SCHEMA as FLEET_REPLY
 from ml_trainer_env.server.room.fleet_view import FLEET
 from ml_trainer_env.server.room.observed import HIDDEN, columns, without_hidden
-from ml_trainer_env.server.room.tree import draw_tree
 from ml_trainer_env.server.room.tuning_view import TUNING
 from ml_trainer_env.server.room.views import Views
-from ml_trainer_env.server.store import CallRecord, EpisodeHeader, RecordedUnit, UnitFigures
+from ml_trainer_env.server.store import EpisodeHeader
 from ml_trainer_env.server.trainer.metrics import EPOCH_FIGURES
 from ml_trainer_env.server.tuning.replies import STATUS_SCHEMA as TUNING_REPLY
 
@@ -80,27 +79,3 @@ def test_a_run_whose_monitoring_is_late_is_not_shown_without_its_session() -> No
     }
 
     assert shown == {f"fleet/train/{late}": 0, "fleet/train/0": 12, "fleet/gone/1": 0}
-
-
-def call(tool: str, units: int = 0, **arguments: Any) -> CallRecord:
-    unit = RecordedUnit(UnitFigures("", {}, "", 0.0), from_cache=False)
-    return CallRecord(tool, arguments, reply={"done": False}, units=(unit,) * units)
-
-
-def test_a_tree_has_a_branch_for_each_place_where_weights_change_hands() -> None:
-    calls = [
-        call("run_epochs", 5),
-        call("save_checkpoint", name="a"),
-        call("run_epochs", 3),
-        call("restore_checkpoint", name="a"),
-        call("run_epochs", 2),
-        CallRecord("restore_checkpoint", {"name": "nowhere"}, error="there is none"),
-        call("configure_training", reinitialize=True),
-        call("run_epochs", 1),
-    ]
-
-    first, second, third = draw_tree(calls)
-
-    assert (first["start"], first["end"], first["saves"]) == (0, 8, [("a", 5)])
-    assert (second["start"], second["end"], second["parent"], second["parent_at"]) == (8, 10, 0, 5)
-    assert (third["start"], third["end"], third["parent"]) == (10, 11, None)

@@ -7,13 +7,13 @@ fails to load a part of it, fails its test.
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Response, expect
+from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Response, expect
 
 from ml_trainer_env import MLTrainerEnv
 from ml_trainer_env.client import ToolCallError
@@ -48,7 +48,8 @@ def visit(browser: Browser, address: str, missing: bool = False, **options: Any)
     def load(response: Response) -> None:
         if "text/event-stream" in response.headers.get("content-type", ""):
             return
-        seen.loaded[response.url] = len(response.body())
+        with suppress(Error):  # the page was left before it had come
+            seen.loaded[response.url] = len(response.body())
 
     seen.page.on("console", log)
     seen.page.on("pageerror", lambda error: seen.errors.append(str(error)))
@@ -205,6 +206,16 @@ def test_every_control_has_a_name(browser: Browser, url: str) -> None:
             assert seen.page.evaluate(nameless) == []
 
 
+def test_branches_are_drawn_where_weights_change_hands(browser: Browser, url: str) -> None:
+    with visit(browser, f"{url}/room/episode?name=finished") as seen:
+        tree = seen.page.locator("#tree [role=img]")
+        expect(tree).to_have_attribute(
+            "aria-label", "Branch 1, start: 5 epochs, saved first at 3. Branch 2, restored first: 0 epochs."
+        )
+        seen.page.get_by_label("Show up to epoch").fill("2")
+        expect(tree).to_have_attribute("aria-label", "Branch 1, start: 2 epochs.")
+
+
 def test_a_replay_is_a_film_that_ends(browser: Browser, url: str) -> None:
     with visit(browser, f"{url}/room/episode?name=finished") as seen:
         seen.page.get_by_role("button", name="Replay").click()
@@ -226,11 +237,11 @@ def test_a_picture_and_a_script_come_out(browser: Browser, url: str) -> None:
 def test_a_visitor_plays_by_forms_sees_what_is_refused_and_goes_on_later(browser: Browser, url: str) -> None:
     with visit(browser, f"{url}/room/play") as seen:
         page = seen.page
-        page.get_by_label("Task").fill("no_such_task")
+        page.locator("[name=task_id]").fill("no_such_task")
         page.get_by_role("button", name="Begin").click()
         expect(page.locator("#told")).to_contain_text("unknown task 'no_such_task'")
-        page.get_by_label("Task").fill("easy_mnist")
-        page.get_by_label("Your name").fill("visitor")
+        page.locator("[name=task_id]").fill("easy_mnist")
+        page.locator("[name=agent]").fill("visitor")
         page.get_by_role("button", name="Begin").click()
         expect(page.locator("#tools details")).to_have_count(9)
         call(page, "configure training", learning_rate="11")
@@ -244,7 +255,7 @@ def test_a_visitor_plays_by_forms_sees_what_is_refused_and_goes_on_later(browser
         page.get_by_label("Show up to epoch").focus()
         page.keyboard.press("ArrowLeft")
         page.get_by_role("link", name="Fork here").click()
-        expect(page.get_by_label("Fork from")).to_have_value(re.compile(r".+@1"))
+        expect(page.locator("[name=fork_from]")).to_have_value(re.compile(r".+@1"))
         page.get_by_role("button", name="Begin").click()
         expect(page.locator("#where")).to_have_text("epoch 1 of 1")
         call(page, "submit model")
@@ -278,7 +289,7 @@ def test_compared_episodes_lie_over_each_other_and_differences_are_marked(browse
 
 def test_the_journal_is_filtered_and_times_are_the_readers(browser: Browser, url: str) -> None:
     with visit(browser, f"{url}/room", timezone_id="Asia/Tokyo", locale="en-GB") as seen:
-        seen.page.get_by_label("Agent").fill("careful")
+        seen.page.locator("[name=agent]").fill("careful")
         seen.page.get_by_role("button", name="Show").click()
         expect(seen.page.locator("tbody tr")).to_have_count(1)
         shown = seen.page.locator("time").inner_text()
@@ -287,6 +298,6 @@ def test_the_journal_is_filtered_and_times_are_the_readers(browser: Browser, url
               .format(Number(document.querySelector("time").dataset.at) * 1000)"""
         )
         assert shown == moment
-        seen.page.get_by_label("Agent").fill("nobody of this name")
+        seen.page.locator("[name=agent]").fill("nobody of this name")
         seen.page.get_by_role("button", name="Show").click()
         expect(seen.page.get_by_text("No episode matches")).to_be_visible()

@@ -112,6 +112,12 @@ def test_an_observer_signs_in_with_a_cookie_that_does_not_hold_the_token(url: st
         assert browser.get("/room", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 401
 
 
+def test_the_first_page_leads_to_the_room(url: str) -> None:
+    answer = httpx.get(f"{url}/", headers=PLAYER, trust_env=False)
+
+    assert (answer.status_code, answer.headers["location"]) == (307, "/room")
+
+
 def test_nobody_reads_the_room_without_a_token(url: str) -> None:
     for path in ("/room", "/room/api/live", "/room/api/episodes", "/room/static/room.css"):
         assert httpx.get(f"{url}{path}", trust_env=False).status_code == 401
@@ -137,7 +143,7 @@ def test_epochs_are_pushed_while_the_call_that_trains_them_still_runs(url: str, 
         returned: list[float] = []
 
         def train() -> None:
-            env.call_tool("run_epochs", num_epochs=12)
+            env.call_tool("run_epochs", num_epochs=20)
             returned.append(time.monotonic())
 
         trainer = threading.Thread(target=train)
@@ -148,7 +154,7 @@ def test_epochs_are_pushed_while_the_call_that_trains_them_still_runs(url: str, 
         for kind, told in stream:
             if kind == "rows":
                 seen.append((time.monotonic(), told["first"], told["columns"]["val_accuracy"]))
-            if kind == "calls" and told[-1]["units"] == 12:
+            if kind == "calls" and told[-1]["units"] == 20:
                 break
         trainer.join()
         stream.close()
@@ -157,7 +163,7 @@ def test_epochs_are_pushed_while_the_call_that_trains_them_still_runs(url: str, 
     assert [first for _, first, _ in seen] == [sum(len(rows) for _, _, rows in seen[:n]) for n in range(len(seen))]
     pushed = [value for _, _, rows in seen for value in rows]
     assert pushed == document(watcher, "pushed")["rows"]["val_accuracy"]
-    assert len(pushed) == 12
+    assert len(pushed) == 20
 
 
 def test_nothing_hidden_is_told_before_the_end_and_everything_after_it(url: str, watcher: httpx.Client) -> None:
@@ -235,6 +241,18 @@ def test_the_copied_script_repeats_the_episode_to_the_bit(url: str, watcher: htt
 
     repeated = document(watcher, made[0].episode_id)
     assert repeated["calls"][-1]["reply"]["weights_hash"] == expected
+
+
+def test_a_fork_and_its_parent_lead_to_each_other(url: str, watcher: httpx.Client) -> None:
+    with played(url, "parent & co", agent="parent") as env:
+        env.call_tool("run_epochs", num_epochs=2)
+        env.reset(fork_from="parent & co@1", episode_id="child", agent="child")
+
+    parent, child = (watcher.get("/room/episode", params={"name": name}).text for name in ("parent & co", "child"))
+    assert 'href="/room/episode?name=child"' in parent
+    assert 'href="/room/episode?name=parent%20%26%20co"' in child
+    assert document(watcher, "child")["calls"][0]["inherited"] is True
+    assert document(watcher, "child")["episode"]["agent"] == "child"
 
 
 def test_a_reason_is_beside_its_call_and_changes_no_reply(url: str, watcher: httpx.Client) -> None:

@@ -62,3 +62,15 @@ def test_an_origin_that_is_none_is_named(text: str) -> None:
         access_of(ALLOWED_ORIGINS=text)
 
     assert text in str(refusal.value)
+
+
+def test_an_observers_token_is_another_secret_and_is_never_shown() -> None:
+    watcher = f"{SECRET}-of-watchers"
+    settings = Settings.from_environment({"ML_TRAINER_TOKEN": SECRET, "ML_TRAINER_OBSERVER_TOKEN": watcher})
+
+    assert settings.access.observer_token == watcher
+    assert watcher not in repr(settings)
+    with pytest.raises(SettingsError, match="ML_TRAINER_OBSERVER_TOKEN must differ from ML_TRAINER_TOKEN"):
+        access_of(TOKEN=SECRET, OBSERVER_TOKEN=SECRET)
+    with pytest.raises(SettingsError, match="ML_TRAINER_OBSERVER_TOKEN must be a secret of at least 16"):
+        access_of(OBSERVER_TOKEN="off")

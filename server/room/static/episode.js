@@ -5,7 +5,7 @@ import { Chart } from "./chart.js";
 import { element, fetchJson, figure, follow } from "./dom.js";
 import { HeatMap } from "./heat.js";
 import { Player } from "./player.js";
-import { drawTree } from "./tree.js";
+import { branchesOf, drawTree } from "./tree.js";
 
 const FRAME_MS = 120;
 const AT_THE_END = ["score", "details", "graded_epoch", "test_accuracy", "submitted_accuracy", "submitted_loss", "best_accuracy",
@@ -16,7 +16,7 @@ const name = part("episode").dataset.name;
 const query = `name=${encodeURIComponent(name)}`;
 const stillness = matchMedia("(prefers-reduced-motion: reduce)");
 
-let told = null; // what the server told: view, rows, calls, tree, live
+let told = null; // what the server told: view, rows, calls, forks, live
 let upto = null; // the slider's place; null follows what is new
 let chosen = null; // number of the chosen call
 let source = null, film = null, charts = [], maps = [], rewards = null;
@@ -69,19 +69,10 @@ function watch() {
         told.calls.push(call);
         calls.add(call);
       }
-      refresh();
+      show();
     },
     closed: () => { source.close(); document.getElementById("connection").textContent = ""; load(); },
   });
-}
-
-/** Fetch what the server works out of all calls: the branches. */
-async function refresh() {
-  show();
-  const changes = ["save_checkpoint", "restore_checkpoint", "restart", "configure_training", "run_epochs", "run_steps"];
-  if (!changes.includes(told.calls.at(-1)?.tool)) return;
-  const fresh = await fetchJson(`/room/api/episode?${query}`).catch(() => null);
-  if (fresh) { told.tree = fresh.tree; show(); }
 }
 
 function show() {
@@ -199,10 +190,12 @@ function showRewards(shown, until) {
 }
 
 function showTree(shown) {
-  const isTold = told.tree.length > 1 || told.tree[0]?.saves.length > 0 || told.forks.length > 0;
+  const branches = branchesOf(told.calls);
+  branches.at(-1).end = Math.max(branches.at(-1).end, count()); // the running call is not recorded yet
+  const isTold = branches.length > 1 || branches[0].saves.length > 0 || told.forks.length > 0;
   part("tree-panel").hidden = !isTold;
   if (!isTold) return;
-  part("tree").replaceChildren(drawTree(told.tree, shown, part("tree").clientWidth, told.view.unit));
+  part("tree").replaceChildren(drawTree(branches, shown, part("tree").clientWidth, told.view.unit));
 }
 
 function showEnd() {

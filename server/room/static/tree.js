@@ -4,6 +4,31 @@ import { svg } from "./dom.js";
 
 const LANE = 46, TOP = 30, LEFT = 16, RIGHT = 132;
 
+/**
+ * The branches of an episode by its calls, in the order in which they began. A branch is units that follow each other from
+ * one state on: `start` and `end` count the episode's units, `parent` is the branch that it left at `parent_at`, null for
+ * fresh weights, and `saves` are the checkpoints on it. A refused call changes nothing. A fleet's job saves by itself, so
+ * a restart leaves the branch where it ends.
+ */
+export function branchesOf(calls) {
+  const branches = [{ start: 0, end: 0, parent: null, parent_at: null, label: "start", saves: [] }];
+  const saved = new Map();
+  for (const call of calls) {
+    const here = branches.at(-1), name = call.arguments?.name ?? call.arguments?.checkpoint;
+    const begin = (parent, at, label) => branches.push({ start: here.end, end: here.end, parent, parent_at: at, label, saves: [] });
+    if (call.reply && call.tool === "save_checkpoint") {
+      here.saves.push([String(name), here.end]);
+      saved.set(name, [branches.length - 1, here.end]);
+    } else if (call.reply && ["restore_checkpoint", "restart"].includes(call.tool)) {
+      begin(...(saved.get(name) ?? [branches.length - 1, here.end]), `restored ${name}`);
+    } else if (call.reply && call.arguments?.reinitialize === true) {
+      begin(null, null, "fresh weights");
+    }
+    branches.at(-1).end += call.units;
+  }
+  return branches;
+}
+
 /** Draw the branches up to a number of units, for a width in px. */
 export function drawTree(branches, upto, width, unit) {
   const known = branches.filter((branch) => branch.start <= upto);
