@@ -1,0 +1,1 @@
+"""Adapters to the libraries of others, a module or folder each."""
