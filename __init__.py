@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ml_trainer_env.errors import (
         CallTimeoutError,
         EnvConnectionError,
+        MissingLibraryError,
         MLTrainerError,
         ResetRefusedError,
         ToolCallError,
@@ -32,6 +33,7 @@ __all__ = [
     "MLTrainerEnv",
     "MLTrainerError",
     "MLTrainerState",
+    "MissingLibraryError",
     "MlTrainerAction",
     "MlTrainerEnv",
     "MlTrainerObservation",
@@ -44,7 +46,14 @@ __all__ = [
 
 _HOMES = {
     "client": ("MLTrainerEnv", "MlTrainerAction", "MlTrainerEnv", "MlTrainerObservation"),
-    "errors": ("CallTimeoutError", "EnvConnectionError", "MLTrainerError", "ResetRefusedError", "ToolCallError"),
+    "errors": (
+        "CallTimeoutError",
+        "EnvConnectionError",
+        "MLTrainerError",
+        "MissingLibraryError",
+        "ResetRefusedError",
+        "ToolCallError",
+    ),
     "fleet_client": ("FleetEnv",),
     "fleet_models": ("FleetObservation", "FleetState", "FleetStatus", "FleetTaskDescription"),
     "models": ("MLTrainerState", "ResetObservation", "TaskDescription", "TrainingStatus"),

@@ -1,6 +1,13 @@
 """The public errors of this package, and their base class."""
 
-__all__ = ["CallTimeoutError", "EnvConnectionError", "MLTrainerError", "ResetRefusedError", "ToolCallError"]
+__all__ = [
+    "CallTimeoutError",
+    "EnvConnectionError",
+    "MLTrainerError",
+    "MissingLibraryError",
+    "ResetRefusedError",
+    "ToolCallError",
+]
 
 
 class MLTrainerError(Exception):
@@ -35,3 +42,7 @@ class CallTimeoutError(MLTrainerError, TimeoutError):
 
 class EnvConnectionError(MLTrainerError, ConnectionError):
     """No server answers, it serves another environment, it refused the token, or the connection was lost."""
+
+
+class MissingLibraryError(MLTrainerError, ImportError):
+    """An adapter of `ml_trainer_env.integrations` needs a library that is not installed. The message names it."""

@@ -6,7 +6,7 @@ from typing import Any
 from ml_trainer_env.baselines.agent import Outcome
 from ml_trainer_env.baselines.session import Brief, Reply, ToolSpec
 
-__all__ = ["answer", "countdown", "function_definitions", "instructions", "summary", "task"]
+__all__ = ["answer", "countdown", "describe", "function_definitions", "instructions", "summary", "task", "tell"]
 
 
 def instructions(decisions: int) -> str:
@@ -32,6 +32,11 @@ def instructions(decisions: int) -> str:
 
 def task(brief: Brief, decisions_left: int) -> str:
     """Write the first user message: the task and the state."""
+    return f"{describe(brief)}\n{countdown(decisions_left)}"
+
+
+def describe(brief: Brief) -> str:
+    """Write the task and the state."""
     data = brief.dataset
     stand_in = " (synthetic stand-in images)" if data.source == "synthetic" else ""
     data_line = (
@@ -45,7 +50,6 @@ def task(brief: Brief, decisions_left: int) -> str:
             data_line,
             f"Budget: {_format_budget(brief)}. Target: {brief.target_metric} {brief.target_value}.",
             summary(brief.status),
-            countdown(decisions_left),
         )
     )
 
@@ -81,12 +85,13 @@ def answer(outcome: Outcome, decisions_left: int) -> str:
     """Write the answer to a call."""
     if outcome.reply is None:
         return f"Error: {outcome.refusal}\n{countdown(decisions_left)}"
-    head = _join(
-        str(outcome.reply.get("message") or "Done."),
-        _format_named("reward", outcome.reply.get("reward")),
-    )
-    extra = _format_checkpoints(outcome.reply.get("checkpoints"))
-    parts = (head, summary(outcome.reply), extra, countdown(decisions_left))
+    return f"{tell(outcome.reply)}\n{countdown(decisions_left)}"
+
+
+def tell(reply: Reply) -> str:
+    """Write a reply: its message, its reward, and the state."""
+    head = _join(str(reply.get("message") or "Done."), _format_named("reward", reply.get("reward")))
+    parts = (head, summary(reply), _format_checkpoints(reply.get("checkpoints")))
     return "\n".join(part for part in parts if part)
 
 

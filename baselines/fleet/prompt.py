@@ -7,7 +7,7 @@ from ml_trainer_env.baselines.fleet.brief import FleetBrief
 from ml_trainer_env.baselines.llm_prompt import countdown
 from ml_trainer_env.baselines.session import Reply
 
-__all__ = ["FleetPrompts"]
+__all__ = ["FleetPrompts", "describe", "tell"]
 
 _UNTOLD = frozenset(("message", "done", "reward_parts"))
 """Fields of a reply that are told in words, or that say nothing new."""
@@ -38,21 +38,29 @@ class FleetPrompts:
 
     def task(self, brief: FleetBrief, decisions_left: int) -> str:
         """Write the first user message: the task and the state."""
-        return "\n".join(
-            (
-                f"Task {brief.task_id}: {brief.name}. {brief.description}",
-                f"The nodes are reserved for {brief.reservation_s:g} s.",
-                _state(brief.status),
-                countdown(decisions_left),
-            )
-        )
+        return f"{describe(brief)}\n{countdown(decisions_left)}"
 
     def answer(self, outcome: Outcome, decisions_left: int) -> str:
         """Write the answer to a call."""
         if outcome.reply is None:
             return f"Error: {outcome.refusal}\n{countdown(decisions_left)}"
-        message = str(outcome.reply.get("message") or "Done.")
-        return f"{message}\n{_state(outcome.reply)}\n{countdown(decisions_left)}"
+        return f"{tell(outcome.reply)}\n{countdown(decisions_left)}"
+
+
+def describe(brief: FleetBrief) -> str:
+    """Write the task and the state."""
+    return "\n".join(
+        (
+            f"Task {brief.task_id}: {brief.name}. {brief.description}",
+            f"The nodes are reserved for {brief.reservation_s:g} s.",
+            _state(brief.status),
+        )
+    )
+
+
+def tell(reply: Reply) -> str:
+    """Write a reply: its message and the other fields."""
+    return f"{reply.get('message') or 'Done.'}\n{_state(reply)}"
 
 
 def _state(reply: Reply) -> str:
