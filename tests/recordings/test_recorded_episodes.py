@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from record import JOURNAL, SETTINGS, exported, journal_command
+from record import JOURNAL, SETTINGS, journal_command, without_tools
 from recorded_comparison import differences, rounds_alike
 from recorded_scripts import SCRIPTS, Script, play, resume
 
 from ml_trainer_env import MLTrainerEnv
+from ml_trainer_env.server.commands import journal
 
 FOLDER = Path(__file__).parent
 RECORDED = json.loads(gzip.decompress((FOLDER / "replies.json.gz").read_bytes()))
@@ -137,8 +138,15 @@ def test_the_journal_command_lists_the_recorded_episodes(old_state: Path) -> Non
 
 
 @pytest.mark.parametrize(("form", "recorded"), [("trajectory", "trajectories"), ("chat", "chats")])
-def test_the_journal_command_exports_the_recorded_episodes_as_it_did(form: str, recorded: str, old_state: Path) -> None:
-    assert exported(old_state, form) == RECORDED[recorded]
+def test_the_journal_command_exports_the_recorded_episodes_as_it_did(
+    form: str, recorded: str, old_state: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {**SETTINGS, "ML_TRAINER_STATE_DIR": str(old_state)}.items():
+        monkeypatch.setenv(name, value)
+
+    assert journal.main(["export", "--all", "--format", form]) == 0  # in this process: the command takes 3 s to start
+
+    assert without_tools(capsys.readouterr().out) == RECORDED[recorded]
 
 
 @pytest.mark.slow
