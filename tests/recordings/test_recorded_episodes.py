@@ -17,6 +17,7 @@ import pytest
 from record import JOURNAL, SETTINGS, journal_command, without_tools
 from recorded_comparison import differences, rounds_alike
 from recorded_scripts import SCRIPTS, Script, play, resume
+from served_here import served_here
 
 from ml_trainer_env import MLTrainerEnv
 from ml_trainer_env.server.commands import journal
@@ -84,11 +85,11 @@ def exact(played: Played, new_state: Path) -> bool:
 
 
 @pytest.fixture(scope="module")
-def old_server(start_server: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def old_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a server that finds the recorded journal, and none of its models."""
     state = old_journal(tmp_path_factory.mktemp("old"))
-    with start_server(ML_TRAINER_STATE_DIR=str(state), **SETTINGS) as server:
-        yield server.url
+    with served_here(state) as (address, _):
+        yield f"http://{address}"
 
 
 @pytest.mark.parametrize("exact_mode", [True, False])
