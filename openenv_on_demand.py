@@ -1,15 +1,18 @@
 """Delays the slow imports of OpenEnv's packages until they are needed.
 
 The `__init__` modules of `openenv.core` and `openenv.core.env_server` import the server, FastMCP and the web page with
-gradio and pandas. This takes 6 s of CPU. A client, a command or a server without the page does not need it. After
-`install`, importing these two packages does not run their `__init__`. Their submodules (`openenv.core.mcp_client`) are
-imported as usual. The `__init__` of a package runs on the first access to a name that the package does not have yet, as
-in `from openenv.core import MCPToolClient`. The classes are OpenEnv's own.
+gradio and pandas. This takes 6 s of CPU. A client, a command or a server without the page does not need it. That of
+`openenv.core.rubrics` imports a judge and with it the package `openai`, which takes another 0.6 s of every server and
+of every command that plays episodes. After `install`, importing these packages does not run their `__init__`. Their
+submodules (`openenv.core.mcp_client`) are imported as usual. The `__init__` of a package runs on the first access to a
+name that the package does not have yet, as in `from openenv.core import MCPToolClient`; but `Rubric`, which OpenEnv's
+own interfaces import, is taken from its submodule. The classes are OpenEnv's own.
 """
 
 import sys
 import threading
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
@@ -17,7 +20,10 @@ from typing import Any
 
 __all__ = ["install"]
 
-DELAYED = frozenset({"openenv.core", "openenv.core.env_server"})
+DELAYED = frozenset({"openenv.core", "openenv.core.env_server", "openenv.core.rubrics"})
+
+_HOMES = {("openenv.core.rubrics", "Rubric"): "openenv.core.rubrics.base"}
+"""Names that are taken from a submodule, without running the `__init__` of their package."""
 
 _initializing = threading.RLock()
 
@@ -64,6 +70,8 @@ class _DelayedPackage(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") and name != "__all__":
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")  # the import system reads these
+        if (home := _HOMES.get((self.__name__, name))) is not None:
+            return getattr(import_module(home), name)
         with _initializing:  # another thread waits until the `__init__` has run
             if type(self) is _DelayedPackage:
                 self._initialize(name)

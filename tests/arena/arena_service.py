@@ -20,7 +20,7 @@ from ml_trainer_env.arena.settings import Settings
 from ml_trainer_env.arena.tables import Base, Scope
 from ml_trainer_env.arena.tokens.service import create_token, revoke_token
 
-START_S = 120.0
+START_S = 240.0
 STOP_S = 30.0
 TRAIN_IMAGES = "1800"
 """Of each task: it takes longer to draw them than to evaluate an agent that does nothing."""
@@ -77,15 +77,16 @@ def running(folder: Path, workers: int = 1, port: int | None = None, **variables
     )
     try:
         deadline = time.monotonic() + START_S
-        while True:
-            try:
-                if httpx.get(f"{url}/health").status_code == 200:
-                    break
-            except httpx.TransportError:
-                pass
-            assert process.poll() is None, Path(log.name).read_text()[-4000:]
-            assert time.monotonic() < deadline, "the service did not start in time"
-            time.sleep(0.1)
+        with httpx.Client(base_url=url, trust_env=False) as http:
+            while True:
+                try:
+                    if http.get("/health").status_code == 200:
+                        break
+                except httpx.TransportError:
+                    pass
+                assert process.poll() is None, Path(log.name).read_text()[-4000:]
+                assert time.monotonic() < deadline, "the service did not start in time"
+                time.sleep(0.1)
         yield Arena(url, environment, process)
     finally:
         if process.poll() is None:

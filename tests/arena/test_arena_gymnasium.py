@@ -24,7 +24,9 @@ try:
 except UnsupportedError as error:
     pytest.skip(f"no sandbox: {error}", allow_module_level=True)
 
-LIMITS = Limits(wall_s=2.0, start_s=60.0)
+PATIENT = Limits(wall_s=240.0, start_s=240.0)
+HASTY = Limits(wall_s=2.0, start_s=240.0)
+"""For an agent that takes longer, whatever the machine."""
 
 CART_POLE = "import gymnasium\n\n\ndef make_env():\n    return gymnasium.make('CartPole-v1')\n"
 
@@ -48,14 +50,14 @@ BALANCE = """class Agent:
 def play(tmp_path: Path) -> Any:
     """Play an episode of an environment with an agent, both given by their source."""
 
-    def play(agent: str, env: str = COUNTER) -> RunOutcome:
+    def play(agent: str, env: str = COUNTER, limits: Limits = PATIENT) -> RunOutcome:
         tmp_path.chmod(0o755)
         for above in list(tmp_path.parents)[:2]:
             above.chmod(0o755)
         for name, source in (("agent", agent), ("env", env)):
             (tmp_path / name).mkdir()
             (tmp_path / name / f"{name}.py").write_text(source)
-        return roll_out(tmp_path / "agent", tmp_path / "env", 7, 1, LIMITS, LAYERS)
+        return roll_out(tmp_path / "agent", tmp_path / "env", 7, 1, limits, LAYERS)
 
     return play
 
@@ -96,7 +98,7 @@ def test_a_method_predict_will_do_and_the_seed_reaches_the_environment(play: Any
     ],
 )
 def test_an_agent_that_fails_is_told_how(play: Any, agent: str, kind: str, words: str) -> None:
-    outcome = play(agent)
+    outcome = play(agent, limits=HASTY if kind == "timeout" else PATIENT)
 
     assert (outcome.reward, outcome.error_type) == (None, kind)
     assert words in outcome.error_message

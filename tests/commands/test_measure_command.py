@@ -32,6 +32,7 @@ def test_a_batch_that_makes_a_network_slower_is_not_chosen() -> None:
     assert choose_batch([times(mlp={512: 3.0, 128: 1.1}, cnn={512: 0.9, 128: 1.1})] * 5) == 128
 
 
+@pytest.mark.slow
 def test_the_command_measures_shows_and_writes_what_the_server_reads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

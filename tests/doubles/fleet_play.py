@@ -1,10 +1,13 @@
 """Fleet episodes in this process, whole and cheap: players, runs, and what a server is to its sessions."""
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
+
+import pytest
 
 from ml_trainer_env.server.episodes.game import TimeLimits
 from ml_trainer_env.server.episodes.open_episode import OpenEpisode
@@ -21,7 +24,11 @@ from ml_trainer_env.server.fleet.tools import TOOLS
 from ml_trainer_env.server.operations.metrics import Telemetry
 from ml_trainer_env.server.store import Database, Journal, StateStore, UnitStore
 from ml_trainer_env.server.trainer.figures import Figures
+from ml_trainer_env.server.trainer.fleet import engine
+from ml_trainer_env.server.trainer.fleet.batches import CONTEXT
 from ml_trainer_env.server.trainer.fleet.faults import Fault, Scenario
+from ml_trainer_env.server.trainer.fleet.model import CharacterModel
+from ml_trainer_env.server.trainer.fleet.text import VOCABULARY
 
 __all__ = [
     "REFERENCES",
@@ -36,6 +43,7 @@ __all__ = [
     "given_task",
     "new_run",
     "plain",
+    "small_model",
 ]
 
 Reply = dict[str, Any]
@@ -44,6 +52,17 @@ Begin = Callable[..., "Player"]
 
 REFERENCES: Figures = {"nothing_loss": 3.0, "clean_loss": 2.0}
 SEED = 3
+
+
+@contextmanager
+def small_model() -> Iterator[None]:
+    """Let fleets train a small model in this process: the engine's own class with a width of 8 and no layers.
+
+    A step takes 3 ms. Data, faults, clock, reduction, optimizer and rules are the real ones.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "MODEL", CharacterModel(VOCABULARY, CONTEXT, width=8, layers=0))
+        yield
 
 
 class KnownReferences(LiveSource):

@@ -1,8 +1,10 @@
 """A small job and every executor there is."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -18,6 +20,7 @@ from ml_trainer_env.server.trainer.config import EpochSettings, TrainingConfig
 from ml_trainer_env.server.trainer.examples import Examples, permuted
 from ml_trainer_env.server.trainer.kinds import AugmentationKind
 from ml_trainer_env.server.trainer.schedules import LearningRatePlan, LrSchedule
+from ml_trainer_env.server.trainer.starts import StartKind, StartSpec
 from ml_trainer_env.server.trainer.state import FreshState
 
 TORCH_THREADS = 2
@@ -58,16 +61,19 @@ def small_job(train: int = 200, seed: int = 1) -> Job:
 
 
 def long_job() -> Job:
-    """An epoch that takes half a second or so."""
-    job = small_job(train=8_000)
+    """An epoch that takes a quarter of a second or so."""
+    job = small_job(train=4_000)
     return replace(job, state=FreshState("small_cnn", 1).to_state())
 
 
 def lasting_job() -> Job:
-    """An epoch that takes many seconds, for tests that do not wait for its end."""
-    job = small_job(train=40_000)
-    settings = EpochSettings(TrainingConfig(batch_size=32), job.settings.plan)
-    return replace(job, state=FreshState("small_cnn", 1).to_state(), settings=settings)
+    """An epoch that takes many seconds, for tests that do not wait for its end.
+
+    It begins with the sixty epochs of a start in mid-run. So its data are few, and prepared in milliseconds: a worker
+    hears of a cancellation only once they are.
+    """
+    start = StartSpec(StartKind.HOT, trained_epochs=60)
+    return replace(small_job(train=2_000), state=FreshState("small_cnn", 1, start=start).to_state())
 
 
 @pytest.fixture(scope="session")
@@ -88,10 +94,20 @@ def until() -> Until:
     return wait
 
 
+@pytest.fixture(scope="module", autouse=True)
+def workers_know_toy_jobs() -> Iterator[None]:
+    """Workers that are started meanwhile can import `toy_jobs`, and so can this process."""
+    folder = str(Path(__file__).parent)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH")])))
+        yield
+
+
 @pytest.fixture(scope="session")
 def pool(run: Run[None]) -> Iterator[ProcessPoolExecutor]:
+    """Its first job starts it, and so knows `toy_jobs`."""
     executor = ProcessPoolExecutor(workers=1, torch_threads=TORCH_THREADS, probe=PROBE)
-    run(executor.start())
     yield executor
     run(executor.close())
 

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -133,9 +132,8 @@ def test_the_wait_for_a_job_of_the_background_can_be_cancelled(run: Run, job: Jo
 
 @pytest.mark.parametrize("in_front", [True, False])
 def test_work_of_the_background_stops_after_its_running_unit_for_others_alone(
-    run: Run, until: Until, monkeypatch: pytest.MonkeyPatch, in_front: bool
+    run: Run, until: Until, in_front: bool
 ) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
     from toy_jobs import Gate, Steps
 
     gate, done = Gate(), list[str]()

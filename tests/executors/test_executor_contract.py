@@ -4,11 +4,12 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ml_trainer_env.server.executors import job_queue
+from ml_trainer_env.server.executors import job_queue, worker_process
 from ml_trainer_env.server.executors.contract import Executor, ExecutorError, wait_quietly
 from ml_trainer_env.server.executors.in_process import InProcessExecutor
 from ml_trainer_env.server.executors.job import Job, UnitResult
@@ -22,6 +23,16 @@ from ml_trainer_env.server.trainer.state import FreshState, TrainingState, weigh
 Run = Callable[[Awaitable[Any]], Any]
 Until = Callable[[Callable[[], bool]], Awaitable[None]]
 LIMIT_S = 120.0
+
+
+START = State({}, {"start": "0"})
+"""Where the jobs of `toy_jobs` start."""
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker has minutes to stop, not seconds: on a busy machine it may not be given a processor for so long."""
+    monkeypatch.setattr(worker_process, "STOP_TIMEOUT_S", LIMIT_S)
 
 
 async def first_unit(executor: Executor, job: Job, timeout_s: float, *rest: Any) -> UnitResult:
@@ -235,17 +246,22 @@ def test_every_executor_gives_the_same_bits(
     assert here.figures == there.figures
 
 
-def test_two_worker_processes_give_the_same_bits(run: Run, network_jobs: dict[str, Job]) -> None:
+def test_two_worker_processes_give_the_same_bits(
+    run: Run, pool: ProcessPoolExecutor, network_jobs: dict[str, Job]
+) -> None:
+    async def train_all(executor: Executor) -> list[UnitResult]:
+        return [await train(executor, job, 2) for job in network_jobs.values()]
+
     async def in_a_new_process() -> list[UnitResult]:
         executor = ProcessPoolExecutor(workers=1, torch_threads=2, probe=PROBE)
         await executor.start()
         try:
-            return [await train(executor, job, 2) for job in network_jobs.values()]
+            return await train_all(executor)
         finally:
             await executor.close()
 
     async def at_once() -> tuple[list[UnitResult], list[UnitResult]]:
-        return await asyncio.gather(in_a_new_process(), in_a_new_process())
+        return await asyncio.gather(in_a_new_process(), train_all(pool))
 
     one, other = run(at_once())
 
@@ -298,24 +314,21 @@ def test_each_unit_is_delivered_in_order_before_the_run_returns(run: Run, execut
     assert all(result.seconds > 0 for result in results)
 
 
-def test_another_job_waits_for_one_unit_at_most(run: Run, executor: Executor, long_job: Job, job: Job) -> None:
-    order: list[str] = []
+def test_another_job_waits_for_one_unit_at_most(run: Run, executor: Executor, until: Until, tmp_path: Path) -> None:
+    from toy_jobs import FileGate, Steps
+
+    gate, order = tmp_path / "opens", list[str]()
+    three = Job("toy_jobs:count_behind_a_file", "toy_jobs:prepare", START, FileGate(gate), Steps("1"), units=3)
+    one = Job("toy_jobs:count", "toy_jobs:prepare", START, 99, Steps("1"))
 
     async def compete() -> tuple[UnitResult, ...]:
-        other: list[asyncio.Task[None]] = []
-
-        async def ask() -> None:
-            await executor.run(job, LIMIT_S)
-            order.append("other")
-
-        def delivered(_: UnitResult) -> None:
-            order.append("unit")
-            if not other:
-                other.append(asyncio.create_task(ask()))
-
-        results = await executor.run(replace(long_job, units=3), LIMIT_S, wait_quietly, delivered)
-        await other[0]
-        return results
+        running = asyncio.create_task(executor.run(three, LIMIT_S, wait_quietly, lambda _: order.append("unit")))
+        await until(lambda: bool(order))  # the second unit waits at the gate
+        other = asyncio.create_task(executor.run(one, LIMIT_S, wait_quietly, lambda _: order.append("other")))
+        await until(lambda: executor.waiting == 1)
+        gate.touch()
+        await other
+        return await running
 
     results = run(compete())
 

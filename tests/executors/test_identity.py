@@ -127,6 +127,7 @@ def test_who_waits_for_an_identity_hears_that_there_will_be_none() -> None:
         asyncio.run(ask(lambda queue: queue.close()))
 
 
+@pytest.mark.slow  # it starts three workers
 def test_a_worker_that_would_give_other_bits_gets_no_job(
     run: Run, job: Job, until: Until, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

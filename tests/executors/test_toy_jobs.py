@@ -1,7 +1,6 @@
 """Executors know jobs alone: an engine that counts runs on both of them."""
 
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,11 +15,7 @@ LIMIT_S = 60.0
 
 
 @pytest.mark.parametrize("make", [InProcessExecutor, ProcessPoolExecutor])
-def test_a_counter_is_trained_with_its_options(
-    run: Run, make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+def test_a_counter_is_trained_with_its_options(run: Run, make: Callable[..., Any]) -> None:
     from toy_jobs import Steps
 
     async def play() -> None:

@@ -1,8 +1,10 @@
 """A counter as an engine: job functions without tensors."""
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,4 +51,21 @@ class Gate:
 def count_behind_a_gate(state: State, gate: Gate, step: int, interrupted: Callable[[], bool]) -> Outcome:
     gate.begun.set()
     gate.opens.wait()
+    return count(state, 99, step, interrupted)
+
+
+@dataclass(frozen=True)
+class FileGate:
+    """Holds units back in any process, from the second value on.
+
+    Attributes:
+        path: A file. Units go on once it exists.
+    """
+
+    path: Path
+
+
+def count_behind_a_file(state: State, gate: FileGate, step: int, interrupted: Callable[[], bool]) -> Outcome:
+    while state.arrays and not gate.path.exists():
+        time.sleep(0.005)
     return count(state, 99, step, interrupted)

@@ -1,7 +1,6 @@
 """A small model, an executor, and episodes that are played in this process.
 
-The model is the engine's own class with a width of 8 and no layers, so that a step takes 3 ms. Data, faults, clock,
-reduction, optimizer and rules are the real ones. What needs the real model starts a real server.
+What needs the real model starts a real server.
 """
 
 import asyncio
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 from fleet_play import SEED, Begin, KnownReferences, Player, Run, Server, given_task
+from fleet_play import small_model as with_small_model
 
 from ml_trainer_env.server.episodes.game import BeginOptions, TimeLimits
 from ml_trainer_env.server.episodes.units import LiveSource
@@ -18,18 +18,13 @@ from ml_trainer_env.server.executors.in_process import InProcessExecutor
 from ml_trainer_env.server.fleet.episode import FleetEpisode
 from ml_trainer_env.server.fleet.game import FleetGame
 from ml_trainer_env.server.trainer import PROBE
-from ml_trainer_env.server.trainer.fleet import engine
-from ml_trainer_env.server.trainer.fleet.batches import CONTEXT
 from ml_trainer_env.server.trainer.fleet.faults import Fault
-from ml_trainer_env.server.trainer.fleet.model import CharacterModel
-from ml_trainer_env.server.trainer.fleet.text import VOCABULARY
 
 
 @pytest.fixture(scope="module", autouse=True)
 def small_model() -> Iterator[None]:
     """A model whose steps are cheap. Other folders' tests in this process have the real one."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "MODEL", CharacterModel(VOCABULARY, CONTEXT, width=8, layers=0))
+    with with_small_model():
         yield
 
 

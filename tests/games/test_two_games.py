@@ -2,32 +2,27 @@
 
 import http.client
 import json
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 import anyio
 import httpx
 import pytest
-import uvicorn
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
+from openenv.cli._validation import validate_running_environment
 from openenv.core.generic_client import GenericEnvClient
+from served_here import served_here
 from toy_server import TOY_FOLDER, Server
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from ml_trainer_env.server.commands import journal
-from ml_trainer_env.server.composition import build_app
 from ml_trainer_env.server.datasets import DataSettings
 from ml_trainer_env.server.episodes.game import Game, TimeLimits
 from ml_trainer_env.server.executors.in_process import InProcessExecutor
-from ml_trainer_env.server.settings import Settings
-from ml_trainer_env.server.trainer import PROBE
 from ml_trainer_env.server.tuning.game import TuningGame
 
 FLEET = "/fleet"
@@ -66,30 +61,11 @@ def games(monkeypatch: pytest.MonkeyPatch) -> dict[str, Game]:
     return {"": TuningGame(DataSettings(None, False), TimeLimits()), FLEET: ToyGame()}
 
 
-@contextmanager
-def guarded(folder: Path, games: dict[str, Game], **variables: str) -> Iterator[tuple[str, InProcessExecutor]]:
-    """A server with a token in a thread of this process. Yields its address without the scheme, and its executor."""
-    variables = {"STATE_DIR": str(folder), "DOWNLOAD": "no", "TOKEN": TOKEN, **variables}
-    settings = Settings.from_environment({f"ML_TRAINER_{name}": value for name, value in variables.items()})
-    executor = InProcessExecutor(1, probe=PROBE)
-    config = uvicorn.Config(
-        build_app(settings, executor, games),
-        port=0,
-        log_config=None,
-        timeout_graceful_shutdown=2,
-        ws="websockets-sansio",
-    )
-    running = uvicorn.Server(config)
-    thread = threading.Thread(target=running.run)
-    thread.start()
-    try:
-        while not running.started:
-            assert thread.is_alive()
-            thread.join(0.01)
-        yield f"127.0.0.1:{running.servers[0].sockets[0].getsockname()[1]}", executor
-    finally:
-        running.should_exit = True
-        thread.join()
+def guarded(
+    folder: Path, games: dict[str, Game], **variables: str
+) -> AbstractContextManager[tuple[str, InProcessExecutor]]:
+    """A server with a token in a thread of this process. Gives its address without the scheme, and its executor."""
+    return served_here(folder, games, TOKEN=TOKEN, **variables)
 
 
 # Every way in.
@@ -183,21 +159,9 @@ def test_it_is_played_over_json_rpc(client: httpx.Client, server: Server, prefix
 
 @pytest.mark.parametrize("prefix", GAMES)
 def test_openenvs_validation_of_a_running_server_passes(server: Server, prefix: str) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "openenv.cli",
-        "validate",
-        "--url",
-        server.url(prefix),
-        "--timeout",
-        "30",
-        "--json",
-    ]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    """What `openenv validate --url` does, without the start of that command."""
+    summary = validate_running_environment(server.url(prefix), timeout_s=30.0)["summary"]
 
-    assert run.returncode == 0, run.stdout + run.stderr
-    summary = json.loads(run.stdout)["summary"]
     assert (summary["passed_count"], summary["total_count"]) == (6, 6)
 
 

@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from served_here import served_here
 
 from ml_trainer_env.baselines.local_server import ServerUnreachableError, wait_until_healthy
 from ml_trainer_env.client import EnvConnectionError, MLTrainerEnv
@@ -75,8 +76,9 @@ def run_here(tmp_path, monkeypatch, capsys):
 
 
 @pytest.fixture(scope="module")
-def guarded_server(start_server):
-    return start_server(ML_TRAINER_TOKEN=TOKEN).url
+def guarded_server(tmp_path_factory):
+    with served_here(tmp_path_factory.mktemp("guarded"), TOKEN=TOKEN) as (address, _):
+        yield f"http://{address}"
 
 
 def test_a_run_against_a_server_with_a_token_ends_with_a_report_without_it(run_here, guarded_server, tmp_path):

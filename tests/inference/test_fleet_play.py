@@ -4,6 +4,8 @@ import json
 from dataclasses import replace
 
 import pytest
+from fleet_play import small_model
+from served_here import served_here
 
 from ml_trainer_env.baselines.agent import Call, Outcome
 from ml_trainer_env.baselines.env_session import ServedSession
@@ -46,10 +48,15 @@ STATUS = {
 BRIEF = FleetBrief("e", "fleet_task", "A task", "Watch it.", "named", 0, "recovery", STATUS, 360.0)
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with local_server(tmp_path_factory.mktemp("server") / "log") as url:
-        yield url
+@pytest.fixture(scope="module", params=["small model", pytest.param("real model", marks=pytest.mark.slow)])
+def server(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("server")
+    if request.param == "real model":
+        with local_server(folder / "log") as url:
+            yield url
+    else:
+        with small_model(), served_here(folder, CACHE="yes") as (address, _):
+            yield f"http://{address}"
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import sys
 from itertools import count
 
 import pytest
+from served_here import served_here
 
-from ml_trainer_env.baselines.local_server import local_server
 from ml_trainer_env.inference import main
 from ml_trainer_env.server.tuning.families.tasks import family_task
 
@@ -57,8 +57,8 @@ def run_here(tmp_path, monkeypatch, capsys):
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """One real environment for all the tests that need one."""
-    with local_server(tmp_path_factory.mktemp("server") / "log") as url:
-        yield url
+    with served_here(tmp_path_factory.mktemp("server")) as (address, _):
+        yield f"http://{address}"
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,11 @@
 """Who answers at `/mcp`: MCP for MCP clients, OpenEnv's JSON-RPC for others, and the doors before both."""
 
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from served_here import served_here
 
 from ml_trainer_env import MLTrainerEnv
 
@@ -57,8 +59,11 @@ def test_openenvs_way_in_goes_on_and_answers_with_dicts(live_server: str) -> Non
             env.call_tool("start_task")
 
 
-def test_a_token_is_asked_for(start_server: Any, t: Any) -> None:
-    with start_server(ML_TRAINER_TOKEN=TOKEN) as server, httpx.Client(base_url=server.url, trust_env=False) as http:
+def test_a_token_is_asked_for(tmp_path: Path, t: Any) -> None:
+    with (
+        served_here(tmp_path, TOKEN=TOKEN) as (address, _),
+        httpx.Client(base_url=f"http://{address}", trust_env=False) as http,
+    ):
         assert http.post("/mcp", json=t.initialize(), headers=BOTH).status_code == 401
         assert http.get("/mcp", headers={**BOTH, "mcp-session-id": "never"}).status_code == 401
         admitted = {**BOTH, "Authorization": f"Bearer {TOKEN}"}

@@ -40,7 +40,7 @@ def share_in_place(order: Any, side: int, of_interest: Any) -> float:
     return best
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_smooth_noise_is_put_back_exactly(seed: int) -> None:
     images = smooth_noise(12, 4000, seed).reshape(-1, 144)

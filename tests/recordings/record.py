@@ -74,8 +74,13 @@ def main() -> None:
 
 def exported(state: Path, form: str) -> list[Any]:
     """The episodes of a journal as `ml-trainer-journal export` writes them, without the schemas of the tools."""
-    lines = journal_command(state, "export", "--all", "--format", form).stdout.splitlines()
-    return [{name: value for name, value in json.loads(line).items() if name != "tools"} for line in lines]
+    return without_tools(journal_command(state, "export", "--all", "--format", form).stdout)
+
+
+def without_tools(lines: str) -> list[Any]:
+    """The episodes that an export printed, without the schemas of the tools."""
+    read = map(json.loads, lines.splitlines())
+    return [{name: value for name, value in episode.items() if name != "tools"} for episode in read]
 
 
 def journal_command(state: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":

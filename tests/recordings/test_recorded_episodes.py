@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from record import JOURNAL, SETTINGS, exported, journal_command
+from record import JOURNAL, SETTINGS, journal_command, without_tools
 from recorded_comparison import differences, rounds_alike
 from recorded_scripts import SCRIPTS, Script, play, resume
+from served_here import served_here
 
 from ml_trainer_env import MLTrainerEnv
+from ml_trainer_env.server.commands import journal
 
 FOLDER = Path(__file__).parent
 RECORDED = json.loads(gzip.decompress((FOLDER / "replies.json.gz").read_bytes()))
@@ -83,11 +85,11 @@ def exact(played: Played, new_state: Path) -> bool:
 
 
 @pytest.fixture(scope="module")
-def old_server(start_server: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def old_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a server that finds the recorded journal, and none of its models."""
     state = old_journal(tmp_path_factory.mktemp("old"))
-    with start_server(ML_TRAINER_STATE_DIR=str(state), **SETTINGS) as server:
-        yield server.url
+    with served_here(state) as (address, _):
+        yield f"http://{address}"
 
 
 @pytest.mark.parametrize("exact_mode", [True, False])
@@ -137,8 +139,15 @@ def test_the_journal_command_lists_the_recorded_episodes(old_state: Path) -> Non
 
 
 @pytest.mark.parametrize(("form", "recorded"), [("trajectory", "trajectories"), ("chat", "chats")])
-def test_the_journal_command_exports_the_recorded_episodes_as_it_did(form: str, recorded: str, old_state: Path) -> None:
-    assert exported(old_state, form) == RECORDED[recorded]
+def test_the_journal_command_exports_the_recorded_episodes_as_it_did(
+    form: str, recorded: str, old_state: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {**SETTINGS, "ML_TRAINER_STATE_DIR": str(old_state)}.items():
+        monkeypatch.setenv(name, value)
+
+    assert journal.main(["export", "--all", "--format", form]) == 0  # in this process: the command takes 3 s to start
+
+    assert without_tools(capsys.readouterr().out) == RECORDED[recorded]
 
 
 @pytest.mark.slow

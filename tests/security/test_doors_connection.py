@@ -21,7 +21,7 @@ from websockets.sync.client import connect
 
 from ml_trainer_env.server.security.connection import READ_AHEAD, Connection, ConnectionMiddleware, current_connection
 
-LIVENESS_S = 60.0
+LIVENESS_S = 240.0
 """How long a test waits for what must come, on a machine however busy."""
 
 Told = queue.Queue[str]

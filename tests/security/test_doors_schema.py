@@ -56,7 +56,7 @@ def test_every_operation_is_tried(operations: dict[str, Any]) -> None:
 def test_no_request_is_answered_with_a_server_error(
     operations: dict[str, Any], session: requests.Session, label: str, mode: GenerationMode
 ) -> None:
-    @settings(max_examples=50, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=25, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     @given(case=operations[label].as_strategy(generation_mode=mode))
     def law(case: Any) -> None:
         if label in BODIES and "env_name" in case.path_parameters:

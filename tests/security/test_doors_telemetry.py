@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from ml_trainer_env.server.operations.metrics import Outcome, Telemetry
 from ml_trainer_env.server.operations.probes import probe_routes
 
-LIVENESS_S = 60.0
+LIVENESS_S = 240.0
 
 
 def samples(exposition: bytes | str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:

@@ -44,12 +44,14 @@ class CannedExecutor(EpochExecutor):
 
     Attributes:
         epoch_s: How long an epoch takes.
+        hangs_after: The next epoch after so many does not end. None if all do.
         losses: Losses by epoch of the episode; later epochs improve a little each.
         jobs: The epochs asked for.
         finished: How many of them came to their end.
     """
 
     epoch_s: float = 0.0
+    hangs_after: int | None = None
     losses: Sequence[float] = ()
     jobs: list[EpochJob] = field(default_factory=list)
     finished: int = 0
@@ -70,7 +72,7 @@ class CannedExecutor(EpochExecutor):
         self.jobs.append(job)
         try:
             async with asyncio.timeout(timeout_s):
-                await asyncio.sleep(self.epoch_s)
+                await asyncio.sleep(timeout_s + 1 if self.finished == self.hangs_after else self.epoch_s)
         except TimeoutError:
             raise ExecutorError(f"the epoch took longer than {timeout_s:g} s") from None
         self.finished += 1

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 from openenv.core.containers.runtime import LocalDockerProvider
+from served_here import served_here
 from websockets.sync.server import serve
 
 from ml_trainer_env import (
@@ -83,10 +84,12 @@ def test_a_refused_reset_is_one_documented_error_and_leaves_the_episode(env: MLT
     assert env.call_tool("get_training_status")["current_epoch"] == 1
 
 
-def test_a_session_that_finds_no_room_is_refused_at_its_reset(start_server) -> None:
-    server = start_server(ML_TRAINER_MAX_SESSIONS="1")
-
-    with MLTrainerEnv(base_url=server.url) as first, MLTrainerEnv(base_url=server.url) as second:
+def test_a_session_that_finds_no_room_is_refused_at_its_reset(tmp_path: Path) -> None:
+    with (
+        served_here(tmp_path, MAX_SESSIONS="1") as (address, _),
+        MLTrainerEnv(base_url=f"http://{address}") as first,
+        MLTrainerEnv(base_url=f"http://{address}") as second,
+    ):
         first.reset()
         with pytest.raises(ResetRefusedError, match="1"):
             second.reset()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from served_here import served_here
 
 from ml_trainer_env import MLTrainerEnv, ToolCallError
 
@@ -126,11 +127,11 @@ def test_a_fork_over_openenv_spends_its_parents_epochs(live_server: str) -> None
         assert ours["remaining_budget"] == theirs["remaining_budget"]
 
 
-def test_the_cache_answers_a_repeated_episode_and_says_so(start_server: Any) -> None:
-    with start_server(ML_TRAINER_CACHE="yes") as server:
+def test_the_cache_answers_a_repeated_episode_and_says_so(tmp_path: Path) -> None:
+    with served_here(tmp_path, CACHE="yes") as (address, _):
         replies = []
         for _ in range(2):
-            with MLTrainerEnv(base_url=server.url) as env:
+            with MLTrainerEnv(base_url=f"http://{address}") as env:
                 env.reset(task_id="easy_mnist", seed=8)
                 replies.append([env.call_tool("run_epochs", num_epochs=3), env.call_tool("run_epochs", num_epochs=2)])
 

@@ -36,7 +36,7 @@ configs = st.builds(
     augmentation=st.booleans(),
     augmentation_strength=st.sampled_from([0.0, 0.4, 1.0]),
 )
-law = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+law = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def plan_of(config: TrainingConfig) -> LearningRatePlan:

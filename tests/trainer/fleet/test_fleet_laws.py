@@ -61,7 +61,7 @@ clusters = st.builds(
     mirrored=st.one_of(st.just(()), shards),
     skipped=st.sampled_from([(), ((2, 5),)]),
 )
-law = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+law = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def play(settings_: StepSettings, text: Text, steps: int, state: FleetState | None = None) -> list[Step]:
