@@ -58,8 +58,8 @@ def _fixable() -> tuple[type[Exception], ...]:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from ml_trainer_env.baselines.registry import MODEL_NAMES
     from ml_trainer_env.baselines.settings import SettingsError, read_settings
-    from ml_trainer_env.bench.entrants import MODEL_NAMES
     from ml_trainer_env.bench.plan import write_plan
     from ml_trainer_env.bench.record import RESULTS_FILE, append_row, read_rows
     from ml_trainer_env.bench.report import write_report
@@ -131,13 +131,13 @@ def _from_journal(options: argparse.Namespace) -> int:
 
 def _plan_of(options: argparse.Namespace, folder: Path) -> "Plan":
     """Return the plan that the command line asks for, together with what the folder's plan has already."""
-    from ml_trainer_env.bench.entrants import MODEL_NAMES, NAMES
+    from ml_trainer_env.baselines.registry import MODEL_NAMES, NAMES, NO_DEFAULT
     from ml_trainer_env.bench.games import find_game
     from ml_trainer_env.bench.plan import Plan, PlanError, draw_subset, read_plan, select_tasks
 
     game = find_game(options.game)
     known = (*NAMES[game.name], *MODEL_NAMES[game.name])
-    agents = _parts(options.agents) or NAMES[game.name]
+    agents = _parts(options.agents) or tuple(name for name in NAMES[game.name] if not name.endswith(NO_DEFAULT))
     if unknown := [agent for agent in agents if agent not in known]:
         raise PlanError(f"no agent of {game.name} is called {', '.join(unknown)}; the agents are {', '.join(known)}")
     tasks = select_tasks(game, options.split, options.tasks)

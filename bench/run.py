@@ -11,11 +11,12 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from ml_trainer_env.baselines.chat_model import ChatModel
+from ml_trainer_env.baselines.forks import Entrant, ForkingAgent
 from ml_trainer_env.baselines.local_server import ServerUnreachableError
 from ml_trainer_env.baselines.play import play
+from ml_trainer_env.baselines.registry import MODEL_NAMES, LanguageModel, entrants
 from ml_trainer_env.baselines.session import CallRefusedError
 from ml_trainer_env.baselines.settings import LlmSettings
-from ml_trainer_env.bench.entrants import MODEL_NAMES, Entrant, ForkingAgent, LanguageModel, entrants
 from ml_trainer_env.bench.games import BenchGame, find_game
 from ml_trainer_env.bench.plan import Cell, EpisodeName, Plan
 from ml_trainer_env.bench.rows import Play, Row, row_of
