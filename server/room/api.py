@@ -1,5 +1,6 @@
 """The observer's HTTP surface, `/room/api/...`. It reads, and changes nothing. docs/room.md describes it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -68,7 +69,8 @@ def api_routes(archive: Archive, board: Board, streams: Streams) -> APIRouter:
     @router.get("/episode")
     async def episode(name: Name) -> Response:
         """Return an episode: facts, calls, figures, branches and forks."""
-        return _json(encode(await _found(archive, name)))
+        # A long episode has a megabyte of replies: its text is made in a thread.
+        return _json(await asyncio.to_thread(encode, await _found(archive, name)))
 
     @router.get("/episode/events")
     async def episode_events(name: Name, rows: Count = 0, calls: Count = 0) -> Response:
@@ -87,13 +89,15 @@ def api_routes(archive: Archive, board: Board, streams: Streams) -> APIRouter:
     async def json_lines(name: Name) -> Response:
         """Return the episode and its calls as JSON lines."""
         found = await _found(archive, name)
-        return _download(as_json_lines(found["episode"], found["calls"]), "application/jsonl", "calls.jsonl")
+        text = await asyncio.to_thread(as_json_lines, found["episode"], found["calls"])
+        return _download(text, "application/jsonl", "calls.jsonl")
 
     @router.get("/episode/figures.csv")
     async def figures(name: Name) -> Response:
         """Return the figures as CSV."""
         found = await _found(archive, name)
-        return _download(as_csv(found["view"]["unit"], found["rows"]), "text/csv", "figures.csv")
+        text = await asyncio.to_thread(as_csv, found["view"]["unit"], found["rows"])
+        return _download(text, "text/csv", "figures.csv")
 
     return router
 

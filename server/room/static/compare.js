@@ -34,7 +34,7 @@ function lines(figure, axis, grouped) {
     points: new Map(places(episode, axis).map((x, index) => [x, episode.rows[figure]?.[index] ?? null])),
   }));
   if (!grouped) return distinct(each);
-  const groups = Map.groupBy ? Map.groupBy(each, (one) => one.label) : byLabel(each);
+  const groups = byLabel(each);
   return [...groups].map(([label, members]) => ({ label: `${label} (${members.length})`, points: mean(members) }));
 }
 
