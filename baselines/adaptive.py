@@ -35,10 +35,13 @@ MOST_CALLS = 30
 """The training after the probes has at most about this many calls of `run_epochs`."""
 
 HOT = 0.1
-"""Steps of more than this share of the weights are too long: the rate is too high."""
+"""Steps of more than this share of the weights are too long if they make the loss higher: the rate is too high."""
 
 DEAD = 0.5
 """If more hidden units are dead, the weights are not worth keeping."""
+
+NEAR_CHANCE = 0.95
+"""A loss above this multiple of chance after an epoch shows weights that hardly know more than fresh ones."""
 
 ABOVE_CHANCE = 1.2
 """An initial loss above this multiple of chance shows weights that were trained and then spoilt."""
@@ -54,6 +57,9 @@ TINY = 0.003
 
 LEAST_LEFT = 5
 """With fewer epochs left, weights that may be worth keeping are not probed at a low rate."""
+
+LEAST_FOR_SLOW = 6
+"""With fewer epochs left, fresh weights get no second probe."""
 
 LEARNT = 0.9
 """Fresh weights come to less than this share of the loss of a model that knows nothing, unless their rate is wrong."""
@@ -123,16 +129,16 @@ class Signs:
 
     @property
     def explodes(self) -> bool:
-        """Whether the run diverged, or its steps are too long for its weights."""
-        return self.reading.diverged or self.update_ratio > HOT
+        """Whether the run diverged, or its steps are too long for its weights and make the loss higher."""
+        return self.reading.diverged or (self.update_ratio > HOT and self.loss > self.initial_loss)
 
     def shows_lost_weights(self, chance: float) -> bool:
-        """Whether the weights that were trained know nothing: at chance before and after, or mostly dead.
+        """Whether the weights that were trained know nothing: near chance before and after, or mostly dead.
 
         Args:
             chance: Loss of a model that knows nothing, in nats.
         """
-        at_chance = self.loss >= 0.98 * chance and self.initial_loss <= ABOVE_CHANCE * chance
+        at_chance = self.loss >= NEAR_CHANCE * chance and self.initial_loss <= ABOVE_CHANCE * chance
         return at_chance or self.dead_units > DEAD
 
 
@@ -160,7 +166,8 @@ class AdaptiveAgent:
     tiny budgets there is no probe of the given weights at a low rate.
 
     - Loss at chance before and after an epoch, or mostly dead units: the given weights are lost.
-    - Steps of a tenth of the weights, or divergence: a third of the rate, from the best model so far.
+    - Steps of a tenth of the weights that make the loss higher, or divergence: a third of the rate, from the best model
+      so far.
     - Short steps by which validation accuracy rises, early in the budget: three times the rate.
     - Validation accuracy that no longer rises, with a gap: back to the best model, with more regularisation.
     - Losses that jump: the examples have changed. If the inputs did, it anneals the rate anew; if the labels did, it
@@ -234,7 +241,7 @@ class _Probing:
 
     def _try_fresh(self) -> Part[None]:
         found = yield from self._attempt("fresh", self._fresh, "fresh weights")
-        if self.left > 0 and (found.signs.explodes or found.signs.loss > LEARNT * self._chance):
+        if self.left >= LEAST_FOR_SLOW and (found.signs.explodes or found.signs.loss > LEARNT * self._chance):
             slow = replace(self._fresh, learning_rate=0.002)
             yield from self._attempt("slow", slow, "fresh weights learnt little: a lower rate")
 

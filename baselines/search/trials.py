@@ -53,6 +53,10 @@ MOST_STRIDES = 16
 MOST_DIVERGENCES = 3
 """After so many divergences in the last phase the best model is submitted."""
 
+LEAST_FALL, FALL = 0.08, 0.3
+"""If the validation figure falls by more than both, the second one a share of it, the examples have changed. Figures of
+before cannot be compared any more, and the best model is one of those that follow."""
+
 FALLBACK = Configuration("adamw", 0.003, 32, 0.05, 0.1, 0.3, fresh=True)
 """What is trained if every trial diverged."""
 
@@ -219,10 +223,11 @@ def _anneal(brief: Brief, configuration: Configuration, best: float, left: int, 
         if not anneals_itself:
             yield Call(SET_RATE, {"new_lr": settings.learning_rate * _cosine((left - until) / epochs)})
         reading = yield from run_for(brief, min(stride, left - until))
+        has_changed = not reading.diverged and worth - reading.worth > max(LEAST_FALL, FALL * abs(worth))
         left, worth = reading.left, reading.worth
-        if worth > best:
+        if worth > best or has_changed:
             best = worth
-            yield Call(SAVE, {"name": BEST}, "the best so far")
+            yield Call(SAVE, {"name": BEST}, "the examples have changed" if has_changed else "the best so far")
         if reading.diverged:
             divergences += 1
             settings = replace(settings, learning_rate=settings.learning_rate / 3)
