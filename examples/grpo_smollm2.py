@@ -34,7 +34,12 @@ def load_model() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file.name)
     # SmolLM2 marks turns as Qwen does. Its own template leaves tools out.
     tokenizer.chat_template = qwen2_5_chat_template
-    return AutoModelForCausalLM.from_pretrained(folder, gguf_file=file.name, dtype="float32"), tokenizer
+    loaded = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file.name, dtype="float32")
+    # Its weights are unpacked, but it still calls itself quantized, and trainers refuse that.
+    del loaded.config.quantization_config
+    model = AutoModelForCausalLM.from_config(loaded.config, dtype="float32")
+    model.load_state_dict(loaded.state_dict())
+    return model, tokenizer
 
 
 def train(options: argparse.Namespace) -> None:

@@ -1,6 +1,6 @@
 """Both games as tasks of Inspect, the evaluation framework of the UK AI Security Institute. Needs `inspect-ai`.
 
-    inspect eval ml_trainer_env/integrations/inspect_ai.py@ml_trainer --model openai/gpt-4o-mini -T split=validation
+    inspect_ai.eval(ml_trainer(split="validation", count=8), model="openai/gpt-4o-mini")
 
 A sample is an episode. Its solver opens a session of its own with the server's MCP endpoint and begins the episode.
 Then the model has the game's tools. The token of the server is read from the variable `ML_TRAINER_TOKEN`. It is not an

@@ -77,6 +77,7 @@ def test_the_schemas_are_flat(episode: EpisodeClient) -> None:
     assert all(set(parameter) <= {"type", "enum", "description", "minimum", "maximum"} for parameter in parameters)
 
 
+@pytest.mark.parametrize("game", ["tuning", pytest.param("fleet", marks=pytest.mark.slow)], indirect=True)
 def test_a_reset_needs_neither_a_task_nor_a_seed(episode: EpisodeClient) -> None:
     observation = episode.reset()
 
@@ -110,6 +111,7 @@ def test_the_total_of_v3_is_the_score_and_a_share_of_the_best_accuracy(live_serv
     assert episode.total_reward == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.parametrize("game", ["tuning", pytest.param("fleet", marks=pytest.mark.slow)], indirect=True)
 def test_a_refused_call_pays_nothing(episode: EpisodeClient) -> None:
     episode.reset()
 

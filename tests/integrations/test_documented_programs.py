@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from chat_server import ChatServer
 
 Program = Callable[..., str]
@@ -26,6 +27,7 @@ def run(text: str, folder: Path, **variables: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow  # importing OpenEnv's harness in a new process takes seconds
 def test_openenvs_collector_writes_the_episodes(
     live_server: str, chat: ChatServer, program: Program, tmp_path: Path
 ) -> None:

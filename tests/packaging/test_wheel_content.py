@@ -14,6 +14,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 PACKAGES = {"ml_trainer_env", "permuted_mnist"}
+BROUGHT_BY_USERS = {"inspect_ai"}
+"""What adapters import, and whoever uses them installs."""
 FOR_DEVELOPERS = {"tests", "benchmarks", "docs", "examples", "scripts", "data"}
 BUILD = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
 
@@ -105,7 +107,7 @@ def _imported_distributions(modules: set[Path], repository: Path) -> set[str]:
     """The names, on a package index, of what the modules import, wherever in them."""
     tops = {top for module in modules for top in _imported_packages((repository / module).read_text(encoding="utf-8"))}
     owners = packages_distributions()
-    foreign = tops - set(sys.stdlib_module_names) - PACKAGES
+    foreign = tops - set(sys.stdlib_module_names) - PACKAGES - BROUGHT_BY_USERS
     # fastmcp's modules come in fastmcp-slim, which fastmcp brings along with what its servers need.
     return {canonicalize_name(owners[top][0]).removesuffix("-slim") for top in foreign}
 
