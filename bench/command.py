@@ -175,13 +175,14 @@ def _known_plan(options: argparse.Namespace) -> "Plan":
 def _server(folder: Path, settings: "Settings") -> Iterator[str]:
     """Provide the URL of a server: the given one, or a local one, with its journal in the folder, during the block."""
     from ml_trainer_env.baselines.local_server import local_server, wait_until_healthy
+    from ml_trainer_env.bench.run import READY_LIMIT_S
 
     if settings.env_url:
         wait_until_healthy(settings.env_url, headers=settings.env_headers)
         yield settings.env_url
         return
     variables = {_STATE: str(_state_folder(folder)), **settings.server_variables}
-    with local_server(folder / "server.log", variables) as url:
+    with local_server(folder / "server.log", variables, limit_s=READY_LIMIT_S) as url:
         yield url
 
 

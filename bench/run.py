@@ -22,12 +22,12 @@ from ml_trainer_env.bench.plan import Cell, EpisodeName, Plan
 from ml_trainer_env.bench.rows import Play, Row, row_of
 from ml_trainer_env.bench.sessions import TaskSessions
 
-__all__ = ["Target", "count_workers", "play_cell", "play_cells", "wait_until_ready"]
+__all__ = ["READY_LIMIT_S", "Target", "count_workers", "play_cell", "play_cells", "wait_until_ready"]
 
 _WORKERS = "ml_trainer_workers"
 
 READY_LIMIT_S = 300.0
-"""How long a server may take until its first worker is ready. A busy machine takes a minute."""
+"""How long a server may take to start, and then until its first worker is ready. A busy machine takes minutes."""
 
 
 @dataclass(frozen=True, slots=True)
