@@ -11,7 +11,10 @@ from typing import Any
 from ml_trainer_env.bench.games import BenchGame
 from ml_trainer_env.bench.plan import Cell
 
-__all__ = ["Play", "PlayedCall", "PlayedEpisode", "Row", "row_of"]
+__all__ = ["LEAST_SCORES", "Play", "PlayedCall", "PlayedEpisode", "Row", "row_of"]
+
+LEAST_SCORES: Mapping[str, float] = {"v3": -0.25}
+"""The least score by rubric; 0 for others. Who gives up gets no more than who hands in the worst model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +143,8 @@ class Row:
 
     @property
     def counted(self) -> float:
-        """The grade, and 0 if the agent gave up."""
-        return 0.0 if self.score is None else self.score
+        """The grade, or the least that its rubric gives if the agent gave up."""
+        return LEAST_SCORES.get(self.rubric, 0.0) if self.score is None else self.score
 
 
 def row_of(game: BenchGame, play: Play, *, seconds: float | None = None, tokens: int | None = None) -> Row:

@@ -23,6 +23,7 @@ from ml_trainer_env.bench.plan import Cell, EpisodeName, Plan, read_plan, write_
 from ml_trainer_env.bench.record import append_row, read_rows
 from ml_trainer_env.bench.rows import Row
 from ml_trainer_env.bench.run import Target, count_workers, play_cell
+from ml_trainer_env.server.tuning.reference import FLOOR
 
 TASKS = ("tuning/validation/26", "tuning/validation/66")
 """The two cheapest tasks of the split: 10 and 20 epochs of a perceptron, a tenth of a second together."""
@@ -160,7 +161,7 @@ def played(server, agent, folder: Path) -> tuple[Row, list[Row]]:
 def test_an_agent_that_submits_nothing_gave_up_and_the_journal_knows_it(server, tmp_path: Path) -> None:
     row, found = played(server, _Quitter(), tmp_path / "quit")
 
-    assert (row.score, row.counted, row.spent, row.calls) == (None, 0.0, 2.0, 1)
+    assert (row.score, row.counted, row.spent, row.calls) == (None, FLOOR, 2.0, 1)
     assert found == [replace(row, seconds=None, tokens=None)]
 
 
