@@ -156,7 +156,8 @@ def _scores(comparison: Comparison) -> Table:
         "Scores",
         f"{_METHOD} Rank: mean over tasks, 1 is the best. Won: share of tasks on which the agent was the best; agents "
         f"with the same score share a task. {game.seen_name.capitalize()} and {game.hidden_name}: of the submitted "
-        "model; the agent does not see the second one. Gap: the difference. An agent that gave up gets the least score of the rubric.",
+        "model; the agent does not see the second one. Gap: the difference. "
+        "An agent that gave up gets the least score of the rubric.",
         (
             Column("Agent", kind=_TEXT),
             Column("Score"),

@@ -110,12 +110,13 @@ StartServer = Callable[..., LiveServer]
 
 @pytest.fixture(scope="session")
 def live_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The base URL of a server with default settings, shared by the whole run. It is in a thread of this process."""
-    # A late import: it loads the server, which many tests do not need.
-    from served_here import served_here
+    """The base URL of a server with default settings, shared by the whole run.
 
-    with served_here(tmp_path_factory.mktemp("live_server")) as (address, _):
-        yield f"http://{address}"
+    It is a process of its own: a thread of this process that lives as long draws random numbers while other tests'
+    strategies draw theirs, which Hypothesis refuses.
+    """
+    with _start(tmp_path_factory.mktemp("live_server"), {}) as server:
+        yield server.url
 
 
 @pytest.fixture(scope="module")

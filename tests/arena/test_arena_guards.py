@@ -18,6 +18,7 @@ from ml_trainer_env.arena.app import create_app
 from ml_trainer_env.arena.competitions.schemas import NewCompetition
 from ml_trainer_env.arena.competitions.service import create, keep_file, update_settings
 from ml_trainer_env.arena.errors import NoRoomError, NotFoundError, RefusedError, TooManyError
+from ml_trainer_env.arena.files import sources as files_sources
 from ml_trainer_env.arena.files.blobs import Blobs
 from ml_trainer_env.arena.files.locks import UserLocks
 from ml_trainer_env.arena.files.quota import Quota
@@ -34,7 +35,9 @@ SOURCE = b"class Agent:\n    def train(self, X, y): pass\n    def predict(self, 
 
 
 @pytest.fixture
-def look(tmp_path: Path) -> Any:
+def look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    # The limit of CPU time shall end the parser, not one of wall time: a busy machine may give it no processor.
+    monkeypatch.setattr(files_sources, "_LIMIT_S", 240.0)
     blobs = Blobs(tmp_path / "files")
     sources = Sources(blobs)
     return lambda content: sources.inspect(blobs.put(content), len(content))

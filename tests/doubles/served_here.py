@@ -2,7 +2,7 @@
 
 It is the same application as that of the command `server`, and starts in a tenth of a second where torch is loaded
 already. A process of its own needs 6 s of CPU: its imports, and those of a worker. What is about processes starts one
-with `start_server`.
+with `start_server`. So do property tests: Hypothesis refuses a thread that draws random numbers beside it.
 """
 
 import threading

@@ -135,6 +135,7 @@ def test_it_imports_no_torch():
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_run_with_a_server_of_its_own_leaves_log_results_pictures_and_report(run_here, tmp_path):
     result = run_here("--agent", "random", "--tasks", "easy_mnist", "--seed", "2", "--output", "kept")
 

@@ -14,7 +14,8 @@ def test_each_epoch_is_told_to_a_client_that_asks_for_progress(serve: Any, t: An
     heard: list[tuple[float, float | None, str | None]] = []
 
     async def listen(progress: float, total: float | None, message: str | None) -> None:
-        heard.append((progress, total, message))
+        if total is not None:  # on a busy machine it also hears that the call is still alive
+            heard.append((progress, total, message))
 
     async def play(served: Any) -> None:
         async with served.official() as session:

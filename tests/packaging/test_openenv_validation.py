@@ -4,9 +4,12 @@ import json
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from openenv.cli._validation import validate_running_environment
 from openenv.validation.graders import Subject
 from openenv.validation.graders.runtime import (
     ObservationSchemaGrader,
@@ -53,8 +56,15 @@ def test_the_tree_holds_no_links(source_copy: Path) -> None:
     assert [path for path in source_copy.rglob("*") if path.is_symlink()] == []
 
 
-def test_a_running_server_meets_all_criteria(live_server: str) -> None:
-    report = _validate("--url", live_server, "--timeout", "30")
+@pytest.mark.parametrize(
+    "validate",
+    [
+        pytest.param(lambda url: validate_running_environment(url, timeout_s=30.0), id="function"),
+        pytest.param(lambda url: _validate("--url", url, "--timeout", "30"), id="command", marks=pytest.mark.slow),
+    ],
+)
+def test_a_running_server_meets_all_criteria(live_server: str, validate: Callable[[str], dict[str, Any]]) -> None:
+    report = validate(live_server)
 
     assert report["passed"]
     assert (report["summary"]["passed_count"], report["summary"]["total_count"]) == (6, 6)
