@@ -4,6 +4,7 @@
     ml-trainer-validate levels --url http://127.0.0.1:8000 --tasks easy_mnist
     ml-trainer-validate record validation/oracles/easy_mnist.json
     ml-trainer-validate headroom --tasks 'easy_*' --seeds 3
+    ml-trainer-validate levels --package fleet --path /fleet      # another game of the same server
 
 It works for any package of OpenEnv. `--serve` is the command that starts its server; without it, that is the script
 `server` beside this Python.
@@ -103,6 +104,7 @@ def _with_server(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("--url", help="a server that runs; without it one is started on this machine")
     parser.add_argument("--token", default="", help="token for the server of --url")
     parser.add_argument("--serve", default="", help="command that starts the server, with {port} for its port")
+    parser.add_argument("--path", default="", help="path of the environment on the started server, such as /fleet")
     parser.add_argument(
         "--variable",
         action="append",
@@ -121,7 +123,7 @@ def _starter(options: argparse.Namespace) -> Callable[[], Any]:
         headers = {"Authorization": f"Bearer {options.token}"} if options.token else {}
         return lambda: RunningUrl(options.url, headers)
     variables = OWN_VARIABLES | dict(text.split("=", 1) for text in options.variable if "=" in text)
-    return lambda: ServerProcess(shlex.split(options.serve) or None, variables)
+    return lambda: ServerProcess(shlex.split(options.serve) or None, variables, path=options.path)
 
 
 @contextmanager

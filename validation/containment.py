@@ -72,7 +72,7 @@ def solution_of(oracle: CallList, tools: Sequence[Mapping[str, Any]] = ()) -> So
         words |= {text for text in said if len(text) >= SHORTEST_WORD and text not in offered}
         if len(arguments) > 1:
             settings.append(arguments)
-    return Solution(frozenset(words), tuple(settings))
+    return Solution(frozenset(words) - oracle.known, tuple(settings))
 
 
 def copied_into_image(root: Path, dockerfile: str, context: str, files: Sequence[Path]) -> list[str]:

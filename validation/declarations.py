@@ -62,6 +62,8 @@ class CallList:
             is for tasks whose data may differ between machines.
         recorded: The rewards of the calls when the list was recorded. None if it was not.
         reason: Why a canary must stay at the floor.
+        known: Words of its calls that are no secret, such as names that the environment gives to things.
+        idle: Whether doing nothing is the solution, so that nothing can be paid less.
     """
 
     name: str
@@ -73,6 +75,8 @@ class CallList:
     when: Mapping[str, Any] = field(default_factory=dict)
     recorded: tuple[float, ...] | None = None
     reason: str = field(default="", compare=False)
+    known: frozenset[str] = frozenset()
+    idle: bool = False
 
     def unmet(self, observation: Mapping[str, Any]) -> str | None:
         """Return what the reply to the reset lacks for this list to apply, in words. None if it applies."""
@@ -217,7 +221,16 @@ def _call_list(entry: Mapping[str, Any], name: str, group: str, where: str) -> C
         when,
         None if rewards is None else tuple(map(float, rewards)),
         str(entry.get("reason", "")),
+        frozenset(_texts(entry, "known", where)),
+        entry.get("idle") is True,
     )
+
+
+def _texts(entry: Mapping[str, Any], name: str, where: str) -> list[str]:
+    found = entry.get(name, [])
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        raise DeclarationError(f"{where}: expected a list of texts in `{name}`, got {found!r}")
+    return found
 
 
 def _number(entry: Mapping[str, Any], name: str, where: str) -> float | None:

@@ -47,6 +47,7 @@ class ServerProcess:
         command: Starts the server.
         variables: Environment variables. `{folder}` is the server's own folder.
         headers: Headers of each request.
+        path: Path of the environment on the server, such as /game. Empty for the root.
 
     Raises:
         ServerStartError: The server does not become healthy.
@@ -57,14 +58,16 @@ class ServerProcess:
         command: Command | None = None,
         variables: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
+        path: str = "",
     ) -> None:
         self._command = list(command or default_command())
         self._variables = dict(variables or {})
         self.headers = dict(headers or {})
+        self._path = path
         self._folder = tempfile.TemporaryDirectory(prefix="validation-", ignore_cleanup_errors=True)
         self._log = Path(self._folder.name) / "server.log"
         port = _free_port()
-        self.base_url = f"http://127.0.0.1:{port}"
+        self.base_url = f"http://127.0.0.1:{port}{path.rstrip('/')}"
         self._started = time.monotonic()
         self._peak_bytes, self._cpu_s = 0, 0.0
         self._stopping = threading.Event()
@@ -85,7 +88,7 @@ class ServerProcess:
 
     def another(self) -> "ServerProcess":
         """Start another server by the same command, with a folder of its own."""
-        return ServerProcess(self._command, self._variables, self.headers)
+        return ServerProcess(self._command, self._variables, self.headers, self._path)
 
     def inspect(self) -> dict[str, Any]:
         """Return facts for the report."""

@@ -66,6 +66,9 @@ class FloorGap(SemanticCheck):
         margin = subject.manifest.reward.floor_margin
         finding.remediation = "The verifier pays nearly the maximum for no work. Look for empty conditions of success."
         for oracle in episodes.applicable(episodes.oracles(), finding):
+            if oracle.idle:
+                finding.evidence.append(f"{oracle.name}: doing nothing is the solution, so nothing is below it")
+                continue
             most = highest(oracle, subject)
             floor = episodes.floor(oracle)
             finding.measured[oracle.name] = {"floor": floor, "max": most, "margin": margin}

@@ -98,8 +98,9 @@ def play_table(
     """
     declared = manifest.capabilities.oracle
     oracles = [] if declared is None else sampled(read_oracles(root, declared.location), tasks)
+    oracles = [oracle for oracle in oracles if not oracle.idle]  # between nothing and nothing there is no scale
     if not oracles:
-        raise DeclarationError("expected an oracle for at least one of the tasks, found none")
+        raise DeclarationError("expected an oracle that acts for at least one of the tasks, found none")
     difficulties = _difficulties(TaskApi(base_url, manifest.name, headers)) if manifest.capabilities.task_api else {}
     rows = []
     for oracle in oracles:

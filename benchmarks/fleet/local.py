@@ -25,12 +25,14 @@ class Job:
         episode: The episode.
         last: The last reply.
         rewards: The rewards so far.
+        calls: The calls so far that were accepted, with their arguments; those of `run_steps` with the steps they took.
     """
 
     episode: FleetEpisode
     loop: asyncio.AbstractEventLoop
     last: dict[str, Any] = field(default_factory=dict)
     rewards: list[float] = field(default_factory=list)
+    calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     @property
     def done(self) -> bool:
@@ -39,11 +41,14 @@ class Job:
 
     def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
         """Carry out a call. A call that is refused answers with its message."""
+        first = len(self.episode.units)
         try:
             self.last = self.loop.run_until_complete(self.episode.call(tool, arguments))
         except EpisodeError as error:
             return {"error": str(error)}
         self.rewards.append(self.last["reward"])
+        taken = len(self.episode.units) - first
+        self.calls.append((tool, {"num_steps": taken} if tool == "run_steps" else arguments))
         return self.last
 
     def to_step(self, step: int) -> None:

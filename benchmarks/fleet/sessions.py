@@ -2,9 +2,10 @@
 
     python benchmarks/fleet/sessions.py --sessions 16 --alone 4
 
-Each session is a client on the WebSocket and lets the job of a task of its own run to the end of the reservation. The
-server trains two references for each, behind the calls. Then some of the sessions are played again, each alone on a new
-server, and every reply must be the same. A session takes about 12 CPU seconds. Linux only: memory is read from /proc.
+Each session is a client on the WebSocket and lets the job of a task run to the end of the reservation. The server
+trains two references of each task, behind the calls. Then some of the sessions are played again, each alone on a new
+server, and every reply must be the same. A task takes about 12 CPU seconds. With `--tasks 1` all sessions play the same
+one, as a group of attempts does. Linux only: memory is read from /proc.
 """
 
 import argparse
@@ -68,19 +69,21 @@ class Outcome:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--sessions", type=int, default=16, help="default: %(default)s")
+    parser.add_argument("--tasks", type=int, help="different tasks among them; default: as many as sessions")
     parser.add_argument("--alone", type=int, default=4, help="sessions that are played alone (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=1, help="default: %(default)s")
     parser.add_argument("--first", type=int, default=0, help="index of the first task; default: %(default)s")
     given = parser.parse_args()
-    plays = drawn_tasks("validation", given.first, given.sessions)
+    tasks = drawn_tasks("validation", given.first, given.tasks or given.sessions)
+    plays = [tasks[index % len(tasks)] for index in range(given.sessions)]
     print(
         f"{platform.machine()}, Python {platform.python_version()}, {given.workers} workers of one thread", flush=True
     )
     together = on_a_server(plays, given.workers)
     ended = [session.ended_s for session in together.sessions]
     steps = sum(session.steps for session in together.sessions)
-    print(f"{len(plays)} sessions ended after {min(ended):.1f} to {max(ended):.1f} s")
-    print(f"{steps} steps, {steps / max(ended):.1f} a second, beside the two references of each session")
+    print(f"{len(plays)} sessions of {len(tasks)} tasks ended after {min(ended):.1f} to {max(ended):.1f} s")
+    print(f"{steps} steps, {steps / max(ended):.1f} a second, beside the two references of each task")
     print(f"the longest call of 50 steps took {max(one.longest_call_s for one in together.sessions):.1f} s")
     print(f"{together.cpu_s:.0f} processor seconds, {together.cpu_s / len(plays):.1f} a session")
     server, *workers = together.memory_mb

@@ -1,5 +1,6 @@
 """How a solution is recognised, and what a build copies."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,12 @@ def test_arguments_in_a_text_are_found() -> None:
 )
 def test_what_everybody_is_offered_is_no_word_of_a_solution(tools: list[dict]) -> None:
     assert solution_of(oracle(how=SECRET), tools).words == frozenset()
+
+
+def test_what_the_author_calls_known_is_no_word_of_a_solution() -> None:
+    calls = replace(oracle(checkpoint="step-50", answer=SECRET), known=frozenset({"step-50"}))
+
+    assert solution_of(calls).words == {SECRET}
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,7 @@ def test_a_file_of_lines_has_the_oracles_of_a_split(tmp_path: Path) -> None:
         ({"a.json": {"calls": [{}]}}, "a call is"),
         ({"a.json": {"calls": [], "max_reward": True}}, "expected a number in `max_reward`"),
         ({"a.json": {"calls": [], "tolerance": "0.1"}}, "expected a number in `tolerance`"),
+        ({"a.json": {"calls": [], "known": "word"}}, "expected a list of texts in `known`"),
         ({"a.json": {"calls": []}, "b.jsonl": {"task": "a", "calls": []}}, "a second oracle"),
         ({"b.jsonl": {"calls": []}}, "expected the task's id"),
         ({}, "found none"),

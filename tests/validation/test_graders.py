@@ -81,6 +81,20 @@ def test_a_list_may_tolerate_more_than_the_manifest(
     assert result.status is status, result.evidence
 
 
+@pytest.mark.parametrize(("idle", "status"), [(False, CheckStatus.FAIL), (True, CheckStatus.PASS)])
+def test_where_doing_nothing_is_the_solution_nothing_need_be_below_it(
+    idle, status, graders, subject_of, package, tmp_path
+) -> None:
+    other = tmp_path / "package"
+    shutil.copytree(package, other)
+    for file in (other / "oracles").iterdir():
+        file.write_text(json.dumps({**json.loads(file.read_text()), "idle": idle}))
+
+    result = graders["semantic.floor_gap"].run(subject_of(Flaw.PAYS_FOR_NOTHING, other))
+
+    assert result.status is status, result.evidence
+
+
 @pytest.mark.parametrize(("when", "status"), [({}, CheckStatus.FAIL), ({"rubric": "v1"}, CheckStatus.SKIP)])
 def test_a_canary_counts_where_the_reset_is_as_it_says(when, status, graders, subject_of, package, tmp_path) -> None:
     narrow = tmp_path / "package"

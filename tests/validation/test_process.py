@@ -21,6 +21,9 @@ HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
 
 
+ONLY_AT_A_PATH = "self.send_response(200 if self.path.startswith('/game/') else 404)"
+
+
 @pytest.fixture
 def server():
     with ServerProcess([sys.executable, "-c", HEALTHY, "{port}"], {"PLACE": "{folder}/kept"}) as started:
@@ -41,6 +44,16 @@ def test_another_server_has_a_process_and_a_folder_of_its_own(server: ServerProc
     assert place.parent != other_place.parent
     assert place.parent.is_dir()
     assert not other_place.parent.exists()
+
+
+def test_an_environment_at_a_path_is_addressed_there_also_on_another_server() -> None:
+    command = [sys.executable, "-c", HEALTHY.replace("self.send_response(200)", ONLY_AT_A_PATH), "{port}"]
+
+    with ServerProcess(command, {"PLACE": ""}, path="/game") as server, server.another() as other:
+        urls = [one.base_url for one in (server, other)]
+
+    assert len(set(urls)) == 2
+    assert all(url.endswith("/game") for url in urls)
 
 
 def test_a_server_that_is_stopped_has_ended(server: ServerProcess) -> None:
