@@ -118,7 +118,7 @@ class LiveSource:
             after = following[0]
             if (figures := known.get(after.key) or self._known_recently(after)) is None:
                 break
-            unit = self._unit(following.pop(0), plan, figures, from_cache=True)
+            unit = self._unit(following.pop(0), ref, plan, figures, from_cache=True)
             ref = unit.ref
             yield unit
             if plan.ends(unit.figures):
@@ -129,7 +129,7 @@ class LiveSource:
                 while following and not subscription.is_complete:
                     result, is_first = await subscription.next()
                     figures = _figures(following[0].key, result)
-                    unit = self._unit(following.pop(0), plan, figures, from_cache=not is_first, state=result.state)
+                    unit = self._unit(following.pop(0), ref, plan, figures, from_cache=not is_first, state=result.state)
                     ref = unit.ref
                     yield unit
                     if plan.ends(unit.figures):
@@ -186,11 +186,20 @@ class LiveSource:
         return self._identity_key
 
     def _unit(
-        self, after: StateRef, plan: UnitPlan, figures: UnitFigures, *, from_cache: bool, state: State | None = None
+        self,
+        after: StateRef,
+        before: StateRef,
+        plan: UnitPlan,
+        figures: UnitFigures,
+        *,
+        from_cache: bool,
+        state: State | None = None,
     ) -> Unit:
         if self._telemetry is not None:
             self._telemetry.epoch(plan.label, figures.seconds, from_cache)
-        ref = replace(after, digest=figures.digest, state=state)
+        # The parent of `after` was made before its digest was known, and a state without one cannot be computed again.
+        parent = replace(before, state=None)
+        ref = replace(after, digest=figures.digest, state=state, parent=parent)
         return Unit(ref, figures.figures, figures.seconds, from_cache)
 
     def _subscribe(self, following: Sequence[StateRef], ref: StateRef, plan: UnitPlan, on_wait: OnWait) -> Subscription:
