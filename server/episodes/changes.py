@@ -20,12 +20,30 @@ class Changes:
     Attributes:
         count: Number of changes so far.
         at: Time of the last one, in seconds since 1970.
+        running: The call that changes something now. None between such calls.
     """
 
     def __init__(self) -> None:
+        self.running: RunningCall | None = None
         self.count = 0
         self.at = time.time()
         self._next = asyncio.Event()
+
+    def begin(self, call: "RunningCall") -> None:
+        """Note a call that changes something, as a change."""
+        self.running = call
+        self.mark()
+
+    def progress(self, progress: Progress) -> None:
+        """Note the progress of the running call, as a change."""
+        if self.running is not None:
+            self.running = self.running.with_progress(progress)
+        self.mark()
+
+    def end(self) -> None:
+        """Note that the running call has ended, as a change."""
+        self.running = None
+        self.mark()
 
     def mark(self) -> None:
         """Count a change and wake all watchers."""

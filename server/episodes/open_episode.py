@@ -54,7 +54,6 @@ class OpenEpisode:
     Attributes:
         call_count: Number of recorded calls, inherited ones included.
         changes: Counts units of work, calls, and the end of the session, for watchers.
-        running: The call that changes something now. None between such calls.
     """
 
     def __init__(
@@ -76,7 +75,6 @@ class OpenEpisode:
         self.step_count = sum(not call.inherited for call in calls)
         self.call_count = len(calls)
         self.changes = Changes()
-        self.running: RunningCall | None = None
         self._journal = journal
         self._ownership = ownership
         self._telemetry = telemetry
@@ -165,21 +163,20 @@ class OpenEpisode:
             return await self._run_measured(tool, arguments, on_progress, reason)
         async with self._turn:
             self._running = asyncio.current_task()
-            self.running = RunningCall(tool, arguments, time.time(), reason)
-            self.changes.mark()
+            changes = self.changes
+            changes.begin(RunningCall(tool, arguments, time.time(), reason))
 
+            # Without `self`: an idle worker may keep it until its next job.
             def watched_progress(progress: Progress) -> None:
-                if self.running is not None:
-                    self.running = self.running.with_progress(progress)
-                self.changes.mark()
+                changes.progress(progress)
                 on_progress(progress)
 
             try:
                 return await self._run_measured(tool, arguments, watched_progress, reason)
             finally:
-                self._running = self.running = None
+                self._running = None
                 self.episode.forget_interruption()
-                self.changes.mark()
+                changes.end()
 
     async def _run_measured(
         self, tool: str, arguments: Arguments, on_progress: OnProgress, reason: str | None

@@ -141,7 +141,7 @@ def observed_live(opened: OpenEpisode, view: View) -> dict[str, Any]:
     units = episode.units
     seen = units[: visible_units(view, header, opened, len(units), episode.done)]
     spark = [round_figure(unit.figures.get(view.headline or "")) for unit in _spread(seen, _SPARK_POINTS)]
-    standing, running = view.standing(episode), opened.running
+    standing, running = view.standing(episode), opened.changes.running
     shown: dict[str, Any] = {
         "name": header.name,
         "game": view.game,

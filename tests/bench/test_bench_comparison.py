@@ -16,6 +16,7 @@ from ml_trainer_env.bench.plan import Cell, Plan, Subset
 from ml_trainer_env.bench.report import write_report
 from ml_trainer_env.bench.rows import Row
 from ml_trainer_env.bench.tables import tables_of, write_csv, write_markdown
+from ml_trainer_env.server.tuning.reference import FLOOR
 
 
 @pytest.fixture
@@ -56,13 +57,13 @@ class TestComparison:
         assert (found.played, found.planned) == (11, 12)
         assert found.standings[0].score.mean == pytest.approx(0.15)
 
-    def test_an_agent_that_gave_up_counts_0(self, plan: Plan, rows: dict[Cell, Row], make_row) -> None:
+    def test_an_agent_that_gave_up_gets_the_least_score_of_the_rubric(self, plan: Plan, rows: dict[Cell, Row], make_row) -> None:
         cell = Cell("prober", plan.tasks[2], "own")
         rows[cell] = make_row(cell, None, kinds=(), seen=None)
         found = compare(plan, rows)
 
         assert found.standings[1].gave_up == 1
-        assert found.standings[1].score.mean == pytest.approx((0.25 + 0.35 + 0.25) / 3)
+        assert found.standings[1].score.mean == pytest.approx((0.25 + 0.35 + (0.5 + FLOOR) / 2) / 3)
         assert [group.name for group in found.kinds] == ["perceptron"]
 
     def test_a_run_in_which_nothing_was_played_is_no_error(self, plan: Plan) -> None:
