@@ -57,7 +57,7 @@ class TestComparison:
         assert (found.played, found.planned) == (11, 12)
         assert found.standings[0].score.mean == pytest.approx(0.15)
 
-    def test_an_agent_that_gave_up_gets_the_least_score_of_the_rubric(self, plan: Plan, rows: dict[Cell, Row], make_row) -> None:
+    def test_who_gave_up_gets_the_least_score_of_the_rubric(self, plan: Plan, rows: dict[Cell, Row], make_row) -> None:
         cell = Cell("prober", plan.tasks[2], "own")
         rows[cell] = make_row(cell, None, kinds=(), seen=None)
         found = compare(plan, rows)
