@@ -4,7 +4,6 @@ It contains no results of earlier runs. Its decisions depend only on the brief a
 """
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
@@ -79,7 +78,6 @@ TAIL = 0.15
 """In the last share of the budget the rate is almost zero. The agent stops there after `PATIENCE` calls without a new
 best. It never stops earlier, since examples may change late."""
 
-_CLASSES = re.compile(r"tell (\d+) classes apart")
 _MEASURING_RATE = 1e-6
 _NOTHING = math.nan
 
@@ -204,11 +202,10 @@ class _Probing:
     """
 
     def __init__(self, brief: Brief, default: Configuration | None) -> None:
-        classes = _CLASSES.search(brief.description)
         batch = min(32, brief.largest_batch)
         self._brief = brief
         self._default = default
-        self._chance = math.log(int(classes[1])) if classes else math.inf
+        self._chance = math.log(brief.class_count) if brief.class_count else math.inf
         self._gentle = Configuration("adamw", 0.0005, batch, 0.05, 0.1, 0.5, fresh=False)
         self._fresh = Configuration("adamw", 0.01, batch, 0.05, 0.1, 0.3, fresh=True)
         self._probes: list[_Probe] = []

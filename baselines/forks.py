@@ -70,13 +70,16 @@ Entrant = GameAgent[Any] | ForkingAgent[Any]
 """Whoever takes part in a comparison."""
 
 
-def play_entrant(entrant: Entrant, sessions: Sessions[Any], watch: OnTurn = ignore_turn) -> GameSession[Any]:
+def play_entrant(
+    entrant: Entrant, sessions: Sessions[Any], watch: OnTurn = ignore_turn, *, closes: bool = True
+) -> GameSession[Any]:
     """Let an agent of either kind play an episode to its end.
 
     Args:
         entrant: The agent.
         sessions: Begins its episodes. An agent that does not fork begins one.
         watch: Called after each turn, on whichever branch.
+        closes: Whether the program submits for an agent that does not fork and does not submit.
 
     Returns:
         The session whose model was submitted.
@@ -85,7 +88,7 @@ def play_entrant(entrant: Entrant, sessions: Sessions[Any], watch: OnTurn = igno
         submitted = entrant.play(WatchedSessions(sessions, watch))
         return submitted.inner if isinstance(submitted, _Watched) else submitted
     session = sessions.begin()
-    play(entrant, session, watch)
+    play(entrant, session, watch, closes=closes)
     return session
 
 

@@ -4,12 +4,12 @@ It contains no results of earlier runs. Its decisions depend only on the brief a
 """
 
 import math
-import re
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 from ml_trainer_env.baselines.agent import Call, Decision, Outcome, Script
 from ml_trainer_env.baselines.play import RUN, SUBMIT
+from ml_trainer_env.baselines.search.trials import standard_error
 from ml_trainer_env.baselines.session import Brief, Reply, ToolSpec
 
 __all__ = ["ProbingAgent"]
@@ -128,9 +128,6 @@ class _Seen:
             self.worth = -math.inf
 
 
-_CLASSES = re.compile(r"tell (\d+) classes apart")
-
-
 class ProbingAgent:
     """Probes whether the weights it was given are worth keeping, then trains and corrects its course.
 
@@ -147,8 +144,8 @@ class ProbingAgent:
 
     def script(self, brief: Brief, tools: Sequence[ToolSpec]) -> Script:
         """Play an episode. A refused training call ends the script."""
-        by_loss, classes = "next token" in brief.description, _CLASSES.search(brief.description)
-        seen = _Seen(brief.budget_epochs, by_loss, math.log(int(classes[1])) if classes else math.inf)
+        chance = math.log(brief.class_count) if brief.class_count else math.inf
+        seen = _Seen(brief.budget_epochs, brief.is_graded_by_loss, chance)
         batch = min(32, brief.largest_batch)
         if brief.budget_epochs < LEAST_PROBED_BUDGET:
             settings = _Settings(batch, dropout=0.0, strength=0.0)
@@ -161,7 +158,7 @@ class ProbingAgent:
             else:
                 yield Call(CONFIGURE, settings.arguments(fresh=True), "enough epochs to begin with fresh weights")
             yield from self._train(seen, settings)
-        if seen.best > seen.worth + _standard_error(seen.best, brief.dataset.validation_size):
+        if seen.best > seen.worth + standard_error(seen.best, brief.dataset.validation_size):
             yield Call(RESTORE, {"name": BEST}, "the best model so far is better by more than chance")
         yield Call(SUBMIT, {}, "the budget is spent")
 
@@ -250,12 +247,6 @@ class ProbingAgent:
         if seen.worth < worth:
             yield Call(RESTORE, {"name": LAST}, "it is worse than the present model now")
         seen.best = -math.inf
-
-
-def _standard_error(worth: float, count: int) -> float:
-    """Standard error of an accuracy over `count` examples. For losses it is taken to be as large as any."""
-    accuracy = min(1.0, worth) if worth > 0 else 0.5
-    return math.sqrt(max(0.01, accuracy * (1 - accuracy)) / count)
 
 
 def _finite(value: object) -> float:

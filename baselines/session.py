@@ -3,6 +3,7 @@
 Agents depend on this protocol and not on HTTP.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -23,6 +24,7 @@ __all__ = [
 ]
 
 _CLOSING_EPOCHS = 20
+_CLASSES = re.compile(r"tell (\d+) classes apart")
 
 Reply = Mapping[str, Any]
 """Answer of a tool: a flat mapping. A metric is None if it is not finite or not known yet."""
@@ -123,6 +125,17 @@ class Brief(EpisodeBrief):
     target_value: float
     budget_seconds: float | None = None
     largest_batch: int = 256
+
+    @property
+    def is_graded_by_loss(self) -> bool:
+        """Whether the figure of merit is the loss for the next token, and not the accuracy."""
+        return "predict the next token" in self.description
+
+    @property
+    def class_count(self) -> int | None:
+        """Number of classes. None where the description does not tell it."""
+        found = _CLASSES.search(self.description)
+        return int(found[1]) if found else None
 
     @property
     def closing_epochs(self) -> int:

@@ -4,16 +4,15 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from ml_trainer_env.baselines.chat_model import ChatModel
-from ml_trainer_env.baselines.forks import Entrant, ForkingAgent
+from ml_trainer_env.baselines.forks import Entrant, play_entrant
 from ml_trainer_env.baselines.local_server import ServerUnreachableError
-from ml_trainer_env.baselines.play import play
 from ml_trainer_env.baselines.registry import MODEL_NAMES, LanguageModel, entrants
 from ml_trainer_env.baselines.session import CallRefusedError
 from ml_trainer_env.baselines.settings import LlmSettings
@@ -160,13 +159,9 @@ def play_cell(game: BenchGame, name: EpisodeName, entrant: Entrant, target: Targ
     """
     started = time.perf_counter()
     with TaskSessions(game, target.url, target.headers, name, rubric) as sessions:
-        try:
-            if isinstance(entrant, ForkingAgent):
-                entrant.play(sessions)
-            else:
-                play(entrant, sessions.begin(), closes=False)
-        except CallRefusedError:
-            pass  # an agent that forks does not go on after it: it gave up, unless it had submitted
+        # An agent that forks does not go on after a refusal: it gave up, unless it had submitted.
+        with suppress(CallRefusedError):
+            play_entrant(entrant, sessions, closes=False)
         played = Play(name.cell, sessions.episodes)
         if not played.graded.is_done:
             sessions.mark_given_up()

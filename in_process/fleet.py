@@ -1,12 +1,8 @@
 """The session of an agent on an episode of the fleet in this process, and the references of its score."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 from ml_trainer_env.baselines.fleet.brief import FleetBrief, brief_of
-from ml_trainer_env.baselines.session import CallRefusedError, Reply, ToolSpec
+from ml_trainer_env.in_process.session import LocalGameSession
 from ml_trainer_env.in_process.training import Trainer
-from ml_trainer_env.server.episodes.errors import EpisodeError
 from ml_trainer_env.server.episodes.game import TimeLimits
 from ml_trainer_env.server.episodes.states import Inquiry
 from ml_trainer_env.server.episodes.units import LiveSource
@@ -14,7 +10,6 @@ from ml_trainer_env.server.fleet.episode import FleetEpisode
 from ml_trainer_env.server.fleet.references import ReferenceRuns
 from ml_trainer_env.server.fleet.tasks import FleetTask
 from ml_trainer_env.server.fleet.tools import TOOLS
-from ml_trainer_env.server.trainer.errors import ConfigError
 from ml_trainer_env.server.trainer.figures import Figures
 
 __all__ = ["KnownReferences", "LocalFleetSession", "references_of"]
@@ -56,50 +51,24 @@ def references_of(trainer: Trainer, task: FleetTask, seed: int) -> dict[str, flo
     return {name: float(value or 0.0) for name, value in figures.items()}
 
 
-class LocalFleetSession:
-    """An episode that an agent plays; see `baselines.session.GameSession`.
+class LocalFleetSession(LocalGameSession[FleetEpisode, FleetBrief]):
+    """An episode that an agent plays.
 
     Args:
         trainer: Trains its steps.
         task: The task.
         seed: The seed of the episode. None for the task's own.
         references: The references of the score. None to train them beside the episode.
-
-    Attributes:
-        reply: The last reply.
     """
 
     def __init__(
         self, trainer: Trainer, task: FleetTask, seed: int | None = None, references: Figures | None = None
     ) -> None:
-        self._loop = trainer.loop
-        self.episode = FleetEpisode(
+        episode = FleetEpisode(
             name="local",
             task=task,
             seed=task.seed if seed is None else seed,
             source=trainer.source if references is None else KnownReferences(trainer, references),
             limits=TimeLimits(_CALL_S, _CALL_S),
         )
-        self.reply: dict[str, Any] = {}
-
-    @property
-    def brief(self) -> FleetBrief:
-        """Description of the episode."""
-        return brief_of(self.episode.describe())
-
-    @property
-    def tools(self) -> Sequence[ToolSpec]:
-        """The tools that may be called."""
-        return [ToolSpec(tool.name, tool.description, tool.input_schema) for tool in TOOLS]
-
-    def call(self, name: str, arguments: Mapping[str, object]) -> Reply:
-        """Call a tool.
-
-        Raises:
-            CallRefusedError: The episode refused the call.
-        """
-        try:
-            self.reply = self._loop.run_until_complete(self.episode.call(name, dict(arguments)))
-        except (EpisodeError, ConfigError) as error:
-            raise CallRefusedError(str(error)) from error
-        return self.reply
+        super().__init__(trainer.loop, episode, TOOLS, brief_of)

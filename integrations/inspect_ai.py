@@ -24,7 +24,7 @@ from inspect_ai.dataset import MemoryDataset, Sample  # noqa: E402
 from inspect_ai.model import ChatMessageTool, ChatMessageUser  # noqa: E402
 from inspect_ai.scorer import Score, Scorer, Target, mean, scorer, stderr  # noqa: E402
 from inspect_ai.solver import Generate, Solver, TaskState, solver  # noqa: E402
-from inspect_ai.tool import ToolDef, mcp_connection, mcp_server_http  # noqa: E402
+from inspect_ai.tool import ToolDef, ToolError, mcp_connection, mcp_server_http  # noqa: E402
 
 __all__ = ["episode_score", "ml_fleet", "ml_trainer", "play_episode"]
 
@@ -56,6 +56,9 @@ def _task(base_url: str, split: str, first: int, count: int) -> Task:
 def play_episode(base_url: str) -> Solver:
     """Begin the sample's episode and let the model play it.
 
+    An episode that the model leaves is submitted as it stands, if there is anything to submit. Without that, a model
+    could avoid a low grade by never submitting.
+
     Args:
         base_url: URL of the server; for the fleet with the path /fleet.
     """
@@ -72,26 +75,39 @@ def play_episode(base_url: str) -> Solver:
             begun: Any = await tools["start_task"](task_id=state.metadata["task_id"])
             state.messages.append(ChatMessageUser(content=begun))
             state.tools = [tool for name, tool in tools.items() if name not in _NOT_OF_AN_EPISODE]
-            return await generate(state)
+            state = await generate(state)
+            if not any(reply.get("done") for reply in _replies(state)):
+                with suppress(ToolError):
+                    closing: Any = await tools["submit_model"]()
+                    state.messages.append(ChatMessageTool(content=closing, function="submit_model"))
+                    state.metadata["closed"] = True
+            return state
 
     return solve
 
 
 @scorer(metrics=[mean(), stderr()])
 def episode_score() -> Scorer:
-    """Tell the score of the episode: the server's grade, or 0 if the model did not end the episode."""
+    """Tell the score of the episode: the server's grade, or 0 if nothing was submitted."""
 
     async def score(state: TaskState, _target: Target) -> Score:
-        replies = [_reply_of(message) for message in state.messages if isinstance(message, ChatMessageTool)]
+        replies = _replies(state)
         final: dict[str, Any] = next((reply for reply in reversed(replies) if reply.get("done")), {})
-        told = final.get("message", "The model did not end the episode.")
+        told = final.get("message", "Nothing was submitted.")
         return Score(
             value=final.get("score", 0.0),
             explanation=told,
-            metadata={"ended": bool(final), "reward": sum(reply.get("reward", 0.0) for reply in replies)},
+            metadata={
+                "ended": bool(final) and not state.metadata.get("closed"),
+                "reward": sum(reply.get("reward", 0.0) for reply in replies),
+            },
         )
 
     return score
+
+
+def _replies(state: TaskState) -> list[dict[str, Any]]:
+    return [_reply_of(message) for message in state.messages if isinstance(message, ChatMessageTool)]
 
 
 def _reply_of(message: ChatMessageTool) -> dict[str, Any]:

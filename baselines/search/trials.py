@@ -86,7 +86,7 @@ class Reading:
         shown = reply.get("val_loss")
         loss = float(shown) if isinstance(shown, int | float) and math.isfinite(shown) else math.inf
         accuracy = float(reply.get("val_accuracy") or 0.0)
-        worth = -loss if "next token" in brief.description else accuracy - 0.001 * min(loss, 10.0)
+        worth = -loss if brief.is_graded_by_loss else accuracy - 0.001 * min(loss, 10.0)
         diverged = bool(reply.get("is_diverged"))
         return cls(int(reply.get("remaining_budget") or 0), -math.inf if diverged else worth, diverged)
 

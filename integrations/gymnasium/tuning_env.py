@@ -261,11 +261,10 @@ def default_split() -> str:
 
 def _worth(brief: Brief, reply: Reply) -> float:
     """Return the validation figure by which models are compared: the accuracy, or minus the loss for the next token."""
-    by_loss = "predict the next token" in brief.description
-    value = reply["val_loss"] if by_loss else reply["val_accuracy"]
+    value = reply["val_loss"] if brief.is_graded_by_loss else reply["val_accuracy"]
     if value is None:
         return -math.inf
-    return -float(value) if by_loss else float(value)
+    return -float(value) if brief.is_graded_by_loss else float(value)
 
 
 @lru_cache(maxsize=_CACHED_DRAWS)

@@ -67,7 +67,6 @@ FEATURES = (
 )
 """The names of the features, in their order."""
 
-_CLASSES = re.compile(r"tell (\d+) classes apart")
 _DEPTH = re.compile(r"of (\d+) (?:block|layer)")
 _KINDS = ("perceptron", "1-D convolutional", "convolutional", "transformer")
 """Words for kinds of networks. The first that a description has is its kind."""
@@ -184,8 +183,7 @@ def _figures(seen: Seen) -> dict[str, float]:
 
 def _chance_accuracy(brief: Brief) -> float:
     """Return the accuracy of a guess. 0.1 if the description does not say how many classes there are."""
-    found = _CLASSES.search(brief.description)
-    return 1 / int(found[1]) if found else 0.1
+    return 1 / (brief.class_count or 10)
 
 
 def _log10(value: float | None, least: float, missing: float | None = None) -> float:

@@ -37,7 +37,7 @@ class LibraryEnvironment:
 
     def __init__(self, folder: Path, *libraries: str, python: str = "3.11", package: bool = True) -> None:
         self._python = folder / "bin" / "python"
-        self._uv("venv", "--no-python-downloads", "--python", python, str(folder))
+        self._uv("venv", "--no-python-downloads", "--python", _interpreter(python), str(folder))
         install = ("pip", "install", "--python", str(self._python))
         self._uv(*install, *libraries, *(CLIENT if package else ()))
         if package:
@@ -69,9 +69,17 @@ class LibraryEnvironment:
             return
         if any(sign in done.stderr for sign in OFFLINE):
             pytest.skip(f"PyPI cannot be reached: {done.stderr[-300:]}")
-        if "No interpreter found" in done.stderr:
-            pytest.skip(f"there is no such Python: {done.stderr[-300:]}")
         pytest.fail(done.stderr[-3000:])
+
+
+def _interpreter(version: str) -> str:
+    """Return the path of a Python of this version that starts. One that a version manager offers may not start."""
+    managed = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")).glob(f"versions/{version}.*/bin")
+    for folder in (*os.get_exec_path(), *sorted(managed)):
+        found = shutil.which(f"python{version}", path=folder)
+        if found and subprocess.run([found, "--version"], capture_output=True, check=False).returncode == 0:
+            return found
+    pytest.skip(f"there is no Python {version} on this machine")
 
 
 @pytest.fixture(scope="module")

@@ -83,7 +83,8 @@ def test_the_fleet_is_played_on_a_server_with_a_token_that_the_log_does_not_tell
         )
 
     logs = b"".join(path.read_bytes() for path in tmp_path.iterdir())
-    assert (came["score"], came["metadata"]["ended"]) == (0, False)
+    assert not came["metadata"]["ended"]
+    assert came["explanation"] != "Nothing was submitted."  # the episode that the model left was submitted for it
     assert "8 ranks" in came["prompts"][-1]
     assert TOKEN.encode() not in logs
     assert TOKEN not in str(came)
