@@ -3,6 +3,7 @@
     ml-trainer-journal list --task easy_mnist --since 7d
     ml-trainer-journal replay EPISODE...      # or --all; exit status 1 if any result differs
     ml-trainer-journal export EPISODE... --format chat > episodes.jsonl
+    ml-trainer-journal dataset FOLDER         # a data set with a card
     ml-trainer-journal prune --older-than 30d --max-mb 500
 
 The journal is in `ML_TRAINER_STATE_DIR`, like the server's. Each command imports its modules when it runs, so that
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_trainer_env.command_line import CommandParser, run_command
+from ml_trainer_env.server.commands.dataset import add_dataset_command
 from ml_trainer_env.server.commands.listing import add_list_command
 from ml_trainer_env.server.commands.pruning import add_prune_command
 
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from ml_trainer_env.server.settings import Settings
     from ml_trainer_env.server.store import Journal, JournaledEpisode
 
-__all__ = ["main", "reset_reply", "temporary_services"]
+__all__ = ["main", "reset_reply", "settings_of_process", "temporary_services", "tools_of"]
 
 
 def main(arguments: Sequence[str] | None = None, games: Mapping[str, Game] | None = None) -> int:
@@ -63,7 +65,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 async def _replay(options: argparse.Namespace, journal: Journal) -> int:
-    settings, fails = _settings(), False
+    settings, fails = settings_of_process(), False
     for name in _select_names(options, journal):
         episode = await _load(name, journal)
         fails |= episode is None or not await _replay_episode(episode, settings, options.games)
@@ -73,7 +75,7 @@ async def _replay(options: argparse.Namespace, journal: Journal) -> int:
 async def _export(options: argparse.Namespace, journal: Journal) -> int:
     from ml_trainer_env.server.commands.trajectories import ArgumentsForm, chat, trajectory
 
-    settings, form = _settings(), ArgumentsForm(options.arguments)
+    settings, form = settings_of_process(), ArgumentsForm(options.arguments)
     fails = False
     with options.output.open("w", encoding="utf-8") if options.output else contextlib.nullcontext(sys.stdout) as file:
         async with temporary_services(settings, options.games) as services:
@@ -85,7 +87,7 @@ async def _export(options: argparse.Namespace, journal: Journal) -> int:
                 registry = services.registry_of(episode.header.task)
                 game, reset = registry.game, await reset_reply(registry, episode)
                 if options.format == "chat":
-                    row = chat(episode, reset, _tools(game), game.about.prompt, form)
+                    row = chat(episode, reset, tools_of(game), game.about.prompt, form)
                 else:
                     row = trajectory(episode, reset)
                 file.write(json.dumps(row) + "\n")
@@ -134,7 +136,8 @@ async def _replay_episode(journaled: JournaledEpisode, settings: Settings, games
     return verdict == "the same"
 
 
-def _settings() -> Settings:
+def settings_of_process() -> Settings:
+    """Return the settings of the environment's variables, as a server reads them."""
     from ml_trainer_env.server.settings import Settings
 
     return Settings.from_environment(os.environ)
@@ -165,7 +168,7 @@ async def reset_reply(registry: EpisodeRegistry, journaled: JournaledEpisode) ->
     return episode.describe().model_dump(exclude=excluded)
 
 
-def _tools(game: Game) -> list[Json]:
+def tools_of(game: Game) -> list[Json]:
     """Return the tools in the format of chat APIs."""
     return [
         {
@@ -211,6 +214,7 @@ def _parser() -> argparse.ArgumentParser:
         which = command.add_mutually_exclusive_group(required=True)
         which.add_argument("episodes", nargs="*", default=[], metavar="EPISODE", help="an episode_id")
         which.add_argument("--all", action="store_true", help="every episode")
+    add_dataset_command(commands)
     add_prune_command(commands)
     return parser
 

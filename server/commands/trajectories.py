@@ -57,7 +57,7 @@ def chat(
 ) -> Json:
     """Convert an episode to messages with tool calls, which chat templates render for fine-tuning.
 
-    Every message has text as its content: many templates fail on null.
+    Every message has text as its content, since many templates fail on null: that of a call is the agent's reason.
 
     Args:
         episode: The episode from the journal.
@@ -79,7 +79,7 @@ def chat(
         function = {"name": call.tool, "arguments": json.dumps(given) if arguments is ArgumentsForm.JSON else given}
         tool_calls = [{"id": identity, "type": "function", "function": function}]
         reply = json.dumps(_observation(call))
-        messages.append({"role": "assistant", "content": "", "tool_calls": tool_calls})
+        messages.append({"role": "assistant", "content": call.reason or "", "tool_calls": tool_calls})
         messages.append({"role": "tool", "tool_call_id": identity, "name": call.tool, "content": reply})
     return {**_summary(episode), "messages": messages, "tools": [_adapt_schema(tool) for tool in tools]}
 

@@ -1,6 +1,7 @@
 """`ml-trainer-journal`: what was played is listed, trained again to the same bits, and exported to learn from."""
 
 import asyncio
+import hashlib
 import json
 import random
 import sqlite3
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from ml_trainer_env.server.commands.journal import main
 from ml_trainer_env.server.episodes.errors import EpisodeError
@@ -59,8 +61,8 @@ async def play(services: Services) -> None:
                 await opened.call(tool, arguments)
             except (EpisodeError, ConfigError):
                 continue
-    fork = await services.registry.open(EpisodeRequest(episode_id="fork", fork_from="episode-1"))
-    await fork.call("run_epochs", {"num_epochs": 1})
+    fork = await services.registry.open(EpisodeRequest(episode_id="fork", fork_from="episode-1", agent="brancher"))
+    await fork.call("run_epochs", {"num_epochs": 1}, reason="one more may help")
     await fork.call("submit_model", {})
 
 
@@ -202,6 +204,64 @@ def test_a_chat_alternates_between_the_agent_and_its_tools(run: Any) -> None:
         assert isinstance(call["function"]["arguments"], dict)
         assert answered["tool_call_id"] == call["id"]
         assert isinstance(json.loads(answered["content"]), dict)
+
+
+def test_a_data_set_has_masks_rewards_and_provenance_and_a_card(run: Any, tmp_path: Path) -> None:
+    status, output = run("dataset", str(tmp_path / "set"))
+
+    rows = read_rows(tmp_path / "set" / "data" / "ml_trainer_env" / "named.jsonl")
+    assert (status, output.split()[0]) == (0, str(EPISODES + 1))
+    for row in rows:
+        roles = [message["role"] for message in row["messages"]]
+        assert len(row["mask"]) == len(row["rewards"]) == len(roles)
+        assert {role for role, mask in zip(roles, row["mask"], strict=True) if mask} <= {"assistant"}
+        assert sum(row["rewards"]) == pytest.approx(row["return"], abs=1e-5)
+        assert all(len(key) >= 16 for key in row["identities"])
+        assert json.loads(row["versions"])["torch"]
+    fork = next(row for row in rows if row["episode_id"] == "fork")
+    learned = [message for message, mask in zip(fork["messages"], fork["mask"], strict=True) if mask]
+    assert (fork["agent"], fork["task_id"], fork["split"]) == ("brancher", "easy_mnist", "named")
+    assert [call["function"]["name"] for message in learned for call in message["tool_calls"]] == [
+        "run_epochs",
+        "submit_model",
+    ]  # what it inherited is somebody else's
+    assert learned[0]["content"] == "one more may help"
+    assert any(0 in row["mask"][2::2] for row in rows if row["forked_from"] is None)  # refused calls
+
+
+def test_the_card_of_a_data_set_tells_its_files_and_statistics(run: Any, tmp_path: Path) -> None:
+    run("dataset", str(tmp_path), "--name", "Played: here")
+    settings, text = (tmp_path / "README.md").read_text().removeprefix("---\n").split("\n---\n")
+
+    read = yaml.safe_load(settings)
+    (config,) = read["configs"]
+    (file,) = config["data_files"]
+    assert read["pretty_name"] == "Played: here"
+    assert (tmp_path / file["path"]).exists()
+    assert f"| ml_trainer_env | named | unnamed | {EPISODES} |" in text
+    assert "| ml_trainer_env | named | brancher | 1 | 1 | 1 |" in text
+    for line in (tmp_path / "SHA256SUMS").read_text().splitlines():
+        digest, name = line.split("  ")
+        assert hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() == digest
+
+
+def test_a_data_set_of_finished_episodes_has_no_other(run: Any, tmp_path: Path) -> None:
+    run("dataset", "--finished", str(tmp_path))
+
+    rows = read_rows(tmp_path / "data" / "ml_trainer_env" / "named.jsonl")
+    assert 0 < len(rows) < EPISODES + 1
+    assert all(row["done"] for row in rows)
+
+
+def test_a_data_set_is_not_written_over_anything(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+
+    assert run("dataset", str(tmp_path))[0] == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 @pytest.mark.parametrize("command", [["replay", "nobody"], ["export", "nobody"]])
