@@ -81,12 +81,16 @@ class MeasurementPlan(Protocol):
 class Inquiry(Protocol):
     """What an episode asks for besides its own calls: figures of other runs. The call's reply has them by these names.
 
+    It is hashable. Equal inquiries have the same figures, and a source may carry them out once.
+
     Attributes:
         figures: The names of the figures.
     """
 
     @property
     def figures(self) -> Sequence[str]: ...
+
+    def __hash__(self) -> int: ...
 
     async def carry_out(self, source: Any) -> Figures:
         """Return the figures, with units of a source."""

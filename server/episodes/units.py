@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
+from ml_trainer_env.server.episodes.shared_inquiries import SharedInquiries
 from ml_trainer_env.server.episodes.shared_runs import SharedRun, Subscription
 from ml_trainer_env.server.episodes.states import Inquiry, MeasurementPlan, StateRef, Unit, UnitPlan
 from ml_trainer_env.server.executors.background import BackgroundExecutor
@@ -103,6 +104,7 @@ class LiveSource:
         self._unit_timeout_s = unit_timeout_s
         self._recent: OrderedDict[str, UnitFigures] = OrderedDict()
         self._shared_runs: dict[str, SharedRun] = {}
+        self._inquiries = SharedInquiries()
 
     async def identity(self) -> Identity:
         """Return the identity of the executor."""
@@ -147,8 +149,10 @@ class LiveSource:
         return result.figures
 
     async def inquire(self, inquiry: Inquiry) -> Figures:
-        """Carry out an inquiry, behind the work of all calls."""
-        return await inquiry.carry_out(_BackgroundSource(self))
+        """Carry out an inquiry, behind the work of all calls. With a cache, equal ones are carried out once."""
+        if self._units is None:
+            return await inquiry.carry_out(_BackgroundSource(self))
+        return await self._inquiries.figures(inquiry, lambda: inquiry.carry_out(_BackgroundSource(self)))
 
     async def keep(self, ref: StateRef) -> StateRef:
         """Store the arrays of a state."""

@@ -1,7 +1,7 @@
 """The two runs that a score lies between, as an inquiry that a source carries out behind all other work."""
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ml_trainer_env.errors import MLTrainerError
 from ml_trainer_env.server.episodes.errors import TrainingStoppedError
@@ -16,9 +16,9 @@ __all__ = ["BackgroundReferences", "ReferenceRuns"]
 _AT_ONCE = 10_000
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class ReferenceRuns:
-    """The runs of one seed: nobody acts, with the faults and without; see `Inquiry`.
+    """The runs of one seed: nobody acts, with the faults and without; see `Inquiry`. Those of any time limit are equal.
 
     Attributes:
         seed: Seed of weights, data and noise.
@@ -30,7 +30,7 @@ class ReferenceRuns:
     seed: int
     scenario: Scenario
     spares: int
-    run_s: float
+    run_s: float = field(compare=False)
 
     @property
     def figures(self) -> tuple[str, ...]:

@@ -1,8 +1,16 @@
 """What is measured is the model that goes on, whatever has just been done to it."""
 
-import pytest
-from fleet_play import Begin, Player
+import asyncio
+from dataclasses import dataclass, field, replace
+from typing import Any
 
+import pytest
+from fleet_play import Begin, Player, Run
+
+from ml_trainer_env.server.episodes.units import LiveSource
+from ml_trainer_env.server.fleet.references import ReferenceRuns
+from ml_trainer_env.server.fleet.tasks import find_task
+from ml_trainer_env.server.trainer.figures import Figures
 from ml_trainer_env.server.trainer.fleet import faults
 from ml_trainer_env.server.trainer.fleet.faults import Fault
 
@@ -83,3 +91,44 @@ def test_who_waits_while_a_node_should_die_sees_it_die_at_the_next_step(begin: B
     assert player("inspect", kind="node", id="5")["clock_s"] > 8
 
     assert player("run_steps", num_steps=1)["restarts"] == 1
+
+
+def references(task_id: str, seed: int) -> ReferenceRuns:
+    setup = find_task(task_id).setup(seed)
+    return ReferenceRuns(seed, setup.scenario, setup.spares, 60.0)
+
+
+def test_references_are_equal_where_what_is_trained_is_equal() -> None:
+    told = references("fleet_straggler", 1)
+
+    assert {told, references("fleet_straggler", 1), replace(told, run_s=5.0)} == {told}
+    assert told != references("fleet_straggler", 2)
+    assert told != replace(told, spares=told.spares + 1)
+    assert told != replace(told, scenario=references("fleet_nothing_wrong", 1).scenario)
+
+
+@dataclass(frozen=True)
+class Counted:
+    """An inquiry that counts how often it is carried out."""
+
+    begun: list[int] = field(compare=False)
+    figures: tuple[str, ...] = ("loss",)
+
+    async def carry_out(self, source: Any) -> Figures:
+        self.begun.append(1)
+        await asyncio.sleep(0)
+        return {"loss": 1.0}
+
+
+@pytest.mark.parametrize(("cache", "expected"), [(True, 1), (False, 3)])
+def test_equal_inquiries_of_a_server_are_carried_out_once_unless_its_cache_is_off(
+    serve: Any, run: Run, cache: bool, expected: int
+) -> None:
+    begun: list[int] = []
+
+    async def ask() -> list[Figures]:
+        async with serve(cache=cache) as server:
+            return list(await asyncio.gather(*(LiveSource.inquire(server.source, Counted(begun)) for _ in range(3))))
+
+    assert run(ask()) == [{"loss": 1.0}] * 3
+    assert len(begun) == expected
