@@ -35,7 +35,7 @@ export ML_TRAINER_DATA_DIR := $(DATA_DIR)
 endif
 endif
 
-.PHONY: help install demo test test-slow chaos arena-chaos serve lint bench data bundled-data pins shipped push clean
+.PHONY: help install demo test test-slow test-libraries chaos arena-chaos serve lint bench data bundled-data pins shipped push clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,10 +52,13 @@ demo: install ## Let an agent play the three tasks, and leave a report in output
 	$(RUN) inference.py $(ARGS)
 
 test: install ## Run the tests
-	$(RUN) pytest -m "not slow" $(PARALLEL) $(ARGS)
+	$(RUN) pytest -m "not slow and not libraries" $(PARALLEL) $(ARGS)
 
 test-slow: install ## Run the tests that take long
-	$(RUN) pytest -m slow $(ARGS)
+	$(RUN) pytest -m slow --durations 25 $(ARGS)
+
+test-libraries: install ## Run the adapters in the newest versions of their libraries, which it installs from PyPI
+	$(RUN) pytest -m libraries $(ARGS)
 
 chaos: install ## Kill the server and its workers KILLS times while clients train, as SEED says
 	$(RUN) pytest tests/chaos -m slow --log-cli-level=INFO --chaos-kills $(KILLS) --chaos-seed $(SEED) $(ARGS)

@@ -19,7 +19,7 @@ from ml_trainer_env.server.datasets import ExampleDraw, TaskExamples, draw_examp
 from ml_trainer_env.server.tuning.families.tasks import count_family_tasks, family_task
 from ml_trainer_env.server.tuning.grading import RubricVersion
 
-__all__ = ["TuningEnv", "default_split"]
+__all__ = ["TuningEnv"]
 
 _MOST_EPOCHS = 20
 """The most epochs of one call."""
@@ -94,7 +94,7 @@ class TuningEnv(gymnasium.Env[Observation, Action]):
 
     | Parameter | Type | Default | Description |
     |---|---|---|---|
-    | `split` | str | `train` if it is calibrated here, else `validation` | split of the tasks |
+    | `split` | str | `train` | split of the tasks |
     | `indices` | sequence of int | all | tasks that may be drawn |
     | `rubric` | str | `v3` | `accuracy`: accuracy on hidden examples, also for tasks that were not calibrated |
     | `seeds` | sequence of int | 0, 1, 2, 3 | seeds relative to the task's own; see below |
@@ -130,14 +130,14 @@ class TuningEnv(gymnasium.Env[Observation, Action]):
 
     def __init__(
         self,
-        split: str | None = None,
+        split: str = "train",
         indices: Sequence[int] | None = None,
         rubric: str = "v3",
         seeds: Sequence[int] = (0, 1, 2, 3),
         chunks: int = 8,
         render_mode: str | None = None,
     ) -> None:
-        self.split = default_split() if split is None else split
+        self.split = split
         self.rubric = RubricVersion(rubric)
         self.indices = tuple(range(count_family_tasks(self.split)) if indices is None else indices)
         if not self.indices or not seeds:
@@ -252,11 +252,6 @@ class TuningEnv(gymnasium.Env[Observation, Action]):
 
     def _info(self) -> dict[str, Any]:
         return {"task": self._brief.task_id, "action_mask": self.action_masks().astype(np.int8)}
-
-
-def default_split() -> str:
-    """Return `train` if its tasks were calibrated, and `validation` until then."""
-    return "train" if count_family_tasks("train") else "validation"
 
 
 def _worth(brief: Brief, reply: Reply) -> float:

@@ -13,7 +13,7 @@ JOURNAL = Path(__file__).parents[1] / "recordings" / "journal.sqlite3.gz"
 EPISODES = 12
 
 
-@pytest.mark.slow
+@pytest.mark.libraries
 @pytest.mark.timeout(600)
 def test_a_data_set_of_recorded_episodes_is_loaded_by_its_card(
     tmp_path: Path, library_environment: Callable[..., Any], monkeypatch: pytest.MonkeyPatch

@@ -20,7 +20,7 @@ def inspect_environment(library_environment: Callable[..., Any]) -> Any:
     return library_environment("inspect-ai", "openai")
 
 
-@pytest.mark.slow
+@pytest.mark.libraries
 def test_the_score_is_the_servers_grade_and_mistakes_are_told_to_the_model(
     live_server: str, chat: ChatServer, inspect_environment: Any, tmp_path: Path
 ) -> None:
@@ -45,7 +45,7 @@ def test_the_score_is_the_servers_grade_and_mistakes_are_told_to_the_model(
     assert offered.isdisjoint({"start_task", "list_tasks"})
 
 
-@pytest.mark.slow
+@pytest.mark.libraries
 def test_the_documented_program_runs(
     live_server: str, chat: ChatServer, inspect_environment: Any, program: Callable[..., str]
 ) -> None:
@@ -65,7 +65,7 @@ def test_the_documented_program_runs(
     assert -0.25 <= float(printed.splitlines()[-1]) <= 1
 
 
-@pytest.mark.slow
+@pytest.mark.libraries
 def test_the_fleet_is_played_on_a_server_with_a_token_that_the_log_does_not_tell(
     start_server: Callable[..., Any], chat: ChatServer, inspect_environment: Any, tmp_path: Path
 ) -> None:

@@ -27,7 +27,7 @@ def call(name: str, **arguments: Any) -> CallToolAction:
     return CallToolAction(tool_name=name, arguments=arguments)
 
 
-@pytest.mark.slow
+@pytest.mark.libraries
 @pytest.mark.timeout(1800)
 def test_its_resources_server_offers_the_tools_and_verifies_by_the_episodes_rewards(
     live_server: str, library_environment: Callable[..., Any]

@@ -135,7 +135,7 @@ def test_rows_of_no_game_are_refused() -> None:
         task_rows("chess/train", range(2))
 
 
-@pytest.mark.slow
+@pytest.mark.libraries
 @pytest.mark.timeout(1800)
 def test_grpo_trains_on_episodes(
     live_server: str,

@@ -17,7 +17,7 @@ def says(chat: ChatServer, tool: str, **arguments: object) -> None:
     chat.says(json.dumps({"type": "call_tool", "tool_name": tool, "arguments": arguments}))
 
 
-@pytest.mark.slow
+@pytest.mark.libraries
 @pytest.mark.timeout(1800)
 def test_the_reward_of_a_rollout_is_the_sum_of_its_episodes_rewards(
     live_server: str, chat: ChatServer, library_environment: Callable[..., Any], tmp_path: Path

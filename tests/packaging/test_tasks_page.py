@@ -96,8 +96,7 @@ def test_the_table_of_collections_is_the_catalogue(page: str, name: str) -> None
 
 @pytest.mark.parametrize("split", FAMILY_SPLITS)
 def test_the_table_of_splits_has_the_number_of_calibrated_tasks(page: str, split: str) -> None:
-    # There is no table before the first calibration.
-    assert count_family_tasks(split) in (0, *numbers(cell(page, f"`{split}`")))
+    assert count_family_tasks(split) == numbers(cell(page, f"`{split}`"))[0]
 
 
 def test_drawn_values_are_those_of_the_table(page: str, instances: list[Instance]) -> None:
