@@ -93,6 +93,7 @@ def test_a_run_that_was_killed_goes_on_and_comes_to_the_same(server, tmp_path: P
     assert (killed / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_a_run_may_grow_and_its_rows_can_be_made_again_from_the_journal(server, tmp_path: Path) -> None:
     folder = tmp_path / "again"
     assert main(arguments(server, folder)) == 0

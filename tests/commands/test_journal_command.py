@@ -119,6 +119,7 @@ def test_random_episodes_and_a_fork_are_trained_again_to_the_same_bits(run: Any)
     assert sum(int(line.split(" calls, ")[1].split()[0]) for line in verdicts) > EPISODES * 2
 
 
+@pytest.mark.slow
 def test_an_episode_on_permuted_images_is_trained_again_to_the_same_bits(
     run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,6 +73,7 @@ def test_a_pool_and_a_thread_of_this_process_have_the_same_identity(
     assert run(pool.identity()) == run(in_process.identity())
 
 
+@pytest.mark.slow
 def test_where_kernels_change_a_bit_they_change_the_identity(
     run: Run, pool: Executor, network_jobs: dict[str, Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,6 +53,7 @@ def is_running(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_a_worker_killed_in_an_epoch_costs_nothing_but_time(
     run: Run, pool: ProcessPoolExecutor, long_job: Job, until: Until
 ) -> None:
@@ -106,6 +107,7 @@ def test_a_job_of_which_three_workers_died_fails(
     assert run(first_unit(pool, job, LIMIT_S)).state.facts["epoch"] == "1"
 
 
+@pytest.mark.slow
 def test_a_worker_that_died_while_idle_is_replaced_before_it_is_needed(
     run: Run, pool: ProcessPoolExecutor, job: Job, until: Until
 ) -> None:
@@ -121,6 +123,7 @@ def test_a_worker_that_died_while_idle_is_replaced_before_it_is_needed(
     assert pool.worker_deaths == deaths + 1
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_in_an_epoch_is_killed_and_replaced(
     run: Run, pool: ProcessPoolExecutor, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,6 +198,7 @@ def test_jobs_fail_when_no_worker_can_be_started(run: Run, job: Job, monkeypatch
     assert run(start_in_vain()) >= 4
 
 
+@pytest.mark.slow
 def test_closing_ends_the_workers_and_fails_what_is_under_way(run: Run, lasting_job: Job, until: Until) -> None:
     async def close_while_it_trains() -> list[int]:
         pool = ProcessPoolExecutor(workers=1, torch_threads=1, probe=PROBE)

@@ -14,6 +14,7 @@ Run = Callable[[Awaitable[Any]], Any]
 LIMIT_S = 60.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [InProcessExecutor, ProcessPoolExecutor])
 def test_a_counter_is_trained_with_its_options(run: Run, make: Callable[..., Any]) -> None:
     from toy_jobs import Steps

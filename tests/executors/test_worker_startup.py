@@ -81,6 +81,7 @@ def start_worker(monkeypatch: pytest.MonkeyPatch) -> Callable[[], WorkerProcess]
     return lambda: WorkerProcess(WorkerSettings(1, None, PROBE, {}))
 
 
+@pytest.mark.slow
 @linux
 def test_a_worker_that_is_stopped_for_an_hour_while_it_starts_becomes_ready_when_it_may_go_on(
     start_worker: Callable[[], WorkerProcess], monkeypatch: pytest.MonkeyPatch

@@ -57,6 +57,7 @@ def test_it_is_played_over_mcp(server: Server) -> None:
     assert reply["count"] == 8
 
 
+@pytest.mark.slow
 def test_it_goes_on_after_a_kill_and_is_forked_at_each_kind_of_place(server: Server) -> None:
     with server.session(episode_id="long") as player:
         player.reply("count", steps=3)
@@ -88,6 +89,7 @@ def test_a_step_that_ran_before_comes_from_the_cache(server: Server) -> None:
     assert (counted("trained"), counted("cache")) == (before[0], before[1] + 5)
 
 
+@pytest.mark.slow
 def test_it_is_replayed_and_exported(
     server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -366,6 +366,7 @@ def test_the_metrics_know_the_tools_of_both(server: Server) -> None:
 # Beginning and end.
 
 
+@pytest.mark.slow
 def test_it_stops_cleanly_while_both_are_played_and_counts_the_sessions_of_each(
     tmp_path: Path, games: dict[str, Game], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -69,6 +69,7 @@ def test_the_same_seed_and_acts_give_the_same_bits(env: Any) -> None:
     assert first[1] == other[1]
 
 
+@pytest.mark.slow
 def test_rewards_sum_to_the_score_which_lies_between_the_references_of_the_file(tmp_path: Path) -> None:
     file, task = tmp_path / "references.jsonl", task_at("train", 1)
     row = {"task": task.id, "seed": task.seed, "identity": trainer_of_process().identity.key}

@@ -52,6 +52,7 @@ def test_advantages_with_a_trace_of_one_are_the_rewards_to_come_less_the_value(p
     assert found.tolist() == [0 + 1 - 2, 1 - 2, 2 + 3 + 4 - 2, 3 + 4 - 2, 4 - 2]
 
 
+@pytest.mark.slow
 def test_the_untrained_policy_mostly_changes_nothing_and_never_does_what_is_impossible(
     policy: Any, learner: Any
 ) -> None:
@@ -81,6 +82,7 @@ def test_drawn_actions_are_as_frequent_as_the_learner_holds_them_likely(policy: 
     assert np.bincount(drawn, minlength=3) / len(drawn) == pytest.approx(likely, abs=0.03)
 
 
+@pytest.mark.slow
 def test_an_update_makes_rewarded_actions_likelier(policy: Any, learner: Any) -> None:
     batch = batch_of(policy, 200)
     batch.rewards[:] = batch.actions[:, 1] == 2

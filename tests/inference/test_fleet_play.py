@@ -95,6 +95,7 @@ def test_the_named_tasks_are_those_of_the_server():
     assert set(KNOWN_FLEET_TASKS) == set(NAMED_TASKS)
 
 
+@pytest.mark.slow
 def test_the_command_plays_the_fleet_and_leaves_a_report_with_the_truth(run_here, server, tmp_path):
     code, said = run_here("--env", "fleet", "--agent", "nothing", "--tasks", TASK, ENV_URL=server)
 

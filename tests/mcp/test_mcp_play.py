@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 RECIPE = {"optimizer": "adam", "learning_rate": 0.001, "batch_size": 64}
 
 
@@ -65,6 +67,7 @@ def test_a_run_over_mcp_is_the_same_as_over_openenv(live_server: str, fast: Any,
     assert over_mcp["reward"] == over_openenv["reward"]
 
 
+@pytest.mark.slow
 def test_a_server_stops_though_clients_listen_and_train(start_server: Any, http_session: Any, run: Any) -> None:
     server = start_server()
 

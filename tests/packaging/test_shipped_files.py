@@ -123,6 +123,7 @@ def test_a_space_is_sent_the_listed_files_and_what_it_is_built_by(planted: Path,
     assert {path: (planted / path).read_bytes() for path in hub.received} == hub.received
 
 
+@pytest.mark.slow
 def test_the_wheel_is_the_same_from_the_shipped_files_as_from_the_repository(
     planted: Path, shipped: set[str], source_copy: Path, tmp_path: Path
 ) -> None:

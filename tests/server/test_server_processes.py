@@ -266,6 +266,7 @@ class TestFault11OneSlotHeldForEver:
         assert has_room(server.url, 2)
 
 
+@pytest.mark.slow
 def test_sigterm_ends_the_server_and_its_workers_in_the_middle_of_a_call(
     server: Any, threads: ThreadPoolExecutor
 ) -> None:
