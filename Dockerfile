@@ -73,9 +73,6 @@ ENV PATH=/opt/venv/bin:$PATH \
     HF_HOME=/tmp/huggingface \
     MPLCONFIGDIR=/tmp/matplotlib \
     TORCHINDUCTOR_CACHE_DIR=/tmp/torchinductor \
-    GRADIO_TEMP_DIR=/tmp/gradio \
-    GRADIO_ANALYTICS_ENABLED=False \
-    ENABLE_WEB_INTERFACE=true \
     ML_TRAINER_DATA_DIR=/data \
     ML_TRAINER_DOWNLOAD=false
 

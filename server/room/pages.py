@@ -66,10 +66,12 @@ def page_routes(archive: Archive, games: Sequence[PlayedGame]) -> APIRouter:
         games: The games that visitors may play.
     """
     prefixes = {one.game: one.prefix for one in games}
-    router = APIRouter(prefix="/room", include_in_schema=False)
+    router = APIRouter(include_in_schema=False)
     files = {path.name: path for path in STATIC.iterdir() if path.suffix in _TYPES}
 
-    @router.get("")
+    @router.get("/")
+    @router.get("/web")  # the path that Hugging Face shows of a Space
+    @router.get("/room")
     async def watch(
         game: Text = None,
         task: Text = None,
@@ -94,7 +96,7 @@ def page_routes(archive: Archive, games: Sequence[PlayedGame]) -> APIRouter:
             orders=list(Order),
         )
 
-    @router.get("/episode")
+    @router.get("/room/episode")
     async def episode(name: Name) -> Response:
         """Show an episode."""
         try:
@@ -103,12 +105,12 @@ def page_routes(archive: Archive, games: Sequence[PlayedGame]) -> APIRouter:
             return _page("error.html", status=404, title="No such episode", reason=str(error))
         return _page("episode.html", **found, prefix=prefixes.get(found["view"]["game"], ""))
 
-    @router.get("/play")
+    @router.get("/room/play")
     async def play(fork_from: Annotated[str, Query(max_length=260)] = "", game: Text = None) -> Response:
         """Show the form that begins an episode, with the chosen game first."""
         return _page("play.html", games=sorted(games, key=lambda one: one.game != game), fork_from=fork_from)
 
-    @router.get("/compare")
+    @router.get("/room/compare")
     async def comparison(name: Annotated[list[str] | None, Query(max_length=MAX_COMPARED)] = None) -> Response:
         """Lay episodes over each other."""
         found, missing = [], []
@@ -119,7 +121,7 @@ def page_routes(archive: Archive, games: Sequence[PlayedGame]) -> APIRouter:
                 missing.append(str(error))
         return _page("compare.html", table=compare(found), missing=missing, most=MAX_COMPARED)
 
-    @router.get("/static/{file}")
+    @router.get("/room/static/{file}")
     async def static(file: str) -> Response:
         """Send a file of the pages."""
         if file not in files:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 from fastapi import APIRouter
-from fastapi.responses import RedirectResponse, Response
 
 from ml_trainer_env.server.episodes.game import Game
 from ml_trainer_env.server.episodes.registry import EpisodeRegistry
@@ -39,12 +38,6 @@ def room_routes(database: Database, registries: Mapping[str, EpisodeRegistry]) -
     router = APIRouter()
     router.include_router(api_routes(archive, board, Streams(archive, board)))
     router.include_router(page_routes(archive, games))
-
-    @router.get("/", include_in_schema=False)
-    async def first_page() -> Response:
-        """Lead to the room, unless another page has this path."""
-        return RedirectResponse("/room")
-
     return router
 
 

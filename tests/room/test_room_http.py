@@ -105,7 +105,7 @@ def test_an_observer_signs_in_with_a_cookie_that_does_not_hold_the_token(url: st
     with httpx.Client(base_url=url, trust_env=False) as browser:
         form = browser.get("/room", headers={"Accept": "text/html"})
         entered = browser.post("/login", data={"token": WATCHER})
-        assert (form.status_code, entered.status_code, entered.headers["location"]) == (401, 303, "/room")
+        assert (form.status_code, entered.status_code, entered.headers["location"]) == (401, 303, "/web")
         assert WATCHER not in entered.headers["set-cookie"]
         assert browser.get("/room").status_code == 200
         assert browser.get("/state").status_code == 403
@@ -113,9 +113,10 @@ def test_an_observer_signs_in_with_a_cookie_that_does_not_hold_the_token(url: st
 
 
 def test_the_first_page_leads_to_the_room(url: str) -> None:
-    answer = httpx.get(f"{url}/", headers=PLAYER, trust_env=False)
-
-    assert (answer.status_code, answer.headers["location"]) == (307, "/room")
+    for path in ("/", "/web", "/web/", "/room"):
+        for presented in (PLAYER, OBSERVER):
+            answer = httpx.get(f"{url}{path}", headers=presented, trust_env=False)
+            assert (answer.status_code, "Live</h1>" in answer.text) == (200, True), path
 
 
 def test_nobody_reads_the_room_without_a_token(url: str) -> None:
