@@ -64,7 +64,7 @@ class LocalSession:
         """The tools that may be called."""
         return [ToolSpec(tool.name, tool.description, tool.input_schema) for tool in TOOLS]
 
-    def call(self, name: str, arguments: Mapping[str, object]) -> Reply:
+    def call(self, name: str, arguments: Mapping[str, object], reason: str = "") -> Reply:
         """Call a tool.
 
         Raises:

@@ -62,7 +62,7 @@ def build_app(
     services = Services(settings, executor, games)
     if pictures is None:
         pictures = {"": CURVES} if games is None else {}
-    room = room_routes(services.database, services.registries)
+    room = room_routes(services.database, services.registries, settings.results_dir)
     endpoints = {
         prefix: McpEndpoint(registry, pictures.get(prefix), settings.max_sessions, settings.session_timeout_s)
         for prefix, registry in services.registries.items()
