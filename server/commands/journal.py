@@ -3,7 +3,7 @@
     ml-trainer-journal list --task easy_mnist --since 7d
     ml-trainer-journal replay EPISODE...      # or --all; exit status 1 if any result differs
     ml-trainer-journal export EPISODE... --format chat > episodes.jsonl
-    ml-trainer-journal export --all --format tensorboard --output runs    # or inspect: a folder for its viewer
+    ml-trainer-journal export --all --format tensorboard --output runs    # or inspect, wandb
     ml-trainer-journal prune --older-than 30d --max-mb 500
 
 The journal is in `ML_TRAINER_STATE_DIR`, like the server's. Each command imports its modules when it runs, so that
@@ -221,7 +221,7 @@ def _parser() -> argparse.ArgumentParser:
     replay = commands.add_parser("replay", help="train episodes again and compare every metric and hash")
     replay.set_defaults(run=_replay)
     export = commands.add_parser("export", help="write episodes as JSON, one a line, or for a viewer")
-    export.add_argument("--format", choices=(*LINES, "tensorboard", "inspect"), default=LINES[0])
+    export.add_argument("--format", choices=(*LINES, "tensorboard", "inspect", "wandb"), default=LINES[0])
     export.add_argument(
         "--arguments",
         choices=("object", "json"),

@@ -1,4 +1,4 @@
-"""Writes episodes of a journal for other people's viewers: TensorBoard, and Inspect's viewer.
+"""Writes episodes of a journal for other people's viewers: TensorBoard, Inspect's viewer, and Weights & Biases.
 
 The libraries are not among this package's own: whoever uses a viewer has its library. Each module of a library is
 imported when it is needed.
@@ -17,7 +17,7 @@ from typing import Any
 from ml_trainer_env.errors import MissingLibraryError
 from ml_trainer_env.server.store import CallRecord, JournaledEpisode
 
-__all__ = ["VIEWERS", "write_inspect", "write_tensorboard"]
+__all__ = ["VIEWERS", "write_inspect", "write_tensorboard", "write_wandb"]
 
 _UNSAFE = re.compile(r"[^\w.@=+-]")
 _LONGEST_NAME = 100
@@ -118,9 +118,61 @@ def write_inspect(folder: Path, episodes: Iterable[JournaledEpisode]) -> list[Pa
     return written
 
 
+def write_wandb(folder: Path, episodes: Iterable[JournaledEpisode]) -> list[Path]:
+    """Write an offline run of Weights & Biases for each episode: figures by unit, and a table of its calls.
+
+    This needs no account and sends nothing. `wandb sync` uploads the runs. A second export of an episode is another
+    folder with a run of the same id.
+
+    Args:
+        folder: The folder. The runs are in its folder `wandb`.
+        episodes: The episodes.
+
+    Returns:
+        The folders of the runs.
+
+    Raises:
+        MissingLibraryError: The package `wandb` is not installed.
+    """
+    wandb = _library("wandb", "wandb")
+    quiet = wandb.Settings(
+        silent=True, console="off", disable_git=True, save_code=False, x_disable_stats=True, x_disable_meta=True
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for episode in episodes:
+        header, unit = episode.header, 0
+        rows: list[list[Any]] = []
+        run = wandb.init(
+            project="ml_trainer_env",
+            name=header.name,
+            id=_file_name(header.name),
+            group=header.task,
+            dir=str(folder.absolute()),
+            mode="offline",
+            config={"task": header.task, "seed": header.seed, "rubric": header.rubric, "agent": header.agent},
+            settings=quiet,
+        )
+        run.define_metric("*", step_metric="unit")
+        for number, call in enumerate(episode.calls, 1):
+            for one in call.units:
+                unit += 1
+                run.log({"unit": unit, **dict(_scalars(one.figures.figures))})
+            reply = call.reply or {}
+            told = call.error if call.reply is None else str(reply.get("message", ""))
+            rows.append([number, unit, call.tool, json.dumps(dict(call.arguments)), call.reason or "", told or ""])
+            if isinstance(reply.get("score"), int | float):
+                run.summary["score"] = reply["score"]
+        run.log({"calls": wandb.Table(columns=["number", "unit", "tool", "arguments", "reason", "told"], data=rows)})
+        written.append(Path(run.dir).parent)
+        run.finish()
+    return written
+
+
 VIEWERS: Mapping[str, Callable[[Path, Iterable[JournaledEpisode]], list[Path]]] = {
     "tensorboard": write_tensorboard,
     "inspect": write_inspect,
+    "wandb": write_wandb,
 }
 """What writes the files of each viewer, by the name of its format."""
 

@@ -94,7 +94,7 @@ class _Client:
         with anyio.CancelScope() as scope, connection.on_disconnect(scope.cancel) if connection else nullcontext():
             try:
                 async with relay_progress(_progress_sender()) as on_progress:
-                    return await self.session.call(tool, given, on_progress)
+                    return await self.session.call(tool, given, on_progress, _reason())
             except (EpisodeError, ConfigError) as error:
                 raise tool_error(str(error)) from error
         raise tool_error("the client has gone")
@@ -164,7 +164,7 @@ class _UnknownTools(Middleware):
             return await call_next(context)
         except NotFoundError:
             try:
-                await self._session.call(context.message.name, context.message.arguments or {})
+                await self._session.call(context.message.name, context.message.arguments or {}, reason=_reason())
             except EpisodeError as error:
                 raise tool_error(str(error)) from error
             raise
@@ -224,6 +224,14 @@ def _plot(game: Game, picture: Picture) -> Tool[_Client]:
         lambda client, _, __: client.plot(),
         reply_schema=game.tools.find(picture.beside).reply_schema,
     )
+
+
+def _reason() -> str | None:
+    """Return why the agent makes the current call: the text `reason` of the request's `_meta`. None without one."""
+    request = get_context().request_context
+    meta = (request.meta.model_extra if request and request.meta else None) or {}
+    reason = meta.get("reason")
+    return reason if isinstance(reason, str) and reason else None
 
 
 def _progress_sender() -> SendProgress:

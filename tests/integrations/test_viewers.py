@@ -59,7 +59,8 @@ def test_tensorboard_reads_figures_by_epoch_and_calls_as_texts(
     first = told["first"]
     plugin, losses = first["val_loss"]
     assert (plugin, [step for step, _ in losses]) == ("scalars", [1, 2])
-    assert [loss for _, loss in losses] == pytest.approx([row["val_loss"] for row in replies["trained"]["epochs"]])
+    told_losses = [row["val_loss"] for row in replies["trained"]["epochs"]]  # rounded to 4 digits
+    assert [loss for _, loss in losses] == pytest.approx(told_losses, abs=1e-4)
     assert first["reward"][1][-1][1] == pytest.approx(replies["ended"]["reward"])
     plugin, calls = first["calls"]
     assert (plugin, len(calls)) == ("text", 4)
@@ -91,3 +92,31 @@ def test_inspect_reads_each_call_with_its_reason_and_its_reply(
     assert json.loads(sample["replies"][1][0]) == replies["trained"]
     assert sample["replies"][2][1].startswith("learning_rate must be")
     assert len(list((viewer / "logs").glob("*.eval"))) == 2
+
+
+def test_wandb_reads_runs_that_were_written_without_an_account(
+    played: tuple[Path, dict[str, Any]], library_environment: Callable[..., Any], tmp_path: Path
+) -> None:
+    state, replies = played
+    environment = library_environment("wandb", *NEEDED)
+    folder = tmp_path / "runs"
+    alone = {"HOME": str(tmp_path), "WANDB_API_KEY": "", "ML_TRAINER_STATE_DIR": str(state)}
+    environment.call(*COMMAND, "export", "--all", "--format", "wandb", "--output", str(folder), **alone)
+
+    told = environment.run("read_wandb.py", str(folder))
+
+    assert set(told) == {"first", "a:b", "a/b"}
+    first = told["first"]
+    losses = {row["unit"]: row["val_loss"] for row in first["history"] if "val_loss" in row}
+    assert losses == pytest.approx({row["epoch"]: row["val_loss"] for row in replies["trained"]["epochs"]}, abs=1e-4)
+    assert first["summary"]["score"] == replies["ended"]["score"]
+    assert first["config"]["agent"] == "careful"
+    (table,) = folder.glob("wandb/offline-run-*-first/files/media/table/*.table.json")
+    assert json.loads(table.read_text())["data"][0] == [
+        1,
+        0,
+        "configure_training",
+        '{"learning_rate": 0.01}',
+        "a rate that\nis *usual*",
+        "Configured.",
+    ]

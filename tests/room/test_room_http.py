@@ -1,5 +1,6 @@
 """The observer's surface of a real server: what it tells, when, and to whom."""
 
+import asyncio
 import json
 import threading
 import time
@@ -9,6 +10,9 @@ from typing import Any
 
 import httpx
 import pytest
+from fastmcp import Client
+from fastmcp.client.transports import StreamableHttpTransport
+from fastmcp.exceptions import ToolError
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
@@ -307,3 +311,21 @@ def test_pages_allow_nothing_inline_and_nothing_from_elsewhere(watcher: httpx.Cl
         assert "http" not in policy
         assert "style=" not in page.text
         assert "<script>" not in page.text
+
+
+def test_a_reason_comes_over_mcp_beside_the_arguments(url: str, watcher: httpx.Client) -> None:
+    async def play() -> None:
+        async with Client(StreamableHttpTransport(f"{url}/mcp", headers=PLAYER)) as client:
+            await client.call_tool("start_task", {"task_id": "easy_mnist", "episode_id": "by mcp", "agent": "over mcp"})
+            await client.call_tool("configure_training", {"learning_rate": 0.5}, meta={"reason": HOSTILE})
+            with pytest.raises(ToolError):
+                await client.call_tool("configure_training", {"learning_rate": -1}, meta={"reason": "too low"})
+            with pytest.raises(ToolError):
+                await client.call_tool("no_such_tool", {}, meta={"reason": ["not", "a", "text"]})
+            await client.call_tool("get_training_status", {})
+
+    asyncio.run(play())
+
+    found = document(watcher, "by mcp")
+    assert found["episode"]["agent"] == "over mcp"
+    assert [call["reason"] for call in found["calls"]] == [HOSTILE, "too low", None, None]
