@@ -5,7 +5,7 @@
 #
 # The image runs as any user, with a read-only root and a small tmpfs at /tmp. It brings its data along and needs no
 # network: to let it download at run time, mount a writable volume at /data and set ML_TRAINER_DOWNLOAD=true.
-# server/Dockerfile is a copy, written by scripts/container_files.py.
+# server/Dockerfile is a copy, written by scripts/shipped.py.
 
 # 3.11 or 3.12.
 ARG PYTHON_VERSION=3.11
@@ -73,9 +73,6 @@ ENV PATH=/opt/venv/bin:$PATH \
     HF_HOME=/tmp/huggingface \
     MPLCONFIGDIR=/tmp/matplotlib \
     TORCHINDUCTOR_CACHE_DIR=/tmp/torchinductor \
-    GRADIO_TEMP_DIR=/tmp/gradio \
-    GRADIO_ANALYTICS_ENABLED=False \
-    ENABLE_WEB_INTERFACE=true \
     ML_TRAINER_DATA_DIR=/data \
     ML_TRAINER_DOWNLOAD=false
 

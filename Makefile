@@ -67,8 +67,8 @@ arena-chaos: install ## Kill the arena and its workers ARENA_KILLS times while S
 	$(RUN) pytest tests/arena/test_arena_chaos.py -m slow --log-cli-level=INFO \
 		--arena-submissions $(SUBMISSIONS) --arena-kills $(ARENA_KILLS) --arena-seed $(SEED) $(ARGS)
 
-serve: install ## Serve on HOST and PORT, with the web page at /web
-	ENABLE_WEB_INTERFACE=true $(RUN) server --host $(HOST) --port $(PORT)
+serve: install ## Serve on HOST and PORT, with the training room as its first page
+	$(RUN) server --host $(HOST) --port $(PORT)
 
 lint: install ## Check style, format, types and the direction of imports
 	$(RUN) scripts/lint.sh

@@ -15,6 +15,7 @@ grade; 130 interrupted; 143 terminated.
 import argparse
 import os
 import re
+import shlex
 import signal
 import sys
 import time
@@ -45,6 +46,12 @@ if TYPE_CHECKING:
     from ml_trainer_env.baselines.session import EpisodeBrief
 
 __all__ = ["EnvKind", "ExitCode", "main"]
+
+SERVED_AT = "http://localhost:8000"
+"""The address of `make serve`."""
+
+MAX_AGENT_NAME = 64
+"""Longest name of an agent that a server takes, in characters."""
 
 TASKS = ("easy_mnist", "medium_fashion", "hard_cifar")
 """The default tasks."""
@@ -124,6 +131,7 @@ class Options:
         rubric: The grading rubric; None for that of each task.
         output: Folder for logs and reports.
         env: The game.
+        watch: Whether to open the training room in a browser.
     """
 
     agent: str | None
@@ -131,6 +139,7 @@ class Options:
     rubric: str | None
     output: Path
     env: EnvKind = EnvKind.TUNING
+    watch: bool = False
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -194,6 +203,7 @@ def _parse_options(argv: Sequence[str] | None) -> Options:
     parser.add_argument("--episodes", type=_positive, default=1, help="episodes of each task")
     parser.add_argument("--rubric", choices=RUBRICS, help="the grading rubric of tuning (default: that of each task)")
     parser.add_argument("--output", type=Path, default=Path("outputs"), help="folder for logs and reports")
+    parser.add_argument("--watch", action="store_true", help="open the training room in a browser, to see the play")
     given = parser.parse_args(argv)
     env = EnvKind(given.env)
     usual = ",".join(FLEET_TASKS if env is EnvKind.FLEET else TASKS)
@@ -211,6 +221,7 @@ def _parse_options(argv: Sequence[str] | None) -> Options:
         rubric=given.rubric,
         output=given.output,
         env=env,
+        watch=given.watch,
     )
 
 
@@ -259,6 +270,9 @@ def _run(options: Options, settings: Settings, kind: str) -> ExitCode:
         try:
             with _errors_with_exit_codes(), _environment_url(options, settings, name) as url:
                 progress.note(f"environment: {url}")
+                progress.note(f"training room: {url}/room")
+                if options.watch:
+                    _open_browser(f"{url}/room")
                 for result in _play_episodes(options, settings, kind, url, log, progress, summary):
                     results.append(result)
             problem = ""
@@ -274,6 +288,7 @@ def _run(options: Options, settings: Settings, kind: str) -> ExitCode:
                 report = write_run(options.output / "evals" / name, run, settings.secrets, report_of_game)
                 progress.note(_describe_outcome(run))
                 progress.note(f"report: {report}")
+                progress.note(_describe_room(options, settings, name))
             progress.note(f"log: {log_path}")
     return _exit_code(results)
 
@@ -284,6 +299,21 @@ def _describe_outcome(run: "RunResult") -> str:
     note = f"; {closed} closed by the program, counted 0" if closed else ""
     played = f"{run.played_to_end} of {len(run.episodes)} episodes played to the end"
     return f"mean score {run.mean_score:.4f}: {played}{note}"
+
+
+def _describe_room(options: Options, settings: Settings, name: str) -> str:
+    """Say where people can look at the run after it has ended."""
+    if settings.env_url:
+        return f"its episodes: {settings.env_url}/room"
+    folder = "" if options.output == Path("outputs") else f"ML_TRAINER_RESULTS_DIR={shlex.quote(str(options.output))} "
+    return f"look at it: {folder}make serve, then open {SERVED_AT}/room/results/evals/{name}"
+
+
+def _open_browser(address: str) -> None:
+    """Open a page in the user's browser, if there is one."""
+    import webbrowser  # late: few runs need it
+
+    webbrowser.open(address)
 
 
 def _game(env: EnvKind) -> "tuple[Lines, Summary, Report]":
@@ -314,14 +344,14 @@ def _play_episodes(
 
     with ExitStack() as stack:
         agent, tokens_spent = _create_agent(kind, settings, options, log, progress, stack)
-        open_session, open_sessions = _connect(options, settings, url, progress, stack)
+        open_session, open_sessions = _connect(options, settings, url, agent.name, progress, stack)
         yield from play_all(
             options.plan, agent, open_session, log, progress, tokens_spent, summary, open_sessions=open_sessions
         )
 
 
 def _connect(
-    options: Options, settings: Settings, url: str, progress: "Progress", stack: ExitStack
+    options: Options, settings: Settings, url: str, agent: str, progress: "Progress", stack: ExitStack
 ) -> "tuple[OpenSession, OpenSessions]":
     """Connect to the game's path of a server. Returns what begins an episode, and what forks episodes, too."""
     from ml_trainer_env.baselines.env_session import ServedSession, brief_of
@@ -339,9 +369,10 @@ def _connect(
     else:
         env = MLTrainerEnv(base_url=url, headers=headers, on_progress=on_progress)
     stack.enter_context(env)
+    shown = agent[:MAX_AGENT_NAME].strip()
     return (
-        lambda task, seed: ServedSession(env, read, task, seed, options.rubric),
-        lambda task, seed: ServedSessions(env, read, task, seed, options.rubric),
+        lambda task, seed: ServedSession(env, read, task, seed, options.rubric, agent=shown),
+        lambda task, seed: ServedSessions(env, read, task, seed, options.rubric, shown),
     )
 
 

@@ -1,7 +1,7 @@
 """Delays the slow imports of OpenEnv's packages until they are needed.
 
 The `__init__` modules of `openenv.core` and `openenv.core.env_server` import the server, FastMCP and the web page with
-gradio and pandas. This takes 6 s of CPU. A client, a command or a server without the page does not need it. That of
+gradio and pandas. This takes 6 s of CPU. Clients, commands and this server do not need it. That of
 `openenv.core.rubrics` imports a judge and with it the package `openai`, which takes another 0.6 s of every server and
 of every command that plays episodes. After `install`, importing these packages does not run their `__init__`. Their
 submodules (`openenv.core.mcp_client`) are imported as usual. The `__init__` of a package runs on the first access to a

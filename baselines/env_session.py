@@ -29,6 +29,7 @@ class ServedSession(Generic[BriefT]):
         seed: Seed of the episode; None for the task's default.
         rubric: The grading rubric; None for the task's own.
         fork_from: Id of the episode where a fork begins; None for a new episode.
+        agent: The name that people who watch see; None for none.
 
     Raises:
         EpisodeNotBegunError: The server does not know the task or the parent, refuses the seed, the rubric or forks, or
@@ -44,10 +45,11 @@ class ServedSession(Generic[BriefT]):
         seed: int | None = None,
         rubric: str | None = None,
         fork_from: str | None = None,
+        agent: str | None = None,
     ) -> None:
         self._env = env
         try:
-            result = env.reset(task_id=task_id, seed=seed, rubric=rubric, fork_from=fork_from)
+            result = env.reset(task_id=task_id, seed=seed, rubric=rubric, fork_from=fork_from, agent=agent)
         except ResetRefusedError as error:
             what = task_id if fork_from is None else f"a fork of {fork_from}"
             raise EpisodeNotBegunError(f"cannot begin {what}: {error}") from error
@@ -58,7 +60,7 @@ class ServedSession(Generic[BriefT]):
             ToolSpec(tool.name, tool.description, tool.input_schema) for tool in env.list_tools()
         )
 
-    def call(self, name: str, arguments: Mapping[str, object]) -> Reply:
+    def call(self, name: str, arguments: Mapping[str, object], reason: str = "") -> Reply:
         """Call a tool.
 
         Raises:
@@ -66,6 +68,7 @@ class ServedSession(Generic[BriefT]):
             ConnectionError: The connection is lost.
         """
         try:
+            self._env.explain(reason)
             reply: Reply = self._env.call_tool(name, **arguments)
         except ToolCallError as error:
             raise CallRefusedError(str(error)) from error

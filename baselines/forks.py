@@ -101,6 +101,7 @@ class ServedSessions(Generic[BriefT]):
         task_id: The task to play.
         seed: Seed of the episodes; None for the task's default.
         rubric: The grading rubric; None for the task's own.
+        agent: The name that people who watch see; None for none.
     """
 
     def __init__(
@@ -110,9 +111,11 @@ class ServedSessions(Generic[BriefT]):
         task_id: str,
         seed: int | None = None,
         rubric: str | None = None,
+        agent: str | None = None,
     ) -> None:
         self._env = env
         self._read = read
+        self._agent = agent
         self._start = {"task_id": task_id, "seed": seed, "rubric": rubric}
         self._clients: dict[str, Any] = {}
 
@@ -146,7 +149,7 @@ class ServedSessions(Generic[BriefT]):
     def _open(self, **options: Any) -> GameSession[BriefT]:
         client = self._env.new_session()
         try:
-            session = ServedSession(client, self._read, **options)
+            session = ServedSession(client, self._read, agent=self._agent, **options)
         except BaseException:
             client.close()
             raise
@@ -228,6 +231,6 @@ class _Watched(Generic[BriefT]):
         """The tools that may be called."""
         return self.inner.tools
 
-    def call(self, name: str, arguments: Mapping[str, object]) -> Reply:
+    def call(self, name: str, arguments: Mapping[str, object], reason: str = "") -> Reply:
         """Call a tool, and report it; see `GameSession`."""
-        return self._report(Call(name, arguments), lambda: self.inner.call(name, arguments))
+        return self._report(Call(name, arguments, reason), lambda: self.inner.call(name, arguments, reason))

@@ -135,7 +135,7 @@ def _outcome_of(decision: Decision, session: GameSession[EpisodeBrief]) -> Outco
     if isinstance(decision, BadDecision):
         return Outcome(refusal=decision.problem)
     try:
-        return Outcome(reply=session.call(decision.name, decision.arguments))
+        return Outcome(reply=session.call(decision.name, decision.arguments, decision.reason))
     except CallRefusedError as refusal:
         return Outcome(refusal=str(refusal))
 

@@ -159,8 +159,13 @@ class GameSession(Protocol[BriefT_co]):
     def tools(self) -> Sequence[ToolSpec]:
         """The tools that may be called."""
 
-    def call(self, name: str, arguments: Mapping[str, object]) -> Reply:
+    def call(self, name: str, arguments: Mapping[str, object], reason: str = "") -> Reply:
         """Call a tool.
+
+        Args:
+            name: Name of the tool.
+            arguments: Its arguments.
+            reason: Why the agent calls it, for people who watch. It changes nothing.
 
         Raises:
             CallRefusedError: The environment refused the call.

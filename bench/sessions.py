@@ -65,7 +65,7 @@ class KeptSession:
         self._calls: list[PlayedCall] = []
         self._ended_at = time.monotonic()
 
-    def call(self, name: str, arguments: Mapping[str, object]) -> Reply:
+    def call(self, name: str, arguments: Mapping[str, object], reason: str = "") -> Reply:
         """Call a tool.
 
         Raises:
@@ -74,6 +74,7 @@ class KeptSession:
         """
         self._may_call(name, arguments)
         try:
+            self._env.explain(reason)
             reply: Reply = self._env.call_tool(name, **arguments)
         except ToolCallError as error:
             self._calls.append(PlayedCall(name, None))
@@ -170,7 +171,9 @@ class TaskSessions:
     def _open(self, name: EpisodeName, **options: object) -> KeptSession:
         env = self._client(base_url=self._url, headers=self._headers)
         try:
-            session = KeptSession(env, self._read, self._require_budget, {**options, "episode_id": str(name)})
+            session = KeptSession(
+                env, self._read, self._require_budget, {**options, "episode_id": str(name), "agent": name.cell.agent}
+            )
         except BaseException:
             env.close()
             raise

@@ -50,8 +50,8 @@ class LocalGameSession(Generic[EpisodeT, BriefT]):
         """Description of the episode."""
         return self._read(self.episode.describe())
 
-    def call(self, name: str, arguments: Mapping[str, object]) -> Reply:
-        """Call a tool.
+    def call(self, name: str, arguments: Mapping[str, object], reason: str = "") -> Reply:
+        """Call a tool. Nobody watches, so the reason is not kept.
 
         Raises:
             CallRefusedError: The episode refused the call.

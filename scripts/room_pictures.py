@@ -27,6 +27,11 @@ from ml_trainer_env.fleet_client import FleetEnv
 IMAGES = Path(__file__).resolve().parents[1] / "docs/images"
 LIMIT_S = 300.0
 LOADED_MS = 2_500
+REASONS = {
+    "save_checkpoint": "a place to come back to, before trying dropout",
+    "restore_checkpoint": "dropout did not help: back to the checkpoint",
+    "adjust_learning_rate": "the curve has flattened: a lower rate",
+}
 
 
 def main() -> int:
@@ -36,9 +41,14 @@ def main() -> int:
         print("Chromium is not on the PATH", file=sys.stderr)
         return 1
     with tempfile.TemporaryDirectory() as folder, served(folder) as url, sync_playwright() as playwright:
-        play_tuning(url, "careful", "careful", [("configure_training", {"optimizer": "adam", "learning_rate": 0.002})])
-        play_tuning(url, "hasty", "hasty", [("configure_training", {"optimizer": "adam", "learning_rate": 0.03})])
+        for name, agent, rate in (
+            ("careful", "careful", 0.002),
+            ("careful-2", "careful", 0.0005),
+            ("hasty", "hasty", 0.03),
+        ):
+            play_tuning(url, name, agent, [("configure_training", {"optimizer": "adam", "learning_rate": rate})])
         play_fleet(url, "fleet")
+        run = play_command(url, Path(folder) / "outputs")
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         with live(url):
             take(browser.new_page(viewport={"width": 1440, "height": 900}), f"{url}/room", "room-watch")
@@ -46,15 +56,20 @@ def main() -> int:
         narrow: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark"}
         take(browser.new_page(**wide), f"{url}/room/episode?name=careful", "room-episode")
         take(browser.new_page(**wide), f"{url}/room/episode?name=fleet", "room-fleet")
-        take(browser.new_page(**wide), f"{url}/room/compare?name=careful&name=hasty", "room-compare")
+        compared = f"{url}/room/compare?name=careful&name=careful-2&name=hasty"
+        take(browser.new_page(**wide), compared, "room-compare", chosen=("#lines", "agents"))
+        take(browser.new_page(**wide), f"{url}/room/results/evals/{run}", "room-results")
         take(browser.new_page(**narrow), f"{url}/room/episode?name=careful", "room-phone", whole=False)
         browser.close()
     return 0
 
 
-def take(page: Page, address: str, name: str, whole: bool = True) -> None:
-    """Write a picture of a page."""
+def take(page: Page, address: str, name: str, whole: bool = True, chosen: tuple[str, str] | None = None) -> None:
+    """Write a picture of a page, maybe after choosing a value of a list on it."""
     page.goto(address)
+    if chosen:
+        page.wait_for_timeout(LOADED_MS)
+        page.select_option(*chosen)
     page.wait_for_timeout(LOADED_MS)
     page.screenshot(path=IMAGES / f"{name}.png", full_page=whole)
     print(f"wrote {IMAGES / name}.png")
@@ -78,7 +93,17 @@ def play_tuning(url: str, name: str, agent: str, begin: list[tuple[str, dict[str
         env: Any = session
         env.reset(task_id="easy_mnist", episode_id=name, agent=agent)
         for tool, arguments in calls:
+            env.explain(REASONS.get(tool, ""))
             env.call_tool(tool, **arguments)
+
+
+def play_command(url: str, output: Path) -> str:
+    """Let an agent play two episodes by `ml-trainer-play`. Returns the name of its run."""
+    command = [sys.executable, "-m", "ml_trainer_env.inference", "--agent", "heuristic", "--tasks", "easy_mnist"]
+    variables = {**os.environ, "ENV_URL": url}
+    subprocess.run([*command, "--episodes", "2", "--output", str(output)], env=variables, check=True)
+    (run,) = (output / "evals").iterdir()
+    return run.name
 
 
 def play_fleet(url: str, name: str) -> None:
@@ -120,6 +145,7 @@ def served(folder: str) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     variables = {"ML_TRAINER_STATE_DIR": folder, "ML_TRAINER_DOWNLOAD": "no", "ML_TRAINER_WORKERS": "1"}
+    variables["ML_TRAINER_RESULTS_DIR"] = str(Path(folder) / "outputs")
     command = [sys.executable, "-m", "ml_trainer_env.server.app", "--port", str(port)]
     process = subprocess.Popen(command, env={**os.environ, **variables}, stderr=subprocess.DEVNULL)
     url, ends_at = f"http://127.0.0.1:{port}", time.monotonic() + LIMIT_S

@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from openenv.core.env_server.http_server import create_app, create_fastapi_app
+from openenv.core.env_server.http_server import create_fastapi_app
 from openenv.core.env_server.types import ConcurrencyConfig
 from pydantic import ValidationError
 
@@ -22,9 +22,9 @@ from ml_trainer_env.server.executors.contract import Executor
 from ml_trainer_env.server.mcp.endpoint import McpEndpoint, McpSwitch
 from ml_trainer_env.server.openenv.environment import GameEnvironment
 from ml_trainer_env.server.operations.probes import probe_routes
-from ml_trainer_env.server.room.contract import Room
+from ml_trainer_env.server.room.curves import CURVES
+from ml_trainer_env.server.room.picture import Picture
 from ml_trainer_env.server.room.routes import room_routes
-from ml_trainer_env.server.room.tuning import TuningRoom
 from ml_trainer_env.server.security import security_middleware
 from ml_trainer_env.server.security.paths import PrefixMiddleware
 from ml_trainer_env.server.services import Services
@@ -40,19 +40,19 @@ def build_app(
     settings: Settings,
     executor: Executor | None = None,
     games: Mapping[str, Game] | None = None,
-    rooms: Mapping[str, Room] | None = None,
+    pictures: Mapping[str, Picture] | None = None,
 ) -> FastAPI:
     """Build the application.
 
     Each game has all routes, under its prefix. The games share the services: workers, journal, cache and metrics. The
-    page for people is at the root alone.
+    training room is at the root alone, and shows the episodes of all games.
 
     Args:
         settings: The server's settings.
         executor: Runs jobs. None for a pool of worker processes. The application starts and closes it.
         games: The games by the prefix of their paths: "" for the root, "/fleet". None for those that the program has.
-        rooms: Show episodes to people, by the same prefix. None for those that the program has, or for none if `games`
-            is given.
+        pictures: What MCP clients may draw, by the same prefix. None for those that the program has, or for none if
+            `games` is given.
 
     Raises:
         StoreError: The journal cannot be opened.
@@ -60,15 +60,15 @@ def build_app(
     if settings.access.open_to_all:
         logger.warning("ML_TRAINER_TOKEN is off: everybody who can reach this server may come in")
     services = Services(settings, executor, games)
-    if rooms is None:
-        rooms = {"": TuningRoom()} if games is None else {}
-    room = room_routes(services.database, services.registries)
+    if pictures is None:
+        pictures = {"": CURVES} if games is None else {}
+    room = room_routes(services.database, services.registries, settings.results_dir)
     endpoints = {
-        prefix: McpEndpoint(registry, rooms.get(prefix), settings.max_sessions, settings.session_timeout_s)
+        prefix: McpEndpoint(registry, pictures.get(prefix), settings.max_sessions, settings.session_timeout_s)
         for prefix, registry in services.registries.items()
     }
     apps = {
-        prefix: _game_app(prefix, settings, services, registry, rooms.get(prefix), endpoints[prefix])
+        prefix: _game_app(settings, services, registry, endpoints[prefix])
         for prefix, registry in services.registries.items()
     }
     services.telemetry.watch(
@@ -81,18 +81,10 @@ def build_app(
     return app
 
 
-def _game_app(
-    prefix: str,
-    settings: Settings,
-    services: Services,
-    registry: EpisodeRegistry,
-    room: Room | None,
-    endpoint: McpEndpoint,
-) -> FastAPI:
+def _game_app(settings: Settings, services: Services, registry: EpisodeRegistry, endpoint: McpEndpoint) -> FastAPI:
     """Return an application that serves one game. Its paths have no prefix."""
-    create = create_fastapi_app if prefix else create_app  # the second adds the page if the environment asks for it
-    app: FastAPI = create(
-        functools.partial(GameEnvironment, registry, room),
+    app = create_fastapi_app(
+        functools.partial(GameEnvironment, registry),
         CallToolAction,
         CallToolObservation,
         env_name=registry.game.about.name,

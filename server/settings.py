@@ -66,6 +66,8 @@ class Settings:
         ranked: The secret of a ranked server (ML_TRAINER_RANKED; none: not ranked), its number of tasks
             (ML_TRAINER_RANKED_TASKS; all), and a table of calibrated tasks in place of the split `test`
             (ML_TRAINER_RANKED_TABLE; none).
+        results_dir: The folder whose runs the training room lists (ML_TRAINER_RESULTS_DIR; `outputs`, where the server
+            was started).
         access: The token (ML_TRAINER_TOKEN; none: this machine only), that of observers, who may read the training room
             (ML_TRAINER_OBSERVER_TOKEN; none), and the hosts and origins, separated by commas
             (ML_TRAINER_ALLOWED_HOSTS, ML_TRAINER_ALLOWED_ORIGINS; none). A Space on Hugging Face has SPACE_HOST.
@@ -85,6 +87,7 @@ class Settings:
     access: Access
     evaluation_batch: int | None = None
     ranked: RankedSettings | None = None
+    results_dir: Path = Path("outputs")
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
@@ -118,6 +121,7 @@ class Settings:
             access=read.access(),
             evaluation_batch=read.optional_whole("EVALUATION_BATCH"),
             ranked=read.ranked(),
+            results_dir=read.path("RESULTS_DIR") or Path("outputs"),
         )
 
 

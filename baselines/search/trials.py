@@ -261,7 +261,7 @@ def carry_out(part: Part[Returned], session: GameSession[Brief]) -> Returned:
         while True:
             assert isinstance(decision, Call)
             try:
-                outcome = Outcome(reply=session.call(decision.name, decision.arguments))
+                outcome = Outcome(reply=session.call(decision.name, decision.arguments, decision.reason))
             except CallRefusedError as refusal:
                 outcome = Outcome(refusal=str(refusal))
             decision = part.send(outcome)

@@ -53,7 +53,7 @@ class _Paid(LocalSession):
 
     reward = 0.0
 
-    def call(self, name: str, arguments: Any) -> Any:
+    def call(self, name: str, arguments: Any, reason: str = "") -> Any:
         reply = super().call(name, arguments)
         self.reward += reply["reward"]
         return reply

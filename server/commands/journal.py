@@ -3,6 +3,7 @@
     ml-trainer-journal list --task easy_mnist --since 7d
     ml-trainer-journal replay EPISODE...      # or --all; exit status 1 if any result differs
     ml-trainer-journal export EPISODE... --format chat > episodes.jsonl
+    ml-trainer-journal export --all --format tensorboard --output runs    # or inspect, wandb
     ml-trainer-journal dataset FOLDER         # a data set with a card
     ml-trainer-journal prune --older-than 30d --max-mb 500
 
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_trainer_env.command_line import CommandParser, run_command
+from ml_trainer_env.errors import MLTrainerError
 from ml_trainer_env.server.commands.dataset import add_dataset_command
 from ml_trainer_env.server.commands.listing import add_list_command
 from ml_trainer_env.server.commands.pruning import add_prune_command
@@ -37,7 +39,14 @@ if TYPE_CHECKING:
     from ml_trainer_env.server.settings import Settings
     from ml_trainer_env.server.store import Journal, JournaledEpisode
 
-__all__ = ["main", "reset_reply", "settings_of_process", "temporary_services", "tools_of"]
+__all__ = ["OutputMissingError", "main", "reset_reply", "settings_of_process", "temporary_services", "tools_of"]
+
+LINES = ("trajectory", "chat")
+"""The formats that are lines of JSON. The others are those of viewers."""
+
+
+class OutputMissingError(MLTrainerError, ValueError):
+    """An export needs a folder, and none is named."""
 
 
 def main(arguments: Sequence[str] | None = None, games: Mapping[str, Game] | None = None) -> int:
@@ -73,6 +82,8 @@ async def _replay(options: argparse.Namespace, journal: Journal) -> int:
 
 
 async def _export(options: argparse.Namespace, journal: Journal) -> int:
+    if options.format not in LINES:
+        return await _export_to_viewer(options, journal)
     from ml_trainer_env.server.commands.trajectories import ArgumentsForm, chat, trajectory
 
     settings, form = settings_of_process(), ArgumentsForm(options.arguments)
@@ -92,6 +103,18 @@ async def _export(options: argparse.Namespace, journal: Journal) -> int:
                     row = trajectory(episode, reset)
                 file.write(json.dumps(row) + "\n")
     return int(fails)
+
+
+async def _export_to_viewer(options: argparse.Namespace, journal: Journal) -> int:
+    """Write the files of a viewer into a folder."""
+    from ml_trainer_env.server.commands.viewers import VIEWERS
+
+    if options.output is None:
+        raise OutputMissingError(f"--format {options.format} writes a folder: name it with --output")
+    found = [await _load(name, journal) for name in _select_names(options, journal)]
+    for path in VIEWERS[options.format](options.output, [episode for episode in found if episode is not None]):
+        print(path)
+    return int(None in found)
 
 
 async def _load(name: str, journal: Journal) -> JournaledEpisode | None:
@@ -200,15 +223,15 @@ def _parser() -> argparse.ArgumentParser:
     add_list_command(commands)
     replay = commands.add_parser("replay", help="train episodes again and compare every metric and hash")
     replay.set_defaults(run=_replay)
-    export = commands.add_parser("export", help="write episodes as JSON, one a line")
-    export.add_argument("--format", choices=("trajectory", "chat"), default="trajectory")
+    export = commands.add_parser("export", help="write episodes as JSON, one a line, or for a viewer")
+    export.add_argument("--format", choices=(*LINES, "tensorboard", "inspect", "wandb"), default=LINES[0])
     export.add_argument(
         "--arguments",
         choices=("object", "json"),
         default="object",
         help="arguments of tool calls in a chat: an object (default), or a text of JSON",
     )
-    export.add_argument("--output", type=Path, help="a file (default: standard output)")
+    export.add_argument("--output", type=Path, help="a file (default: standard output); for a viewer a folder")
     export.set_defaults(run=_export)
     for command in (replay, export):
         which = command.add_mutually_exclusive_group(required=True)

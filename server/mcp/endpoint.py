@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ml_trainer_env.server.episodes.registry import EpisodeRegistry
 from ml_trainer_env.server.mcp.sessions import McpSessions
-from ml_trainer_env.server.room.contract import Room
+from ml_trainer_env.server.room.picture import Picture
 from ml_trainer_env.server.security.paths import route_path
 
 __all__ = ["McpEndpoint", "McpSwitch"]
@@ -40,7 +40,7 @@ class McpEndpoint:
 
     Args:
         registry: Opens episodes.
-        room: Draws episodes. None for a game without pictures.
+        picture: Draws episodes. None for a game without a picture.
         max_sessions: Limit for the number of sessions.
         idle_timeout_s: A session ends after this many seconds without a request, a running call or an open event
             stream.
@@ -49,9 +49,11 @@ class McpEndpoint:
         sessions: The open sessions.
     """
 
-    def __init__(self, registry: EpisodeRegistry, room: Room | None, max_sessions: int, idle_timeout_s: float) -> None:
+    def __init__(
+        self, registry: EpisodeRegistry, picture: Picture | None, max_sessions: int, idle_timeout_s: float
+    ) -> None:
         # FastMCP's own HTTP server has no limit of sessions and no time-out, so `running` creates the manager.
-        self.sessions = McpSessions(registry, room)
+        self.sessions = McpSessions(registry, picture)
         self._max_sessions = max_sessions
         self._idle_timeout_s = idle_timeout_s
         self._manager: StreamableHTTPSessionManager | None = None

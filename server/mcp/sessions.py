@@ -12,7 +12,7 @@ from mcp.shared.message import SessionMessage
 from ml_trainer_env.server.episodes.registry import EpisodeRegistry
 from ml_trainer_env.server.episodes.session import Session
 from ml_trainer_env.server.mcp.tools import build_mcp_server
-from ml_trainer_env.server.room.contract import Room
+from ml_trainer_env.server.room.picture import Picture
 
 __all__ = ["McpSessions"]
 
@@ -54,13 +54,13 @@ class McpSessions:
 
     Args:
         registry: Opens episodes.
-        room: Draws episodes. None for a game without pictures.
+        picture: Draws episodes. None for a game without a picture.
     """
 
-    def __init__(self, registry: EpisodeRegistry, room: Room | None) -> None:
+    def __init__(self, registry: EpisodeRegistry, picture: Picture | None) -> None:
         self._registry = registry
-        self._room = room
-        example = build_mcp_server(Session(registry, NO_EPISODE), room)
+        self._picture = picture
+        example = build_mcp_server(Session(registry, NO_EPISODE), picture)
         self._options = example._mcp_server.create_initialization_options()
         self._sessions: set[McpSession] = set()
 
@@ -80,7 +80,7 @@ class McpSessions:
         FastMCP does not stop calls at the end of a session, so they are stopped here.
         """
         session = McpSession(self._registry)
-        server = build_mcp_server(session.session, self._room)  # the local variable keeps the server alive
+        server = build_mcp_server(session.session, self._picture)  # the local variable keeps the server alive
         self._sessions.add(session)
         try:
             with session.scope:

@@ -36,7 +36,7 @@ from ml_trainer_env.server.episodes.tools import (
     text,
 )
 from ml_trainer_env.server.mcp.adapter import ToolCall, bind_tool, tool_error
-from ml_trainer_env.server.room.contract import Picture, Room
+from ml_trainer_env.server.room.picture import Picture
 from ml_trainer_env.server.security.connection import connection_of
 from ml_trainer_env.server.store import StoreError
 from ml_trainer_env.server.trainer.errors import ConfigError
@@ -52,22 +52,22 @@ HEARTBEAT_STEP = 0.0001
 """Increase of the progress value by a heartbeat. MCP requires that every progress value exceeds the last."""
 
 
-def build_mcp_server(session: Session, room: Room | None = None) -> FastMCP:
+def build_mcp_server(session: Session, picture: Picture | None = None) -> FastMCP:
     """Create the MCP server of one session.
 
     Args:
         session: The session.
-        room: Draws episodes. None for a game without pictures.
+        picture: Draws episodes. None for a game without a picture.
     """
     game = session.registry.game
-    client = _Client(session, room)
+    client = _Client(session, picture)
     server: FastMCP = FastMCP(
         game.about.name,
         instructions=game.about.instructions,
         version=game.about.version,
         middleware=[_UnknownTools(session)],
     )
-    own = Toolbox(_list_tasks(game), _start_task(game), *([_plot(game, room.picture)] if room else []))
+    own = Toolbox(_list_tasks(game), _start_task(game), *([_plot(game, picture)] if picture else []))
     for tool in own:
         server.add_tool(bind_tool(tool, client.carry_out_with(tool)))
     for tool in game.tools:
@@ -78,9 +78,9 @@ def build_mcp_server(session: Session, room: Room | None = None) -> FastMCP:
 class _Client:
     """The client of one session. Its tools are carried out here."""
 
-    def __init__(self, session: Session, room: Room | None) -> None:
+    def __init__(self, session: Session, picture: Picture | None) -> None:
         self.session = session
-        self._room = room
+        self._picture = picture
 
     async def call(self, tool: str, given: Mapping[str, Any]) -> Reply:
         """Carry out a call of a game's tool. If the client disconnects, the call stops.
@@ -94,7 +94,7 @@ class _Client:
         with anyio.CancelScope() as scope, connection.on_disconnect(scope.cancel) if connection else nullcontext():
             try:
                 async with relay_progress(_progress_sender()) as on_progress:
-                    return await self.session.call(tool, given, on_progress)
+                    return await self.session.call(tool, given, on_progress, _reason())
             except (EpisodeError, ConfigError) as error:
                 raise tool_error(str(error)) from error
         raise tool_error("the client has gone")
@@ -145,9 +145,9 @@ class _Client:
 
     async def plot(self) -> ToolResult:
         """Draw the episode. The result also contains the reply of a tool that only reads."""
-        assert self._room is not None
-        reply = await self.call(self._room.picture.beside, {})
-        png = await asyncio.to_thread(self._room.draw, self.session.require_open().episode)
+        assert self._picture is not None
+        reply = await self.call(self._picture.beside, {})
+        png = await asyncio.to_thread(self._picture.draw, self.session.require_open().episode)
         image = ImageContent(type="image", data=base64.b64encode(png).decode(), mimeType="image/png")
         return ToolResult([TextContent(type="text", text=json.dumps(reply)), image], reply)
 
@@ -164,7 +164,7 @@ class _UnknownTools(Middleware):
             return await call_next(context)
         except NotFoundError:
             try:
-                await self._session.call(context.message.name, context.message.arguments or {})
+                await self._session.call(context.message.name, context.message.arguments or {}, reason=_reason())
             except EpisodeError as error:
                 raise tool_error(str(error)) from error
             raise
@@ -224,6 +224,14 @@ def _plot(game: Game, picture: Picture) -> Tool[_Client]:
         lambda client, _, __: client.plot(),
         reply_schema=game.tools.find(picture.beside).reply_schema,
     )
+
+
+def _reason() -> str | None:
+    """Return why the agent makes the current call: the text `reason` of the request's `_meta`. None without one."""
+    request = get_context().request_context
+    meta = (request.meta.model_extra if request and request.meta else None) or {}
+    reason = meta.get("reason")
+    return reason if isinstance(reason, str) and reason else None
 
 
 def _progress_sender() -> SendProgress:

@@ -15,7 +15,6 @@ from openenv.core.env_server.mcp_environment import MCPEnvironment
 from openenv.core.env_server.mcp_types import (
     CallToolAction,
     CallToolObservation,
-    ListToolsObservation,
     ToolError,
     ToolErrorType,
 )
@@ -30,8 +29,6 @@ from ml_trainer_env.server.episodes.registry import EpisodeRegistry, EpisodeRequ
 from ml_trainer_env.server.episodes.session import Session
 from ml_trainer_env.server.episodes.tools import Reply
 from ml_trainer_env.server.mcp.adapter import listed_tools
-from ml_trainer_env.server.room.contract import Room
-from ml_trainer_env.server.room.forms import adapt_for_forms
 from ml_trainer_env.server.security.connection import current_connection
 from ml_trainer_env.server.trainer.errors import ConfigError
 from ml_trainer_env.server.trainer.limits import shown
@@ -63,17 +60,15 @@ class GameEnvironment(MCPEnvironment):
 
     Args:
         registry: Opens episodes.
-        room: Shows episodes on the page at /web. None for a game without pictures.
     """
 
     SUPPORTS_CONCURRENT_SESSIONS = True
 
-    def __init__(self, registry: EpisodeRegistry, room: Room | None = None) -> None:
+    def __init__(self, registry: EpisodeRegistry) -> None:
         super().__init__(_NO_TOOLS)
         self._session = Session(registry, NO_EPISODE)
         self._game = registry.game
         self._call_limit_s = registry.limits.call_s + _CALL_MARGIN_S
-        self._room = room
         self._loop: asyncio.AbstractEventLoop | None = None
         self.mcp_client: Any = _JsonRpcTools(self)
 
@@ -146,11 +141,7 @@ class GameEnvironment(MCPEnvironment):
 
     def step(self, /, action: Action, timeout_s: float | None = None, **options: Any) -> Observation:
         """Carry out an action; see `step_async`."""
-        observation = self._run_on_loop(self.step_async(action, timeout_s, **options))
-        # The page at /web creates its forms from this list when the server starts, before any episode.
-        if isinstance(observation, ListToolsObservation) and self._session.opened is None:
-            return adapt_for_forms(observation)
-        return observation
+        return self._run_on_loop(self.step_async(action, timeout_s, **options))
 
     async def step_async(self, /, action: Action, timeout_s: float | None = None, **options: Any) -> Observation:
         """Carry out an action.
@@ -164,7 +155,7 @@ class GameEnvironment(MCPEnvironment):
         """
         if not isinstance(action, CallToolAction):
             return await super().step_async(action)
-        # /web calls `step` in another thread. It must run on the episode's event loop.
+        # `step` may be called in another thread. It must run on the episode's event loop.
         self._loop = self._loop or asyncio.get_running_loop()
         reward, result, error = 0.0, None, None
         try:
@@ -293,16 +284,6 @@ class GameEnvironment(MCPEnvironment):
             raise IndexError("start and stop must not be negative")
         indices = range(self._game.task_count(split))[slice(start, stop)]
         return [self._game.task_row(split, index) for index in indices]
-
-    def render_web(self, observation: dict[str, Any]) -> str | None:
-        """Return the episode's HTML for /web. None without an episode or a room."""
-        opened = self._session.opened
-        return self._room.page(opened.episode) if opened and self._room else None
-
-    def web_actions(self, observation: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-        """Return suggested calls for /web, each with a label."""
-        opened = self._session.opened
-        return self._room.actions(opened.episode) if opened and self._room else []
 
 
 class _JsonRpcTools:

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -12,6 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from ml_trainer_env.server.room.archive import Archive
 from ml_trainer_env.server.room.board import Board, encode
+from ml_trainer_env.server.room.results import find_run
 from ml_trainer_env.server.room.scripts import as_csv, as_json_lines, as_python
 from ml_trainer_env.server.room.streams import Streams, TooManyWatchersError
 from ml_trainer_env.server.store import NoSuchEpisodeError
@@ -31,13 +34,14 @@ Count = Annotated[int, Query(ge=0, le=1_000_000)]
 Text = Annotated[str | None, Query(max_length=128)]
 
 
-def api_routes(archive: Archive, board: Board, streams: Streams) -> APIRouter:
+def api_routes(archive: Archive, board: Board, streams: Streams, results: Path) -> APIRouter:
     """Return the routes.
 
     Args:
         archive: The episodes.
         board: The live list.
         streams: The event streams.
+        results: The folder with the runs of `ml-trainer-play` and `ml-trainer-bench`.
     """
     router = APIRouter(prefix="/room/api", include_in_schema=False)
 
@@ -98,6 +102,14 @@ def api_routes(archive: Archive, board: Board, streams: Streams) -> APIRouter:
         found = await _found(archive, name)
         text = await asyncio.to_thread(as_csv, found["view"]["unit"], found["rows"])
         return _download(text, "text/csv", "figures.csv")
+
+    @router.get("/run")
+    async def run(kind: Name, name: Name) -> Response:
+        """Return the episodes of a run of `ml-trainer-play` or `ml-trainer-bench`, with their curves."""
+        found = await asyncio.to_thread(find_run, results, kind, name)
+        if found is None:
+            raise HTTPException(404, f"there is no run {kind:.80}/{name:.80}")
+        return _json(await asyncio.to_thread(encode, asdict(found)))
 
     return router
 

@@ -1,4 +1,4 @@
-"""Draws loss and accuracy by epoch as a PNG. It takes about 0.2 s, so call it in a thread.
+"""The picture of a tuning episode: loss and accuracy by epoch as a PNG. It takes about 0.2 s, so call it in a thread.
 
 Training is a dashed line with hollow dots. Validation is a solid line with filled dots. A figure that is not finite is
 a gap.
@@ -10,12 +10,14 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ml_trainer_env.server.room.picture import Picture
+from ml_trainer_env.server.tuning.episode import TuningEpisode
 from ml_trainer_env.server.tuning.history import History
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["curves_png"]
+__all__ = ["CURVES", "curves_png"]
 
 _INCHES, _DPI = (9.0, 3.6), 110
 _TRAIN, _VALIDATION, _MARK = "#b45309", "#1d4ed8", "#6b7280"
@@ -98,3 +100,20 @@ def _draw(axes: "Axes", label: str, train: Sequence[float], validation: Sequence
 
 def _mark_best(axes: "Axes", epoch: int, accuracy: float) -> None:
     axes.plot([epoch], [accuracy], linestyle="", marker="*", markersize=10, color=_MARK, label=f"best, {accuracy:.4f}")
+
+
+def _draw_episode(episode: TuningEpisode) -> bytes:
+    budget = episode.task.budget_epochs
+    return curves_png(episode.history, budget, f"{episode.task.name}: epoch {episode.history.epochs} of {budget}")
+
+
+CURVES = Picture(
+    name="plot_training_curves",
+    title="Training curves",
+    description=(
+        "Draw loss and accuracy by epoch, training and validation, as a PNG. Costs no epochs, like get_training_status."
+    ),
+    beside="get_training_status",
+    draw=_draw_episode,
+)
+"""The picture of tuning episodes."""

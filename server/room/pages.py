@@ -1,5 +1,6 @@
 """The pages of the training room. The server renders them; modules in `static` add what is live."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from ml_trainer_env.server.room.api import Name, Text, place_to_text, search_of
 from ml_trainer_env.server.room.archive import Archive
 from ml_trainer_env.server.room.compare import compare
+from ml_trainer_env.server.room.results import REPORT_POLICY, find_report, find_run, list_runs
 from ml_trainer_env.server.store import NoSuchEpisodeError
 from ml_trainer_env.server.store.search import Order
 
@@ -33,6 +35,9 @@ _PER_PAGE = 30
 
 MAX_COMPARED = 8
 """Limit for the episodes that are laid over each other."""
+
+MAX_RUNS = 200
+"""Limit for the runs that the page of results lists."""
 
 _TEMPLATES = Environment(
     loader=PackageLoader("ml_trainer_env.server.room"), autoescape=select_autoescape(), undefined=StrictUndefined
@@ -58,18 +63,21 @@ class PlayedGame:
     rubrics: tuple[str, ...]
 
 
-def page_routes(archive: Archive, games: Sequence[PlayedGame]) -> APIRouter:
+def page_routes(archive: Archive, games: Sequence[PlayedGame], results: Path) -> APIRouter:
     """Return the routes of the pages and of their files.
 
     Args:
         archive: The episodes.
         games: The games that visitors may play.
+        results: The folder with the runs of `ml-trainer-play` and `ml-trainer-bench`.
     """
     prefixes = {one.game: one.prefix for one in games}
-    router = APIRouter(prefix="/room", include_in_schema=False)
+    router = APIRouter(include_in_schema=False)
     files = {path.name: path for path in STATIC.iterdir() if path.suffix in _TYPES}
 
-    @router.get("")
+    @router.get("/")
+    @router.get("/web")  # the path that Hugging Face shows of a Space
+    @router.get("/room")
     async def watch(
         game: Text = None,
         task: Text = None,
@@ -94,7 +102,7 @@ def page_routes(archive: Archive, games: Sequence[PlayedGame]) -> APIRouter:
             orders=list(Order),
         )
 
-    @router.get("/episode")
+    @router.get("/room/episode")
     async def episode(name: Name) -> Response:
         """Show an episode."""
         try:
@@ -103,12 +111,12 @@ def page_routes(archive: Archive, games: Sequence[PlayedGame]) -> APIRouter:
             return _page("error.html", status=404, title="No such episode", reason=str(error))
         return _page("episode.html", **found, prefix=prefixes.get(found["view"]["game"], ""))
 
-    @router.get("/play")
+    @router.get("/room/play")
     async def play(fork_from: Annotated[str, Query(max_length=260)] = "", game: Text = None) -> Response:
         """Show the form that begins an episode, with the chosen game first."""
         return _page("play.html", games=sorted(games, key=lambda one: one.game != game), fork_from=fork_from)
 
-    @router.get("/compare")
+    @router.get("/room/compare")
     async def comparison(name: Annotated[list[str] | None, Query(max_length=MAX_COMPARED)] = None) -> Response:
         """Lay episodes over each other."""
         found, missing = [], []
@@ -119,7 +127,29 @@ def page_routes(archive: Archive, games: Sequence[PlayedGame]) -> APIRouter:
                 missing.append(str(error))
         return _page("compare.html", table=compare(found), missing=missing, most=MAX_COMPARED)
 
-    @router.get("/static/{file}")
+    @router.get("/room/results")
+    async def runs() -> Response:
+        """List the runs whose results are in the folder."""
+        found = await asyncio.to_thread(list_runs, results, MAX_RUNS)
+        return _page("results.html", runs=found, folder=str(results))
+
+    @router.get("/room/results/{kind}/{name}")
+    async def run(kind: str, name: str) -> Response:
+        """Show the episodes of a run, with their curves."""
+        found = await asyncio.to_thread(find_run, results, kind, name)
+        if found is None:
+            return _page("error.html", status=404, title="No such run", reason=f"there is no run {kind}/{name:.80}")
+        return _page("run.html", run=found)
+
+    @router.get("/room/results/{kind}/{name}/report")
+    async def report(kind: str, name: str) -> Response:
+        """Send the report of a run as it was written."""
+        path = await asyncio.to_thread(find_report, results, kind, name)
+        if path is None:
+            return _page("error.html", status=404, title="No report", reason=f"the run {kind}/{name:.80} has none")
+        return FileResponse(path, media_type="text/html", headers={**HEADERS, "Content-Security-Policy": REPORT_POLICY})
+
+    @router.get("/room/static/{file}")
     async def static(file: str) -> Response:
         """Send a file of the pages."""
         if file not in files:

@@ -1,9 +1,9 @@
 """All routes of the training room: its pages, their files, and the observer's surface."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from fastapi import APIRouter
-from fastapi.responses import RedirectResponse, Response
 
 from ml_trainer_env.server.episodes.game import Game
 from ml_trainer_env.server.episodes.registry import EpisodeRegistry
@@ -25,26 +25,21 @@ SUGGESTED_TASKS = 20
 """The form that begins an episode suggests so many tasks of a game's first split."""
 
 
-def room_routes(database: Database, registries: Mapping[str, EpisodeRegistry]) -> APIRouter:
+def room_routes(database: Database, registries: Mapping[str, EpisodeRegistry], results: Path) -> APIRouter:
     """Return the routes of a server's training room. They are for the application at the root.
 
     Args:
         database: Database of the journal.
         registries: The registries of all games, by the prefix of their paths.
+        results: The folder with the runs of `ml-trainer-play` and `ml-trainer-bench`. It need not exist.
     """
     views = {prefix: _view(registry.game) for prefix, registry in registries.items()}
     archive = Archive(database, tuple(registries.values()), Views(tuple(views.values())))
     games = [_played(registries[prefix].game, view.game, prefix) for prefix, view in views.items()]
     board = Board(archive)
     router = APIRouter()
-    router.include_router(api_routes(archive, board, Streams(archive, board)))
-    router.include_router(page_routes(archive, games))
-
-    @router.get("/", include_in_schema=False)
-    async def first_page() -> Response:
-        """Lead to the room, unless another page has this path."""
-        return RedirectResponse("/room")
-
+    router.include_router(api_routes(archive, board, Streams(archive, board), results))
+    router.include_router(page_routes(archive, games, results))
     return router
 
 

@@ -21,7 +21,7 @@ DRAIN_S = 1.0
 """How much of a refused body is read and discarded at most, in bytes and in seconds."""
 
 RPC_PATH = "/mcp"
-STEP_PATHS = frozenset({"/step", "/web/step"})
+STEP_PATH = "/step"
 
 
 class BodyTooLargeError(ValueError):
@@ -123,7 +123,7 @@ def _check(scope: Scope, body: bytes) -> None:
     if _is_rpc(scope):
         check_json_rpc(body)
     elif body and any(_is_json(value) for value in header_values(scope, b"content-type")):
-        if route_path(scope) in STEP_PATHS:
+        if route_path(scope) == STEP_PATH:
             check_step(body)
         else:
             check_json(body, allow_nan=False)

@@ -9,7 +9,7 @@ cookie, a link opens the page in its own tab.
 import html
 import re
 from collections.abc import Callable, Mapping
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote
 
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import Receive, Scope
@@ -18,12 +18,15 @@ from ml_trainer_env.server.security.addresses import header_values, is_https
 from ml_trainer_env.server.security.bodies import BodyTooLargeError, read_body
 from ml_trainer_env.server.security.paths import route_path
 
-__all__ = ["LOGIN_PATH", "ROOM_PATH", "log_in", "login_page"]
+__all__ = ["FIRST_PAGES", "LOGIN_PATH", "ROOM_PATH", "log_in", "login_page"]
 
 LOGIN_PATH = "/login"
 PAGE_PATH = "/web"
+FIRST_PAGES = frozenset({"/", PAGE_PATH})
+"""Other paths of the training room's first page. Hugging Face shows the second one of a Space."""
+
 ROOM_PATH = "/room"
-_ROOM_PAGE = re.compile(r"/room(/[a-z]+)?")
+_ROOM_PAGE = re.compile(r"/room([/?][!-~]*)?")
 MAX_LOGIN_BYTES = 4_000
 
 _PAGE = """\
@@ -76,8 +79,9 @@ def login_page(
     is_framed = header_values(scope, b"sec-fetch-dest") in ([b"iframe"], [b"frame"])
     address = f"https://{public_host}{PAGE_PATH}" if public_host else PAGE_PATH
     link = _LINK.format(address=html.escape(address)) if public_host or is_framed else ""
-    path = route_path(scope)
-    asked = _NEXT_PAGE.format(page=path) if _ROOM_PAGE.fullmatch(path) else ""
+    query = bytes(scope.get("query_string", b"")).decode("latin-1")
+    page = quote(route_path(scope)) + (f"?{query}" if query else "")
+    asked = _NEXT_PAGE.format(page=html.escape(page)) if _ROOM_PAGE.fullmatch(page) else ""
     form = _PAGE.format(message=message, action=LOGIN_PATH, link=link, page=asked)
     return HTMLResponse(form, status, {**_PAGE_HEADERS, **headers})
 
@@ -85,7 +89,7 @@ def login_page(
 async def log_in(
     scope: Scope,
     receive: Receive,
-    cookie_for: Callable[[bytes], tuple[str, bool] | None],
+    cookie_for: Callable[[bytes], str | None],
     public_host: str | None = None,
 ) -> Response:
     """Handle the submitted form. Return a redirect with the cookie, or the form again.
@@ -93,8 +97,7 @@ async def log_in(
     Args:
         scope: The request.
         receive: Receives its body.
-        cookie_for: Returns name and value of the cookie for a token, and whether it opens the training room alone. None
-            for a value that is no token.
+        cookie_for: Returns name and value of the cookie for a token. None for a value that is no token.
         public_host: Public host name of the server, if known.
     """
     try:
@@ -103,12 +106,11 @@ async def log_in(
         return login_page(scope, 413, {}, public_host, str(error))
     fields = parse_qs((body or b"").decode("latin-1"), encoding="latin-1")
     given, asked = (fields.get(name, [""])[0] for name in ("token", "page"))
-    known = cookie_for(given.strip().encode("latin-1", "replace"))
-    if known is None:
+    cookie = cookie_for(given.strip().encode("latin-1", "replace"))
+    if cookie is None:
         return login_page(scope, 401, {"WWW-Authenticate": "Bearer"}, public_host, "That is not the token.")
     # Starlette's set_cookie supports `Partitioned` only on Python 3.14.
     attributes = "SameSite=None; Secure; Partitioned" if is_https(scope) else "SameSite=Strict"
-    cookie, is_for_room = known
-    page = asked if _ROOM_PAGE.fullmatch(asked) else ROOM_PATH if is_for_room else PAGE_PATH
+    page = asked if _ROOM_PAGE.fullmatch(asked) else PAGE_PATH
     headers = {"Set-Cookie": f"{cookie}; Path=/; HttpOnly; {attributes}", "Cache-Control": "no-store"}
     return RedirectResponse(page, 303, headers)

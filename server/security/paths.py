@@ -14,9 +14,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 __all__ = ["PathMiddleware", "PrefixMiddleware", "route_path"]
 
-PAGE_PREFIX = "/web/"
-"""Prefix of the web page's routes, where a trailing slash matters."""
-
 
 def route_path(scope: Scope) -> str:
     """Return the path that an application's router compares with its routes: without the `root_path`."""
@@ -60,7 +57,7 @@ class PathMiddleware:
 
 def _without_slash(scope: Scope) -> Scope:
     path = route_path(scope)
-    if not path.endswith("/") or path.startswith(PAGE_PREFIX) or not path.strip("/"):
+    if not path.endswith("/") or not path.strip("/"):
         return scope
     changed = dict(scope, path=scope["path"].rstrip("/"))
     if "raw_path" in scope:

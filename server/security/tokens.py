@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ml_trainer_env.server.security.access import Access
 from ml_trainer_env.server.security.addresses import header_values, is_cross_site, is_from_this_machine
 from ml_trainer_env.server.security.answers import answer, refuse
-from ml_trainer_env.server.security.login import LOGIN_PATH, ROOM_PATH, log_in, login_page
+from ml_trainer_env.server.security.login import FIRST_PAGES, LOGIN_PATH, ROOM_PATH, log_in, login_page
 from ml_trainer_env.server.security.paths import route_path
 
 __all__ = ["COOKIE_NAME", "Role", "TokenMiddleware"]
@@ -93,18 +93,16 @@ class TokenMiddleware:
                 return role
         return None
 
-    def _cookie_for(self, given: bytes) -> tuple[str, bool] | None:
-        """Return the cookie of a token, and whether it is for observers. None if it is no token."""
+    def _cookie_for(self, given: bytes) -> str | None:
+        """Return the cookie of a token. None if it is no token."""
         role = self._token_role(given)
-        if role is None:
-            return None
-        return f"{COOKIE_NAME}={self._cookies[role]}", role is Role.OBSERVER
+        return None if role is None else f"{COOKIE_NAME}={self._cookies[role]}"
 
 
 def _only_reads_room(scope: Scope) -> bool:
-    """Whether a request reads what an observer may read: the room's path, and those under it."""
-    path = route_path(scope)
-    is_room = path == ROOM_PATH or path.startswith(f"{ROOM_PATH}/")
+    """Whether a request reads what an observer may read: the first page, the room's path, and those under it."""
+    path = route_path(scope).rstrip("/") or "/"
+    is_room = path in FIRST_PAGES or path == ROOM_PATH or path.startswith(f"{ROOM_PATH}/")
     return bool(scope["type"] == "http" and scope["method"] in {"GET", "HEAD"} and is_room)
 
 

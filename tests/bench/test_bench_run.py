@@ -12,6 +12,7 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx
 import pytest
 
 from ml_trainer_env.baselines.agent import Call, Script
@@ -23,6 +24,7 @@ from ml_trainer_env.bench.plan import Cell, EpisodeName, Plan, read_plan, write_
 from ml_trainer_env.bench.record import append_row, read_rows
 from ml_trainer_env.bench.rows import Row
 from ml_trainer_env.bench.run import Target, count_workers, play_cell
+from ml_trainer_env.server.room.results import list_runs
 from ml_trainer_env.server.tuning.reference import FLOOR
 
 TASKS = ("tuning/validation/26", "tuning/validation/66")
@@ -95,7 +97,7 @@ def test_a_run_that_was_killed_goes_on_and_comes_to_the_same(server, tmp_path: P
 
 @pytest.mark.slow
 def test_a_run_may_grow_and_its_rows_can_be_made_again_from_the_journal(server, tmp_path: Path) -> None:
-    folder = tmp_path / "again"
+    folder = tmp_path / "bench" / "again"
     assert main(arguments(server, folder)) == 0
     first = recorded(folder)
     assert main([*arguments(server, folder, "nothing,random,recipe"), "--seeds", "own,3"]) == 0
@@ -107,6 +109,10 @@ def test_a_run_may_grow_and_its_rows_can_be_made_again_from_the_journal(server, 
     found = rows_from_journal(plan, state_of(server), {})
     assert found == [replace(row, seconds=None, tokens=None) for row in before]
     assert any(row.refused for row in found)
+    shown = httpx.get(f"{server.url}/room/api/episodes", params={"agent": "recipe"}, trust_env=False).json()["episodes"]
+    assert {row.episode_id for row in before if row.agent == "recipe"} <= {one["name"] for one in shown}
+    (run,) = list_runs(tmp_path, 1)
+    assert (len(run.episodes), set(run.scores), run.has_report) == (len(before), set(plan.agents), True)
 
     (folder / "tables.md").unlink()
     assert main(["from-journal", str(folder), "--state-dir", str(state_of(server))]) == 0

@@ -5,6 +5,7 @@ import hashlib
 import json
 import random
 import sqlite3
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -279,3 +280,23 @@ def test_a_folder_without_a_journal_is_said_to_be_one(
 
     assert main(["list"]) == 2
     assert "there is no journal at" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--format", "tensorboard"], "name it with --output"),
+        (["--format", "inspect", "--output", "x"], "run: pip install inspect-ai"),
+        (["--format", "tensorboard", "--output", "x"], "run: pip install tensorboard"),
+        (["--format", "wandb", "--output", "x"], "run: pip install wandb"),
+    ],
+)
+def test_an_export_for_a_viewer_says_what_it_needs(
+    folder: Path, arguments: list[str], told: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ML_TRAINER_STATE_DIR", str(folder))
+    for library in ("tensorboard", "inspect_ai", "wandb"):
+        monkeypatch.setitem(sys.modules, library, None)  # as if it were not installed
+
+    assert main(["export", "fork", *arguments]) == 2
+    assert told in capsys.readouterr().err

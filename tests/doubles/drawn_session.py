@@ -92,7 +92,7 @@ class DrawnSession:
         """Epochs of the episode, with those of its parent."""
         return self._spent
 
-    def call(self, name: str, arguments: Mapping[str, object]) -> Reply:
+    def call(self, name: str, arguments: Mapping[str, object], reason: str = "") -> Reply:
         self.calls.append((name, dict(arguments)))
         if name in self._refused_tools:
             raise CallRefusedError(f"{name} is refused")

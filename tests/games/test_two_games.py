@@ -41,7 +41,7 @@ BOTH = pytest.mark.parametrize(("prefix", "name"), GAMES.items(), ids=GAMES.valu
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    served = Server(tmp_path_factory.mktemp("two"), FLEET, ENABLE_WEB_INTERFACE="true")
+    served = Server(tmp_path_factory.mktemp("two"), FLEET)
     served.start()
     yield served
     served.kill()
@@ -165,9 +165,9 @@ def test_openenvs_validation_of_a_running_server_passes(server: Server, prefix: 
     assert (summary["passed_count"], summary["total_count"]) == (6, 6)
 
 
-def test_the_page_for_people_is_at_the_root_alone(client: httpx.Client) -> None:
+def test_the_training_room_is_at_the_root_alone(client: httpx.Client) -> None:
     assert "text/html" in client.get("/web/").headers["content-type"]
-    for path in ("", "/", "/web", "/web/", "/web/config", "/web/metadata"):
+    for path in ("", "/", "/web", "/web/", "/room", "/room/api/live"):
         assert client.get(FLEET + path).status_code == 404
 
 

@@ -96,7 +96,7 @@ class FakeSession:
             status=self._status("ready"),
         )
 
-    def call(self, name: str, arguments: Mapping[str, object]) -> Reply:
+    def call(self, name: str, arguments: Mapping[str, object], reason: str = "") -> Reply:
         self.calls.append((name, dict(arguments)))
         if self._done:
             raise CallRefusedError("the episode has ended; call reset first")

@@ -6,10 +6,12 @@ import subprocess
 import sys
 from itertools import count
 
+import httpx
 import pytest
 from served_here import served_here
 
 from ml_trainer_env.inference import main
+from ml_trainer_env.server.room.results import list_runs
 from ml_trainer_env.server.tuning.families.tasks import family_task
 
 NO_KEYS = ("OPENAI_API_KEY", "OPENROUTER_API_KEY", "GEMINI_API_KEY", "ENV_URL", "HF_TOKEN", "API_BASE_URL")
@@ -147,6 +149,8 @@ def test_a_run_with_a_server_of_its_own_leaves_log_results_pictures_and_report(r
     assert 0 < episode["score"] < 1
     assert {path.name for path in results.parent.glob("*")} == {"results.json", "report.html", "01-easy_mnist.png"}
     assert log.stem == results.parent.name
+    opens = f"ML_TRAINER_RESULTS_DIR=kept make serve, then open http://localhost:8000/room/results/evals/{log.stem}"
+    assert opens in result.stdout
 
 
 def test_an_agent_that_forks_plays_on_a_server(run_here, server, tmp_path):
@@ -218,6 +222,29 @@ def test_the_prober_plays_a_task_of_the_family_by_its_own_rubric(run_here, serve
     assert (episode["task_id"], episode["rubric"], episode["agent"]) == (family_task_id, "accuracy", "prober")
     assert episode["played_to_end"]
     assert episode["score"] == episode["details"]["submitted"]
+    (run,) = list_runs(tmp_path / "outputs", limit=5)
+    assert (run.scores, run.problem, run.has_report) == ({"prober": episode["score"]}, "", True)
+    assert set(run.episodes[0].curve) >= {"val_accuracy", "train_loss", "learning_rate"}
+
+
+def test_people_see_who_plays_and_why(run_here, server, family_task_id, tmp_path):
+    opened, browser = tmp_path / "opened", tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" >> {opened}\n')
+    browser.chmod(0o755)
+
+    result = run_here(
+        "--agent", "heuristic", "--tasks", family_task_id, "--watch", ENV_URL=server, BROWSER=str(browser)
+    )
+
+    assert result.returncode == 0, result.stderr
+    assert f"training room: {server}/room" in result.stdout
+    assert opened.read_text() == f"{server}/room\n"
+    (file,) = (tmp_path / "outputs" / "evals").glob("*/results.json")
+    (played,) = json.loads(file.read_text())["episodes"]
+    shown = httpx.get(f"{server}/room/api/episode", params={"name": played["episode_id"]}, trust_env=False).json()
+    assert shown["episode"]["agent"] == "heuristic"
+    assert [call["reason"] for call in shown["calls"]] == [call["reason"] or None for call in played["calls"]]
+    assert any(call["reason"] for call in shown["calls"])
 
 
 def test_a_rubric_that_cannot_grade_a_task_is_one_line_that_says_so(run_here, server, family_task_id):

@@ -35,7 +35,7 @@ from ml_trainer_env.server.executors.contract import OnWait, wait_quietly
 from ml_trainer_env.server.executors.identity import Identity
 from ml_trainer_env.server.mcp.tools import build_mcp_server
 from ml_trainer_env.server.operations.metrics import Telemetry
-from ml_trainer_env.server.room.tuning import TuningRoom
+from ml_trainer_env.server.room.curves import CURVES
 from ml_trainer_env.server.settings import Settings
 from ml_trainer_env.server.trainer.metrics import EpochMetrics
 from ml_trainer_env.server.trainer.state import TrainingState
@@ -353,4 +353,4 @@ def mcp_server() -> FastMCP:
     game = TuningGame(DataSettings(None, False), TimeLimits())
     nothing: Any = None
     registry = EpisodeRegistry(game, source=nothing, journal=nothing, limits=TimeLimits(), telemetry=Telemetry())
-    return build_mcp_server(Session(registry, "there is no episode"), TuningRoom())
+    return build_mcp_server(Session(registry, "there is no episode"), CURVES)

@@ -69,7 +69,7 @@ def test_a_fresh_process_imports_what_it_needs_and_finds_openenv_whole(program: 
 
 
 @pytest.mark.slow
-def test_a_server_without_the_page_does_without_gradio_and_without_a_client_of_models() -> None:
+def test_a_server_does_without_gradio_and_without_a_client_of_models() -> None:
     program = "import sys, ml_trainer_env.server.composition; print({'gradio', 'pandas', 'openai'} & set(sys.modules))"
 
     assert subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.PIPE).stdout == b"set()\n"

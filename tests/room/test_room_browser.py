@@ -4,11 +4,13 @@ Needs Chromium on the PATH. A page that logs an error, such as what its Content-
 fails to load a part of it, fails its test.
 """
 
+import json
 import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -66,11 +68,26 @@ def visit(browser: Browser, address: str, missing: bool = False, **options: Any)
 
 
 @pytest.fixture(scope="module")
-def url(start_server: Any) -> Iterator[str]:
-    with start_server(ML_TRAINER_WORKERS="1", ML_TRAINER_TORCH_THREADS="1") as server:
+def url(start_server: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    results = tmp_path_factory.mktemp("outputs")
+    write_results(results / "evals" / "a-run")
+    variables = {"ML_TRAINER_WORKERS": "1", "ML_TRAINER_TORCH_THREADS": "1", "ML_TRAINER_RESULTS_DIR": str(results)}
+    with start_server(**variables) as server:
         play(server.url, "finished", agent="careful", rate=0.002)
         play(server.url, LONG, agent=HOSTILE, rate=0.01)
         yield server.url
+
+
+def write_results(folder: Path) -> None:
+    """Write a run as `ml-trainer-play` does, with a report that would like to run a script."""
+    curve = [{"epoch": epoch, "val_accuracy": 0.5 + epoch / 100, "train_loss": 1 / epoch} for epoch in range(1, 21)]
+    episodes = [
+        {"task_id": task, "agent": HOSTILE, "seed": 1, "score": 0.5, "episode_id": "finished", "curve": curve}
+        for task in ("easy_mnist", LONG)
+    ]
+    folder.mkdir(parents=True)
+    (folder / "results.json").write_text(json.dumps({"episodes": episodes, "problem": ""}))
+    (folder / "report.html").write_text(f"<h1>A report</h1>{HOSTILE}<script>window.pwned = 1</script>")
 
 
 def play(url: str, name: str, agent: str, rate: float) -> None:
@@ -144,6 +161,8 @@ PATHS = [
     "/room/play",
     f"/room/episode?name={LONG}",
     f"/room/compare?name={LONG}&name=finished",
+    "/room/results",
+    "/room/results/evals/a-run",
     "/room/episode?name=nobody",
 ]
 
@@ -155,7 +174,7 @@ def test_nothing_is_wider_than_the_screen(browser: Browser, url: str, path: str,
     options: dict[str, Any] = {"viewport": {"width": width, "height": 800}, "color_scheme": scheme}
     with visit(browser, url + path, missing="nobody" in path, **options) as seen:
         seen.page.wait_for_load_state("load")
-        if "nobody" not in path and "name" in path:
+        if "nobody" not in path and ("name" in path or "a-run" in path):
             expect(seen.page.locator("canvas").first).to_be_visible()
         assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
 
@@ -200,7 +219,7 @@ def test_every_control_has_a_name(browser: Browser, url: str) -> None:
     nameless = """() => [...document.querySelectorAll("a, button, input, select, [role=img], [tabindex='0']")]
       .filter((one) => one.checkVisibility() && !(one.labels?.length || one.ariaLabel || one.textContent.trim()
         || one.getAttribute("aria-labelledby"))).map((one) => one.outerHTML)"""
-    for path in PATHS[:4]:
+    for path in PATHS[:-1]:
         with visit(browser, url + path) as seen:
             seen.page.wait_for_timeout(500)
             assert seen.page.evaluate(nameless) == []
@@ -285,6 +304,43 @@ def test_compared_episodes_lie_over_each_other_and_differences_are_marked(browse
         expect(seen.page.locator("tr:not(.differs) th", has_text="optimizer")).to_be_visible()
         seen.page.locator("#axis").select_option("seconds")
         expect(seen.page.locator("#curves [role=img]")).to_have_attribute("aria-label", re.compile("seconds"))
+
+
+def test_the_mean_of_an_agent_has_a_band(browser: Browser, url: str) -> None:
+    for name, rate in (("slow", 0.0005), ("quick", 0.005)):
+        play(url, name, agent="twice", rate=rate)
+    with visit(browser, f"{url}/room/compare?name=slow&name=quick&name=finished") as seen:
+        expect(seen.page.locator("#told")).to_have_text("3 lines, 3 episodes")
+        seen.page.locator("#lines").select_option("agents")
+        expect(seen.page.locator("#told")).to_have_text("2 lines, 3 episodes; bands: one standard deviation")
+        expect(seen.page.locator("#curves [role=img]")).to_have_attribute(
+            "aria-label", re.compile(r"twice \(2\) from .*; careful \(1\) from ")
+        )
+
+
+def test_results_lead_to_curves_to_episodes_and_to_a_report_that_runs_nothing(browser: Browser, url: str) -> None:
+    with visit(browser, f"{url}/room") as seen:
+        seen.page.get_by_role("link", name="Results").click()
+        seen.page.get_by_role("link", name="a-run").click()
+        curves = seen.page.locator("#curves [role=img]")
+        expect(curves).to_have_attribute(
+            "aria-label", re.compile("val accuracy over 20 epochs: 1. easy_mnist from 0.51")
+        )
+        seen.page.get_by_label("Figure").select_option("train_loss")
+        expect(curves).to_have_attribute("aria-label", re.compile("train loss over 20 epochs"))
+        seen.page.get_by_role("link", name="finished").first.click()
+        expect(seen.page.locator("#where")).to_have_text("epoch 5 of 5")
+    with visit(browser, f"{url}/room/results/evals/a-run/report", missing=True) as seen:
+        expect(seen.page.locator("h1")).to_have_text("A report")
+        assert len([text for text in seen.errors if "sandbox" in text or "Content Security Policy" in text]) >= 1
+
+
+def test_the_first_page_is_the_room(browser: Browser, url: str) -> None:
+    for path in ("/", "/web"):
+        with visit(browser, url + path) as seen:
+            expect(seen.page.locator("#connection")).to_have_text("connected")
+            seen.page.get_by_role("link", name="finished").click()
+            expect(seen.page.locator("#where")).to_have_text("epoch 5 of 5")
 
 
 def test_the_journal_is_filtered_and_times_are_the_readers(browser: Browser, url: str) -> None:

@@ -1,5 +1,6 @@
 """The observer's surface of a real server: what it tells, when, and to whom."""
 
+import asyncio
 import json
 import threading
 import time
@@ -9,6 +10,9 @@ from typing import Any
 
 import httpx
 import pytest
+from fastmcp import Client
+from fastmcp.client.transports import StreamableHttpTransport
+from fastmcp.exceptions import ToolError
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
@@ -105,7 +109,7 @@ def test_an_observer_signs_in_with_a_cookie_that_does_not_hold_the_token(url: st
     with httpx.Client(base_url=url, trust_env=False) as browser:
         form = browser.get("/room", headers={"Accept": "text/html"})
         entered = browser.post("/login", data={"token": WATCHER})
-        assert (form.status_code, entered.status_code, entered.headers["location"]) == (401, 303, "/room")
+        assert (form.status_code, entered.status_code, entered.headers["location"]) == (401, 303, "/web")
         assert WATCHER not in entered.headers["set-cookie"]
         assert browser.get("/room").status_code == 200
         assert browser.get("/state").status_code == 403
@@ -113,9 +117,10 @@ def test_an_observer_signs_in_with_a_cookie_that_does_not_hold_the_token(url: st
 
 
 def test_the_first_page_leads_to_the_room(url: str) -> None:
-    answer = httpx.get(f"{url}/", headers=PLAYER, trust_env=False)
-
-    assert (answer.status_code, answer.headers["location"]) == (307, "/room")
+    for path in ("/", "/web", "/web/", "/room"):
+        for presented in (PLAYER, OBSERVER):
+            answer = httpx.get(f"{url}{path}", headers=presented, trust_env=False)
+            assert (answer.status_code, "Live</h1>" in answer.text) == (200, True), path
 
 
 def test_nobody_reads_the_room_without_a_token(url: str) -> None:
@@ -306,3 +311,21 @@ def test_pages_allow_nothing_inline_and_nothing_from_elsewhere(watcher: httpx.Cl
         assert "http" not in policy
         assert "style=" not in page.text
         assert "<script>" not in page.text
+
+
+def test_a_reason_comes_over_mcp_beside_the_arguments(url: str, watcher: httpx.Client) -> None:
+    async def play() -> None:
+        async with Client(StreamableHttpTransport(f"{url}/mcp", headers=PLAYER)) as client:
+            await client.call_tool("start_task", {"task_id": "easy_mnist", "episode_id": "by mcp", "agent": "over mcp"})
+            await client.call_tool("configure_training", {"learning_rate": 0.5}, meta={"reason": HOSTILE})
+            with pytest.raises(ToolError):
+                await client.call_tool("configure_training", {"learning_rate": -1}, meta={"reason": "too low"})
+            with pytest.raises(ToolError):
+                await client.call_tool("no_such_tool", {}, meta={"reason": ["not", "a", "text"]})
+            await client.call_tool("get_training_status", {})
+
+    asyncio.run(play())
+
+    found = document(watcher, "by mcp")
+    assert found["episode"]["agent"] == "over mcp"
+    assert [call["reason"] for call in found["calls"]] == [HOSTILE, "too low", None, None]

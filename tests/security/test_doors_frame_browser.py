@@ -36,9 +36,9 @@ LIMIT_MS = LIMIT_S * 1000
 ATTACKS = """async (address) => {
   const outcomes = {};
   const sends = {
-    post: () => fetch(address + "/web/reset", {method: "POST", mode: "no-cors", credentials: "include"}),
-    get: () => fetch(address + "/web/state", {mode: "no-cors", credentials: "include"}),
-    read: () => fetch(address + "/web/state", {credentials: "include"}),
+    post: () => fetch(address + "/reset", {method: "POST", mode: "no-cors", credentials: "include"}),
+    get: () => fetch(address + "/state", {mode: "no-cors", credentials: "include"}),
+    read: () => fetch(address + "/state", {credentials: "include"}),
     socket: () => new Promise((resolve, reject) => {
       const socket = new WebSocket(address.replace("https", "wss") + "/ws");
       socket.onopen = resolve;
@@ -94,7 +94,6 @@ def space(certificate: tuple[Path, Path], tmp_path_factory: pytest.TempPathFacto
         "ML_TRAINER_DOWNLOAD": "no",
         "ML_TRAINER_WORKERS": "1",
         "ML_TRAINER_ALLOWED_HOSTS": SPACE,
-        "ENABLE_WEB_INTERFACE": "true",
         "SPACE_HOST": SPACE,
     }
     command = [sys.executable, "-m", "uvicorn", "ml_trainer_env.server.app:app", "--port", str(port)]
@@ -163,7 +162,7 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 def sign_in(page: Page | FrameLocator) -> None:
     page.get_by_label("Token").fill(TOKEN)
     page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("button", name="Reset").first).to_be_visible(timeout=LIMIT_MS)
+    expect(page.get_by_role("heading", name="Live")).to_be_visible(timeout=LIMIT_MS)
 
 
 def framed(context: BrowserContext, sites: Sites) -> tuple[Page, FrameLocator]:
@@ -178,7 +177,7 @@ def test_signing_in_succeeds_in_a_frame_of_another_site_and_lasts(context: Brows
     sign_in(frame)
     page.reload()
 
-    expect(frame.get_by_role("button", name="Reset").first).to_be_visible(timeout=LIMIT_MS)
+    expect(frame.get_by_role("heading", name="Live")).to_be_visible(timeout=LIMIT_MS)
     (cookie,) = [one for one in context.cookies() if one["name"] == "ml_trainer_token"]
     assert (cookie["sameSite"], cookie["secure"], cookie["httpOnly"]) == ("None", True, True)
     assert cookie["partitionKey"] == f"https://{HUB}"
@@ -204,8 +203,8 @@ def test_the_site_around_the_frame_can_use_the_cookie_for_nothing(context: Brows
     outcomes = page.evaluate(ATTACKS, sites.space)
 
     assert outcomes == {"post": "opaque", "get": "opaque", "read": "refused", "socket": "refused"}
-    assert statuses[f"POST {sites.space}/web/reset"] == 403
-    assert statuses[f"GET {sites.space}/web/state"] in {401, 403}
+    assert statuses[f"POST {sites.space}/reset"] == 403
+    assert statuses[f"GET {sites.space}/state"] in {401, 403}
 
 
 def test_the_form_in_the_frame_links_to_a_tab_of_its_own(context: BrowserContext, sites: Sites) -> None:

@@ -71,9 +71,9 @@ def test_no_slash_opens_a_closed_door(secured: Any, path: str, websocket: bool) 
     assert closed.inside.seen == []
 
 
-def test_the_page_keeps_its_slashes(secured: Any) -> None:
+def test_the_first_page_has_one_address_with_and_without_a_slash(secured: Any) -> None:
     opened = secured("")
-    for path in ("/web/", "/web/assets/", "/"):
+    for path in ("/web/", "/web", "/"):
         opened.ask(path)
 
-    assert opened.inside.seen == ["/web/", "/web/assets/", "/"]
+    assert opened.inside.seen == ["/web", "/web", "/"]

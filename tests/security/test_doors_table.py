@@ -52,20 +52,19 @@ CLOSED = [
     ("GET", "/openapi.json", None),
     ("GET", "/docs", None),
     ("GET", "/redoc", None),
+    ("GET", "/", None),
+    ("GET", "/web", None),
     ("GET", "/web/", None),
-    ("GET", "/web/config", None),
-    ("GET", "/web/metadata", None),
-    ("GET", "/web/state", None),
-    ("POST", "/web/reset", {}),
-    ("POST", "/web/step", {"action": {"type": "call_tool", "tool_name": "list_checkpoints", "arguments": {}}}),
-    ("POST", "/web/gradio_api/call/reset_env", {"data": [[]], "session_hash": "a"}),
+    ("GET", "/room", None),
+    ("GET", "/room/play", None),
+    ("GET", "/room/api/live", None),
 ]
-SOCKETS = ["/ws", "/mcp", "/ws/ui"]
+SOCKETS = ["/ws", "/mcp"]
 
 
 @pytest.fixture(scope="module")
 def server(start_server: Any) -> Any:
-    with start_server(ML_TRAINER_TOKEN=TOKEN, ENABLE_WEB_INTERFACE="true") as server:
+    with start_server(ML_TRAINER_TOKEN=TOKEN) as server:
         wait_until_ready(server.url)
         yield server
 
@@ -190,8 +189,7 @@ def test_a_server_without_token_lets_this_machine_in_everywhere(live_server: str
     wait_until_ready(live_server)
     with httpx.Client(base_url=live_server, timeout=60.0, trust_env=False) as http:
         for method, path, body in [*OPEN, *CLOSED]:
-            if not path.startswith("/web"):
-                assert http.request(method, path, json=body).status_code == 200, path
+            assert http.request(method, path, json=body).status_code == 200, path
     assert opened(live_server, "/ws", {}) == opened(live_server, "/mcp", {}) == 101
 
 
@@ -219,8 +217,8 @@ def test_a_request_under_a_name_that_was_pointed_here_is_refused(live_server: st
         {"message": "x"},
     ],
 )
-def test_the_page_is_told_of_an_action_that_is_none(http: httpx.Client, body: Any) -> None:
-    assert http.post("/web/step", json=body, headers=RIGHT["the token"]).status_code == 422
+def test_a_caller_is_told_of_an_action_that_is_none(http: httpx.Client, body: Any) -> None:
+    assert http.post("/step", json=body, headers=RIGHT["the token"]).status_code == 422
 
 
 def test_a_person_logs_in_and_sees_the_page(server: Any) -> None:
@@ -230,5 +228,5 @@ def test_a_person_logs_in_and_sees_the_page(server: Any) -> None:
         page = http.post("/login", data={"token": TOKEN})
 
         assert page.status_code == 200
-        assert "gradio" in page.text
-        assert http.post("/web/reset", json={}).status_code == 200
+        assert '<h1 id="live-title">Live</h1>' in page.text
+        assert http.get("/room/api/live").status_code == 200

@@ -22,7 +22,6 @@ from ml_trainer_env.server.executors.contract import ExecutorError
 from ml_trainer_env.server.executors.identity import Identity
 from ml_trainer_env.server.executors.in_process import InProcessExecutor
 from ml_trainer_env.server.openenv.environment import GameEnvironment
-from ml_trainer_env.server.room.tuning import TuningRoom
 from ml_trainer_env.server.services import Services
 from ml_trainer_env.server.settings import Settings
 from ml_trainer_env.server.trainer import PROBE
@@ -143,7 +142,7 @@ def new_session(tmp_path: Path) -> Iterator[NewSession]:
         settings = Settings.from_environment({"ML_TRAINER_STATE_DIR": str(folder), "ML_TRAINER_DOWNLOAD": "no"})
         services = Services(replace(settings, limits=limits or TimeLimits()), executor)
         opened.append(services)
-        return Session(GameEnvironment(services.registry, TuningRoom()), executor)
+        return Session(GameEnvironment(services.registry), executor)
 
     yield new
     for services in opened:

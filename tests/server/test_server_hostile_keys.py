@@ -26,11 +26,8 @@ def _parameters(*owners: type) -> set[str]:
 @functools.cache
 def keys() -> list[str]:
     """Names of parameters and attributes, and others."""
-    # It imports Gradio, for seconds: only the process that runs these tests shall.
-    from openenv.core.env_server.web_interface import WebInterfaceManager
-
     return sorted(
-        _parameters(GameEnvironment, HTTPEnvServer, WebInterfaceManager, ResetRequest, StepRequest)
+        _parameters(GameEnvironment, HTTPEnvServer, ResetRequest, StepRequest)
         | {"self", "cls", "args", "kwargs", "request", "func", "f", "a", "kw", "ctx", "context", "arguments", "name"}
         | {"tool", "tool_name", "tool_call", "type", "model_dump", "model_config", "model_fields", "__init__"}
         | {"__class__", "__dict__", "__pydantic_extra__", "", " ", "None", "lambda", "\0", "é", "_env"}

@@ -29,8 +29,6 @@ from ml_trainer_env.server.episodes.errors import ResetError
 from ml_trainer_env.server.episodes.game import Game
 from ml_trainer_env.server.episodes.registry import EpisodeRequest
 from ml_trainer_env.server.executors.in_process import InProcessExecutor
-from ml_trainer_env.server.openenv.environment import GameEnvironment
-from ml_trainer_env.server.room.tuning import TuningRoom
 from ml_trainer_env.server.services import Services
 from ml_trainer_env.server.settings import Settings
 from ml_trainer_env.server.store import Database, RankedRun, RankedRunError
@@ -271,21 +269,15 @@ def test_no_reply_page_metric_log_or_export_tells_a_grade_while_the_run_is_open(
         assert str(kept["submitted_loss"]) not in text
 
 
-def test_the_page_of_an_ended_episode_tells_no_score(operator: Operator) -> None:
-    async def page() -> str | None:
-        services = Services(Settings.from_environment(operator.variables()), InProcessExecutor(1, probe=PROBE))
-        environment = GameEnvironment(services.registry, TuningRoom())
-        await environment.reset_async(task_id="ranked/0")
-        await environment.call("run_epochs", {"num_epochs": 1})
-        await environment.call("submit_model", {})
-        shown = environment.render_web({})
-        await services.close()
-        return shown
+def test_the_training_room_tells_no_figure_of_an_ended_episode(operator: Operator) -> None:
+    with operator.serve() as server, server.client() as env, httpx.Client(base_url=server.url, trust_env=False) as http:
+        play(env, "ranked/0")
+        shown = http.get("/room/api/episode", params={"name": env.episode_id}).raise_for_status().json()
+        listed = http.get("/room/api/episodes").raise_for_status().json()
 
-    shown = asyncio.run(page())
-
-    assert shown is not None
-    assert "score" not in shown
+    told = [shown.pop("episode"), *listed["episodes"]]
+    assert [one.pop("score") for one in told] == [None, None]
+    assert not keys_of([*told, shown["calls"]]) & FIGURES
 
 
 def test_a_restart_keeps_what_was_begun_and_comes_to_the_same_grade(operator: Operator) -> None:

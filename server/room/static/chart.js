@@ -5,7 +5,10 @@ import { element, figure } from "./dom.js";
 const GAP = 15; // px between the names of two lines
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-/** A chart. `spec` has a title, the labels of figures by name, and whether values are shares or want a log axis. */
+/**
+ * A chart. `spec` has a title, the labels of figures by name, and whether values are shares or want a log axis.
+ * `spec.bands` gives a figure the names of two more columns, the lower and upper edge of the band around its line.
+ */
 export class Chart {
   constructor(spec, { unit = "epoch", height = 190 } = {}) {
     this.spec = spec;
@@ -15,6 +18,7 @@ export class Chart {
     this.host = element("div", { role: "img" });
     this.root = element("div", { class: "chart" }, element("h3", {}, spec.title), this.host, this.read);
     this.names = Object.keys(spec.figures);
+    this.edges = this.names.flatMap((name) => spec.bands?.[name] ?? []);
     this.data = { xs: [], columns: {}, marks: [], until: 1 };
     new ResizeObserver(() => this.resize()).observe(this.host);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.rebuild());
@@ -31,7 +35,7 @@ export class Chart {
   }
 
   table() {
-    return [this.data.xs, ...this.names.map((name) => this.data.columns[name] ?? [])];
+    return [this.data.xs, ...[...this.names, ...this.edges].map((name) => this.data.columns[name] ?? [])];
   }
 
   wantsLog() {
@@ -66,13 +70,23 @@ export class Chart {
         dash: index % 2 ? [6, 4] : undefined,
         paths: this.spec.stepped ? globalThis.uPlot.paths.stepped({ align: 1 }) : undefined,
         points: { show: this.data.xs.length < 3 },
-      }))],
+      })), ...this.edges.map(() => ({ stroke: "transparent", width: 0, points: { show: false } }))],
+      bands: this.bands(),
       hooks: {
         drawClear: [(plot) => this.drawMarks(plot)],
         draw: [(plot) => this.drawNames(plot)],
         setCursor: [(plot) => this.tell(plot.cursor.idx)],
       },
     }, this.table(), this.host);
+  }
+
+  /** The areas between the edges, in the colours of their lines. */
+  bands() {
+    return this.names.flatMap((name, index) => {
+      const [low, high] = this.spec.bands?.[name] ?? [];
+      const place = (edge) => 1 + this.names.length + this.edges.indexOf(edge);
+      return low ? [{ series: [place(high), place(low)], fill: `${colour(`--c${index % 8}`)}33` }] : [];
+    });
   }
 
   /** The ends of the y axis: a little beyond the values, and of shares never beyond 0 and 1. */

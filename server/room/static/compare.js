@@ -1,4 +1,5 @@
-// Episodes laid over each other: one figure, over units or over seconds of training, each alone or the mean of each agent.
+// Episodes laid over each other: one figure, over units or over seconds of training, each alone or the mean of each
+// agent, with a band of one standard deviation.
 
 import { Chart } from "./chart.js";
 import { element, fetchJson } from "./dom.js";
@@ -35,7 +36,7 @@ function lines(figure, axis, grouped) {
   }));
   if (!grouped) return distinct(each);
   const groups = byLabel(each);
-  return [...groups].map(([label, members]) => ({ label: `${label} (${members.length})`, points: mean(members) }));
+  return [...groups].map(([label, members]) => ({ label: `${label} (${members.length})`, ...summary(members) }));
 }
 
 function byLabel(each) {
@@ -44,10 +45,19 @@ function byLabel(each) {
   return groups;
 }
 
-/** The mean at each place that all members have. */
-function mean(members) {
+/** The mean at each place that all members have, and its band, one standard deviation (n - 1) to each side. */
+function summary(members) {
   const shared = [...members[0].points.keys()].filter((x) => members.every((one) => one.points.get(x) !== null && one.points.has(x)));
-  return new Map(shared.map((x) => [x, members.reduce((sum, one) => sum + one.points.get(x), 0) / members.length]));
+  const points = new Map(), low = new Map(), high = new Map();
+  for (const x of shared) {
+    const values = members.map((one) => one.points.get(x));
+    const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+    const spread = Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / Math.max(1, values.length - 1));
+    points.set(x, mean);
+    low.set(x, mean - spread);
+    high.set(x, mean + spread);
+  }
+  return members.length > 1 ? { points, edges: [low, high] } : { points };
 }
 
 function distinct(each) {
@@ -67,15 +77,19 @@ function draw() {
   const spec = {
     title: part("figure").selectedOptions[0]?.textContent ?? "",
     figures: Object.fromEntries(shown.map((one, index) => [`line ${index}`, short(one.label)])),
+    bands: Object.fromEntries(shown.flatMap((one, index) => (one.edges ? [[`line ${index}`, [`low ${index}`, `high ${index}`]]] : []))),
     share: false, log: figure === "learning_rate" || figure === "gradient_norm", span: true, fractions: axis === "seconds",
   };
   const chart = new Chart(spec, { unit: axis === "seconds" ? "second" : episodes[0].view.unit, height: 360 });
   part("curves").replaceChildren(chart.root);
   chart.update({
     xs, marks: [], until: xs.at(-1) ?? 1,
-    columns: Object.fromEntries(shown.map((one, index) => [`line ${index}`, xs.map((x) => one.points.get(x) ?? null)])),
+    columns: Object.fromEntries(shown.flatMap((one, index) => [
+      [`line ${index}`, one.points], ...(one.edges ?? []).map((edge, side) => [`${side ? "high" : "low"} ${index}`, edge]),
+    ]).map(([name, points]) => [name, xs.map((x) => points.get(x) ?? null)])),
   });
-  part("told").textContent = `${shown.length} lines, ${episodes.length} episodes`;
+  const banded = shown.some((one) => one.edges) ? "; bands: one standard deviation" : "";
+  part("told").textContent = `${shown.length} lines, ${episodes.length} episodes${banded}`;
 }
 
 load();
