@@ -11,7 +11,7 @@ from served_here import served_here
 from ml_trainer_env import MLTrainerEnv
 from ml_trainer_env.client import ToolCallError
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.libraries, pytest.mark.timeout(1800)]
 
 COMMAND = ("-m", "ml_trainer_env.server.commands.journal")
 NEEDED = ("numpy", "sqlalchemy")
