@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from ml_trainer_env.server.datasets import DataSettings
 from ml_trainer_env.server.episodes.game import Game
 from ml_trainer_env.server.episodes.registry import EpisodeRegistry
+from ml_trainer_env.server.episodes.transfer import EpisodeTransfer
 from ml_trainer_env.server.episodes.units import LiveSource
 from ml_trainer_env.server.executors.contract import Executor
 from ml_trainer_env.server.executors.pool import ProcessPoolExecutor
 from ml_trainer_env.server.fleet.game import FleetGame
 from ml_trainer_env.server.operations.metrics import Telemetry
 from ml_trainer_env.server.settings import Settings
-from ml_trainer_env.server.store import Database, Journal, StateStore, UnitStore
+from ml_trainer_env.server.store import Database, EpisodeExports, Journal, StateStore, UnitStore
 from ml_trainer_env.server.store.folder import JOURNAL_FILE, state_folder
 from ml_trainer_env.server.store.measured import evaluation_batch
 from ml_trainer_env.server.store.states import STATES_FOLDER
@@ -42,6 +43,7 @@ class Services:
         registries: Open the episodes of each game, by the prefix of its paths.
         registry: Opens the episodes of the game at the root.
         database: The database of the journal.
+        transfer: Exports and imports episodes.
         telemetry: The metrics.
         data: Settings of the data sets.
     """
@@ -90,6 +92,7 @@ class Services:
             for prefix, game in games.items()
         }
         self.registry = self.registries[""]
+        self.transfer = EpisodeTransfer(tuple(self.registries.values()), EpisodeExports(self.database), self._states)
         self._watch()
 
     def registry_of(self, task: str) -> EpisodeRegistry:

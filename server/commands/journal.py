@@ -1,8 +1,10 @@
-"""Lists, replays, exports and prunes the episodes of a server's journal, also while the server runs.
+"""Lists, replays, exports, moves and prunes the episodes of a server's journal, also while the server runs.
 
     ml-trainer-journal list --task easy_mnist --since 7d
     ml-trainer-journal replay EPISODE...      # or --all; exit status 1 if any result differs
     ml-trainer-journal export EPISODE... --format chat > episodes.jsonl
+    ml-trainer-journal export-episode EPISODE -o FILE   # takes a live episode out, to go on elsewhere
+    ml-trainer-journal import-episode FILE
     ml-trainer-journal prune --older-than 30d --max-mb 500
 
 The journal is in `ML_TRAINER_STATE_DIR`, like the server's. Each command imports its modules when it runs, so that
@@ -26,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 from ml_trainer_env.command_line import CommandParser, run_command
 from ml_trainer_env.server.commands.listing import add_list_command
 from ml_trainer_env.server.commands.pruning import add_prune_command
+from ml_trainer_env.server.commands.transfer import add_transfer_commands
 
 if TYPE_CHECKING:
     from ml_trainer_env.server.commands.trajectories import Json
@@ -55,7 +58,7 @@ def _run(options: argparse.Namespace) -> int:
     from ml_trainer_env.server.store.folder import JOURNAL_FILE, configured_folder, state_folder
 
     path = state_folder(configured_folder(os.environ)) / JOURNAL_FILE
-    if not path.exists():
+    if not path.exists() and not options.creates:
         print(f"there is no journal at {path}; set ML_TRAINER_STATE_DIR to the server's", file=sys.stderr)
         return 2
     with contextlib.closing(Database(path)) as database:
@@ -193,6 +196,7 @@ def _progress_bar(journaled: JournaledEpisode) -> Any:
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(prog="ml-trainer-journal", description="Read the journal of a server.")
     parser.add_version()
+    parser.set_defaults(creates=False)
     commands = parser.add_subparsers(required=True, metavar="command")
     add_list_command(commands)
     replay = commands.add_parser("replay", help="train episodes again and compare every metric and hash")
@@ -211,6 +215,7 @@ def _parser() -> argparse.ArgumentParser:
         which = command.add_mutually_exclusive_group(required=True)
         which.add_argument("episodes", nargs="*", default=[], metavar="EPISODE", help="an episode_id")
         which.add_argument("--all", action="store_true", help="every episode")
+    add_transfer_commands(commands)
     add_prune_command(commands)
     return parser
 

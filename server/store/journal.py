@@ -21,11 +21,12 @@ from ml_trainer_env.server.store.presence import Presence
 from ml_trainer_env.server.store.ranked import RankedRun, begin_task, is_ranked_name, require_resumable
 from ml_trainer_env.server.store.records import CallRecord, EpisodeHeader, JournaledEpisode
 from ml_trainer_env.server.store.rows import call_from_row, call_to_row, header_from_row, header_to_row
-from ml_trainer_env.server.store.tables import CALLS, EPISODES, HOLDS, WITHHELD
+from ml_trainer_env.server.store.tables import CALLS, EPISODES, EXPORTS, HOLDS, WITHHELD
 from ml_trainer_env.server.store.units import record_units
 from ml_trainer_env.server.trainer.limits import shown
 
 __all__ = [
+    "EpisodeExportedError",
     "EpisodeTakenError",
     "Journal",
     "NameTakenError",
@@ -37,6 +38,10 @@ __all__ = [
 
 class EpisodeTakenError(MLTrainerError):
     """Another session took the episode over."""
+
+
+class EpisodeExportedError(MLTrainerError):
+    """The episode was exported, and goes on where its file is imported."""
 
 
 class NoSuchEpisodeError(MLTrainerError, LookupError):
@@ -154,7 +159,10 @@ class Journal:
             if call.reply is not None and call.reply.get("done"):
                 changes |= {"done": True, "score": call.reply.get("score")}
             if connection.execute(sa.update(EPISODES).where(ours).values(changes)).rowcount != 1:
-                raise EpisodeTakenError("another session has taken this episode over")
+                exported = connection.execute(_export_of(ownership.episode)).first()
+                raise EpisodeTakenError(
+                    "this episode was exported" if exported else "another session has taken this episode over"
+                )
             if frees_name:
                 held = HOLDS.c.owner == ownership.token
                 connection.execute(sa.update(HOLDS).where(held).values(training=False))
@@ -172,11 +180,17 @@ class Journal:
 
         Raises:
             NoSuchEpisodeError: No episode has that name.
+            EpisodeExportedError: The episode was exported.
             StoreError: The journal cannot be read or written.
         """
 
         def write(connection: sa.Connection) -> tuple[Ownership, JournaledEpisode]:
             row_id, episode = load_episode(connection, name)
+            if connection.execute(_export_of(row_id)).first() is not None:
+                raise EpisodeExportedError(
+                    f"episode {shown(name)} was exported and goes on where its file is imported; to go on with it "
+                    "here, import the file here"
+                )
             ownership = Ownership(row_id, uuid.uuid4().hex)
             connection.execute(sa.update(EPISODES).where(EPISODES.c.id == row_id).values(owner=ownership.token))
             return self._take_hold(connection, ownership), episode
@@ -220,6 +234,11 @@ class Journal:
         """Return the undamaged episodes, the latest call first. For small journals; see `listing` for large ones."""
         listed = await asyncio.to_thread(lambda: list(list_episodes(self.database)))
         return [line for line in listed if isinstance(line, EpisodeSummary)]
+
+
+def _export_of(row_id: int) -> sa.Select[tuple[float]]:
+    """Return a query of the last export of an episode, which has no row if it goes on here."""
+    return sa.select(EXPORTS.c.at).where(EXPORTS.c.episode == row_id)
 
 
 def _free_name(connection: sa.Connection, name: str, presence: Presence) -> None:

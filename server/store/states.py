@@ -22,7 +22,7 @@ from ml_trainer_env.server.store.database import Database, StoreError
 from ml_trainer_env.server.store.tables import EPISODES, STATES
 from ml_trainer_env.server.trainer.arrays import State
 
-__all__ = ["STATES_FOLDER", "StateStore", "needed_keys", "state_path"]
+__all__ = ["STATES_FOLDER", "StateStore", "needed_keys", "pack_state", "state_path", "unpack_state"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ class StateStore:
             content = self._path(key).read_bytes()
             if hashlib.sha256(content).hexdigest() != digest:
                 raise ValueError("its checksum is wrong")
-            state = _unpack(content)
+            state = unpack_state(content)
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             _LOG.warning("the kept state %s is damaged and will be trained again: %s", key, error)
             deletion = sa.delete(STATES).where(STATES.c.key == key)
@@ -135,7 +135,7 @@ class StateStore:
         statement = sa.select(STATES.c.key).where(STATES.c.key == key)
         if self._database.read_now(lambda connection: connection.execute(statement).first()):
             return 0, ""
-        content = _pack(state)
+        content = pack_state(state)
         path = self._path(key)
         self._folder.mkdir(exist_ok=True)
         path.parent.mkdir(exist_ok=True)
@@ -199,13 +199,21 @@ def needed_keys() -> sa.Select[tuple[str]]:
     return sa.select(listed.c.value).select_from(EPISODES.join(listed, sa.true())).where(~EPISODES.c.done)
 
 
-def _pack(state: State) -> bytes:
+def pack_state(state: State) -> bytes:
+    """Return a state as the content of a safetensors file."""
     arrays = {name: np.asarray(array, order="C") for name, array in state.arrays.items()}
     content: bytes = save(arrays, metadata={**state.facts, _ORDER: "\n".join(arrays)})
     return content
 
 
-def _unpack(content: bytes) -> State:
+def unpack_state(content: bytes) -> State:
+    """Return the state of a safetensors file.
+
+    Raises:
+        ValueError: The content is malformed.
+        KeyError: The content lacks facts.
+        SafetensorError: The content is malformed.
+    """
     # The format: eight bytes with the length of the header, the header as JSON, the tensors.
     facts = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
     arrays = load(content)

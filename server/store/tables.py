@@ -7,6 +7,7 @@ __all__ = [
     "CALLS",
     "EPISODES",
     "EPOCHS",
+    "EXPORTS",
     "HOLDS",
     "INDEXES",
     "METADATA",
@@ -88,6 +89,15 @@ HOLDS = sa.Table(
 )
 """An episode that a session plays: the ownership token, the server (see `presence`), and whether the name is reserved
 while its first epochs are trained. Created if it is missing, so older journals need no migration."""
+
+EXPORTS = sa.Table(
+    "exports",
+    METADATA,
+    sa.Column("episode", sa.ForeignKey("episodes.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("at", sa.Float, nullable=False),
+)
+"""An episode that was exported and goes on elsewhere, with the time of its last export in seconds since 1970. Created
+if it is missing, as `HOLDS`."""
 
 WITHHELD = sa.Table(
     "withheld",
