@@ -60,7 +60,7 @@ class Services:
         self.data: DataSettings = settings.data
         self._workers = settings.workers
         folder = state_folder(settings.state_dir)
-        self.database = Database(folder / JOURNAL_FILE)
+        self.database = Database(settings.database_url or folder / JOURNAL_FILE)
         # Models must leave disk space for the journal. A container's /tmp may be small.
         limit_bytes = min(settings.state_mb * 1_000_000, shutil.disk_usage(folder).free // 2)
         self._states = StateStore(self.database, folder / STATES_FOLDER, limit_bytes)

@@ -7,8 +7,8 @@
     ml-trainer-journal import-episode FILE
     ml-trainer-journal prune --older-than 30d --max-mb 500
 
-The journal is in `ML_TRAINER_STATE_DIR`, like the server's. Each command imports its modules when it runs, so that
-`--help` and `list` do not load the trainer.
+The journal is in `ML_TRAINER_STATE_DIR` or `ML_TRAINER_DATABASE_URL`, like the server's. Each command imports its
+modules when it runs, so that `--help` and `list` do not load the trainer.
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ def main(arguments: Sequence[str] | None = None, games: Mapping[str, Game] | Non
 
 def _run(options: argparse.Namespace) -> int:
     from ml_trainer_env.server.store import Database, Journal
-    from ml_trainer_env.server.store.folder import JOURNAL_FILE, configured_folder, state_folder
+    from ml_trainer_env.server.store.folder import journal_place
 
-    path = state_folder(configured_folder(os.environ)) / JOURNAL_FILE
-    if not path.exists() and not options.creates:
-        print(f"there is no journal at {path}; set ML_TRAINER_STATE_DIR to the server's", file=sys.stderr)
+    place = journal_place(os.environ)
+    if isinstance(place, Path) and not place.exists() and not options.creates:
+        print(f"there is no journal at {place}; set ML_TRAINER_STATE_DIR to the server's", file=sys.stderr)
         return 2
-    with contextlib.closing(Database(path)) as database:
+    with contextlib.closing(Database(place)) as database:
         return int(asyncio.run(options.run(options, Journal(database))))
 
 
@@ -154,7 +154,7 @@ async def temporary_services(settings: Settings, games: Mapping[str, Game] | Non
     options = {"evaluation_batch": settings.evaluation_batch or DEFAULT_BATCH}
     with tempfile.TemporaryDirectory() as folder:
         executor = InProcessExecutor(settings.torch_threads, probe=PROBE, options=options)
-        services = Services(replace(settings, state_dir=Path(folder), cache=False), executor, games)
+        services = Services(replace(settings, state_dir=Path(folder), database_url=None, cache=False), executor, games)
         try:
             yield services
         finally:

@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import os
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,8 +41,8 @@ def add_transfer_commands(commands: Any) -> None:
     imported.set_defaults(run=_import, creates=True)
 
 
-async def _export(options: argparse.Namespace, journal: Journal) -> int:
-    async with _transfer(options.games, journal) as transfer:
+async def _export(options: argparse.Namespace, _: Journal) -> int:
+    async with _transfer(options.games) as transfer:
         content = await transfer.export(options.episode, not options.without_states)
     part = options.output.with_name(f"{options.output.name}.part")
     part.write_bytes(content)
@@ -52,27 +51,28 @@ async def _export(options: argparse.Namespace, journal: Journal) -> int:
     return 0
 
 
-async def _import(options: argparse.Namespace, journal: Journal) -> int:
+async def _import(options: argparse.Namespace, _: Journal) -> int:
     content = options.file.read_bytes()
-    async with _transfer(options.games, journal) as transfer:
+    async with _transfer(options.games) as transfer:
         episode = await transfer.import_(content)
     print(f"episode {episode.header.name} can be resumed here: {len(episode.calls)} calls")
     return 0
 
 
 @contextlib.asynccontextmanager
-async def _transfer(games: Mapping[str, Game] | None, journal: Journal) -> AsyncIterator[EpisodeTransfer]:
-    """Return exports and imports of a journal, with an identity as its server's workers have it."""
+async def _transfer(games: Mapping[str, Game] | None) -> AsyncIterator[EpisodeTransfer]:
+    """Return exports and imports of the journal, with an identity as its server's workers have it."""
     # Late imports, so that `--help` is fast.
     from ml_trainer_env.server.executors.in_process import InProcessExecutor
     from ml_trainer_env.server.services import Services
     from ml_trainer_env.server.settings import Settings
+    from ml_trainer_env.server.store.folder import state_folder
     from ml_trainer_env.server.store.measured import evaluation_batch
     from ml_trainer_env.server.trainer import PROBE
 
-    folder = journal.database.path.parent
-    settings = replace(Settings.from_environment(os.environ), state_dir=folder)
-    options = {"evaluation_batch": evaluation_batch(settings.evaluation_batch, folder)}
+    settings = Settings.from_environment(os.environ)
+    batch = evaluation_batch(settings.evaluation_batch, state_folder(settings.state_dir))
+    options = {"evaluation_batch": batch}
     services = Services(settings, InProcessExecutor(settings.torch_threads, probe=PROBE, options=options), games)
     try:
         yield services.transfer

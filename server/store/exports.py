@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from ml_trainer_env.errors import MLTrainerError
 from ml_trainer_env.server.store.database import Database
 from ml_trainer_env.server.store.episode_file import EpisodeFile, call_to_text
-from ml_trainer_env.server.store.journal import load_episode
+from ml_trainer_env.server.store.journal import NameTakenError, insert_episode, load_episode, lock_episode
 from ml_trainer_env.server.store.ranked import is_ranked_name
 from ml_trainer_env.server.store.records import JournaledEpisode
 from ml_trainer_env.server.store.rows import call_to_row, header_to_row
@@ -58,6 +58,7 @@ class EpisodeExports:
         """
 
         def write(connection: sa.Connection) -> tuple[EpisodeFile, Sequence[str]]:
+            lock_episode(connection, name)
             row_id, episode = _exportable(connection, name)
             ours = EPISODES.c.id == row_id
             connection.execute(sa.update(EPISODES).where(ours).values(owner=uuid.uuid4().hex))
@@ -87,10 +88,12 @@ class EpisodeExports:
             if is_ranked_name(connection, name):
                 raise ExportError(f"there is an episode {shown(name)} of a ranked run")
             fields = _episode_fields(file, needed)
-            row_id = connection.execute(sa.select(EPISODES.c.id).where(EPISODES.c.name == name)).scalar()
+            row_id = lock_episode(connection, name)
             if row_id is None:
-                row = {**header_to_row(file.episode.header), **fields}
-                (row_id,) = connection.execute(sa.insert(EPISODES).values(row)).inserted_primary_key or (0,)
+                try:
+                    row_id = insert_episode(connection, {**header_to_row(file.episode.header), **fields})
+                except NameTakenError as error:
+                    raise ExportError(str(error)) from error
                 known = 0
             else:
                 known = _known_calls(connection, row_id, file.episode)

@@ -89,7 +89,7 @@ def digests(opened: OpenEpisode) -> list[Any]:
 
 
 def kept_models(services: Services) -> Iterator[Path]:
-    return (services.database.path.parent / "states").glob("*/*.safetensors")
+    return (Path(services.database.name).parent / "states").glob("*/*.safetensors")
 
 
 async def move_at(serve: Any, task: str, seed: int, with_states: bool) -> None:
