@@ -257,3 +257,22 @@ def test_an_episode_of_a_ranked_run_is_not_exported_and_none_is_imported_into_on
                 await ranked.transfer.import_(await a.transfer.export("e"))
 
     run(refuse())
+
+
+@pytest.mark.slow
+def test_an_episode_moves_from_a_file_to_postgresql_and_back(serve: Any, run: Run, postgresql: Any) -> None:
+    calls = tuning_calls(random.Random(4))
+
+    async def move() -> tuple[list[Any], list[Any]]:
+        async with serve("straight") as services:
+            straight = await play(await begin(services, TUNING), calls)
+        async with serve("a") as a, serve("b", DATABASE_URL=postgresql.new_database()) as b:
+            answers = await play(await begin(a, TUNING), calls[:3])
+            await b.transfer.import_(await a.transfer.export("e"))
+            answers += await play(await resume(b, TUNING), calls[3:5])
+            await a.transfer.import_(await b.transfer.export("e"))
+            return straight, answers + await play(await resume(a, TUNING), calls[5:])
+
+    straight, moved = run(move())
+
+    assert moved == straight
