@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
+import httpx
 from openenv.core.client_types import StepResult
 from openenv.core.env_server.mcp_types import CallToolAction, CallToolObservation
 from openenv.core.env_server.types import Observation
@@ -180,6 +181,33 @@ class MLTrainerEnv(MCPToolClient):
             return client
         return self._dispatch(super().new_session)
 
+    def export_episode(self, episode_id: str | None = None, *, states: bool = True) -> Any:
+        """Take an episode away from the server, and return its file as bytes. Another server can go on with it.
+
+        No session can resume the episode here until its file is imported. An export can be repeated.
+
+        Args:
+            episode_id: The episode. None for this session's.
+            states: Whether the file has the models. Without them the importer trains them again when it needs them.
+
+        Raises:
+            ResetRefusedError: There is no such episode, or it is not exported.
+            EnvConnectionError: The server does not answer.
+        """
+        name = episode_id if episode_id is not None else self.episode_id
+        if name is None:
+            raise ValueError("name the episode: this session has none")
+        return self._dispatch(lambda: self._export_async(name, states))
+
+    def import_episode(self, file: bytes) -> Any:
+        """Record an exported episode on this server, and return its id for `resume`.
+
+        Raises:
+            ResetRefusedError: The file is damaged, or the server cannot go on with the episode.
+            EnvConnectionError: The server does not answer.
+        """
+        return self._dispatch(lambda: self._import_async(file))
+
     def close(self) -> Any:
         """Close the connection and the sessions that `new_session` opened.
 
@@ -237,6 +265,25 @@ class MLTrainerEnv(MCPToolClient):
                 raise ToolCallError(name, observation.error.message)
             return _reply_of(observation.result)
         raise ToolCallError(name, f"the server answered with {type(observation).__name__}, not with a tool's reply")
+
+    async def _export_async(self, name: str, states: bool) -> bytes:
+        query: dict[str, str | bool] = {"name": name, "states": states}
+        return (await self._post("episodes/export", params=query)).content
+
+    async def _import_async(self, file: bytes) -> str:
+        return str((await self._post("episodes/import", content=file)).json()["episode_id"])
+
+    async def _post(self, path: str, **request: Any) -> httpx.Response:
+        """Send a request to the server's HTTP surface. Raises ResetRefusedError if it is refused."""
+        base = str(self.base_url).rstrip("/")
+        try:
+            async with httpx.AsyncClient(timeout=self._message_timeout, headers=self._headers) as http:
+                response = await http.post(f"{base}/{path}", **request)
+        except httpx.TransportError as error:
+            raise EnvConnectionError(f"the server at {base} does not answer: {error}") from error
+        if response.is_error:
+            raise ResetRefusedError(_refusal_of(response))
+        return response
 
     def _step_payload(self, action: Any) -> dict[str, Any]:
         payload: dict[str, Any] = super()._step_payload(action)
@@ -337,6 +384,14 @@ def _why_not_connected(base_url: str | None, error: ConnectionError) -> str:
     if isinstance(cause, InvalidHandshake | EOFError):
         return f"what answers at {base_url} is not an OpenEnv server: {cause}"
     return f"no environment answers at {base_url}: {cause or error}"
+
+
+def _refusal_of(response: httpx.Response) -> str:
+    """Return the words of a refused request."""
+    try:
+        return str(response.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        return response.text.strip() or f"HTTP {response.status_code}"
 
 
 def _reply_of(result: Any) -> Any:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import event
 from sqlalchemy.orm import Session, sessionmaker
+
+from ml_trainer_env.databases import POSTGRESQL_OPTIONS, configure_sqlite, upgrade
 
 __all__ = ["Database"]
 
@@ -39,18 +39,13 @@ class Database:
             event.listen(self.engine, "connect", _configure_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
         else:
-            self.engine = sa.create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=10)
+            self.engine = sa.create_engine(url, **POSTGRESQL_OPTIONS, pool_size=10, max_overflow=10)
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
 
     def migrate(self) -> None:
         """Upgrade the tables to the schema of this version."""
-        config = Config()
-        config.set_main_option("script_location", str(MIGRATIONS))
         with self.engine.connect() as connection:
-            if not self.is_sqlite:
-                connection.execute(_acquire_lock(_Lock.MIGRATION, 0))
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            upgrade(connection, MIGRATIONS)
 
     @contextmanager
     def transaction(self, read_only: bool = False, by: int | None = None) -> Iterator[Session]:
@@ -86,9 +81,11 @@ class Database:
 
 
 class _Lock(IntEnum):
-    """Purposes of PostgreSQL's advisory locks. SQLite has one writer at a time and needs no such locks."""
+    """Purposes of PostgreSQL's advisory locks. SQLite has one writer at a time and needs no such locks.
 
-    MIGRATION = 1
+    1 is that of migrations, in `ml_trainer_env.databases`.
+    """
+
     USER = 2
 
 
@@ -97,9 +94,7 @@ def _acquire_lock(lock: _Lock, key: int) -> sa.Select[tuple[None]]:
 
 
 def _configure_sqlite(connection: sqlite3.Connection, _: Any) -> None:
-    connection.isolation_level = None  # transactions begin where `_begin_sqlite` says
-    for setting in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {setting}")
+    configure_sqlite(connection)
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:

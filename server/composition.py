@@ -21,6 +21,7 @@ from ml_trainer_env.server.episodes.registry import EpisodeRegistry
 from ml_trainer_env.server.executors.contract import Executor
 from ml_trainer_env.server.mcp.endpoint import McpEndpoint, McpSwitch
 from ml_trainer_env.server.openenv.environment import GameEnvironment
+from ml_trainer_env.server.openenv.transfer import transfer_routes
 from ml_trainer_env.server.operations.probes import probe_routes
 from ml_trainer_env.server.room.curves import CURVES
 from ml_trainer_env.server.room.picture import Picture
@@ -101,6 +102,7 @@ def _game_app(settings: Settings, services: Services, registry: EpisodeRegistry,
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(ValidationError, _invalid)
     app.add_exception_handler(StoreError, _unavailable)
+    app.include_router(transfer_routes(services.transfer))
     app.include_router(probe_routes(services.telemetry, services.is_ready, services.trouble))
     app.router.lifespan_context = _with_endpoint(app, endpoint)
     app.add_middleware(McpSwitch, endpoint=endpoint)

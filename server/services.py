@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from ml_trainer_env.server.datasets import DataSettings
 from ml_trainer_env.server.episodes.game import Game
 from ml_trainer_env.server.episodes.registry import EpisodeRegistry
+from ml_trainer_env.server.episodes.transfer import EpisodeTransfer
 from ml_trainer_env.server.episodes.units import LiveSource
 from ml_trainer_env.server.executors.contract import Executor
 from ml_trainer_env.server.executors.pool import ProcessPoolExecutor
 from ml_trainer_env.server.fleet.game import FleetGame
 from ml_trainer_env.server.operations.metrics import Telemetry
 from ml_trainer_env.server.settings import Settings
-from ml_trainer_env.server.store import Database, Journal, StateStore, UnitStore
+from ml_trainer_env.server.store import Database, EpisodeExports, Journal, StateStore, UnitStore
 from ml_trainer_env.server.store.folder import JOURNAL_FILE, state_folder
 from ml_trainer_env.server.store.measured import evaluation_batch
 from ml_trainer_env.server.store.states import STATES_FOLDER
@@ -42,6 +43,7 @@ class Services:
         registries: Open the episodes of each game, by the prefix of its paths.
         registry: Opens the episodes of the game at the root.
         database: The database of the journal.
+        transfer: Exports and imports episodes.
         telemetry: The metrics.
         data: Settings of the data sets.
     """
@@ -58,7 +60,7 @@ class Services:
         self.data: DataSettings = settings.data
         self._workers = settings.workers
         folder = state_folder(settings.state_dir)
-        self.database = Database(folder / JOURNAL_FILE)
+        self.database = Database(settings.database_url or folder / JOURNAL_FILE)
         # Models must leave disk space for the journal. A container's /tmp may be small.
         limit_bytes = min(settings.state_mb * 1_000_000, shutil.disk_usage(folder).free // 2)
         self._states = StateStore(self.database, folder / STATES_FOLDER, limit_bytes)
@@ -90,6 +92,7 @@ class Services:
             for prefix, game in games.items()
         }
         self.registry = self.registries[""]
+        self.transfer = EpisodeTransfer(tuple(self.registries.values()), EpisodeExports(self.database), self._states)
         self._watch()
 
     def registry_of(self, task: str) -> EpisodeRegistry:

@@ -36,6 +36,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "doubles"))  # not this folder itself: it would hide permuted_mnist
 
+from postgresql_server import PostgresqlServer, postgresql_server
+
 # Tests train in threads and processes beside each other: OpenMP threads that spin while they wait
 # would slow each other down many times over. It must be set before torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -106,6 +108,13 @@ class LiveServer:
 
 
 StartServer = Callable[..., LiveServer]
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresqlServer]:
+    """A PostgreSQL server, shared by the whole run."""
+    with postgresql_server() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,16 @@
-"""Lists, replays, exports and prunes the episodes of a server's journal, also while the server runs.
+"""Lists, replays, exports, moves and prunes the episodes of a server's journal, also while the server runs.
 
     ml-trainer-journal list --task easy_mnist --since 7d
     ml-trainer-journal replay EPISODE...      # or --all; exit status 1 if any result differs
     ml-trainer-journal export EPISODE... --format chat > episodes.jsonl
     ml-trainer-journal export --all --format tensorboard --output runs    # or inspect, wandb
     ml-trainer-journal dataset FOLDER         # a data set with a card
+    ml-trainer-journal export-episode EPISODE -o FILE   # takes a live episode out, to go on elsewhere
+    ml-trainer-journal import-episode FILE
     ml-trainer-journal prune --older-than 30d --max-mb 500
 
-The journal is in `ML_TRAINER_STATE_DIR`, like the server's. Each command imports its modules when it runs, so that
-`--help` and `list` do not load the trainer.
+The journal is in `ML_TRAINER_STATE_DIR` or `ML_TRAINER_DATABASE_URL`, like the server's. Each command imports its
+modules when it runs, so that `--help` and `list` do not load the trainer.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from ml_trainer_env.errors import MLTrainerError
 from ml_trainer_env.server.commands.dataset import add_dataset_command
 from ml_trainer_env.server.commands.listing import add_list_command
 from ml_trainer_env.server.commands.pruning import add_prune_command
+from ml_trainer_env.server.commands.transfer import add_transfer_commands
 
 if TYPE_CHECKING:
     from ml_trainer_env.server.commands.trajectories import Json
@@ -63,13 +66,13 @@ def main(arguments: Sequence[str] | None = None, games: Mapping[str, Game] | Non
 
 def _run(options: argparse.Namespace) -> int:
     from ml_trainer_env.server.store import Database, Journal
-    from ml_trainer_env.server.store.folder import JOURNAL_FILE, configured_folder, state_folder
+    from ml_trainer_env.server.store.folder import journal_place
 
-    path = state_folder(configured_folder(os.environ)) / JOURNAL_FILE
-    if not path.exists():
-        print(f"there is no journal at {path}; set ML_TRAINER_STATE_DIR to the server's", file=sys.stderr)
+    place = journal_place(os.environ)
+    if isinstance(place, Path) and not place.exists() and not options.creates:
+        print(f"there is no journal at {place}; set ML_TRAINER_STATE_DIR to the server's", file=sys.stderr)
         return 2
-    with contextlib.closing(Database(path)) as database:
+    with contextlib.closing(Database(place)) as database:
         return int(asyncio.run(options.run(options, Journal(database))))
 
 
@@ -177,7 +180,7 @@ async def temporary_services(settings: Settings, games: Mapping[str, Game] | Non
     options = {"evaluation_batch": settings.evaluation_batch or DEFAULT_BATCH}
     with tempfile.TemporaryDirectory() as folder:
         executor = InProcessExecutor(settings.torch_threads, probe=PROBE, options=options)
-        services = Services(replace(settings, state_dir=Path(folder), cache=False), executor, games)
+        services = Services(replace(settings, state_dir=Path(folder), database_url=None, cache=False), executor, games)
         try:
             yield services
         finally:
@@ -219,6 +222,7 @@ def _progress_bar(journaled: JournaledEpisode) -> Any:
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(prog="ml-trainer-journal", description="Read the journal of a server.")
     parser.add_version()
+    parser.set_defaults(creates=False)
     commands = parser.add_subparsers(required=True, metavar="command")
     add_list_command(commands)
     replay = commands.add_parser("replay", help="train episodes again and compare every metric and hash")
@@ -238,6 +242,7 @@ def _parser() -> argparse.ArgumentParser:
         which.add_argument("episodes", nargs="*", default=[], metavar="EPISODE", help="an episode_id")
         which.add_argument("--all", action="store_true", help="every episode")
     add_dataset_command(commands)
+    add_transfer_commands(commands)
     add_prune_command(commands)
     return parser
 

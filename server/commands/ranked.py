@@ -18,6 +18,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_trainer_env.command_line import DISTRIBUTION, CommandParser, run_command
@@ -41,17 +42,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     from ml_trainer_env.server.settings import Settings, SettingsError
     from ml_trainer_env.server.store import Database
-    from ml_trainer_env.server.store.folder import JOURNAL_FILE, state_folder
+    from ml_trainer_env.server.store.folder import journal_place
     from ml_trainer_env.server.tuning.families.ranked import RankedTasks
 
     settings = Settings.from_environment(os.environ)
     if settings.ranked is None:
         raise SettingsError("ML_TRAINER_RANKED must be the secret of the ranked server, and is not set")
-    path = state_folder(settings.state_dir) / JOURNAL_FILE
-    if not path.exists():
-        raise SettingsError(f"there is no journal at {path}; set ML_TRAINER_STATE_DIR to the server's")
+    place = journal_place(os.environ)
+    if isinstance(place, Path) and not place.exists():
+        raise SettingsError(f"there is no journal at {place}; set ML_TRAINER_STATE_DIR to the server's")
     tasks = RankedTasks.load(settings.ranked.secret, settings.ranked.count, settings.ranked.table)
-    with contextlib.closing(Database(path)) as database:
+    with contextlib.closing(Database(place)) as database:
         return asyncio.run(_report(options, tasks, database))
 
 

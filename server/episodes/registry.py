@@ -13,12 +13,15 @@ from ml_trainer_env.server.episodes.open_episode import OpenEpisode
 from ml_trainer_env.server.episodes.replay import cut_calls, replay_calls
 from ml_trainer_env.server.episodes.units import UnitSource
 from ml_trainer_env.server.executors.contract import ExecutorError
+from ml_trainer_env.server.executors.identity import Identity
 from ml_trainer_env.server.operations.metrics import Telemetry
 from ml_trainer_env.server.store import (
     CallRecord,
     DamagedError,
+    EpisodeExportedError,
     EpisodeHeader,
     Journal,
+    JournaledEpisode,
     NameTakenError,
     NoSuchEpisodeError,
     Ownership,
@@ -97,6 +100,11 @@ class EpisodeRegistry:
         self._resuming: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @property
+    def is_ranked(self) -> bool:
+        """Whether the server is ranked."""
+        return self._ranked is not None
+
+    @property
     def open_episodes(self) -> int:
         """Number of episodes that sessions have open."""
         return len(self.opened())
@@ -127,6 +135,7 @@ class EpisodeRegistry:
                 opened = await self._begin(request)
         except (
             NoSuchEpisodeError,
+            EpisodeExportedError,
             NameTakenError,
             RankedRunError,
             DamagedError,
@@ -150,6 +159,26 @@ class EpisodeRegistry:
         """
         options = BeginOptions(header.name, self._source, header.rubric, header.data, header.rules)
         return await self.game.begin(header.task, header.seed, options)
+
+    async def replay(self, journaled: JournaledEpisode) -> Episode:
+        """Create an episode and carry out its recorded calls, outside the journal. Nothing is trained.
+
+        Raises:
+            ResetError: As for `recreate`.
+            DatasetError: The task's data is not available.
+            ReplayError: A reply differs from the recorded one.
+        """
+        episode = await self.recreate(journaled.header)
+        await replay_calls(episode, self.game.tools, journaled.calls)
+        return episode
+
+    async def identity(self) -> Identity:
+        """Return what results of this server depend on besides their jobs. Waits until a worker is ready.
+
+        Raises:
+            ExecutorError: No worker can be started.
+        """
+        return await self._source.identity()
 
     async def _begin(self, request: EpisodeRequest) -> OpenEpisode:
         if self._ranked is not None and request.seed is not None:
@@ -191,8 +220,7 @@ class EpisodeRegistry:
         _require_same(request, journaled.header)
         ownership, journaled = await self._journal.take_over(name)
         try:
-            episode = await self.recreate(journaled.header)
-            await replay_calls(episode, self.game.tools, journaled.calls)
+            episode = await self.replay(journaled)
         except BaseException:
             self._journal.release(ownership)
             raise

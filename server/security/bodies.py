@@ -11,10 +11,22 @@ from ml_trainer_env.server.security.answers import answer
 from ml_trainer_env.server.security.json_rules import JsonError, check_json, check_json_rpc, check_step, rpc_error
 from ml_trainer_env.server.security.paths import route_path
 
-__all__ = ["MAX_BODY_BYTES", "BodyMiddleware", "BodyTooLargeError", "read_body", "replay_body"]
+__all__ = [
+    "IMPORT_PATH",
+    "MAX_BODY_BYTES",
+    "BodyMiddleware",
+    "BodyTooLargeError",
+    "read_body",
+    "replay_body",
+]
 
 MAX_BODY_BYTES = 1_000_000
 """Limit for a request body and for a WebSocket message. A tool call has a few hundred bytes."""
+
+MAX_IMPORT_BYTES = 512_000_000
+"""Limit for the file of an exported episode, which may have the states of 64 checkpoints."""
+
+IMPORT_PATH = "/episodes/import"
 
 DRAINED_BYTES = 8_000_000
 DRAIN_S = 1.0
@@ -58,10 +70,11 @@ class BodyMiddleware:
             await self._app(scope, replay_body(body, receive), send)
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
+        limit = MAX_IMPORT_BYTES if route_path(scope) == IMPORT_PATH else self._limit
         announced = header_values(scope, b"content-length")
-        if announced and announced[0].isdigit() and int(announced[0]) > self._limit:
-            raise BodyTooLargeError(self._limit)
-        return await read_body(receive, self._limit)
+        if announced and announced[0].isdigit() and int(announced[0]) > limit:
+            raise BodyTooLargeError(limit)
+        return await read_body(receive, limit)
 
 
 def _drain_after_response(receive: Receive, send: Send) -> Send:

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 from ml_trainer_env.server.store.damage import DamagedError
 from ml_trainer_env.server.store.database import Database, StoreError
+from ml_trainer_env.server.store.exports import EpisodeExports, ExportError
 from ml_trainer_env.server.store.journal import (
+    EpisodeExportedError,
     EpisodeTakenError,
     Journal,
     NameTakenError,
@@ -25,9 +27,12 @@ __all__ = [
     "DamagedEpisode",
     "DamagedError",
     "Database",
+    "EpisodeExportedError",
+    "EpisodeExports",
     "EpisodeHeader",
     "EpisodeSummary",
     "EpisodeTakenError",
+    "ExportError",
     "Filter",
     "Journal",
     "JournaledEpisode",

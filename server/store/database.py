@@ -1,38 +1,27 @@
-"""One SQLite file with one writer thread.
+"""The database of a journal, with one writer thread: a SQLite file, or PostgreSQL.
 
 Many sessions make small writes. The writer thread commits all queued writes in one transaction, so a hundred sessions
-share one flush. A write is on disk when its future is done. Other processes may use the same file.
+share one flush. A write is on disk when its future is done. Other processes may use the same database.
 """
 
 import asyncio
-import functools
-import json
-import os
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy import event
 
 from ml_trainer_env.server.store.errors import StoreError
-from ml_trainer_env.server.store.presence import Presence
-from ml_trainer_env.server.store.tables import ADDED_COLUMNS, INDEXES, METADATA, SCHEMA_VERSION
+from ml_trainer_env.server.store.postgresql import PostgresqlDatabase
+from ml_trainer_env.server.store.sqlite import SqliteFile
 
 __all__ = ["Database", "StoreError"]
 
 Result = TypeVar("Result")
-
-_BUSY_TIMEOUT_S = 60.0
-"""How long a write waits for the write of another process."""
-
-_CONNECTIONS = 5
-"""Size of the connection pool. All are opened at the start, so that load opens no more files."""
 
 _STREAMED_ROWS = 500
 """Rows of a streamed query in memory at a time."""
@@ -40,35 +29,39 @@ _STREAMED_ROWS = 500
 _MAX_BATCH = 256
 """Largest number of writes in one transaction."""
 
+_ATTEMPTS = 5
+"""How often a transaction is tried that loses against those of other servers."""
+
 
 class Database:
-    """A SQLite file in WAL mode.
+    """A SQLite file in WAL mode, or a PostgreSQL database. Tables of an earlier version are migrated.
 
-    A write fails if the file was deleted or is read-only. SQLite itself continues to write to a deleted file.
+    A write fails if the file was deleted or is read-only.
 
     Args:
-        path: The file. It is created if it is missing, with its parent folders.
+        place: The file, or the URL of a PostgreSQL database, `postgresql://...`. A file is created if it is missing,
+            with its parent folders.
+
+    Attributes:
+        name: The path, or the URL without its password.
+        is_shared: Whether servers of several machines can use it.
+        presence: Which servers of the database are alive.
 
     Raises:
-        StoreError: The file cannot be opened, or has an unknown schema version.
+        StoreError: The database cannot be opened, or a newer program wrote it.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.presence = Presence(path.parent / "servers")
+    def __init__(self, place: Path | str) -> None:
         self._writes: queue.SimpleQueue[tuple[Callable[[sa.Connection], Any], Future[Any]] | None] = queue.SimpleQueue()
         self._closed = False
+        self.is_shared = isinstance(place, str)
+        self.name = _postgresql_url(place).render_as_string() if isinstance(place, str) else str(place)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._engine = _engine(path)
-            _prepare(self._engine, path)
-            with ExitStack() as held:
-                for _ in range(_CONNECTIONS):
-                    # SQLite opens its files at the first read.
-                    held.enter_context(self._engine.connect()).exec_driver_sql("PRAGMA user_version")
-            self._files = {file: _identity_of(file) for file in (path, Path(f"{path}-wal")) if file.exists()}
+            self._backend = PostgresqlDatabase(_postgresql_url(place)) if isinstance(place, str) else SqliteFile(place)
         except (OSError, sa.exc.SQLAlchemyError) as error:
-            raise StoreError(f"the journal {path} cannot be opened: {_reason(error)}") from error
+            raise StoreError(f"the journal {self.name} cannot be opened: {_reason(error)}") from error
+        self.presence = self._backend.presence
+        self._engine = self._backend.engine
         self._failure: str | None = None
         self._thread = threading.Thread(target=self._run_writer, name="journal-writer", daemon=True)
         self._thread.start()
@@ -102,7 +95,7 @@ class Database:
             with self._engine.connect() as connection:
                 return work(connection)
         except sa.exc.SQLAlchemyError as error:
-            raise StoreError(f"the journal {self.path} cannot be read: {_reason(error)}") from error
+            raise StoreError(f"the journal {self.name} cannot be read: {_reason(error)}") from error
 
     def stream(self, statement: "sa.Select[Any]") -> Iterator[sa.RowMapping]:
         """Yield the rows of a query. Blocking; a few hundred rows are in memory at a time.
@@ -114,40 +107,35 @@ class Database:
             with self._engine.connect() as connection:
                 yield from connection.execution_options(yield_per=_STREAMED_ROWS).execute(statement).mappings()
         except sa.exc.SQLAlchemyError as error:
-            raise StoreError(f"the journal {self.path} cannot be read: {_reason(error)}") from error
+            raise StoreError(f"the journal {self.name} cannot be read: {_reason(error)}") from error
 
     @property
     def trouble(self) -> str | None:
         """Why writes fail, as a message; None if no write is known to fail.
 
-        After a failed write, this submits another attempt.
+        After a failed write, this submits another attempt. A PostgreSQL database is always tried, since it may be out
+        of reach; the next call then tells.
         """
         try:
-            self._require_same_files()
-            self._require_writable()
+            self._backend.require_same()
+            self._backend.require_writable()
         except StoreError as error:
             return str(error)
         failure = self._failure
-        if failure is not None and self._writes.empty():
-            self.submit(_rewrite_version)
+        if (failure is not None or self.is_shared) and self._writes.empty():
+            self.submit(self._backend.try_write)
         return failure
 
     def compact(self) -> None:
-        """Return free space in the file to the disk. Other writes wait until it is done.
+        """Return the space of deleted rows: a file's to the disk, PostgreSQL's to later writes.
 
         Raises:
             StoreError: Compaction failed, for example on a full disk. Nothing is lost.
         """
         try:
-            connection = self._engine.raw_connection()
-            try:
-                cursor = connection.cursor()
-                cursor.execute("VACUUM")
-                cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            finally:
-                connection.close()
+            self._backend.compact()
         except (sa.exc.SQLAlchemyError, sqlite3.Error) as error:
-            raise StoreError(f"the journal {self.path} cannot be made smaller: {_reason(error)}") from error
+            raise StoreError(f"the journal {self.name} cannot be made smaller: {_reason(error)}") from error
 
     def close(self) -> None:
         """Finish the queued writes and close the file."""
@@ -173,76 +161,67 @@ class Database:
 
     def _commit(self, batch: list[tuple[Callable[[sa.Connection], Any], Future[Any]]]) -> None:
         """Run a batch of writes in one transaction. A failed write is rolled back alone."""
-        outcomes: list[tuple[Future[Any], Any, BaseException | None]] = []
         nothing_written: str | None = None
         try:
-            self._require_same_files()
-            self._require_writable()
-            with self._engine.execution_options(writes=True).begin() as connection:
-                for work, future in batch:
-                    try:
-                        with connection.begin_nested():
-                            outcomes.append((future, work(connection), None))
-                    except sa.exc.OperationalError:
-                        raise
-                    except Exception as error:  # boundary of the thread: the caller gets the error
-                        outcomes.append((future, None, self._translate_error(error)))
-            self._require_same_files()
+            outcomes = self._run_batch([work for work, _ in batch])
         except Exception as error:  # no write of the batch is on disk
             unwritten = error if isinstance(error, StoreError) else self._write_error(error)
             nothing_written = str(unwritten)
-            outcomes = [(future, None, unwritten) for _, future in batch]
+            outcomes = [(None, unwritten)] * len(batch)
         self._failure = nothing_written
-        for future, result, failure in outcomes:
+        for (_, future), (result, failure) in zip(batch, outcomes, strict=True):
             if failure is None:
                 future.set_result(result)
             else:
                 future.set_exception(failure)
 
-    def _require_same_files(self) -> None:
-        """Check that the paths still lead to the files that SQLite has open.
-
-        Raises:
-            StoreError: A file was deleted or replaced.
-        """
-        for file, identity in self._files.items():
+    def _run_batch(self, works: Sequence[Callable[[sa.Connection], Any]]) -> list[tuple[Any, Exception | None]]:
+        """Commit a batch, and return result or error of each write. Raises if nothing was written."""
+        for attempt in range(1, _ATTEMPTS + 1):
             try:
-                is_the_same = _identity_of(file) == identity
-            except OSError:
-                is_the_same = False
-            if not is_the_same:
-                raise StoreError(
-                    f"the journal {self.path} was deleted or replaced while this server ran; start the server again"
-                )
+                self._backend.require_same()
+                self._backend.require_writable()
+                with self._engine.execution_options(writes=True).begin() as connection:
+                    outcomes = [self._run_write(connection, work) for work in works]
+                self._backend.require_same()
+                return outcomes
+            except sa.exc.OperationalError as error:
+                if attempt == _ATTEMPTS or not self._backend.may_repeat(error):
+                    raise
+        raise AssertionError("the last attempt returns or raises")
 
-    def _require_writable(self) -> None:
-        """Check that the file is writable. An open file stays writable, but the next server could not write it.
-
-        Raises:
-            StoreError: The file or its folder is read-only.
-        """
-        for place in (self.path, self.path.parent):
-            if not os.access(place, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
-                raise StoreError(f"the journal {self.path} cannot be written: {place} is read-only")
+    def _run_write(
+        self, connection: sa.Connection, work: Callable[[sa.Connection], Any]
+    ) -> tuple[Any, Exception | None]:
+        try:
+            with connection.begin_nested():
+                return work(connection), None
+        except sa.exc.OperationalError:
+            raise
+        except Exception as error:  # boundary of the thread: the caller gets the error
+            return None, self._translate_error(error)
 
     def _translate_error(self, error: Exception) -> Exception:
         """Return the error for the caller of a failed write. Damage in the file becomes a StoreError."""
         return self._write_error(error) if type(error) is sa.exc.DatabaseError else error
 
     def _write_error(self, error: Exception) -> StoreError:
-        return StoreError(f"the journal {self.path} cannot be written: {_reason(error)}")
+        return StoreError(f"the journal {self.name} cannot be written: {_reason(error)}")
 
 
-def _rewrite_version(connection: sa.Connection) -> None:
-    """Write the schema version unchanged. A newer program may have raised it."""
-    version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-    connection.exec_driver_sql(f"PRAGMA user_version = {version}")
+def _postgresql_url(text: str) -> sa.URL:
+    """Return SQLAlchemy's URL of a PostgreSQL database.
 
-
-def _identity_of(file: Path) -> tuple[int, int]:
-    """Return device and inode of a file."""
-    found = file.stat()
-    return found.st_dev, found.st_ino
+    Raises:
+        StoreError: It is no such URL.
+    """
+    try:
+        url = sa.make_url(text)
+    except (sa.exc.ArgumentError, ValueError) as error:
+        raise StoreError("the URL of the journal's database cannot be read: postgresql://user@host/name") from error
+    if url.drivername not in {"postgresql", "postgresql+psycopg"}:
+        raise StoreError(f"the journal is in PostgreSQL (postgresql://user@host/name), not in {url.drivername}")
+    return url.set(drivername="postgresql+psycopg")
 
 
 def _reason(error: Exception) -> str:
@@ -256,52 +235,3 @@ def _reason(error: Exception) -> str:
         first = link if isinstance(link, sqlite3.Error | OSError) else first
         link = link.__context__
     return str(first).partition("\n")[0]
-
-
-def _text(value: bytes) -> str:
-    """Decode text. Damaged text does not raise here; its reader checks it."""
-    return value.decode("utf-8", "surrogateescape")
-
-
-def _engine(path: Path) -> sa.Engine:
-    engine = sa.create_engine(
-        f"sqlite:///{path}",
-        connect_args={"timeout": _BUSY_TIMEOUT_S},
-        pool_size=_CONNECTIONS,
-        max_overflow=0,
-        pool_timeout=_BUSY_TIMEOUT_S,
-        # Callers in this process may pass values that JSON cannot hold. Such calls are refused and recorded by `repr`.
-        json_serializer=functools.partial(json.dumps, default=repr),
-    )
-
-    @event.listens_for(engine, "connect")
-    def _configure(connection: Any, _: object) -> None:
-        # The driver begins transactions too late for savepoints, so `_begin` does it.
-        connection.isolation_level = None
-        connection.text_factory = _text
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: sa.Connection) -> None:
-        # A writer takes the lock at once. A transaction that begins as a reader cannot wait for it later.
-        writes = connection.get_execution_options().get("writes", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-    return engine
-
-
-def _prepare(engine: sa.Engine, path: Path) -> None:
-    """Create the tables, or migrate those of an earlier version."""
-    with engine.execution_options(writes=True).begin() as connection:
-        version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-        if not 0 <= version <= SCHEMA_VERSION:
-            raise StoreError(f"the journal {path} has layout {version}, not {SCHEMA_VERSION}: move it away")
-        METADATA.create_all(connection)
-        for table, column, declaration in ADDED_COLUMNS:
-            known = {row[1] for row in connection.exec_driver_sql(f"PRAGMA table_info({table})")}
-            if column not in known:
-                connection.exec_driver_sql(f"ALTER TABLE {table} ADD COLUMN {column} {declaration}")
-        for index in INDEXES:
-            index.create(connection, checkfirst=True)
-        connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")

@@ -9,7 +9,7 @@ from platformdirs import user_state_path
 
 from ml_trainer_env.server.store.errors import StoreError
 
-__all__ = ["JOURNAL_FILE", "configured_folder", "state_folder"]
+__all__ = ["JOURNAL_FILE", "configured_database", "configured_folder", "journal_place", "state_folder"]
 
 JOURNAL_FILE = "journal.sqlite3"
 
@@ -20,6 +20,20 @@ def configured_folder(environment: Mapping[str, str]) -> Path | None:
     """Return the folder in ML_TRAINER_STATE_DIR, None if it is not set."""
     text = environment.get("ML_TRAINER_STATE_DIR", "").strip()
     return Path(text).expanduser() if text else None
+
+
+def configured_database(environment: Mapping[str, str]) -> str | None:
+    """Return the URL in ML_TRAINER_DATABASE_URL, None if it is not set."""
+    return environment.get("ML_TRAINER_DATABASE_URL", "").strip() or None
+
+
+def journal_place(environment: Mapping[str, str]) -> Path | str:
+    """Return the place of the journal for `Database`: the URL of a database, or a file in the state folder.
+
+    Raises:
+        StoreError: The journal is a file, and no folder can be written.
+    """
+    return configured_database(environment) or state_folder(configured_folder(environment)) / JOURNAL_FILE
 
 
 def state_folder(chosen: Path | None) -> Path:

@@ -6,7 +6,7 @@ It contains no rules of a game. Replaying the calls of an episode recreates the 
 import asyncio
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,26 +17,34 @@ from ml_trainer_env.server.store.damage import raw_column
 from ml_trainer_env.server.store.database import Database
 from ml_trainer_env.server.store.errors import StoreError
 from ml_trainer_env.server.store.listing import EpisodeSummary, list_episodes
+from ml_trainer_env.server.store.postgresql import AdvisoryPresence
 from ml_trainer_env.server.store.presence import Presence
 from ml_trainer_env.server.store.ranked import RankedRun, begin_task, is_ranked_name, require_resumable
 from ml_trainer_env.server.store.records import CallRecord, EpisodeHeader, JournaledEpisode
 from ml_trainer_env.server.store.rows import call_from_row, call_to_row, header_from_row, header_to_row
-from ml_trainer_env.server.store.tables import CALLS, EPISODES, HOLDS, WITHHELD
+from ml_trainer_env.server.store.tables import CALLS, EPISODES, EXPORTS, HOLDS, WITHHELD
 from ml_trainer_env.server.store.units import record_units
 from ml_trainer_env.server.trainer.limits import shown
 
 __all__ = [
+    "EpisodeExportedError",
     "EpisodeTakenError",
     "Journal",
     "NameTakenError",
     "NoSuchEpisodeError",
     "Ownership",
+    "insert_episode",
     "load_episode",
+    "lock_episode",
 ]
 
 
 class EpisodeTakenError(MLTrainerError):
     """Another session took the episode over."""
+
+
+class EpisodeExportedError(MLTrainerError):
+    """The episode was exported, and goes on where its file is imported."""
 
 
 class NoSuchEpisodeError(MLTrainerError, LookupError):
@@ -98,7 +106,7 @@ class Journal:
                 "epochs": sum(len(call.units) for call in inherited),
                 "needed": [],
             }
-            (row_id,) = connection.execute(sa.insert(EPISODES).values(row)).inserted_primary_key or (0,)
+            row_id = insert_episode(connection, row)
             rows = [
                 call_to_row(row_id, number, replace(call, inherited=True)) for number, call in enumerate(inherited, 1)
             ]
@@ -154,7 +162,10 @@ class Journal:
             if call.reply is not None and call.reply.get("done"):
                 changes |= {"done": True, "score": call.reply.get("score")}
             if connection.execute(sa.update(EPISODES).where(ours).values(changes)).rowcount != 1:
-                raise EpisodeTakenError("another session has taken this episode over")
+                exported = connection.execute(_export_of(ownership.episode)).first()
+                raise EpisodeTakenError(
+                    "this episode was exported" if exported else "another session has taken this episode over"
+                )
             if frees_name:
                 held = HOLDS.c.owner == ownership.token
                 connection.execute(sa.update(HOLDS).where(held).values(training=False))
@@ -172,11 +183,18 @@ class Journal:
 
         Raises:
             NoSuchEpisodeError: No episode has that name.
+            EpisodeExportedError: The episode was exported.
             StoreError: The journal cannot be read or written.
         """
 
         def write(connection: sa.Connection) -> tuple[Ownership, JournaledEpisode]:
+            lock_episode(connection, name)
             row_id, episode = load_episode(connection, name)
+            if connection.execute(_export_of(row_id)).first() is not None:
+                raise EpisodeExportedError(
+                    f"episode {shown(name)} was exported and goes on where its file is imported; to go on with it "
+                    "here, import the file here"
+                )
             ownership = Ownership(row_id, uuid.uuid4().hex)
             connection.execute(sa.update(EPISODES).where(EPISODES.c.id == row_id).values(owner=ownership.token))
             return self._take_hold(connection, ownership), episode
@@ -192,7 +210,7 @@ class Journal:
         try:
             server = self._presence.server
         except OSError as error:
-            raise StoreError(f"the server cannot lock a file of its own beside the journal: {error}") from error
+            raise StoreError(f"the server cannot take a lock of its own beside the journal: {error}") from error
         connection.execute(sa.delete(HOLDS).where(HOLDS.c.episode == ownership.episode))
         row = {"episode": ownership.episode, "owner": ownership.token, "server": server}
         connection.execute(sa.insert(HOLDS).values(**row, training=False))
@@ -222,7 +240,12 @@ class Journal:
         return [line for line in listed if isinstance(line, EpisodeSummary)]
 
 
-def _free_name(connection: sa.Connection, name: str, presence: Presence) -> None:
+def _export_of(row_id: int) -> sa.Select[tuple[float]]:
+    """Return a query of the last export of an episode, which has no row if it goes on here."""
+    return sa.select(EXPORTS.c.at).where(EXPORTS.c.episode == row_id)
+
+
+def _free_name(connection: sa.Connection, name: str, presence: Presence | AdvisoryPresence) -> None:
     """Delete an episode of that name that has no epochs.
 
     Raises:
@@ -230,7 +253,8 @@ def _free_name(connection: sa.Connection, name: str, presence: Presence) -> None
     """
     if is_ranked_name(connection, name):
         raise NameTakenError(f"there is an episode {name!r} of a ranked run: choose another episode_id")
-    known = connection.execute(sa.select(EPISODES.c.id, EPISODES.c.epochs).where(EPISODES.c.name == name)).first()
+    named = sa.select(EPISODES.c.id, EPISODES.c.epochs).where(EPISODES.c.name == name).with_for_update()
+    known = connection.execute(named).first()
     if known is None:
         return
     if known.epochs:
@@ -239,12 +263,44 @@ def _free_name(connection: sa.Connection, name: str, presence: Presence) -> None
             "or choose another episode_id"
         )
     training = sa.select(HOLDS.c.server).where(HOLDS.c.episode == known.id, HOLDS.c.training)
+    # Locked, so that another server's reservation comes before this or is refused.
+    connection.execute(sa.select(HOLDS.c.server).where(HOLDS.c.episode == known.id).with_for_update())
     if any(map(presence.is_alive, connection.execute(training).scalars())):
         raise NameTakenError(
             f"there is an episode {name!r} whose first epochs are being trained: go on with it by resume=true, "
             "or choose another episode_id"
         )
     connection.execute(sa.delete(EPISODES).where(EPISODES.c.id == known.id))
+
+
+def lock_episode(connection: sa.Connection, name: str) -> int | None:
+    """Lock an episode until the end of the transaction, and return the id of its row. None if there is none.
+
+    What another server writes to it is then there, or waits. SQLite has one writer at a time and needs no lock.
+    """
+    if not _is_storable(name):
+        return None
+    return connection.execute(sa.select(EPISODES.c.id).where(EPISODES.c.name == name).with_for_update()).scalar()
+
+
+def insert_episode(connection: sa.Connection, row: Mapping[str, Any]) -> int:
+    """Insert an episode and return the id of its row.
+
+    Raises:
+        NameTakenError: Another server has begun an episode of this name at this moment.
+    """
+    try:
+        (row_id,) = connection.execute(sa.insert(EPISODES).values(row)).inserted_primary_key or (0,)
+    except sa.exc.IntegrityError as error:
+        raise NameTakenError(
+            f"another server has begun an episode {row['name']!r} at this moment: choose another episode_id"
+        ) from error
+    return int(row_id)
+
+
+def _is_storable(name: str) -> bool:
+    """Whether a database can hold a name. PostgreSQL refuses NUL, and both refuse lone surrogates."""
+    return "\0" not in name and name.isprintable()
 
 
 def load_episode(connection: sa.Connection, name: str, after: int = 0) -> tuple[int, JournaledEpisode]:
@@ -254,7 +310,8 @@ def load_episode(connection: sa.Connection, name: str, after: int = 0) -> tuple[
         NoSuchEpisodeError: No episode has that name.
         DamagedError: A row of the episode is damaged.
     """
-    row = connection.execute(sa.select(*map(raw_column, EPISODES.c)).where(EPISODES.c.name == name)).mappings().first()
+    named = sa.select(*map(raw_column, EPISODES.c)).where(EPISODES.c.name == name)
+    row = connection.execute(named).mappings().first() if _is_storable(name) else None
     if row is None:
         raise NoSuchEpisodeError(f"there is no episode {shown(name)} in the journal")
     same = sa.and_(WITHHELD.c.episode == CALLS.c.episode, WITHHELD.c.number == CALLS.c.number)

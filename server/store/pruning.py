@@ -10,14 +10,18 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import sqlalchemy as sa
 
 from ml_trainer_env.server.store.database import Database
+from ml_trainer_env.server.store.journal import lock_episode
+from ml_trainer_env.server.store.postgresql import AdvisoryPresence
 from ml_trainer_env.server.store.presence import Presence
 from ml_trainer_env.server.store.ranked import names_in_open_runs
-from ml_trainer_env.server.store.states import STATES_FOLDER, needed_keys, state_path
-from ml_trainer_env.server.store.tables import EPISODES, EPOCHS, HOLDS, STATES
+from ml_trainer_env.server.store.statements import JournalSize, needed_keys
+from ml_trainer_env.server.store.states import state_path
+from ml_trainer_env.server.store.tables import CALLS, EPISODES, EPOCHS, HOLDS, STATES
 
 __all__ = ["RESUMABLE_S", "PruneResult", "prune"]
 
@@ -59,6 +63,7 @@ class _Batch:
 
 def prune(
     database: Database,
+    states_folder: Path,
     *,
     before: float | None = None,
     max_bytes: int | None = None,
@@ -68,6 +73,7 @@ def prune(
 
     Args:
         database: Database of the journal.
+        states_folder: Folder of the stored models.
         before: Time in seconds since 1970. Episodes last called before it, and figures of epochs last used before it,
             are deleted; None for no age limit.
         max_bytes: Size limit of the journal. First the least recently used figures of epochs are deleted, which can be
@@ -77,8 +83,7 @@ def prune(
     Raises:
         StoreError: The journal cannot be written. Earlier deletions remain.
     """
-    bytes_before = database.read_now(_journal_bytes)
-    folder = database.path.parent / STATES_FOLDER
+    bytes_before = database.read_now(lambda connection: JournalSize(connection).bytes)
     names: list[str] = []
     states = 0
     while True:
@@ -89,7 +94,7 @@ def prune(
             break
         for key in batch.states:
             with contextlib.suppress(OSError):
-                state_path(folder, key).unlink()
+                state_path(states_folder, key).unlink()
     if not dry_run:
         database.presence.sweep()
         database.compact()
@@ -103,20 +108,26 @@ def _prune_batch(
     batches: list[_Batch] = []
 
     def work(connection: sa.Connection) -> _Batch:
+        size = JournalSize(connection)
         if before is not None:
             connection.execute(sa.delete(EPOCHS).where(EPOCHS.c.used_at < before))
         if max_bytes is not None:
-            _delete_old_figures(connection, max_bytes)
+            _delete_old_figures(connection, size, max_bytes)
         batch = _Batch([], [], 0)
         for row_id, name, called_at, needed in _closed_episodes(connection, database.presence, at_most):
             is_old = before is not None and called_at < before
-            is_too_much = max_bytes is not None and _journal_bytes(connection) > max_bytes
+            is_too_much = max_bytes is not None and size.bytes > max_bytes
             if not is_old and not is_too_much:
                 break
+            lock_episode(connection, name)
+            if _is_played(connection, database.presence, row_id):
+                continue  # another server has resumed it meanwhile
+            size.before_delete(EPISODES, EPISODES.c.id == row_id)
+            size.before_delete(CALLS, CALLS.c.episode == row_id)
             connection.execute(sa.delete(EPISODES).where(EPISODES.c.id == row_id))
             batch.episodes.append(name)
             batch.states += _delete_unneeded_states(connection, needed)
-        batch.bytes_after = _journal_bytes(connection)
+        batch.bytes_after = size.bytes
         batches.append(batch)
         if dry_run:
             raise _DryRunError
@@ -124,19 +135,27 @@ def _prune_batch(
 
     with contextlib.suppress(_DryRunError):
         database.submit(work).result()
-    return batches[0]
+    return batches[-1]
 
 
-def _delete_old_figures(connection: sa.Connection, max_bytes: int) -> None:
+def _is_played(connection: sa.Connection, presence: Presence | AdvisoryPresence, row_id: int) -> bool:
+    """Whether a session of a running server plays an episode."""
+    servers = connection.execute(sa.select(HOLDS.c.server).where(HOLDS.c.episode == row_id)).scalars().all()
+    return any(map(presence.is_alive, servers))
+
+
+def _delete_old_figures(connection: sa.Connection, size: JournalSize, max_bytes: int) -> None:
     """Delete the least recently used figures of epochs until the journal is within the limit."""
-    while _journal_bytes(connection) > max_bytes:
+    while size.bytes > max_bytes:
         oldest = sa.select(EPOCHS.c.key).order_by(EPOCHS.c.used_at).limit(_FIGURES_BATCH)
-        if not connection.execute(sa.delete(EPOCHS).where(EPOCHS.c.key.in_(oldest))).rowcount:
+        chosen = EPOCHS.c.key.in_(connection.execute(oldest).scalars().all())
+        size.before_delete(EPOCHS, chosen)
+        if not connection.execute(sa.delete(EPOCHS).where(chosen)).rowcount:
             return
 
 
 def _closed_episodes(
-    connection: sa.Connection, presence: Presence, at_most: int | None
+    connection: sa.Connection, presence: Presence | AdvisoryPresence, at_most: int | None
 ) -> Iterator[tuple[int, str, float, Sequence[str]]]:
     """Yield id, name, last call and needed states of closed episodes, in ascending order of their last call."""
     servers = connection.execute(sa.select(HOLDS.c.server).distinct()).scalars().all()
@@ -159,14 +178,7 @@ def _parse_keys(needed: str) -> list[str]:
 
 def _delete_unneeded_states(connection: sa.Connection, keys: Sequence[str]) -> list[str]:
     """Delete the rows of those states that no unfinished episode needs. Return their keys."""
-    unneeded = sa.and_(STATES.c.key.in_(keys), STATES.c.key.not_in(needed_keys()))
+    unneeded = sa.and_(STATES.c.key.in_(keys), STATES.c.key.not_in(needed_keys(connection)))
     dropped = list(connection.execute(sa.select(STATES.c.key).where(unneeded)).scalars())
     connection.execute(sa.delete(STATES).where(STATES.c.key.in_(dropped)))
     return dropped
-
-
-def _journal_bytes(connection: sa.Connection) -> int:
-    """Return the size of the journal without its free pages."""
-    figures = ("page_count", "freelist_count", "page_size")
-    pages, free, size = (connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in figures)
-    return int((pages - free) * size)

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from ml_trainer_env.errors import MLTrainerError
 from ml_trainer_env.server.store.damage import load_json, raw_column
+from ml_trainer_env.server.store.statements import conflict_insert
 from ml_trainer_env.server.store.tables import EPISODES, HOLDS, RANKED_RUNS, RANKED_TASKS, WITHHELD
 from ml_trainer_env.server.trainer.limits import shown
 
@@ -80,7 +81,10 @@ def begin_task(connection: sa.Connection, run: RankedRun, task: str, episode: st
             "has not ended, go on with it by its episode_id and resume=true"
         )
     row = {"run": run.key, "task": task, "episode": episode, "begun_at": time.time()}
-    connection.execute(sa.insert(RANKED_TASKS).values(row))
+    try:
+        connection.execute(sa.insert(RANKED_TASKS).values(row))
+    except sa.exc.IntegrityError as error:
+        raise RankedRunError(f"another server has begun {task} at this moment") from error
 
 
 def require_resumable(connection: sa.Connection, run: RankedRun, episode: str) -> None:
@@ -178,11 +182,11 @@ _CLOSED = (
 
 def _require_open(connection: sa.Connection, run: RankedRun) -> None:
     """Check that a run is open and has the facts that it began with. Records a new run."""
-    known = sa.select(raw_column(RANKED_RUNS.c.facts), RANKED_RUNS.c.report.is_not(None))
-    row = connection.execute(known.where(RANKED_RUNS.c.run == run.key)).first()
-    if row is None:
-        connection.execute(sa.insert(RANKED_RUNS).values(run=run.key, facts=dict(run.facts)))
-        return
+    new = conflict_insert(connection, RANKED_RUNS).values(run=run.key, facts=dict(run.facts))
+    connection.execute(new.on_conflict_do_nothing())
+    # Locked, so that another server closes the run before this transaction or after it.
+    known = sa.select(raw_column(RANKED_RUNS.c.facts), RANKED_RUNS.c.report.is_not(None)).with_for_update()
+    row = connection.execute(known.where(RANKED_RUNS.c.run == run.key)).one()
     facts, is_closed = row
     if is_closed:
         raise RankedRunError(_CLOSED)

@@ -64,21 +64,21 @@ def call_to_row(episode: int, number: int, call: CallRecord) -> dict[str, Any]:
         "episode": episode,
         "number": number,
         "at": call.at,
-        "tool": _escape_surrogates(truncate_tool(call.tool)),
+        "tool": _escape(truncate_tool(call.tool)),
         "arguments": truncate_arguments(call.arguments) if refused else dict(call.arguments),
         "reply": None if call.reply is None else dict(call.reply),
-        "error": None if call.error is None else _escape_surrogates(truncate_text(call.error)),
+        "error": None if call.error is None else _escape(truncate_text(call.error)),
         "reached": call.reached,
         "inherited": call.inherited,
         "epochs": [_unit_to_json(unit) for unit in call.units],
         "weights_hash": call.weights_hash,
-        "reason": None if call.reason is None else _escape_surrogates(truncate_text(call.reason, MAX_REASON)),
+        "reason": None if call.reason is None else _escape(truncate_text(call.reason, MAX_REASON)),
     }
 
 
-def _escape_surrogates(text: str) -> str:
-    """Escape lone surrogates, which JSON may contain and UTF-8 cannot encode."""
-    return text.encode("utf-8", "backslashreplace").decode()
+def _escape(text: str) -> str:
+    """Escape lone surrogates, which JSON may contain and UTF-8 cannot encode, and NUL, which PostgreSQL refuses."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
 def _unit_to_json(unit: RecordedUnit) -> list[object]:

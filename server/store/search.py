@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from ml_trainer_env.server.store.journal import load_episode
 from ml_trainer_env.server.store.listing import DamagedEpisode, EpisodeSummary, summary_columns, summary_from_row
 from ml_trainer_env.server.store.records import JournaledEpisode
+from ml_trainer_env.server.store.statements import is_number
 from ml_trainer_env.server.store.tables import EPISODES
 
 __all__ = ["Order", "Page", "Place", "Search", "find_episodes", "find_forks", "load_recording"]
@@ -86,7 +87,7 @@ def find_episodes(connection: sa.Connection, search: Search) -> Page:
     key = EPISODES.c.score if search.order in {Order.BEST, Order.WORST} else EPISODES.c.called_at
     falls = search.order in {Order.RECENT, Order.BEST}
     columns = (*summary_columns(), EPISODES.c.id.label("row_id"), key.label("row_key"))
-    statement: sa.Select[Any] = sa.select(*columns).where(*_conditions(search), _is_number(key))
+    statement: sa.Select[Any] = sa.select(*columns).where(*_conditions(search), is_number(connection, key))
     if search.after is not None:
         here, there = sa.tuple_(key, EPISODES.c.id), sa.tuple_(search.after.value, search.after.id)
         statement = statement.where(here < there if falls else here > there)
@@ -117,11 +118,6 @@ def load_recording(
     row_id, journaled = load_episode(connection, name, after)
     row = connection.execute(sa.select(*summary_columns()).where(EPISODES.c.id == row_id)).mappings().one()
     return summary_from_row(row), journaled
-
-
-def _is_number(column: sa.Column[Any]) -> sa.ColumnElement[bool]:
-    """Whether a value is a number. A damaged one may be a text, and has no place in an order."""
-    return sa.func.typeof(column).in_(("real", "integer"))
 
 
 def _conditions(search: Search) -> list[sa.ColumnElement[bool]]:

@@ -16,13 +16,13 @@ import numpy as np
 import sqlalchemy as sa
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
-from sqlalchemy.dialects.sqlite import insert
 
 from ml_trainer_env.server.store.database import Database, StoreError
-from ml_trainer_env.server.store.tables import EPISODES, STATES
+from ml_trainer_env.server.store.statements import conflict_insert, needed_keys
+from ml_trainer_env.server.store.tables import STATES
 from ml_trainer_env.server.trainer.arrays import State
 
-__all__ = ["STATES_FOLDER", "StateStore", "needed_keys", "state_path"]
+__all__ = ["STATES_FOLDER", "StateStore", "pack_state", "state_path", "unpack_state"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ class StateStore:
             content = self._path(key).read_bytes()
             if hashlib.sha256(content).hexdigest() != digest:
                 raise ValueError("its checksum is wrong")
-            state = _unpack(content)
+            state = unpack_state(content)
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             _LOG.warning("the kept state %s is damaged and will be trained again: %s", key, error)
             deletion = sa.delete(STATES).where(STATES.c.key == key)
@@ -135,7 +135,7 @@ class StateStore:
         statement = sa.select(STATES.c.key).where(STATES.c.key == key)
         if self._database.read_now(lambda connection: connection.execute(statement).first()):
             return 0, ""
-        content = _pack(state)
+        content = pack_state(state)
         path = self._path(key)
         self._folder.mkdir(exist_ok=True)
         path.parent.mkdir(exist_ok=True)
@@ -153,11 +153,12 @@ class StateStore:
     def _record_file(self, connection: sa.Connection, key: str, size: int, digest: str) -> list[str]:
         """Record a file. Over the size limit, delete the rows of others and return their keys."""
         row = {"key": key, "bytes": size, "sha256": digest, "used_at": time.time()}
-        connection.execute(insert(STATES).values(row).on_conflict_do_update(index_elements=["key"], set_=row))
+        insertion = conflict_insert(connection, STATES).values(row)
+        connection.execute(insertion.on_conflict_do_update(index_elements=["key"], set_=row))
         excess = connection.execute(sa.select(sa.func.sum(STATES.c.bytes))).scalar_one() - self._limit_bytes
         if excess <= 0:
             return []
-        is_needed = STATES.c.key.in_(needed_keys())
+        is_needed = STATES.c.key.in_(needed_keys(connection))
         candidates = sa.select(STATES.c.key, STATES.c.bytes).where(STATES.c.key != key)
         dropped = []
         for candidate in connection.execute(candidates.order_by(is_needed, STATES.c.used_at)):
@@ -190,22 +191,21 @@ def state_path(folder: Path, key: str) -> Path:
     return folder / key[:2] / f"{key}.safetensors"
 
 
-def needed_keys() -> sa.Select[tuple[str]]:
-    """Select the keys of the states that unfinished episodes need: current states and checkpoints."""
-    # A damaged list counts as empty, so that the others can be read.
-    needed = sa.type_coerce(EPISODES.c.needed, sa.Text)
-    sound = sa.case((sa.func.json_valid(needed) == 1, needed), else_="[]")
-    listed = sa.func.json_each(sound).table_valued("value")
-    return sa.select(listed.c.value).select_from(EPISODES.join(listed, sa.true())).where(~EPISODES.c.done)
-
-
-def _pack(state: State) -> bytes:
+def pack_state(state: State) -> bytes:
+    """Return a state as the content of a safetensors file."""
     arrays = {name: np.asarray(array, order="C") for name, array in state.arrays.items()}
     content: bytes = save(arrays, metadata={**state.facts, _ORDER: "\n".join(arrays)})
     return content
 
 
-def _unpack(content: bytes) -> State:
+def unpack_state(content: bytes) -> State:
+    """Return the state of a safetensors file.
+
+    Raises:
+        ValueError: The content is malformed.
+        KeyError: The content lacks facts.
+        SafetensorError: The content is malformed.
+    """
     # The format: eight bytes with the length of the header, the header as JSON, the tensors.
     facts = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
     arrays = load(content)

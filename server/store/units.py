@@ -6,10 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
 from ml_trainer_env.server.store.damage import check_value, load_json, raw_column
 from ml_trainer_env.server.store.database import Database
+from ml_trainer_env.server.store.statements import conflict_insert
 from ml_trainer_env.server.store.tables import EPOCHS
 from ml_trainer_env.server.trainer.figures import Figures
 from ml_trainer_env.server.trainer.metrics import DIAGNOSTIC_FIGURES, EPOCH_FIGURES, are_recorded
@@ -97,7 +97,7 @@ def record_units(connection: sa.Connection, units: Sequence[UnitFigures]) -> Non
         }
         for unit in units
     ]
-    connection.execute(insert(EPOCHS).on_conflict_do_nothing(), rows)
+    connection.execute(conflict_insert(connection, EPOCHS).on_conflict_do_nothing(), rows)
     count = connection.execute(sa.select(sa.func.count()).select_from(EPOCHS)).scalar_one()
     if count > MAX_UNITS:
         oldest = sa.select(EPOCHS.c.key).order_by(EPOCHS.c.used_at).limit(count - MAX_UNITS * 9 // 10)

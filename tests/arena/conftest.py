@@ -1,15 +1,13 @@
 """The service that the tests share, a PostgreSQL of their own, and the options of the chaos test."""
 
-import shutil
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from postgresql_server import PostgresqlServer
 
 sys.path.insert(0, str(Path(__file__).parent))  # the modules beside this one
 
@@ -56,33 +54,9 @@ def arena(tmp_path_factory: pytest.TempPathFactory, layers: Layers) -> Iterator[
 
 
 @pytest.fixture(scope="session")
-def postgresql() -> Iterator[str]:
-    """The URL of an empty database on a server of its own, reached by a socket in its folder."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if not found:
-        pytest.skip("PostgreSQL is not installed")
-    programs = found[-1].parent
-    with tempfile.TemporaryDirectory(prefix="pg-") as name:
-        folder = Path(name)
-        as_owner: list[str] = []
-        if folder.owner() == "root":  # PostgreSQL refuses to run as root
-            shutil.chown(folder, "postgres")
-            as_owner = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-        data = folder / "data"
-        initdb = [programs / "initdb", "-D", data, "-A", "trust", "-U", "arena", "--encoding=UTF8"]
-        subprocess.run([*as_owner, *map(str, initdb)], check=True, stdout=subprocess.DEVNULL, cwd=folder)
-        control = [*as_owner, str(programs / "pg_ctl"), "-D", str(data), "-w"]
-        options = f"-c listen_addresses= -k {folder} -c max_connections=200"
-        subprocess.run(
-            [*control, "-l", str(folder / "log"), "-o", options, "start"],
-            check=True,
-            stdout=subprocess.DEVNULL,
-            cwd=folder,
-        )
-        try:
-            yield f"postgresql+psycopg://arena@/postgres?host={folder}"
-        finally:
-            subprocess.run([*control, "-m", "immediate", "stop"], check=True, stdout=subprocess.DEVNULL, cwd=folder)
+def postgresql(postgresql: PostgresqlServer) -> str:
+    """The URL of an empty database."""
+    return postgresql.new_database()
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])

@@ -73,7 +73,7 @@ class Evidence:
         return ", ".join(f"{number} {what}" for what, number in facts.items())
 
 
-async def play(folder: Path, seed: int, kills: int, cache: bool) -> Evidence:
+async def play(folder: Path, seed: int, kills: int, cache: bool, database_url: str | None) -> Evidence:
     """Have clients play while the server and its workers are killed.
 
     Args:
@@ -81,11 +81,12 @@ async def play(folder: Path, seed: int, kills: int, cache: bool) -> Evidence:
         seed: Fixes what the clients do, and when who is killed.
         kills: How often.
         cache: Whether the server's cache of epochs is on.
+        database_url: The database of the journal. None for a file.
     """
     rounds = -(-kills // KILLS_A_ROUND)
     diaries = [Diary.blank(f"client {n % CLIENTS} round {n // CLIENTS}", seed + n) for n in range(CLIENTS * rounds)]
     plan = strikes(seed, kills, sum(epochs_of(diary.calls) for diary in diaries))
-    async with MortalServer(folder, cache) as server, asyncio.TaskGroup() as group:
+    async with MortalServer(folder, cache, database_url) as server, asyncio.TaskGroup() as group:
         clients = [Client(server.url, diary) for diary in diaries]
         killer = group.create_task(_Killer(server, clients, seed).carry_out(plan))
         for number in range(CLIENTS):
@@ -111,9 +112,9 @@ async def undisturbed(folder: Path, diaries: list[Diary]) -> list[tuple[CallReco
     return await journaled(folder / JOURNAL_FILE, diaries)
 
 
-async def journaled(path: Path, diaries: list[Diary]) -> list[tuple[CallRecord, ...]]:
+async def journaled(place: Path | str, diaries: list[Diary]) -> list[tuple[CallRecord, ...]]:
     """The calls of each episode, as a journal has them."""
-    database = Database(path)
+    database = Database(place)
     try:
         return [(await Journal(database).load(diary.name)).calls for diary in diaries]
     finally:

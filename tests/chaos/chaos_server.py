@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
+import sqlalchemy as sa
+
 from ml_trainer_env.server.services import JOURNAL_FILE
 
 HOST = "127.0.0.1"
@@ -39,9 +41,12 @@ class MortalServer:
     Args:
         folder: Where it keeps its state and its log.
         cache: Whether epochs that were trained before are not trained again.
+        database_url: The database of its journal. None for a file in its state folder.
     """
 
-    def __init__(self, folder: Path, cache: bool) -> None:
+    def __init__(self, folder: Path, cache: bool, database_url: str | None) -> None:
+        self._database_url = database_url
+        self._watch: sa.Connection | None = None
         self.state = folder / "state"
         self.log = folder / "server.log"
         self.url = ""
@@ -50,9 +55,9 @@ class MortalServer:
         self._nursery: asyncio.subprocess.Process | None = None
 
     @property
-    def journal(self) -> Path:
-        """Its journal."""
-        return self.state / JOURNAL_FILE
+    def journal(self) -> Path | str:
+        """The place of its journal."""
+        return self._database_url or self.state / JOURNAL_FILE
 
     async def __aenter__(self) -> Self:
         port = _free_port()
@@ -72,6 +77,8 @@ class MortalServer:
         assert self._nursery.stdin is not None
         self._nursery.stdin.close()
         await self._nursery.wait()
+        if self._watch is not None:
+            self._watch.close()
 
     async def die(self) -> None:
         """Let it be killed. It is starting again on return."""
@@ -107,10 +114,15 @@ class MortalServer:
                 return True
         return False
 
-    def _last_write(self) -> tuple[int, int]:
+    def _last_write(self) -> object:
         """Changes with every write to the journal."""
+        if self._database_url is not None:
+            if self._watch is None:
+                engine = sa.create_engine(self._database_url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+                self._watch = engine.connect()
+            return self._watch.exec_driver_sql("SELECT pg_current_wal_lsn()").scalar_one()
         with contextlib.suppress(FileNotFoundError):
-            written = self.journal.with_name(f"{self.journal.name}-wal").stat()
+            written = (self.state / f"{JOURNAL_FILE}-wal").stat()
             return written.st_mtime_ns, written.st_size
         return 0, 0
 
@@ -129,6 +141,7 @@ class MortalServer:
             "ML_TRAINER_TORCH_THREADS": str(TORCH_THREADS),
             "ML_TRAINER_CACHE": "yes" if self._cache else "no",
             "ML_TRAINER_DOWNLOAD": "no",
+            **({"ML_TRAINER_DATABASE_URL": self._database_url} if self._database_url else {}),
         }
 
 

@@ -59,12 +59,16 @@ def kills(pytestconfig: pytest.Config) -> int:
     return pytestconfig.getoption("--chaos-kills", KILLS)
 
 
-@pytest.fixture(scope="module")
-def evidence(pytestconfig: pytest.Config, kills: int, tmp_path_factory: pytest.TempPathFactory) -> Evidence:
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def evidence(
+    request: pytest.FixtureRequest, pytestconfig: pytest.Config, kills: int, tmp_path_factory: pytest.TempPathFactory
+) -> Evidence:
     """What is left of the play."""
+    is_file = request.param == "sqlite"
+    database_url = None if is_file else request.getfixturevalue("postgresql").new_database()
     seed = pytestconfig.getoption("--chaos-seed", SEED)
     cache = pytestconfig.getoption("--chaos-cache", False)
-    played = asyncio.run(play(tmp_path_factory.mktemp("chaos"), seed, kills, cache))
+    played = asyncio.run(play(tmp_path_factory.mktemp("chaos"), seed, kills, cache, database_url))
     pytestconfig.stash[_SUMMARY] = played.summary
     return played
 

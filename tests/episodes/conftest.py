@@ -215,10 +215,11 @@ class Server:
     executor: PureExecutor = field(default_factory=PureExecutor)
     cache: bool = True
     state_mb: int = 100
+    place: str | None = None
 
     def __post_init__(self) -> None:
         self.telemetry = Telemetry()
-        self.database = Database(self.folder / "journal.sqlite3")
+        self.database = Database(self.place or self.folder / "journal.sqlite3")
         self.states = StateStore(self.database, self.folder / "states", self.state_mb * 1_000_000)
         self.journal = Journal(self.database)
         self.units = UnitStore(self.database)
@@ -241,9 +242,25 @@ class Server:
         self.database.close()
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def serve(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Server]:
+    """Starts a server; another one with the same folder is the same server after a restart.
+
+    On PostgreSQL each folder has a database of its own. Tests that reach into SQLite's file use `serve_file`.
+    """
+    places: dict[str, str] = {}
+
+    def start(folder: str = "state", **options: Any) -> Server:
+        if request.param == "postgresql" and folder not in places:
+            places[folder] = request.getfixturevalue("postgresql").new_database()
+        return Server(tmp_path / folder, place=places.get(folder), **options)
+
+    return start
+
+
 @pytest.fixture
-def serve(tmp_path: Path) -> Callable[..., Server]:
-    """Starts a server; another one with the same folder is the same server after a restart."""
+def serve_file(tmp_path: Path) -> Callable[..., Server]:
+    """Starts a server whose journal is a SQLite file."""
 
     def start(folder: str = "state", **options: Any) -> Server:
         return Server(tmp_path / folder, **options)

@@ -35,6 +35,12 @@ OF_A_CALL = [
 OF_A_HEADER = ["versions = '{'", "versions = '[]'", "seed = 'many'", "task = x'00'", "images = x'00'"]
 
 
+@pytest.fixture
+def serve(serve_file: Any) -> Any:
+    """These tests reach into SQLite's file."""
+    return serve_file
+
+
 def damage(folder: Path, statement: str) -> None:
     database = sqlite3.connect(folder / "journal.sqlite3")
     database.execute("PRAGMA ignore_check_constraints = ON")

@@ -27,6 +27,12 @@ RUN = ("run_epochs", {"num_epochs": 2})
 SHOWN = {"initial_loss": 2.303, "gradient_norm": 0.001235, "update_ratio": 1.235e-07, "dead_units": 0.25}
 
 
+@pytest.fixture
+def serve(serve_file: Any) -> Any:
+    """These tests reach into SQLite's file."""
+    return serve_file
+
+
 def with_diagnostics(epoch: Callable[..., EpochMetrics]) -> EpochMetrics:
     return replace(epoch(), initial_loss=2.30259, gradient_norm=0.00123456, update_ratio=1.23456e-7, dead_units=0.25)
 

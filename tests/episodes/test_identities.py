@@ -16,6 +16,12 @@ from ml_trainer_env.server.episodes.errors import EpisodeError
 Serve = Callable[..., Any]
 
 
+@pytest.fixture
+def serve(serve_file: Any) -> Any:
+    """These tests reach into SQLite's file."""
+    return serve_file
+
+
 def hashes(opened: Any) -> list[str]:
     return [record.trained.ref.digest for record in opened.episode.history.records]
 

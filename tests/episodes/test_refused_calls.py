@@ -33,6 +33,12 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+@pytest.fixture
+def serve(serve_file: Any) -> Any:
+    """These tests reach into SQLite's file."""
+    return serve_file
+
+
 async def refused(opened: OpenEpisode) -> None:
     for tool, arguments in REFUSED:
         with pytest.raises((EpisodeError, ConfigError)):

@@ -24,6 +24,12 @@ SUBMIT = ("submit_model", {})
 
 
 @pytest.fixture
+def serve(serve_file: Any) -> Any:
+    """These tests reach into SQLite's file."""
+    return serve_file
+
+
+@pytest.fixture
 def old(serve: Serve, tmp_path: Path) -> Callable[[], Any]:
     """Starts a server on a journal of rules 1."""
     (tmp_path / "state").mkdir()

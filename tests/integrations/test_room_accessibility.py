@@ -12,7 +12,7 @@ from served_here import served_here
 from ml_trainer_env import MLTrainerEnv
 from ml_trainer_env.fleet_client import FleetEnv
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.libraries, pytest.mark.timeout(1800)]
 
 PAGES = (
     "/room",

@@ -1,12 +1,13 @@
-"""One SQLite file, many writers: what is acknowledged is on disk, and one work's failure is nobody else's."""
+"""One database, many writers: what is acknowledged is on disk, and one work's failure is nobody else's."""
 
 import asyncio
+import contextlib
 import os
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,45 +15,54 @@ import sqlalchemy as sa
 
 from ml_trainer_env.server.store import Database, StoreError
 
-NOTE = sa.text("INSERT INTO notes VALUES (:text)")
+NOTE = sa.text("INSERT INTO notes (text) VALUES (:text)")
 
 
 def note(text: str) -> object:
     return lambda connection: connection.execute(NOTE, {"text": text})
 
 
-def notes(path: Path) -> list[str]:
-    """What another reader of the file sees."""
-    with sqlite3.connect(path) as connection:
-        found = [row[0] for row in connection.execute("SELECT text FROM notes ORDER BY rowid")]
-    connection.close()
-    return found
+@pytest.fixture
+def notes(place: Path | str) -> Callable[[], list[str]]:
+    """Returns what another reader of the database sees."""
+
+    def read() -> list[str]:
+        with contextlib.closing(Database(place)) as other:
+            rows = sa.text("SELECT text FROM notes ORDER BY number")
+            return other.read_now(lambda connection: list(connection.execute(rows).scalars()))
+
+    return read
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database(tmp_path / "folder" / "journal.sqlite3")
-    opened.submit(lambda c: c.execute(sa.text("CREATE TABLE notes (text TEXT UNIQUE)"))).result()
+def database(place: Path | str) -> Iterator[Database]:
+    opened = Database(place)
+    number = "SERIAL" if opened.is_shared else "INTEGER"
+    table = f"CREATE TABLE notes (number {number} PRIMARY KEY, text TEXT UNIQUE)"
+    opened.submit(lambda c: c.execute(sa.text(table))).result()
     yield opened
     opened.close()
 
 
-def test_a_write_can_be_read_by_others_when_it_is_acknowledged(database: Database) -> None:
+Notes = Callable[[], list[str]]
+
+
+def test_a_write_can_be_read_by_others_when_it_is_acknowledged(database: Database, notes: Notes) -> None:
     async def write() -> list[str]:
         await database.write(note("one"))  # type: ignore[arg-type]
-        return notes(database.path)
+        return notes()
 
     assert asyncio.run(write()) == ["one"]
 
 
-def test_it_waits_for_the_disk(database: Database) -> None:
+def test_sqlite_waits_for_the_disk(file_database: Database) -> None:
     def settings(connection: sa.Connection) -> tuple[object, object]:
         return tuple(connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous"))  # type: ignore[return-value]
 
-    assert database.submit(settings).result() == ("wal", 2)
+    assert file_database.submit(settings).result() == ("wal", 2)
 
 
-def test_a_work_that_fails_takes_back_its_own_writes_and_no_others(database: Database) -> None:
+def test_a_work_that_fails_takes_back_its_own_writes_and_no_others(database: Database, notes: Notes) -> None:
     def half(connection: sa.Connection) -> None:
         connection.execute(NOTE, {"text": "half"})
         raise ValueError("no more")
@@ -65,34 +75,34 @@ def test_a_work_that_fails_takes_back_its_own_writes_and_no_others(database: Dat
     futures[2].result()
     with pytest.raises(sa.exc.IntegrityError):
         futures[3].result()
-    assert notes(database.path) == ["before", "after"]
+    assert notes() == ["before", "after"]
 
 
-def test_writes_that_wait_are_finished_when_it_closes_and_later_ones_refused(database: Database) -> None:
+def test_writes_that_wait_are_finished_when_it_closes_and_later_ones_refused(database: Database, notes: Notes) -> None:
     futures = [database.submit(note(str(number))) for number in range(1000)]  # type: ignore[arg-type]
     database.close()
 
     assert all(future.done() for future in futures)
-    assert len(notes(database.path)) == 1000
+    assert len(notes()) == 1000
     with pytest.raises(StoreError, match="closed"):
         database.submit(note("late")).result()  # type: ignore[arg-type]
 
 
-def test_two_processes_write_to_one_file(database: Database) -> None:
+def test_two_processes_write_to_one_database(database: Database, place: Path | str, notes: Notes) -> None:
     program = (
         "import sys, sqlalchemy as sa; from pathlib import Path; from ml_trainer_env.server.store import Database\n"
-        "database = Database(Path(sys.argv[1]))\n"
-        "note = sa.text('INSERT INTO notes VALUES (:text)')\n"
+        "place = sys.argv[1]; database = Database(place if place.startswith('postgresql') else Path(place))\n"
+        "note = sa.text('INSERT INTO notes (text) VALUES (:text)')\n"
         "work = lambda text: lambda connection: connection.execute(note, {'text': text})\n"
         "for number in range(200): database.submit(work(f'theirs {number}')).result()\n"
         "database.close()\n"
     )
-    other = subprocess.Popen([sys.executable, "-c", program, str(database.path)])
+    other = subprocess.Popen([sys.executable, "-c", program, str(place)])
     for number in range(200):
         database.submit(note(f"ours {number}")).result()  # type: ignore[arg-type]
 
     assert other.wait(60) == 0
-    assert len(notes(database.path)) == 400
+    assert len(notes()) == 400
 
 
 def test_a_file_that_is_not_ours_is_refused(tmp_path: Path) -> None:
@@ -110,14 +120,17 @@ def test_a_file_that_is_not_ours_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files are counted through /proc")
-def test_load_opens_no_more_files(database: Database) -> None:
+def test_load_opens_no_more_files(file_database: Database) -> None:
+    database = file_database
+    database.submit(lambda c: c.execute(sa.text("CREATE TABLE notes (text TEXT UNIQUE)"))).result()
+
     def read_slowly(connection: sa.Connection) -> int:
         time.sleep(0.02)
         return connection.execute(sa.text("SELECT count(*) FROM notes")).scalar_one()
 
     def open_files() -> int:
         found = [os.readlink(path) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
-        return sum(str(database.path) in name for name in found)
+        return sum(str(Path(database.name)) in name for name in found)
 
     async def crowd(name: str) -> None:
         reads = [database.read(read_slowly) for _ in range(40)]

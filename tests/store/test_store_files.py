@@ -49,7 +49,7 @@ def replace_by_a_copy(path: Path) -> None:
 def test_a_journal_that_is_gone_acknowledges_nothing_more(database: Database, harm: Callable[[Path], None]) -> None:
     write(database)
     assert database.trouble is None
-    harm(database.path)
+    harm(Path(database.name))
 
     for _ in range(2):
         with pytest.raises(StoreError, match="was deleted or replaced while this server ran; start the server again"):
@@ -60,7 +60,7 @@ def test_a_journal_that_is_gone_acknowledges_nothing_more(database: Database, ha
 def test_a_journal_that_goes_while_it_is_written_acknowledges_nothing(database: Database) -> None:
     def write_and_delete(connection: sa.Connection) -> None:
         connection.execute(NOTE)
-        database.path.unlink()
+        Path(database.name).unlink()
 
     with pytest.raises(StoreError, match="deleted or replaced"):
         database.submit(write_and_delete).result()
@@ -85,7 +85,7 @@ def test_a_journal_that_is_made_read_only_acknowledges_nothing_until_it_may_be_w
     database = Database(somebody / "journal.sqlite3")
     try:
         database.submit(lambda c: c.execute(sa.text("CREATE TABLE notes (text TEXT)"))).result()
-        harmed = database.path if place == "file" else somebody
+        harmed = Path(database.name) if place == "file" else somebody
         mode = harmed.stat().st_mode
         harmed.chmod(0o555)
         with pytest.raises(StoreError, match=r"cannot be written: .* is read-only"):

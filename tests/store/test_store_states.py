@@ -29,8 +29,8 @@ def state(seed: int = 0, size: int = 1000) -> State:
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database(tmp_path / "journal.sqlite3")
+def database(place: Path | str) -> Iterator[Database]:
+    opened = Database(place)
     yield opened
     opened.close()
 
