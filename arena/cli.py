@@ -39,7 +39,7 @@ KEEP_ALIVE_S = 75
 
 MAX_CONNECTIONS = 1000
 
-SCOPES = ("user", "creator")
+SCOPES = ("user", "creator", "teacher")
 """Values of `tables.Scope`, repeated here because importing `tables` imports SQLAlchemy."""
 
 _STOP_S = 20.0

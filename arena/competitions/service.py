@@ -22,6 +22,7 @@ __all__ = [
     "set_tags",
     "settings_of",
     "start",
+    "template_of",
     "update",
     "update_settings",
 ]
@@ -49,10 +50,15 @@ def describe(competition: Competition) -> dict[str, Any]:
         "creator": competition.creator.name,
         "created_at_ts": competition.created_at,
         "tags": [tag.name for tag in competition.tags],
-        "agent_template": Kernel(competition.kernel).template,
+        "agent_template": template_of(competition),
         "engine": {"k8s_workload_value": "local", "vm_health_ok": True, "vm_health_checked_at": None},
         **settings_of(competition).model_dump(mode="json"),
     }
+
+
+def template_of(competition: Competition) -> str:
+    """Get the source from which participants start: the creator's, or that of the kind."""
+    return competition.agent_template or Kernel(competition.kernel).template
 
 
 def create(session: Session, user_id: int, wanted: NewCompetition) -> Competition:
@@ -175,6 +181,7 @@ def start(session: Session, competition_id: int, user_id: int) -> Competition:
     if benchmark is None or benchmark.status != AgentStatus.ACTIVE or benchmark.mean_reward is None:
         raise RefusedError("run the benchmark first: its agent should be active and have a mean reward")
     competition.is_started = True
+    competition.started_at = competition.started_at or time.time()
     record(session, user_id, "competition.start", str(competition.id))
     return competition
 

@@ -48,6 +48,7 @@ __all__ = [
     "delete",
     "delete_file",
     "deploy",
+    "deploy_limits",
     "deploy_state",
     "derive_seed",
     "keep_file",
@@ -56,6 +57,7 @@ __all__ = [
     "status",
     "validate",
     "visible_figure",
+    "visible_status",
 ]
 
 DAY_S = 24 * 3600.0
@@ -236,23 +238,13 @@ def status(session: Session, agent: Agent) -> dict[str, Any]:
 
 def deploy_state(session: Session, agent: Agent, daily: int) -> dict[str, Any]:
     """Get the deployment limits and the last evaluation."""
-    times = _deploys_of_the_day(session, agent)
-    used, last = len(times), latest_deploy(session, agent.id)
+    last = latest_deploy(session, agent.id)
     return {
-        "deploymentLimits": {
-            "daily_deploy_limit": daily,
-            "daily_deploys_used": used,
-            "daily_deploys_remaining": max(0, daily - used),
-            "next_deploy_available_at": times[used - daily] + DAY_S if 0 < daily <= used else None,
-            "can_deploy": used < daily
-            and agent.files_ok
-            and agent.competition.is_started
-            and not _reached_active_limit(session, agent),
-        },
+        "deploymentLimits": deploy_limits(session, agent, daily),
         "latestDeploy": {
             "id": last.id,
             "created_at_ts": last.created_at,
-            "status": _visible_status(last),
+            "status": visible_status(last),
             "finished_at_ts": last.finished_at,
             "failure_message": last.failure_message,
         }
@@ -261,7 +253,23 @@ def deploy_state(session: Session, agent: Agent, daily: int) -> dict[str, Any]:
     }
 
 
-def _visible_status(deploy: Deploy) -> DeployStatus:
+def deploy_limits(session: Session, agent: Agent, daily: int) -> dict[str, Any]:
+    """Get how often the owner of an agent may deploy to its competition, and whether the agent may be deployed now."""
+    times = _deploys_of_the_day(session, agent)
+    used = len(times)
+    return {
+        "daily_deploy_limit": daily,
+        "daily_deploys_used": used,
+        "daily_deploys_remaining": max(0, daily - used),
+        "next_deploy_available_at": times[used - daily] + DAY_S if 0 < daily <= used else None,
+        "can_deploy": used < daily
+        and agent.files_ok
+        and agent.competition.is_started
+        and not _reached_active_limit(session, agent),
+    }
+
+
+def visible_status(deploy: Deploy) -> DeployStatus:
     """Get the status that the owner sees. An evaluation in the finals is shown as succeeded unless it fails."""
     over = deploy.status == DeployStatus.FAILED or not deploy.is_final
     return DeployStatus(deploy.status) if over else DeployStatus.SUCCEEDED
