@@ -12,10 +12,11 @@ from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 
 from ml_trainer_env.arena.bodies import BodyLimit
-from ml_trainer_env.arena.challenges import board, catalogue, refusals
+from ml_trainer_env.arena.challenges import accounts, board, catalogue, creators, organisers, refusals, teams
 from ml_trainer_env.arena.challenges import submissions as challenge_submissions
 from ml_trainer_env.arena.competitions import endpoints as competitions
 from ml_trainer_env.arena.courses import endpoints as courses
+from ml_trainer_env.arena.courses import teaching
 from ml_trainer_env.arena.errors import ArenaError
 from ml_trainer_env.arena.leaderboard import endpoints as leaderboard
 from ml_trainer_env.arena.leaderboard.cache import Boards
@@ -61,9 +62,15 @@ def create_app(services: Services, rates: Rates | None = None) -> FastAPI:
         submissions.logs,
         leaderboard.router,
         courses.router,
+        teaching.router,
         catalogue.router,
         board.router,
         challenge_submissions.router,
+        creators.public,
+        creators.router,
+        organisers.router,
+        teams.router,
+        accounts.router,
         refusals.router,
         pages.router,
     ):

@@ -33,6 +33,7 @@ from ml_trainer_env.arena.tables import (
     DatasetFile,
     Scope,
     Tag,
+    TeamMember,
     competition_tag,
 )
 from ml_trainer_env.arena.tables import User as UserTable
@@ -63,7 +64,11 @@ def challenges(
         found, more = list_competitions(session, q, started, wanted, page, per_page, reader_id)
         counts = _counts(session, [competition.id for competition in found])
         boards: Boards = request.app.state.boards
-        items = [_card(session, competition, counts, boards, reader_id) for competition in found]
+        joined = _joined(session, reader_id)
+        items = [
+            _card(session, competition, counts, boards, reader_id if competition.id in joined else None)
+            for competition in found
+        ]
     return {"items": items, "metadata": {"page": page, "per_page": per_page, "has_next": more}}
 
 
@@ -283,6 +288,13 @@ def _card(
         "my_rank": own.rank if own else None,
         "course": None,
     }
+
+
+def _joined(session: Session, user_id: int | None) -> set[int]:
+    """Get the ids of the competitions in which a user or a team of the user can have a place."""
+    active = sa.select(Agent.competition_id).where(Agent.user_id == user_id, Agent.status == AgentStatus.ACTIVE)
+    in_team = sa.select(TeamMember.competition_id).where(TeamMember.user_id == user_id)
+    return set() if user_id is None else {*session.scalars(active), *session.scalars(in_team)}
 
 
 def _counts(session: Session, ids: list[int]) -> dict[int, tuple[int, int]]:

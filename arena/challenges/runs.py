@@ -31,19 +31,16 @@ def deploy_row(deploy: Deploy, is_close: bool) -> dict[str, Any]:
     }
 
 
-def run_rows(
-    runs: Sequence[Run], agent: Agent, services: Services, is_close: bool, is_staff: bool
-) -> list[dict[str, Any]]:
-    """Get runs of a submission.
+def run_rows(runs: Sequence[Run], services: Services, is_close: bool, is_staff: bool) -> list[dict[str, Any]]:
+    """Get runs.
 
     Args:
         runs: The runs, with their evaluations.
-        agent: The submission.
         services: The components of the service.
         is_close: Whether the reader may see the output and the error messages of the agent.
         is_staff: Whether the reader may see the error messages of the environment.
     """
-    return [_run_row(run, agent, services, is_close, is_staff) for run in runs]
+    return [_run_row(run, run.deploy.agent, services, is_close, is_staff) for run in runs]
 
 
 def failure_row(run: Run, is_close: bool) -> dict[str, Any]:

@@ -287,7 +287,7 @@ def runs(
         total = session.scalar(sa.select(sa.func.count()).select_from(query.subquery())) or 0
         page = session.scalars(query.order_by(Run.id.desc()).offset(offset).limit(limit))
         return {
-            "runs": run_rows(list(page), agent, services, role is not ViewerRole.PUBLIC, role is ViewerRole.STAFF),
+            "runs": run_rows(list(page), services, role is not ViewerRole.PUBLIC, role is ViewerRole.STAFF),
             "total": total,
             "retention_days": None,
             "challenge_context": challenge_context(agent.competition),

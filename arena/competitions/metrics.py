@@ -56,9 +56,9 @@ class Metric(BaseModel):
     label: str = Field(min_length=1, max_length=40)
     source: Literal["score", "env", "platform"]
     agg: Literal["mean", "sum", "max", "min", "last", "rating"]
-    order: Literal["desc", "asc"] | None
+    order: Literal["desc", "asc"] | None = None
     format: Literal["number", "integer", "percent", "seconds", "bytes", "currency"]
-    unit: Annotated[str, Field(max_length=8)] | None
+    unit: Annotated[str, Field(max_length=8)] | None = None
     precision: int = Field(ge=0, le=10)
     is_ranking: bool
     visible: bool

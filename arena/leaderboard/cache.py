@@ -13,7 +13,7 @@ from ml_trainer_env.arena.tables import Agent, AgentStatus, Competition
 
 __all__ = ["Boards"]
 
-MAX_BOARDS = 20
+MAX_BOARDS = 100
 
 _Version = tuple[Any, ...]
 

@@ -31,11 +31,21 @@ PUBLIC = {
     "GET /api/challenge_tags/tags",
     "GET /api/leaderboard/challenge/{cid}",
     "GET /api/public/stats/",
+    "GET /api/ranking/",
+    "GET /api/academic_courses/catalog",
+    "GET /api/academic_courses/enroll/{link}",
+    "GET /api/academic_courses/assets/courses/{course_id}/cover",
+    "GET /api/academic_courses/assets/lessons/{lesson_id}/{filename}",
+    "GET /api/academic_courses/{slug}",
+    "GET /api/academic_courses/{slug}/modules/{module_slug}",
+    "GET /api/academic_courses/{slug}/modules/{module_slug}/lessons/{lesson_slug}",
+    "GET /api/creator_challenge/config_fields",
+    "GET /api/creator_challenge/config_schema.json",
     "GET /datasets/{file_id}",
     "GET /logs/{run_id}",
     "GET /health",
 }
-ROUTES = 58
+ROUTES = 169
 """Those of both protocols, with file routes counted once for each method, beside logs, files and the health check."""
 
 AGENT = "class Agent:\n    def train(self, X, y): pass\n    def predict(self, X): return [0] * len(X)\n"
