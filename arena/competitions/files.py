@@ -16,7 +16,7 @@ from ml_trainer_env.arena.competitions.repository import competition_files, own_
 from ml_trainer_env.arena.competitions.schemas import FileContent
 from ml_trainer_env.arena.errors import RefusedError, TooLargeError
 from ml_trainer_env.arena.files.names import file_name
-from ml_trainer_env.arena.files.uploads import read_form, too_large_error, uploaded_file
+from ml_trainer_env.arena.files.uploads import read_form, timed, too_large_error, uploaded_file
 from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.tables import FilePurpose
 from ml_trainer_env.server.security.bodies import BodyTooLargeError, read_body
@@ -51,7 +51,7 @@ async def _read_file(limit: int, user_id: int, services: Services, request: Requ
     """Read and store a file from a form or from JSON. Returns its name, SHA-256 and size."""
     if request.headers.get("content-type", "").startswith("application/json"):
         try:
-            body = await read_body(request.receive, _JSON_BYTES)
+            body = await read_body(timed(request.receive), _JSON_BYTES)
             wanted = FileContent.model_validate(json.loads(body or b""))
         except BodyTooLargeError as error:
             raise TooLargeError(str(error)) from error
