@@ -448,7 +448,7 @@ def teacher(tess, tom, ada, eve, cid, sid, folder):
     with raises(mlarena.NotFoundError):
         ada.lesson(slug, "drafts", "later")
     tess.update_course(course, visibility="public")
-    assert [one["slug"] for one in eve.course_catalog(search="Digits")["courses"]] == [slug]
+    assert slug in {one["slug"] for one in eve.course_catalog(search="Digits", limit=100)["courses"]}
     with raises(mlarena.PermissionDeniedError, "joined"):
         eve.lesson(slug, "basics", "second")
     first, second = (one["id"] for one in landing["modules"][0]["lessons"])
