@@ -9,7 +9,7 @@ from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.tables import Scope
 from ml_trainer_env.arena.tokens.service import Caller, authenticate, require
 
-__all__ = ["Creator", "InjectedServices", "Participant", "Teacher"]
+__all__ = ["Anybody", "Creator", "InjectedServices", "Participant", "Teacher", "User"]
 
 
 async def _services(request: Request) -> Services:
@@ -29,6 +29,10 @@ def _caller(request: Request) -> Caller:
     return caller
 
 
+def _caller_if_any(request: Request) -> Caller | None:
+    return _caller(request) if request.headers.get("authorization") else None
+
+
 def _with_scope(scope: Scope) -> object:
     async def check(caller: Annotated[Caller, Depends(_caller)]) -> Caller:
         require(caller, scope)
@@ -36,6 +40,12 @@ def _with_scope(scope: Scope) -> object:
 
     return Depends(check)
 
+
+Anybody = Annotated[Caller | None, Depends(_caller_if_any)]
+"""A caller without a token, or with a valid one of any scope."""
+
+User = Annotated[Caller, Depends(_caller)]
+"""A caller with a valid token of any scope."""
 
 InjectedServices = Annotated[Services, Depends(_services)]
 Participant = Annotated[Caller, _with_scope(Scope.USER)]

@@ -12,8 +12,11 @@ from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 
 from ml_trainer_env.arena.bodies import BodyLimit
+from ml_trainer_env.arena.challenges import accounts, board, catalogue, creators, organisers, refusals, teams
+from ml_trainer_env.arena.challenges import submissions as challenge_submissions
 from ml_trainer_env.arena.competitions import endpoints as competitions
 from ml_trainer_env.arena.courses import endpoints as courses
+from ml_trainer_env.arena.courses import teaching
 from ml_trainer_env.arena.errors import ArenaError
 from ml_trainer_env.arena.leaderboard import endpoints as leaderboard
 from ml_trainer_env.arena.leaderboard.cache import Boards
@@ -25,7 +28,7 @@ from ml_trainer_env.arena.submissions import endpoints as submissions
 
 __all__ = ["create_app"]
 
-API_PREFIXES = ("/api/", "/health", "/logs/", "/openapi.json")
+API_PREFIXES = ("/api/", "/health", "/logs/", "/datasets/", "/openapi.json")
 """Prefixes of paths for programs. Their errors are JSON; all other errors are pages."""
 
 _LOG = logging.getLogger(__name__)
@@ -59,6 +62,16 @@ def create_app(services: Services, rates: Rates | None = None) -> FastAPI:
         submissions.logs,
         leaderboard.router,
         courses.router,
+        teaching.router,
+        catalogue.router,
+        board.router,
+        challenge_submissions.router,
+        creators.public,
+        creators.router,
+        organisers.router,
+        teams.router,
+        accounts.router,
+        refusals.router,
         pages.router,
     ):
         app.include_router(router)

@@ -38,8 +38,11 @@ KEEP_ALIVE_S = 75
 """Longer than the timeouts of clients and proxies. So they close idle connections, never the server."""
 
 MAX_CONNECTIONS = 1000
+MAX_CONNECTIONS_PER_ADDRESS = 100
+HEAD_S = 20.0
+"""Time limit for the head of a request, in seconds."""
 
-SCOPES = ("user", "creator")
+SCOPES = ("user", "creator", "teacher")
 """Values of `tables.Scope`, repeated here because importing `tables` imports SQLAlchemy."""
 
 _STOP_S = 20.0
@@ -104,6 +107,7 @@ def _serve(chosen: argparse.Namespace, settings: Settings) -> int:
     import uvicorn
 
     from ml_trainer_env.arena.app import create_app
+    from ml_trainer_env.arena.connections import ConnectionLimits, limited_protocol
     from ml_trainer_env.arena.setup import set_up
     from ml_trainer_env.arena.sweep import sweep
     from ml_trainer_env.http_serving import serve
@@ -111,14 +115,15 @@ def _serve(chosen: argparse.Namespace, settings: Settings) -> int:
     services = _open_services(settings)
     set_up(services)
     _LOG.info("removed %s unreferenced files", sweep(services))
+    limits = ConnectionLimits(MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS, HEAD_S, settings.proxies)
     config = uvicorn.Config(
         create_app(services),
+        http=limited_protocol(limits),
         host=chosen.host,
         log_config=None,
         access_log=False,  # it would contain signed URLs, which give access to run logs
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_S,
-        limit_concurrency=MAX_CONNECTIONS,
     )
     with _supervise_workers(count):
         return serve(config, listener)

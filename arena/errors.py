@@ -6,6 +6,7 @@ __all__ = [
     "NoRoomError",
     "NotFoundError",
     "RefusedError",
+    "SlowBodyError",
     "TooLargeError",
     "TooManyError",
     "UnauthorizedError",
@@ -48,6 +49,12 @@ class TooLargeError(ArenaError):
     """An upload has too many bytes."""
 
     status = 413
+
+
+class SlowBodyError(ArenaError):
+    """A body comes too slowly."""
+
+    status = 408
 
 
 class NoRoomError(ArenaError):

@@ -36,6 +36,8 @@ class Settings:
         lease_s: A worker that has not renewed its lease for this long counts as dead (ARENA_LEASE_S; 30).
         train_images: Training images of each Permuted-MNIST task; it has a sixth as many test images
             (ARENA_TRAIN_IMAGES; 60000).
+        proxies: Addresses of reverse proxies, comma-separated. The limit of connections for an address does not hold
+            for them (ARENA_PROXIES; none).
     """
 
     data_dir: Path
@@ -47,6 +49,7 @@ class Settings:
     daily_deploys: int
     lease_s: float
     train_images: int
+    proxies: frozenset[str] = frozenset()
 
     @classmethod
     def from_environment(cls, variables: Mapping[str, str]) -> Self:
@@ -67,6 +70,7 @@ class Settings:
             daily_deploys=_whole(variables, "ARENA_DAILY_DEPLOYS", 20),
             lease_s=_number(variables, "ARENA_LEASE_S", 30.0),
             train_images=max(6, int(_number(variables, "ARENA_TRAIN_IMAGES", 60_000))),
+            proxies=frozenset(filter(None, map(str.strip, variables.get("ARENA_PROXIES", "").split(",")))),
         )
 
 

@@ -1,6 +1,7 @@
 """Initial data of a service: runtimes, tags, and the Permuted-MNIST competition with its benchmark."""
 
 import platform
+import time
 from importlib.metadata import PackageNotFoundError, version
 
 import sqlalchemy as sa
@@ -79,4 +80,4 @@ def _first_competition(session: Session, services: Services) -> None:
         content = file.read()
     keep_file(session, competition, FilePurpose.BENCHMARK, "agent.py", services.blobs.put(content), len(content))
     run_benchmark(session, competition, services)
-    competition.is_started = True
+    competition.is_started, competition.started_at = True, time.time()

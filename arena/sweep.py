@@ -7,7 +7,16 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ml_trainer_env.arena.services import Services
-from ml_trainer_env.arena.tables import AgentFile, Competition, CompetitionFile, Deploy, Run
+from ml_trainer_env.arena.tables import (
+    AgentFile,
+    Competition,
+    CompetitionFile,
+    Course,
+    DatasetFile,
+    Deploy,
+    LessonMedia,
+    Run,
+)
 
 __all__ = ["sweep"]
 
@@ -24,7 +33,8 @@ def sweep(services: Services) -> int:
 
 
 def _referenced(session: Session) -> Iterator[str | None]:
-    for column in (AgentFile.sha256, CompetitionFile.sha256, Competition.image_sha256, Run.log_sha256):
+    kept = AgentFile.sha256, CompetitionFile.sha256, DatasetFile.sha256, LessonMedia.sha256
+    for column in (*kept, Competition.image_sha256, Course.cover_sha256, Run.log_sha256):
         yield from session.scalars(sa.select(column).distinct())
     for files in session.scalars(sa.select(Deploy.files)):
         yield from files.values()

@@ -17,21 +17,38 @@ __all__ = [
     "AgentStatus",
     "AuditEntry",
     "Base",
+    "Blame",
     "Competition",
+    "CompetitionAssistant",
     "CompetitionFile",
     "Course",
+    "CourseAssistant",
+    "CourseModule",
+    "Dataset",
+    "DatasetFile",
     "Deploy",
     "DeployStatus",
     "Enrollment",
     "FilePurpose",
+    "Invitation",
+    "InvitationStatus",
+    "Lesson",
+    "LessonMedia",
+    "LessonProgress",
+    "Module",
+    "ModuleChallenge",
     "Run",
     "RunKind",
     "RunStatus",
     "Runtime",
     "Scope",
     "Tag",
+    "Team",
+    "TeamMember",
+    "TeamRole",
     "Token",
     "User",
+    "Visibility",
 ]
 
 
@@ -111,6 +128,47 @@ class RunStatus(StrEnum):
     ERROR = "error"
 
 
+class Blame(StrEnum):
+    """Who caused a failure."""
+
+    PARTICIPANT = "participant"
+    """The submission's code."""
+
+    CHALLENGE = "challenge"
+    """The competition's environment."""
+
+    PLATFORM = "platform"
+    """This service: its workers died."""
+
+
+class TeamRole(StrEnum):
+    """Role of a user in a team."""
+
+    LEADER = "leader"
+    MEMBER = "member"
+
+
+class InvitationStatus(StrEnum):
+    """Status of an invitation to a team."""
+
+    PENDING = "pending"
+    ACCEPTED = "accepted"
+    DECLINED = "declined"
+    CANCELLED = "cancelled"
+
+
+class Visibility(StrEnum):
+    """Who may find a course, or use a module of another teacher."""
+
+    PRIVATE = "private"
+    """Its members and teachers."""
+
+    UNLISTED = "unlisted"
+    """Everybody who knows its address. It is in no list."""
+
+    PUBLIC = "public"
+
+
 class FilePurpose(StrEnum):
     """Purpose of a competition's file."""
 
@@ -125,7 +183,11 @@ class Base(DeclarativeBase):
 
 
 class User(Base):
-    """An owner of tokens. `served_at` is when a worker last claimed one of the user's evaluations."""
+    """An owner of tokens.
+
+    `served_at` is when a worker last claimed one of the user's evaluations. `profile` has what the user tells about
+    themself.
+    """
 
     __tablename__ = "user"
 
@@ -133,6 +195,7 @@ class User(Base):
     name: Mapped[str] = mapped_column(sa.String(64), unique=True)
     created_at: Mapped[float] = mapped_column(default=time.time)
     served_at: Mapped[float] = mapped_column(default=0.0)
+    profile: Mapped[dict[str, Any]] = mapped_column(default=dict)
 
 
 class Token(Base):
@@ -185,7 +248,12 @@ competition_tag = sa.Table(
 
 
 class Competition(Base):
-    """A competition. `settings` is a `competitions.schemas.CompetitionSettings` as JSON."""
+    """A competition.
+
+    `settings` is a `competitions.schemas.CompetitionSettings` as JSON. `config_origin` is a
+    `competitions.config.Origin` as JSON: which settings the file challenge.toml holds, and which a caller has set.
+    `started_at` is when it started first; a competition that has it and is not started is stopped.
+    """
 
     __tablename__ = "competition"
 
@@ -198,11 +266,95 @@ class Competition(Base):
     image_sha256: Mapped[str | None] = mapped_column(sa.String(64))
     is_public: Mapped[bool] = mapped_column(default=True)
     is_started: Mapped[bool] = mapped_column(default=False)
+    started_at: Mapped[float | None]
+    agent_template: Mapped[str | None] = mapped_column(sa.Text)
     settings: Mapped[dict[str, Any]]
+    config_origin: Mapped[dict[str, Any]] = mapped_column(default=dict)
     created_at: Mapped[float] = mapped_column(default=time.time)
 
     creator: Mapped[User] = relationship(lazy="joined")
     tags: Mapped[list[Tag]] = relationship(secondary=competition_tag, order_by=Tag.name)
+
+
+class CompetitionAssistant(Base):
+    """A user who may edit a competition like its creator."""
+
+    __tablename__ = "competition_assistant"
+
+    competition_id: Mapped[int] = mapped_column(sa.ForeignKey("competition.id"), primary_key=True)
+    user_id: Mapped[int] = mapped_column(sa.ForeignKey("user.id"), primary_key=True, index=True)
+    created_at: Mapped[float] = mapped_column(default=time.time)
+
+
+class Dataset(Base):
+    """A set of files that a competition gives to its participants."""
+
+    __tablename__ = "dataset"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    competition_id: Mapped[int] = mapped_column(sa.ForeignKey("competition.id"), index=True)
+    label: Mapped[str] = mapped_column(sa.String(200))
+    description: Mapped[str] = mapped_column(sa.Text, default="")
+
+    files: Mapped[list["DatasetFile"]] = relationship(order_by="DatasetFile.id", cascade="all, delete-orphan")
+
+
+class DatasetFile(Base):
+    """A file of a dataset. `label` is its name."""
+
+    __tablename__ = "dataset_file"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    dataset_id: Mapped[int] = mapped_column(sa.ForeignKey("dataset.id"), index=True)
+    label: Mapped[str] = mapped_column(sa.String(128))
+    sha256: Mapped[str] = mapped_column(sa.String(64))
+    size: Mapped[int] = mapped_column(sa.BigInteger)
+
+
+class Team(Base):
+    """Users who take part in one competition together."""
+
+    __tablename__ = "team"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    competition_id: Mapped[int] = mapped_column(sa.ForeignKey("competition.id"), index=True)
+    name: Mapped[str] = mapped_column(sa.String(64))
+    looking_for_members: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[float] = mapped_column(default=time.time)
+
+    members: Mapped[list["TeamMember"]] = relationship(order_by="TeamMember.id", cascade="all, delete-orphan")
+
+
+class TeamMember(Base):
+    """A member of a team. A user is in one team of a competition at the most."""
+
+    __tablename__ = "team_member"
+    __table_args__ = (sa.UniqueConstraint("competition_id", "user_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    team_id: Mapped[int] = mapped_column(sa.ForeignKey("team.id"), index=True)
+    competition_id: Mapped[int] = mapped_column(sa.ForeignKey("competition.id"))
+    user_id: Mapped[int] = mapped_column(sa.ForeignKey("user.id"), index=True)
+    role: Mapped[TeamRole] = mapped_column(sa.String(16))
+
+    user: Mapped[User] = relationship(lazy="joined")
+
+
+class Invitation(Base):
+    """An invitation of a user to a team."""
+
+    __tablename__ = "team_invitation"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    team_id: Mapped[int] = mapped_column(sa.ForeignKey("team.id"), index=True)
+    user_id: Mapped[int] = mapped_column(sa.ForeignKey("user.id"), index=True)
+    sender_id: Mapped[int] = mapped_column(sa.ForeignKey("user.id"))
+    status: Mapped[InvitationStatus] = mapped_column(sa.String(16), default=InvitationStatus.PENDING)
+    created_at: Mapped[float] = mapped_column(default=time.time)
+
+    team: Mapped[Team] = relationship(lazy="joined")
+    user: Mapped[User] = relationship(lazy="joined", foreign_keys=[user_id])
+    sender: Mapped[User] = relationship(lazy="joined", foreign_keys=[sender_id])
 
 
 class CompetitionFile(Base):
@@ -222,7 +374,8 @@ class CompetitionFile(Base):
 class Agent(Base):
     """A submission: an agent in a competition.
 
-    `rewards`, `mean_reward` and `reward_ci95` cover the runs before the finals, `final_rewards` only the finals.
+    `rewards`, `mean_reward` and `reward_ci95` cover the runs before the finals, `final_rewards` only the finals. Anyone
+    with a token may read an agent with `is_public`. `changed_at` is when its name or `is_public` last changed.
     """
 
     __tablename__ = "attached_agent"
@@ -251,6 +404,8 @@ class Agent(Base):
     max_run_s: Mapped[float | None]
     max_ram_bytes: Mapped[int | None] = mapped_column(sa.BigInteger)
     scored_deploy_id: Mapped[int | None]
+    is_public: Mapped[bool] = mapped_column(default=False)
+    changed_at: Mapped[float] = mapped_column(default=0.0)
 
     user: Mapped[User] = relationship(lazy="joined")
     competition: Mapped[Competition] = relationship()
@@ -274,7 +429,9 @@ class Deploy(Base):
 
     `files` maps file names to SHA-256 at the time of the deployment. The worker that runs it holds a lease until
     `lease_until` and renews it. `attempt` counts claims and is the fencing token: only the latest claim may write.
-    `deaths` counts workers that died since the last finished run. `is_final` is set when its agent is in the finals.
+    `deaths` counts workers that died since the last finished run. `is_final` is set when its agent is in the finals,
+    `is_rerun` when an organiser ordered it. Reruns are served after the evaluations that participants deploy, and do
+    not count against a participant's limit.
     """
 
     __tablename__ = "deploy"
@@ -284,10 +441,12 @@ class Deploy(Base):
     agent_id: Mapped[int] = mapped_column(sa.ForeignKey("attached_agent.id"), index=True)
     status: Mapped[DeployStatus] = mapped_column(sa.String(16), default=DeployStatus.QUEUED)
     is_final: Mapped[bool] = mapped_column(default=False)
+    is_rerun: Mapped[bool] = mapped_column(default=False)
     files: Mapped[dict[str, Any]]
     created_at: Mapped[float] = mapped_column(default=time.time)
     finished_at: Mapped[float | None]
     failure_message: Mapped[str | None] = mapped_column(sa.Text)
+    failure_owner: Mapped[Blame | None] = mapped_column(sa.String(16))
     worker: Mapped[str | None] = mapped_column(sa.String(64))
     lease_until: Mapped[float] = mapped_column(default=0.0)
     attempt: Mapped[int] = mapped_column(default=0)
@@ -314,6 +473,7 @@ class Run(Base):
     peak_ram_bytes: Mapped[int | None] = mapped_column(sa.BigInteger)
     error_type: Mapped[str | None] = mapped_column(sa.String(32))
     error_message: Mapped[str | None] = mapped_column(sa.Text)
+    error_owner: Mapped[Blame | None] = mapped_column(sa.String(16))
     log_sha256: Mapped[str | None] = mapped_column(sa.String(64))
     finished_at: Mapped[float | None]
 
@@ -321,9 +481,13 @@ class Run(Base):
 
 
 class Course(Base):
-    """A course, with the link that students use to join."""
+    """A course. `link` is the code with which students join. Dates are ISO dates; an empty one means no limit.
+
+    `competition_id` is the competition that an older client names when it creates the course.
+    """
 
     __tablename__ = "course"
+    __table_args__ = (sa.Index("course_slug", "slug", unique=True),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     teacher_id: Mapped[int] = mapped_column(sa.ForeignKey("user.id"))
@@ -334,6 +498,117 @@ class Course(Base):
     instructor_name: Mapped[str | None] = mapped_column(sa.String(200))
     competition_id: Mapped[int | None] = mapped_column(sa.ForeignKey("competition.id"))
     link: Mapped[str] = mapped_column(sa.String(64), unique=True)
+    slug: Mapped[str] = mapped_column(sa.String(80))
+    description: Mapped[str] = mapped_column(sa.Text, default="")
+    visibility: Mapped[Visibility] = mapped_column(sa.String(16), default=Visibility.PRIVATE)
+    cover_sha256: Mapped[str | None] = mapped_column(sa.String(64))
+
+    teacher: Mapped[User] = relationship(lazy="joined")
+
+
+class CourseAssistant(Base):
+    """A user who may do in a course what its teacher may, but for its assistants."""
+
+    __tablename__ = "course_assistant"
+
+    course_id: Mapped[int] = mapped_column(sa.ForeignKey("course.id"), primary_key=True)
+    user_id: Mapped[int] = mapped_column(sa.ForeignKey("user.id"), primary_key=True, index=True)
+    created_at: Mapped[float] = mapped_column(default=time.time)
+
+
+class Module(Base):
+    """A part of courses: lessons and competitions. Students see a published module only."""
+
+    __tablename__ = "module"
+    __table_args__ = (sa.UniqueConstraint("owner_id", "slug"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    owner_id: Mapped[int] = mapped_column(sa.ForeignKey("user.id"))
+    slug: Mapped[str] = mapped_column(sa.String(80))
+    title: Mapped[str] = mapped_column(sa.String(200))
+    summary: Mapped[str] = mapped_column(sa.Text, default="")
+    icon: Mapped[str | None] = mapped_column(sa.String(64))
+    visibility: Mapped[Visibility] = mapped_column(sa.String(16), default=Visibility.PRIVATE)
+    is_published: Mapped[bool] = mapped_column(default=True)
+    forked_from_id: Mapped[int | None]
+
+    lessons: Mapped[list["Lesson"]] = relationship(order_by="Lesson.position, Lesson.id", cascade="all, delete-orphan")
+    challenges: Mapped[list["ModuleChallenge"]] = relationship(
+        order_by="ModuleChallenge.position, ModuleChallenge.competition_id", cascade="all, delete-orphan"
+    )
+
+
+class CourseModule(Base):
+    """A module of a course."""
+
+    __tablename__ = "course_module"
+
+    course_id: Mapped[int] = mapped_column(sa.ForeignKey("course.id"), primary_key=True)
+    module_id: Mapped[int] = mapped_column(sa.ForeignKey("module.id"), primary_key=True, index=True)
+    position: Mapped[int]
+
+    module: Mapped[Module] = relationship(lazy="joined")
+
+
+class ModuleChallenge(Base):
+    """A competition of a module. A student passes with a score of at least `pass_threshold`; None for no bar."""
+
+    __tablename__ = "module_challenge"
+
+    module_id: Mapped[int] = mapped_column(sa.ForeignKey("module.id"), primary_key=True)
+    competition_id: Mapped[int] = mapped_column(sa.ForeignKey("competition.id"), primary_key=True, index=True)
+    label: Mapped[str | None] = mapped_column(sa.String(200))
+    position: Mapped[int]
+    pass_threshold: Mapped[float | None]
+
+    competition: Mapped[Competition] = relationship(lazy="joined")
+
+
+class Lesson(Base):
+    """A lesson in Markdown. Only members of a course may read a gated one."""
+
+    __tablename__ = "lesson"
+    __table_args__ = (sa.UniqueConstraint("module_id", "slug"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    module_id: Mapped[int] = mapped_column(sa.ForeignKey("module.id"))
+    parent_id: Mapped[int | None] = mapped_column(sa.ForeignKey("lesson.id"))
+    slug: Mapped[str] = mapped_column(sa.String(80))
+    title: Mapped[str] = mapped_column(sa.String(200))
+    kind: Mapped[str] = mapped_column(sa.String(16))
+    body_md: Mapped[str] = mapped_column(sa.Text, default="")
+    gated: Mapped[bool] = mapped_column(default=False)
+    is_published: Mapped[bool] = mapped_column(default=False)
+    estimated_minutes: Mapped[int | None]
+    position: Mapped[int]
+
+    module: Mapped[Module] = relationship(overlaps="lessons")
+    media: Mapped[list["LessonMedia"]] = relationship(order_by="LessonMedia.filename", cascade="all, delete-orphan")
+
+
+class LessonMedia(Base):
+    """A file of a lesson."""
+
+    __tablename__ = "lesson_media"
+    __table_args__ = (sa.UniqueConstraint("lesson_id", "filename"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    lesson_id: Mapped[int] = mapped_column(sa.ForeignKey("lesson.id"))
+    filename: Mapped[str] = mapped_column(sa.String(128))
+    sha256: Mapped[str] = mapped_column(sa.String(64))
+    size: Mapped[int] = mapped_column(sa.BigInteger)
+
+
+class LessonProgress(Base):
+    """What a student of a course has read. `completed_at` is None until the student says that the lesson is done."""
+
+    __tablename__ = "lesson_progress"
+
+    course_id: Mapped[int] = mapped_column(sa.ForeignKey("course.id"), primary_key=True)
+    lesson_id: Mapped[int] = mapped_column(sa.ForeignKey("lesson.id"), primary_key=True, index=True)
+    user_id: Mapped[int] = mapped_column(sa.ForeignKey("user.id"), primary_key=True)
+    viewed_at: Mapped[float]
+    completed_at: Mapped[float | None]
 
 
 class Enrollment(Base):
@@ -349,6 +624,9 @@ class Enrollment(Base):
     student_number: Mapped[str | None] = mapped_column(sa.String(64))
     project_url: Mapped[str | None] = mapped_column(sa.String(500))
     created_at: Mapped[float] = mapped_column(default=time.time)
+
+    course: Mapped[Course] = relationship(lazy="joined")
+    user: Mapped[User] = relationship(lazy="joined")
 
 
 class AuditEntry(Base):

@@ -1,8 +1,11 @@
 """Request bodies of creators, and the settings of a competition."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ml_trainer_env.arena.competitions.metrics import Metric, default_metrics, metrics_problem
 
 __all__ = ["CompetitionSettings", "FileContent", "Markdown", "NewCompetition", "SettingsUpdate", "TagIds", "Update"]
 
@@ -72,6 +75,12 @@ class CompetitionSettings(BaseModel):
         evaluation_deployment_nb_initial_score_run: Runs that count.
         evaluation_episode_budget_brackets: Pairs `[threshold, n]`. An agent whose mean reward reaches the threshold
             gets n runs in total.
+        episode_budget_brackets: The same in the terms of newer clients: pairs `[threshold, n]`. An agent whose mean
+            reward is below a threshold gets the n of the first such pair in total, and one that is below none the last
+            n.
+        metrics: What the leaderboard shows; empty for the reward alone.
+        window_days: Days of the rolling window in which metrics are shown a second time; None for no window.
+        required_files: Files of the environment without which the competition cannot start.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -86,16 +95,38 @@ class CompetitionSettings(BaseModel):
     evaluation_deployment_nb_constraint_run: int = Field(default=1, ge=0, le=100)
     evaluation_deployment_nb_initial_score_run: int = Field(default=10, ge=1, le=1000)
     evaluation_episode_budget_brackets: list[_Bracket] = Field(default_factory=list, max_length=100)
+    episode_budget_brackets: list[_Bracket] = Field(default_factory=list, max_length=100)
+    metrics: list[Metric] = Field(default_factory=list, max_length=20)
+    window_days: int | None = Field(default=None, ge=1, le=3650)
+    required_files: list[Annotated[str, Field(max_length=200)]] = Field(default_factory=list, max_length=50)
+
+    @property
+    def shown_metrics(self) -> list[Metric]:
+        """What the leaderboard shows: the declared metrics, or the reward."""
+        return self.metrics or default_metrics(self.evaluation_metric)
+
+    def earned_runs(self, rewards: Sequence[float]) -> int:
+        """Get the total number of runs of an agent with these rewards, by the thresholds that its mean reaches."""
+        mean = sum(rewards) / len(rewards)
+        reached = [n for least, n in self.evaluation_episode_budget_brackets if mean >= least]
+        if self.episode_budget_brackets:
+            tiers = [n for threshold, n in self.episode_budget_brackets if mean < threshold]
+            reached.append(tiers[0] if tiers else self.episode_budget_brackets[-1][1])
+        return max([len(rewards), *reached])
 
     @model_validator(mode="after")
     def _is_supported(self) -> "CompetitionSettings":
-        thresholds = [bracket[0] for bracket in self.evaluation_episode_budget_brackets]
-        runs = [bracket[1] for bracket in self.evaluation_episode_budget_brackets]
-        if sorted(set(thresholds)) != thresholds:
-            raise ValueError("the thresholds of evaluation_episode_budget_brackets should ascend")
-        if sorted(runs) != runs:
-            raise ValueError("the numbers of runs of evaluation_episode_budget_brackets should not descend")
-        most = max(self.evaluation_deployment_nb_initial_score_run, *runs, 0)
+        brackets = [*self.evaluation_episode_budget_brackets, *self.episode_budget_brackets]
+        for name in ("evaluation_episode_budget_brackets", "episode_budget_brackets"):
+            thresholds = [bracket[0] for bracket in getattr(self, name)]
+            runs = [bracket[1] for bracket in getattr(self, name)]
+            if sorted(set(thresholds)) != thresholds:
+                raise ValueError(f"the thresholds of {name} should ascend")
+            if sorted(runs) != runs:
+                raise ValueError(f"the numbers of runs of {name} should not descend")
+        if problem := metrics_problem(self.metrics):
+            raise ValueError(problem)
+        most = max([self.evaluation_deployment_nb_initial_score_run, *(count for _, count in brackets)])
         count = self.evaluation_deployment_nb_constraint_run + most
         if count * self.simulation_timeout_sec > MAX_EVALUATION_S:
             raise ValueError(f"runs of simulation_timeout_sec should come to {MAX_EVALUATION_S} seconds at the most")

@@ -10,18 +10,23 @@ from sqlalchemy.orm import Session
 from ml_trainer_env.arena.audit import record
 from ml_trainer_env.arena.competitions.repository import competition_files, own_competition, visible_competition
 from ml_trainer_env.arena.competitions.schemas import CompetitionSettings, NewCompetition, Update
-from ml_trainer_env.arena.errors import RefusedError, TooManyError
+from ml_trainer_env.arena.errors import NotFoundError, RefusedError, TooManyError
 from ml_trainer_env.arena.kernels import Kernel
 from ml_trainer_env.arena.tables import Agent, AgentStatus, Competition, CompetitionFile, FilePurpose, Tag
 
 __all__ = [
     "benchmark_agent",
+    "check_settings",
     "create",
     "describe",
     "keep_file",
+    "remove_file",
     "set_tags",
     "settings_of",
     "start",
+    "start_blockers",
+    "stop",
+    "template_of",
     "update",
     "update_settings",
 ]
@@ -49,10 +54,15 @@ def describe(competition: Competition) -> dict[str, Any]:
         "creator": competition.creator.name,
         "created_at_ts": competition.created_at,
         "tags": [tag.name for tag in competition.tags],
-        "agent_template": Kernel(competition.kernel).template,
+        "agent_template": template_of(competition),
         "engine": {"k8s_workload_value": "local", "vm_health_ok": True, "vm_health_checked_at": None},
         **settings_of(competition).model_dump(mode="json"),
     }
+
+
+def template_of(competition: Competition) -> str:
+    """Get the source from which participants start: the creator's, or that of the kind."""
+    return competition.agent_template or Kernel(competition.kernel).template
 
 
 def create(session: Session, user_id: int, wanted: NewCompetition) -> Competition:
@@ -85,8 +95,9 @@ def create(session: Session, user_id: int, wanted: NewCompetition) -> Competitio
     if wanted.copy_from_competition_id is not None:
         source = visible_competition(session, wanted.copy_from_competition_id, user_id)
         competition.settings = dict(source.settings)
-        competition.markdown = source.markdown
+        competition.markdown, competition.agent_template = source.markdown, source.agent_template
         if source.creator_id == user_id:
+            competition.config_origin = dict(source.config_origin)
             for purpose in FilePurpose:
                 for file in competition_files(session, source.id, purpose):
                     keep_file(session, competition, purpose, file.name, file.sha256, file.size)
@@ -115,6 +126,18 @@ def update_settings(
     Raises:
         RefusedError: The competition has started, or a setting is unknown or out of bounds.
     """
+    settings = check_settings(competition, changes, max_upload_bytes)
+    _invalidate_benchmark(session, competition)
+    competition.settings = settings.model_dump(mode="json")
+    return settings
+
+
+def check_settings(competition: Competition, changes: dict[str, Any], max_upload_bytes: int) -> CompetitionSettings:
+    """Get the settings of a competition after a change, without changing them.
+
+    Raises:
+        RefusedError: The competition has started, or a setting is unknown or out of bounds.
+    """
     _require_not_started(competition)
     if unknown := sorted(set(changes) - set(CompetitionSettings.model_fields)):
         raise RefusedError(f"there are no settings {', '.join(unknown)[:200]}")
@@ -124,8 +147,6 @@ def update_settings(
         raise RefusedError("; ".join(_format_error(one) for one in error.errors())) from error
     if settings.max_upload_size_bytes > max_upload_bytes:
         raise RefusedError(f"max_upload_size_bytes should be {max_upload_bytes} at the most on this service")
-    _invalidate_benchmark(session, competition)
-    competition.settings = settings.model_dump(mode="json")
     return settings
 
 
@@ -139,15 +160,31 @@ def set_tags(session: Session, competition: Competition, tag_ids: list[int]) -> 
 
 
 def keep_file(
-    session: Session, competition: Competition, purpose: FilePurpose, name: str, sha256: str, size: int
+    session: Session,
+    competition: Competition,
+    purpose: FilePurpose,
+    name: str,
+    sha256: str,
+    size: int,
+    while_started: bool = False,
 ) -> None:
     """Add or replace a file. The benchmark must then be run again.
+
+    Args:
+        session: A transaction.
+        competition: The competition.
+        purpose: Purpose of the file.
+        name: Name of the file.
+        sha256: SHA-256 of its content.
+        size: Its size in bytes.
+        while_started: Whether the file may change after the start, because no run reads it.
 
     Raises:
         RefusedError: The competition has started, or it has too many files.
     """
-    _require_not_started(competition)
-    _invalidate_benchmark(session, competition)
+    if not (competition.is_started and while_started):
+        _require_not_started(competition)
+        _invalidate_benchmark(session, competition)
     files = {file.name: file for file in competition_files(session, competition.id, purpose)}
     if name in files:
         files[name].sha256, files[name].size = sha256, size
@@ -158,25 +195,63 @@ def keep_file(
     session.flush()
 
 
+def remove_file(session: Session, competition: Competition, purpose: FilePurpose, name: str) -> None:
+    """Remove a file. The benchmark must then be run again.
+
+    Raises:
+        NotFoundError: The file does not exist.
+        RefusedError: The competition has started.
+    """
+    _require_not_started(competition)
+    file = next((file for file in competition_files(session, competition.id, purpose) if file.name == name), None)
+    if file is None:
+        raise NotFoundError("there is no such file")
+    _invalidate_benchmark(session, competition)
+    session.delete(file)
+
+
 def start(session: Session, competition_id: int, user_id: int) -> Competition:
-    """Start a competition. Its settings, name and files can no longer be changed.
+    """Start a competition, for the first time or after it was stopped. Its settings, name and files are then fixed.
 
     Raises:
         NotFoundError: It does not exist or belongs to another user.
-        RefusedError: Its environment is missing, or its benchmark agent has no score.
+        RefusedError: It has started, or a file or the score of its benchmark agent is missing.
     """
     competition = own_competition(session, competition_id, user_id)
     _require_not_started(competition)
-    if Kernel(competition.kernel).needs_env and not any(
-        file.name == "env.py" for file in competition_files(session, competition.id, FilePurpose.ENV)
-    ):
-        raise RefusedError("upload env.py first")
-    benchmark = benchmark_agent(session, competition.id)
-    if benchmark is None or benchmark.status != AgentStatus.ACTIVE or benchmark.mean_reward is None:
-        raise RefusedError("run the benchmark first: its agent should be active and have a mean reward")
+    if blockers := start_blockers(session, competition):
+        raise RefusedError(blockers[0][1])
     competition.is_started = True
+    competition.started_at = competition.started_at or time.time()
     record(session, user_id, "competition.start", str(competition.id))
     return competition
+
+
+def start_blockers(session: Session, competition: Competition) -> list[tuple[str, str]]:
+    """List the reasons why a competition cannot start now. Each is a code and a message."""
+    found = []
+    files = {file.name for file in competition_files(session, competition.id, FilePurpose.ENV)}
+    if Kernel(competition.kernel).needs_env and "env.py" not in files:
+        found.append(("env_missing", "upload env.py first"))
+    if missing := sorted(set(settings_of(competition).required_files) - files):
+        found.append(("required_file_missing", f"the environment needs the files {', '.join(missing)}"))
+    benchmark = benchmark_agent(session, competition.id)
+    if benchmark is None or benchmark.status != AgentStatus.ACTIVE or benchmark.mean_reward is None:
+        code = "benchmark_missing" if benchmark is None else "benchmark_unscored"
+        found.append((code, "run the benchmark first: its agent should be active and have a mean reward"))
+    return found
+
+
+def stop(session: Session, competition: Competition, user_id: int) -> None:
+    """Stop a competition. Its settings and files can be changed until it is started again; its results stay.
+
+    Raises:
+        RefusedError: It has not started.
+    """
+    if not competition.is_started:
+        raise RefusedError("the competition has not started")
+    competition.is_started = False
+    record(session, user_id, "competition.stop", str(competition.id))
 
 
 def benchmark_agent(session: Session, competition_id: int) -> Agent | None:

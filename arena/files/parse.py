@@ -1,7 +1,7 @@
 """Parses Python source in a separate process. `sources` runs this file as a script. It needs only the standard library.
 
-Reads the source from standard input. Writes JSON: `error`, and for each class its name, its methods, and whether it has
-base classes.
+Reads the source from standard input. Writes JSON: `error`, for each class its name, its methods, and whether it has
+base classes, and the names of the functions.
 """
 
 import ast
@@ -25,7 +25,8 @@ def main() -> None:
     except (ValueError, RecursionError, MemoryError) as found:
         error = f"{type(found).__name__}: {found}"
     classes = [_class_row(node) for node in body if isinstance(node, ast.ClassDef)]
-    json.dump({"error": error, "classes": classes}, sys.stdout)
+    functions = [node.name for node in body if isinstance(node, ast.FunctionDef)]
+    json.dump({"error": error, "classes": classes, "functions": functions}, sys.stdout)
 
 
 def _class_row(node: ast.ClassDef) -> dict[str, object]:

@@ -42,10 +42,12 @@ class Source:
     Attributes:
         error: Why it is not valid Python; None if it is.
         classes: Its top-level classes, in order.
+        functions: Names of its top-level functions.
     """
 
     error: str | None
     classes: tuple[Class, ...] = ()
+    functions: frozenset[str] = frozenset()
 
 
 class Sources:
@@ -90,4 +92,4 @@ class Sources:
             return Source("it takes too much time or memory to parse")
         found = json.loads(done.stdout)
         classes = (Class(one["name"], frozenset(one["methods"]), one["has_bases"]) for one in found["classes"])
-        return Source(found["error"], tuple(classes))
+        return Source(found["error"], tuple(classes), frozenset(found["functions"]))

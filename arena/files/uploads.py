@@ -1,5 +1,6 @@
 """Reads forms with a file. Limits are enforced while the body arrives."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 from starlette.datastructures import FormData, UploadFile
@@ -7,10 +8,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import Message
 
-from ml_trainer_env.arena.errors import RefusedError, TooLargeError
+from ml_trainer_env.arena.errors import RefusedError, SlowBodyError, TooLargeError
 from ml_trainer_env.arena.files.names import file_name
 
-__all__ = ["read_form", "too_large_error", "uploaded_file"]
+__all__ = ["read_form", "timed", "too_large_error", "uploaded_file"]
 
 _FORM_OVERHEAD_BYTES = 16 * 1024
 """Bytes allowed for the rest of a form, besides its file."""
@@ -18,23 +19,29 @@ _FORM_OVERHEAD_BYTES = 16 * 1024
 _MAX_DRAIN_BYTES = 2**31
 """Bytes of a too large body that are read before the connection is closed."""
 
+BODY_S = 60.0
+BYTES_PER_S = 10_000
+"""A body may take a minute, and a second more for each 10 kB that have come."""
+
 
 async def read_form(request: Request, max_file_bytes: int) -> FormData:
     """Read a multipart or urlencoded form with at most one file.
 
     Raises:
         TooLargeError: The file is larger than `max_file_bytes`.
+        SlowBodyError: The body comes too slowly.
         RefusedError: The body is not a valid form.
     """
+    receive = timed(request.receive)
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > max_file_bytes + _FORM_OVERHEAD_BYTES:
-        await _drain(request.receive)
+        await _drain(receive)
         raise too_large_error(max_file_bytes)
-    bounded = Request(request.scope, _bounded(request.receive, max_file_bytes + _FORM_OVERHEAD_BYTES, max_file_bytes))
+    bounded = Request(request.scope, _bounded(receive, max_file_bytes + _FORM_OVERHEAD_BYTES, max_file_bytes))
     try:
         form = await bounded.form(max_files=1, max_fields=8, max_part_size=_FORM_OVERHEAD_BYTES)
     except TooLargeError:
-        await _drain(request.receive)
+        await _drain(receive)
         raise
     except HTTPException as error:
         raise RefusedError(str(error.detail)) from error
@@ -62,6 +69,32 @@ def uploaded_file(form: FormData) -> tuple[str, UploadFile]:
 def too_large_error(limit: int) -> TooLargeError:
     """Create the error for a file that is larger than a limit in bytes."""
     return TooLargeError(f"a file may have {limit} bytes at the most")
+
+
+def timed(receive: Callable[[], Awaitable[Message]], body_s: float = BODY_S) -> Callable[[], Awaitable[Message]]:
+    """Limit the time of a body: `body_s` seconds, and a second more for each 10 kB that have come.
+
+    Args:
+        receive: The channel of the request.
+        body_s: Seconds for a small body.
+
+    Returns:
+        A channel that raises `SlowBodyError` when the time is over.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + body_s
+
+    async def receive_in_time() -> Message:
+        nonlocal deadline
+        try:
+            async with asyncio.timeout_at(deadline):
+                message = await receive()
+        except TimeoutError:
+            raise SlowBodyError("the body comes too slowly") from None
+        deadline += len(message.get("body", b"")) / BYTES_PER_S
+        return message
+
+    return receive_in_time
 
 
 async def _drain(receive: Callable[[], Awaitable[Message]]) -> None:

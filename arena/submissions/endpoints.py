@@ -3,22 +3,20 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse
 
 from ml_trainer_env.arena.access import Creator, InjectedServices, Participant
 from ml_trainer_env.arena.audit import record
 from ml_trainer_env.arena.competitions.repository import competition_files, own_competition, visible_competition
-from ml_trainer_env.arena.competitions.service import settings_of
 from ml_trainer_env.arena.errors import NotFoundError, RefusedError
 from ml_trainer_env.arena.files.names import file_name
-from ml_trainer_env.arena.files.uploads import read_form, uploaded_file
 from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.submissions import service
 from ml_trainer_env.arena.submissions.benchmark import benchmark_state, run_benchmark
+from ml_trainer_env.arena.submissions.files import parse_ahead, receive_file
 from ml_trainer_env.arena.submissions.repository import agent_files, finished_runs, own_agent, runtimes
 from ml_trainer_env.arena.submissions.schemas import NewAgent, RuntimeChoice
-from ml_trainer_env.arena.tables import Agent, AgentStatus, FilePurpose, Run, Runtime
+from ml_trainer_env.arena.tables import AgentStatus, FilePurpose, Run, Runtime
 
 __all__ = ["creator", "logs", "router"]
 
@@ -37,7 +35,7 @@ _SHOWN_IN_ALL_BYTES = 4_000_000
 def create_agent(cid: Id, wanted: NewAgent, caller: Participant, services: InjectedServices) -> dict[str, Any]:
     """Create an agent in a competition."""
     if wanted.copy_from_agent_id is not None:
-        _parse_ahead(services, caller.user_id, wanted.copy_from_agent_id)
+        parse_ahead(services, caller.user_id, wanted.copy_from_agent_id)
     with services.database.transaction(by=caller.user_id) as session:
         agent = service.attach(
             session, caller.user_id, cid, wanted.agent_name, wanted.copy_from_agent_id, services.sources
@@ -50,49 +48,7 @@ async def put_file(
     cid: Id, aid: Id, caller: Participant, services: InjectedServices, request: Request
 ) -> dict[str, Any]:
     """Add or replace a file, or delete the file that the field `delete_file` names."""
-    limit = await run_in_threadpool(_upload_limit, services, caller.user_id, cid, aid)
-    async with services.upload_locks.of(caller.user_id):
-        form = await read_form(request, limit)
-        try:
-            return await run_in_threadpool(_put_file, services, caller.user_id, cid, aid, form)
-        finally:
-            await form.close()
-
-
-def _upload_limit(services: Services, user_id: int, cid: int, aid: int) -> int:
-    with services.database.transaction(read_only=True) as session:
-        return settings_of(own_agent(session, aid, user_id, cid).competition).max_upload_size_bytes
-
-
-def _parse_ahead(services: Services, user_id: int, aid: int, *more: tuple[str, str, int]) -> None:
-    """Parse sources before the transaction that needs them, so that the transaction stays short."""
-    with services.database.transaction(read_only=True) as session:
-        files = [
-            (file.name, file.sha256, file.size) for file in agent_files(session, own_agent(session, aid, user_id).id)
-        ]
-    services.sources.parse_ahead([*files, *more])
-
-
-def _put_file(services: Services, user_id: int, cid: int, aid: int, form: Any) -> dict[str, Any]:
-    deleted_name = form.get("delete_file")
-    if isinstance(deleted_name, str):
-        _parse_ahead(services, user_id, aid)
-        with services.database.transaction(by=user_id) as session:
-            agent = own_agent(session, aid, user_id, cid)
-            service.delete_file(session, agent, deleted_name, services.sources)
-            record(session, user_id, "agent.file.delete", f"{aid} {deleted_name}")
-            return _uploaded(agent, f"{deleted_name} was deleted")
-    name, file = uploaded_file(form)
-    sha256, size = services.store_upload(user_id, file.file, file.size or 0)
-    _parse_ahead(services, user_id, aid, (name, sha256, size))
-    with services.database.transaction(by=user_id) as session:
-        agent = own_agent(session, aid, user_id, cid)
-        service.keep_file(session, agent, name, sha256, size, services.sources)
-        record(session, user_id, "agent.file", f"{aid} {name} {sha256}")
-        return _uploaded(agent, f"{name} was uploaded")
-
-
-def _uploaded(agent: Agent, message: str) -> dict[str, Any]:
+    agent, message = await receive_file(request, services, caller.user_id, cid, aid)
     status = AgentStatus.UPLOAD_VALIDATED if agent.files_ok else AgentStatus.UPLOAD_FAILED
     return {"message": message, "status": status, "validation_message": agent.files_message}
 

@@ -1,7 +1,8 @@
 """Order of the queue: users take turns.
 
 The next evaluation belongs to the waiting user who was served longest ago. The evaluations of one user are served in
-the order of deployment. So a user with many or long evaluations does not delay other users. Finals are served last.
+the order of deployment. So a user with many or long evaluations does not delay other users. Reruns that organisers
+order are served after all these, and finals last.
 """
 
 from typing import Any
@@ -24,11 +25,12 @@ def in_order(waiting: sa.ColumnElement[bool]) -> sa.Subquery:
     Returns:
         Columns `id` and `position`; position 1 is next.
     """
-    own: dict[str, Any] = {"partition_by": (Agent.user_id, Deploy.is_final), "order_by": Deploy.id}
+    kinds = Deploy.is_final, Deploy.is_rerun
+    own: dict[str, Any] = {"partition_by": (Agent.user_id, *kinds), "order_by": Deploy.id}
     turns = (
         sa.select(
             Deploy.id,
-            Deploy.is_final,
+            *kinds,
             User.served_at,
             sa.func.row_number().over(**own).label("turn"),
             sa.func.first_value(Deploy.id).over(**own).label("first_id"),
@@ -38,5 +40,5 @@ def in_order(waiting: sa.ColumnElement[bool]) -> sa.Subquery:
         .where(waiting)
         .subquery()
     )
-    order = turns.c.is_final, turns.c.turn, turns.c.served_at, turns.c.first_id
+    order = turns.c.is_final, turns.c.is_rerun, turns.c.turn, turns.c.served_at, turns.c.first_id
     return sa.select(turns.c.id, sa.func.row_number().over(order_by=order).label("position")).subquery()

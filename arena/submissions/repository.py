@@ -1,13 +1,32 @@
 """Queries for submissions."""
 
+from enum import StrEnum
+
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, joinedload
 
+from ml_trainer_env.arena.competitions.repository import can_edit, can_see
 from ml_trainer_env.arena.errors import NotFoundError
 from ml_trainer_env.arena.submissions.order import in_order
-from ml_trainer_env.arena.tables import Agent, AgentFile, AgentStatus, Deploy, DeployStatus, Run, RunKind, Runtime
+from ml_trainer_env.arena.tables import (
+    Agent,
+    AgentFile,
+    AgentStatus,
+    Course,
+    CourseAssistant,
+    CourseModule,
+    Deploy,
+    DeployStatus,
+    Enrollment,
+    ModuleChallenge,
+    Run,
+    RunKind,
+    Runtime,
+)
+from ml_trainer_env.arena.teams.repository import participant_ids
 
 __all__ = [
+    "ViewerRole",
     "agent_files",
     "count_agents_since",
     "count_on_board",
@@ -16,7 +35,10 @@ __all__ = [
     "latest_deploy",
     "open_deploys",
     "own_agent",
+    "position_in_queue",
+    "readable_agent",
     "runtimes",
+    "viewer_role",
 ]
 
 OPEN = (DeployStatus.QUEUED, DeployStatus.RUNNING)
@@ -35,11 +57,74 @@ def own_agent(session: Session, agent_id: int, user_id: int, competition_id: int
         or agent.user_id != user_id
         or agent.is_benchmark
         or agent.status == AgentStatus.DELETED
-        or not (agent.competition.is_public or agent.competition.creator_id == user_id)
+        or not can_see(session, agent.competition, user_id)
         or (competition_id is not None and agent.competition_id != competition_id)
     ):
         raise NotFoundError("there is no such agent")
     return agent
+
+
+class ViewerRole(StrEnum):
+    """What the reader of a submission is to it."""
+
+    OWNER = "owner"
+    TEAMMATE = "teammate"
+    STAFF = "staff"
+    """The creator of the competition, or an assistant."""
+
+    TEACHER = "teacher"
+    """A teacher of a course in which the owner learns and which teaches the competition."""
+
+    PUBLIC = "public"
+    """Anyone with a token, if the owner has published the submission."""
+
+
+def readable_agent(session: Session, agent_id: int, user_id: int) -> tuple[Agent, ViewerRole]:
+    """Get a submission that a user may read, and what the user is to it.
+
+    Raises:
+        NotFoundError: It does not exist, is deleted, or the user may not read it or may not see its competition.
+    """
+    agent = session.get(Agent, agent_id, options=[joinedload(Agent.competition)])
+    if agent is None or agent.status == AgentStatus.DELETED or not can_see(session, agent.competition, user_id):
+        raise NotFoundError("there is no such submission")
+    role = viewer_role(session, agent, user_id)
+    if role is None:
+        raise NotFoundError("there is no such submission")
+    return agent, role
+
+
+def viewer_role(session: Session, agent: Agent, user_id: int) -> ViewerRole | None:
+    """Find out what a user is to a submission. None if the user may not read it.
+
+    Nobody owns a benchmark agent: it belongs to the competition, and its staff reads it.
+    """
+    if agent.user_id == user_id and not agent.is_benchmark:
+        return ViewerRole.OWNER
+    if not agent.is_benchmark and user_id in participant_ids(session, agent.competition_id, agent.user_id):
+        return ViewerRole.TEAMMATE
+    if can_edit(session, agent.competition, user_id):
+        return ViewerRole.STAFF
+    if not agent.is_benchmark and _teaches(session, user_id, agent):
+        return ViewerRole.TEACHER
+    return ViewerRole.PUBLIC if agent.is_public else None
+
+
+def _teaches(session: Session, user_id: int, agent: Agent) -> bool:
+    """Whether a user teaches a course in which the owner learns and which teaches the competition."""
+    helps = sa.select(CourseAssistant.course_id).where(CourseAssistant.user_id == user_id)
+    query = (
+        sa.select(Course.id)
+        .join(Enrollment, Enrollment.course_id == Course.id)
+        .join(CourseModule, CourseModule.course_id == Course.id)
+        .join(ModuleChallenge, ModuleChallenge.module_id == CourseModule.module_id)
+        .where(
+            Enrollment.user_id == agent.user_id,
+            ModuleChallenge.competition_id == agent.competition_id,
+            sa.or_(Course.teacher_id == user_id, Course.id.in_(helps)),
+        )
+    )
+    return session.scalar(query.limit(1)) is not None
 
 
 def agent_files(session: Session, agent_id: int) -> list[AgentFile]:
@@ -65,18 +150,24 @@ def count_agents_since(session: Session, user_id: int, since: float) -> int:
 
 
 def deploys_since(session: Session, user_id: int, competition_id: int, is_benchmark: bool, since: float) -> list[float]:
-    """List the times of a user's deployments to a competition, earliest first. Includes deleted agents."""
-    query = sa.select(Deploy.created_at).join(Agent).order_by(Deploy.created_at)
+    """List the times of a user's deployments to a competition, earliest first.
+
+    Includes deleted agents, and excludes the reruns that organisers ordered.
+    """
+    query = sa.select(Deploy.created_at).join(Agent).where(Deploy.is_rerun.is_(False)).order_by(Deploy.created_at)
     of_user = Agent.user_id == user_id, Agent.competition_id == competition_id, Agent.is_benchmark == is_benchmark
     return list(session.scalars(query.where(*of_user, Deploy.created_at >= since)))
 
 
 def count_on_board(session: Session, agent: Agent) -> int:
-    """Count the other submissions of the same user and competition that are active or being evaluated."""
+    """Count the other submissions of the same participant and competition that are active or being evaluated.
+
+    A participant is a team, or a user without a team.
+    """
     on_the_way = (AgentStatus.ACTIVE, AgentStatus.DEPLOY_QUEUE, AgentStatus.DEPLOY_RUN)
     query = sa.select(sa.func.count()).where(
         Agent.competition_id == agent.competition_id,
-        Agent.user_id == agent.user_id,
+        Agent.user_id.in_(participant_ids(session, agent.competition_id, agent.user_id)),
         Agent.id != agent.id,
         Agent.status.in_(on_the_way),
         Agent.is_benchmark.is_(False),

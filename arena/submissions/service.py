@@ -48,14 +48,17 @@ __all__ = [
     "delete",
     "delete_file",
     "deploy",
+    "deploy_limits",
     "deploy_state",
     "derive_seed",
     "keep_file",
+    "rerun",
     "runtime_row",
     "set_runtime",
     "status",
     "validate",
     "visible_figure",
+    "visible_status",
 ]
 
 DAY_S = 24 * 3600.0
@@ -148,9 +151,41 @@ def deploy(session: Session, agent: Agent, services: Services) -> Deploy:
     daily = services.settings.daily_deploys
     if len(_deploys_of_the_day(session, agent)) >= daily:
         raise TooManyError(f"you may deploy {daily} times in 24 hours to a competition")
+    deploy = _queue(session, agent, services, {file.name: file.sha256 for file in agent_files(session, agent.id)})
+    record(session, agent.user_id, "agent.deploy", f"{agent.id} {deploy.id}")
+    return deploy
+
+
+def rerun(session: Session, agent: Agent, services: Services, by: int) -> Deploy:
+    """Queue another evaluation of what was evaluated last, for an organiser. The old results no longer count.
+
+    It does not count against the limits of the owner, and waits until no participant's evaluation does.
+
+    Args:
+        session: A transaction.
+        agent: The submission.
+        services: The components of the service.
+        by: The organiser.
+
+    Raises:
+        RefusedError: The submission is neither active nor failed.
+    """
+    last = latest_deploy(session, agent.id)
+    if agent.status not in (AgentStatus.ACTIVE, AgentStatus.DEPLOY_FAILED) or last is None:
+        raise RefusedError(f"only an active or a failed submission can be run again, and this one is {agent.status}")
+    deploy = _queue(session, agent, services, dict(last.files), is_rerun=True)
+    agent.mean_reward, agent.reward_ci95, agent.rewards, agent.final_rewards = None, None, [], []
+    agent.max_run_s, agent.max_ram_bytes, agent.scored_at, agent.scored_deploy_id = None, None, None, None
+    record(session, by, "agent.rerun", f"{agent.id} {deploy.id}")
+    return deploy
+
+
+def _queue(session: Session, agent: Agent, services: Services, files: dict[str, str], is_rerun: bool = False) -> Deploy:
+    """Queue an evaluation of files, given by name and SHA-256."""
+    competition, settings = agent.competition, settings_of(agent.competition)
     cancel_open(session, agent)
     session.refresh(agent)  # a worker may have written to it before the cancellation
-    deploy = Deploy(agent_id=agent.id, files={file.name: file.sha256 for file in agent_files(session, agent.id)})
+    deploy = Deploy(agent_id=agent.id, files=files, is_rerun=is_rerun)
     kinds = [RunKind.CONSTRAINT] * settings.evaluation_deployment_nb_constraint_run
     kinds += [RunKind.SCORE] * settings.evaluation_deployment_nb_initial_score_run
     deploy.runs = [
@@ -160,7 +195,6 @@ def deploy(session: Session, agent: Agent, services: Services) -> Deploy:
     session.add(deploy)
     agent.status, agent.last_status_message = AgentStatus.DEPLOY_QUEUE, "waiting for a worker"
     session.flush()
-    record(session, agent.user_id, "agent.deploy", f"{agent.id} {deploy.id}")
     return deploy
 
 
@@ -187,11 +221,17 @@ def cancel_open(session: Session, agent: Agent) -> None:
         one.finished_at = one.finished_at or time.time()
 
 
-def delete(session: Session, agent: Agent) -> None:
-    """Delete a submission. It leaves the leaderboard; its rows stay in the database."""
+def delete(session: Session, agent: Agent, by: int | None = None) -> None:
+    """Delete a submission. It leaves the leaderboard; its rows stay in the database.
+
+    Args:
+        session: A transaction.
+        agent: The submission.
+        by: Who deletes it; None for its owner.
+    """
     cancel_open(session, agent)
     agent.status, agent.last_status_message = AgentStatus.DELETED, ""
-    record(session, agent.user_id, "agent.delete", str(agent.id))
+    record(session, agent.user_id if by is None else by, "agent.delete", str(agent.id))
 
 
 def set_runtime(session: Session, agent: Agent, runtime_id: int) -> Runtime:
@@ -236,23 +276,13 @@ def status(session: Session, agent: Agent) -> dict[str, Any]:
 
 def deploy_state(session: Session, agent: Agent, daily: int) -> dict[str, Any]:
     """Get the deployment limits and the last evaluation."""
-    times = _deploys_of_the_day(session, agent)
-    used, last = len(times), latest_deploy(session, agent.id)
+    last = latest_deploy(session, agent.id)
     return {
-        "deploymentLimits": {
-            "daily_deploy_limit": daily,
-            "daily_deploys_used": used,
-            "daily_deploys_remaining": max(0, daily - used),
-            "next_deploy_available_at": times[used - daily] + DAY_S if 0 < daily <= used else None,
-            "can_deploy": used < daily
-            and agent.files_ok
-            and agent.competition.is_started
-            and not _reached_active_limit(session, agent),
-        },
+        "deploymentLimits": deploy_limits(session, agent, daily),
         "latestDeploy": {
             "id": last.id,
             "created_at_ts": last.created_at,
-            "status": _visible_status(last),
+            "status": visible_status(last),
             "finished_at_ts": last.finished_at,
             "failure_message": last.failure_message,
         }
@@ -261,7 +291,23 @@ def deploy_state(session: Session, agent: Agent, daily: int) -> dict[str, Any]:
     }
 
 
-def _visible_status(deploy: Deploy) -> DeployStatus:
+def deploy_limits(session: Session, agent: Agent, daily: int) -> dict[str, Any]:
+    """Get how often the owner of an agent may deploy to its competition, and whether the agent may be deployed now."""
+    times = _deploys_of_the_day(session, agent)
+    used = len(times)
+    return {
+        "daily_deploy_limit": daily,
+        "daily_deploys_used": used,
+        "daily_deploys_remaining": max(0, daily - used),
+        "next_deploy_available_at": times[used - daily] + DAY_S if 0 < daily <= used else None,
+        "can_deploy": used < daily
+        and agent.files_ok
+        and agent.competition.is_started
+        and not _reached_active_limit(session, agent),
+    }
+
+
+def visible_status(deploy: Deploy) -> DeployStatus:
     """Get the status that the owner sees. An evaluation in the finals is shown as succeeded unless it fails."""
     over = deploy.status == DeployStatus.FAILED or not deploy.is_final
     return DeployStatus(deploy.status) if over else DeployStatus.SUCCEEDED

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from ml_trainer_env.arena.tables import Blame
 from permuted_mnist.evaluation.results import Failure
 
 __all__ = ["RunOutcome", "failed", "without_details"]
@@ -23,6 +24,7 @@ class RunOutcome:
         error_type: Kind of failure: `code_error`, `timeout`, `oom_killed` or `crash`.
         error_message: Message for the owner.
         log: Output of the agent.
+        error_owner: Who caused the failure; None without one.
     """
 
     reward: float | None
@@ -31,13 +33,21 @@ class RunOutcome:
     error_type: str | None
     error_message: str | None
     log: str
+    error_owner: Blame | None = None
 
 
-def failed(failure: Failure, detail: str, wall_s: float, peak_ram_bytes: int, log: str) -> RunOutcome:
+def failed(
+    failure: Failure,
+    detail: str,
+    wall_s: float,
+    peak_ram_bytes: int,
+    log: str,
+    owner: Blame = Blame.PARTICIPANT,
+) -> RunOutcome:
     """Create the outcome of a failed run. If the SDK does not know the kind of failure, the message contains it."""
     kind = _SDK_NAMES.get(failure, failure)
     message = detail if kind is failure else f"{failure}: {detail}"
-    return RunOutcome(None, wall_s, peak_ram_bytes, str(kind), message, log)
+    return RunOutcome(None, wall_s, peak_ram_bytes, str(kind), message, log, owner)
 
 
 def without_details(outcome: RunOutcome) -> RunOutcome:

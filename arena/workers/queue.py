@@ -20,6 +20,7 @@ from ml_trainer_env.arena.submissions.service import derive_seed
 from ml_trainer_env.arena.tables import (
     Agent,
     AgentStatus,
+    Blame,
     Competition,
     Deploy,
     DeployStatus,
@@ -83,7 +84,7 @@ def claim(session: Session, worker: str, lease_s: float) -> Claim | None:
         if deploy.status == DeployStatus.RUNNING:
             deploy.deaths += 1
         if deploy.deaths >= MAX_DEATHS:
-            _fail(deploy, agent, f"given up: {MAX_DEATHS} workers have died over it")
+            _fail(deploy, agent, f"given up: {MAX_DEATHS} workers have died over it", Blame.PLATFORM)
             continue
         deploy.status, deploy.worker, deploy.lease_until = DeployStatus.RUNNING, worker, now + lease_s
         deploy.attempt += 1
@@ -121,17 +122,23 @@ def release(session: Session, held: Claim) -> None:
 def must_yield(session: Session, held: Claim, *, turn_is_over: bool) -> bool:
     """Whether another evaluation has priority.
 
-    Any regular evaluation has priority over finals. After a turn, evaluations of other users have priority.
+    Any regular evaluation has priority over finals, and one that a participant deployed over reruns. After a turn,
+    evaluations of other users have priority.
 
     Raises:
         ClaimLostError: The worker no longer holds the evaluation.
     """
     deploy = _lock_claimed(session, held)
-    if not deploy.is_final and not turn_is_over:
-        return False
     query = sa.select(Deploy.id).join(Agent).where(Deploy.status == DeployStatus.QUEUED, Deploy.is_final.is_(False))
-    if not deploy.is_final:
-        query = query.where(Agent.user_id != deploy.agent.user_id)
+    of_others, first_hand = Agent.user_id != deploy.agent.user_id, Deploy.is_rerun.is_(False)
+    if deploy.is_final:
+        pass
+    elif deploy.is_rerun:
+        query = query.where(sa.or_(of_others, first_hand) if turn_is_over else first_hand)
+    elif turn_is_over:
+        query = query.where(of_others, first_hand)
+    else:
+        return False
     return session.scalar(query.limit(1)) is not None
 
 
@@ -157,7 +164,7 @@ def record_run(session: Session, held: Claim, run_id: int, outcome: RunOutcome, 
         raise ClaimLostError(f"run {run_id} is done already")
     run.status = RunStatus.COMPLETED if outcome.error_type is None else RunStatus.ERROR
     run.reward, run.wall_s, run.peak_ram_bytes = outcome.reward, outcome.wall_s, outcome.peak_ram_bytes
-    run.error_type, run.error_message = outcome.error_type, outcome.error_message
+    run.error_type, run.error_message, run.error_owner = outcome.error_type, outcome.error_message, outcome.error_owner
     run.log_sha256, run.finished_at = log_sha256, time.time()
     deploy.deaths = 0
 
@@ -176,7 +183,7 @@ def finish(session: Session, held: Claim, services: Services) -> bool:
     failed = next((run for run in deploy.runs if run.status == RunStatus.ERROR), None)
     if failed is not None:
         message = failed.error_message or ""
-        _fail(deploy, agent, f"{failed.error_type} in run {failed.number + 1}: {message}")
+        _fail(deploy, agent, f"{failed.error_type} in run {failed.number + 1}: {message}", failed.error_owner)
         return True
     if deploy.is_final:
         _succeed_in_finals(deploy, agent)
@@ -184,7 +191,7 @@ def finish(session: Session, held: Claim, services: Services) -> bool:
     counted = [run for run in deploy.runs if run.kind != RunKind.CONSTRAINT]
     rewards = [float(run.reward or 0.0) for run in counted]
     competition = session.get_one(Competition, agent.competition_id)
-    if (more := _earned_runs(competition, rewards) - len(rewards)) > 0:
+    if (more := settings_of(competition).earned_runs(rewards) - len(rewards)) > 0:
         start = len(deploy.runs)
         for number in range(start, start + more):
             seed = derive_seed(services.key, competition, number)
@@ -217,15 +224,9 @@ def _record_maxima(agent: Agent, counted: list[Run]) -> None:
     agent.max_ram_bytes = max(run.peak_ram_bytes or 0 for run in counted)
 
 
-def _earned_runs(competition: Competition, rewards: list[float]) -> int:
-    """Get the total number of runs of an agent, by the highest threshold that its mean reward reaches."""
-    mean = sum(rewards) / len(rewards)
-    reached = [n for least, n in settings_of(competition).evaluation_episode_budget_brackets if mean >= least]
-    return max([len(rewards), *reached])
-
-
-def _fail(deploy: Deploy, agent: Agent, message: str) -> None:
+def _fail(deploy: Deploy, agent: Agent, message: str, owner: Blame | None) -> None:
     deploy.status, deploy.finished_at, deploy.failure_message = DeployStatus.FAILED, time.time(), message
+    deploy.failure_owner = owner
     agent.status, agent.last_status_message = AgentStatus.DEPLOY_FAILED, message
 
 

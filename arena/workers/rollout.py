@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ml_trainer_env.arena.tables import Blame
 from ml_trainer_env.arena.workers.outcomes import RunOutcome, failed
 from permuted_mnist.evaluation.results import Failure, failure_of
 from permuted_mnist.evaluation.sandboxed_agent import printable
@@ -102,8 +103,11 @@ def roll_out(folder: Path, env_folder: Path, seed: int, agent_seed: int, limits:
     log = printable(agent.log)
     if error is None:
         return RunOutcome(reward, wall_s, agent.peak_memory_bytes, None, None, log)
-    message = f"the competition's environment failed: {error}" if error.player == "environment" else str(error)
-    return failed(error.failure, printable(message), wall_s, agent.peak_memory_bytes, log)
+    if error.player == "environment":
+        owner, message = Blame.CHALLENGE, f"the competition's environment failed: {error}"
+    else:
+        owner, message = Blame.PARTICIPANT, str(error)
+    return failed(error.failure, printable(message), wall_s, agent.peak_memory_bytes, log, owner)
 
 
 def _episode(env: _Player, agent: _Player, seed: int, deadline: float) -> float:

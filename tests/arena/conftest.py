@@ -54,6 +54,31 @@ def arena(tmp_path_factory: pytest.TempPathFactory, layers: Layers) -> Iterator[
 
 
 @pytest.fixture(scope="session")
+def python_with(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """An interpreter with the official SDK of a version, and no more than it needs."""
+    made: dict[str, str] = {}
+
+    def python(version: str) -> str:
+        if version not in made:
+            folder = tmp_path_factory.mktemp("sdk")
+            maker = [shutil.which("uv"), "venv", "-q"] if shutil.which("uv") else [sys.executable, "-m", "venv"]
+            subprocess.run([*maker, str(folder / "venv")], check=True)
+            interpreter = str(folder / "venv" / "bin" / "python")
+            pip = (
+                [shutil.which("uv"), "pip", "install", "-q", "--python", interpreter]
+                if shutil.which("uv")
+                else [interpreter, "-m", "pip", "install", "-q"]
+            )
+            done = subprocess.run([*pip, f"mlarena-sdk=={version}"], capture_output=True, text=True, check=False)
+            if done.returncode != 0:
+                pytest.skip(f"the SDK is not to be had here: {done.stderr[-300:]}")
+            made[version] = interpreter
+        return made[version]
+
+    return python
+
+
+@pytest.fixture(scope="session")
 def postgresql(postgresql: PostgresqlServer) -> str:
     """The URL of an empty database."""
     return postgresql.new_database()

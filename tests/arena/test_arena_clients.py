@@ -3,7 +3,6 @@
 import json
 import os
 import secrets
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,31 +15,6 @@ SCENARIOS = ("participant", "a_class", "creator", "courses", "refusals", "failur
 OFFICIAL = "mlarena-sdk 0.2.0"
 SCRIPT = Path(__file__).with_name("scenarios.py")
 LIMIT_S = 280
-
-
-@pytest.fixture(scope="session")
-def python_with(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """An interpreter with the official SDK of a version, and no more than it needs."""
-    made: dict[str, str] = {}
-
-    def python(version: str) -> str:
-        if version not in made:
-            folder = tmp_path_factory.mktemp("sdk")
-            maker = [shutil.which("uv"), "venv", "-q"] if shutil.which("uv") else [sys.executable, "-m", "venv"]
-            subprocess.run([*maker, str(folder / "venv")], check=True)
-            interpreter = str(folder / "venv" / "bin" / "python")
-            pip = (
-                [shutil.which("uv"), "pip", "install", "-q", "--python", interpreter]
-                if shutil.which("uv")
-                else [interpreter, "-m", "pip", "install", "-q"]
-            )
-            done = subprocess.run([*pip, f"mlarena-sdk=={version}"], capture_output=True, text=True, check=False)
-            if done.returncode != 0:
-                pytest.skip(f"the SDK is not to be had here: {done.stderr[-300:]}")
-            made[version] = interpreter
-        return made[version]
-
-    return python
 
 
 @pytest.fixture

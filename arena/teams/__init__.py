@@ -1,0 +1,1 @@
+"""Teams: users who take part in a competition together."""
