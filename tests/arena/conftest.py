@@ -1,5 +1,7 @@
 """The service that the tests share, a PostgreSQL of their own, and the options of the chaos test."""
 
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
