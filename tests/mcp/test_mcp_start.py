@@ -36,11 +36,12 @@ def test_the_tasks_of_a_split_are_listed_in_pages(serve: Any, t: Any) -> None:
     serve(play)
 
 
-def test_a_task_of_the_family_is_begun_by_its_id(serve: Any) -> None:
+@pytest.mark.parametrize(("task", "rubric"), [("tuning/train/17", "v3"), ("tuning/train/100017", "accuracy")])
+def test_a_task_of_the_family_is_begun_by_its_id_under_its_own_rubric(serve: Any, task: str, rubric: str) -> None:
     async def play(served: Any) -> None:
         async with served.raw() as session:
-            begun = await session.call("start_task", task_id="tuning/train/17")
-            assert (begun["task"]["id"], begun["rubric"]) == ("tuning/train/17", "accuracy")
+            begun = await session.call("start_task", task_id=task)
+            assert (begun["task"]["id"], begun["rubric"]) == (task, rubric)
 
     serve(play)
 
@@ -73,7 +74,7 @@ def test_options_are_taken(serve: Any) -> None:
         ({"seed": -1}, "seed"),
         ({"rubric": "v9"}, "rubric"),
         ({"rubric": "v3", "task_id": "permuted_mnist"}, "rubric v3"),
-        ({"rubric": "v3", "task_id": "tuning/train/17"}, "rubric v3"),
+        ({"rubric": "v3", "task_id": "tuning/train/100017"}, "rubric v3"),
         ({"task_id": "tuning/train/x"}, "tuning/train/17"),
         ({"resume": True}, "resume needs the episode_id"),
         ({"resume": True, "episode_id": "never"}, "never"),

@@ -17,6 +17,7 @@ PACKAGES = {"ml_trainer_env", "permuted_mnist"}
 BROUGHT_BY_USERS = {"inspect_ai"}
 """What adapters import, and whoever uses them installs."""
 FOR_DEVELOPERS = {"tests", "benchmarks", "docs", "examples", "scripts", "data"}
+MIGRATION_TEMPLATES = {f"{folder}/migrations/script.py.mako" for folder in ("arena", "server/store")}
 BUILD = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
 
 
@@ -59,10 +60,7 @@ def test_the_manifest_the_type_marker_and_the_bundled_data_are_in_the_wheel(
     folders += [repository / "bench/templates", repository / "server/tuning/families/tables"]
     listed = {path.relative_to(repository).as_posix() for folder in folders for path in folder.iterdir()}
     others = {name for name in packaged(wheel) if not name.endswith(".py")}
-    assert (
-        others
-        == bundled | {"openenv.yaml", "py.typed", "permuted_mnist/py.typed", "arena/migrations/script.py.mako"} | listed
-    )
+    assert others == bundled | {"openenv.yaml", "py.typed", "permuted_mnist/py.typed", *MIGRATION_TEMPLATES} | listed
 
 
 def test_the_wheel_holds_no_solution_of_a_task(wheel: zipfile.ZipFile) -> None:
