@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from ml_trainer_env.server.episodes.errors import EpisodeError
 from ml_trainer_env.server.episodes.recorded import VerifyingSource
 from ml_trainer_env.server.episodes.replay import replay_calls
 from ml_trainer_env.server.executors.contract import ExecutorError
+from ml_trainer_env.server.store.tables import CALLS
 from ml_trainer_env.server.trainer.state import weights_hash
 from ml_trainer_env.server.tuning.episode import TuningEpisode
 from ml_trainer_env.server.tuning.tools import TOOLS
@@ -238,16 +240,19 @@ def test_other_tasks_have_no_permutation(begin: Begin) -> None:
     assert play.executor.jobs[0].permutation is None
 
 
+def forget_remaining_seconds(connection: sa.Connection) -> None:
+    """Remove the field from the replies in a journal. JSON is text in both databases."""
+    for number, reply in connection.execute(sa.select(CALLS.c.number, CALLS.c.reply)).fetchall():
+        older = {name: value for name, value in reply.items() if name != "remaining_seconds"}
+        connection.execute(CALLS.update().where(CALLS.c.number == number).values(reply=older))
+
+
 def test_an_episode_written_down_before_replies_had_a_field_can_be_resumed(serve: Serve) -> None:
     async def resume() -> dict[str, Any]:
         async with serve() as server:
             played = await server.open(episode_id="e")
             await played.call("run_epochs", {"num_epochs": 2})
-            server.database.submit(
-                lambda connection: connection.exec_driver_sql(
-                    "UPDATE calls SET reply = json_remove(reply, '$.remaining_seconds')"
-                )
-            ).result()
+            server.database.submit(forget_remaining_seconds).result()
             resumed = await server.open(episode_id="e", resume=True)
             return await resumed.call("get_training_status", {})
 
