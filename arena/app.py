@@ -16,7 +16,7 @@ from ml_trainer_env.arena.challenges import accounts, board, catalogue, creators
 from ml_trainer_env.arena.challenges import submissions as challenge_submissions
 from ml_trainer_env.arena.competitions import endpoints as competitions
 from ml_trainer_env.arena.courses import endpoints as courses
-from ml_trainer_env.arena.courses import teaching
+from ml_trainer_env.arena.courses import modules, teaching
 from ml_trainer_env.arena.errors import ArenaError
 from ml_trainer_env.arena.leaderboard import endpoints as leaderboard
 from ml_trainer_env.arena.leaderboard.cache import Boards
@@ -62,6 +62,7 @@ def create_app(services: Services, rates: Rates | None = None) -> FastAPI:
         submissions.logs,
         leaderboard.router,
         courses.router,
+        modules.router,
         teaching.router,
         catalogue.router,
         board.router,

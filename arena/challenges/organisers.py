@@ -8,7 +8,9 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session, joinedload
 
+from ml_trainer_env.arena import assistants as assistants_service
 from ml_trainer_env.arena.access import Creator, InjectedServices
+from ml_trainer_env.arena.assistants import Username
 from ml_trainer_env.arena.audit import record
 from ml_trainer_env.arena.challenges.board import open_board
 from ml_trainer_env.arena.challenges.catalogue import dataset_rows
@@ -35,7 +37,6 @@ from ml_trainer_env.arena.tables import (
     FilePurpose,
     Run,
     RunKind,
-    User,
 )
 
 __all__ = ["router"]
@@ -55,12 +56,6 @@ _JOB_STATUSES = {
     DeployStatus.SUCCEEDED: "completed",
     DeployStatus.CANCELLED: "cancelled",
 }
-
-
-class Username(BaseModel):
-    """A user."""
-
-    username: str = Field(min_length=1, max_length=64)
 
 
 class NewDataset(BaseModel):
@@ -197,12 +192,11 @@ def delete_submission(cid: Id, sid: Id, caller: Creator, services: InjectedServi
 @router.get("/assistants")
 def assistants(cid: Id, caller: Creator, services: InjectedServices) -> list[dict[str, Any]]:
     """List the assistants of a challenge."""
-    query = sa.select(CompetitionAssistant, User.name).join(User).where(CompetitionAssistant.competition_id == cid)
     with services.database.transaction(read_only=True) as session:
         own_competition(session, cid, caller.user_id)
         return [
             {"user_id": found.user_id, "username": name, "created_at_ts": iso(found.created_at)}
-            for found, name in session.execute(query.order_by(User.name))
+            for found, name in assistants_service.assistants_of(session, CompetitionAssistant, cid)
         ]
 
 
@@ -211,12 +205,7 @@ def add_assistant(cid: Id, wanted: Username, caller: Creator, services: Injected
     """Give a user the creator's rights on a challenge. For the owner only."""
     with services.database.transaction(by=caller.user_id) as session:
         own = _owned(session, cid, caller.user_id)
-        user = session.scalar(sa.select(User).where(User.name == wanted.username))
-        if user is None:
-            raise NotFoundError(f"there is no user {wanted.username}")
-        if user.id == own.creator_id or session.get(CompetitionAssistant, (cid, user.id)) is not None:
-            raise RefusedError(f"{user.name} may edit the challenge already")
-        session.add(CompetitionAssistant(competition_id=cid, user_id=user.id))
+        user = assistants_service.add(session, CompetitionAssistant, cid, own.creator_id, wanted.username)
         record(session, caller.user_id, "competition.assistant", f"{cid} {user.name}")
         return {"message": f"{user.name} may edit the challenge", "user_id": user.id, "username": user.name}
 
@@ -226,10 +215,7 @@ def remove_assistant(cid: Id, user_id: Id, caller: Creator, services: InjectedSe
     """Take the creator's rights back. For the owner only."""
     with services.database.transaction(by=caller.user_id) as session:
         _owned(session, cid, caller.user_id)
-        found = session.get(CompetitionAssistant, (cid, user_id))
-        if found is None:
-            raise NotFoundError("the challenge has no such assistant")
-        session.delete(found)
+        assistants_service.remove(session, CompetitionAssistant, cid, user_id)
         record(session, caller.user_id, "competition.assistant.delete", f"{cid} {user_id}")
     return {"message": "the assistant was removed"}
 

@@ -22,6 +22,7 @@ __all__ = [
     "is_enrolled",
     "managed_course",
     "managed_courses",
+    "module_slugs",
     "owned_course",
     "owned_lesson",
     "owned_module",
@@ -157,3 +158,8 @@ def can_read_lesson(session: Session, lesson: Lesson, user_id: int | None) -> bo
             if not lesson.gated and course.visibility != Visibility.PRIVATE:
                 return True
     return False
+
+
+def module_slugs(session: Session, user_id: int) -> set[str]:
+    """Return the slugs of a user's modules."""
+    return set(session.scalars(sa.select(Module.slug).where(Module.owner_id == user_id)))

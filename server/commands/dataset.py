@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["add_dataset_command", "card", "dataset_row"]
 
-UNNAMED = "unnamed"
-"""What tables call an agent that gave no name."""
-
 _COLUMNS = {
     "episode_id": "Its name in the journal.",
     "task_id, split, seed": "What was played. The same task, seed and calls give the same episode.",
@@ -200,9 +197,15 @@ class Statistics:
 
 async def _dataset(options: argparse.Namespace, journal: Journal) -> int:
     # Late imports: `--help` is fast, and `journal` imports this module.
-    from ml_trainer_env.server.commands.journal import reset_reply, settings_of_process, temporary_services, tools_of
-    from ml_trainer_env.server.commands.trajectories import ArgumentsForm, chat
-    from ml_trainer_env.server.store import DamagedError, list_names
+    from ml_trainer_env.server.commands.journal import (
+        load_or_report,
+        reset_reply,
+        settings_of_process,
+        temporary_services,
+        tools_of,
+    )
+    from ml_trainer_env.server.commands.trajectories import UNNAMED_AGENT, ArgumentsForm, chat
+    from ml_trainer_env.server.store import list_names
 
     folder: Path = options.folder
     if folder.exists() and any(folder.iterdir()):
@@ -214,10 +217,8 @@ async def _dataset(options: argparse.Namespace, journal: Journal) -> int:
         files: dict[tuple[str, str], IO[str]] = {}
         async with temporary_services(settings_of_process(), options.games) as services:
             for name in list_names(journal.database):
-                try:
-                    episode = await journal.load(name)
-                except DamagedError as error:
-                    print(error, file=sys.stderr)
+                episode = await load_or_report(name, journal)
+                if episode is None:
                     fails = True
                     continue
                 registry = services.registry_of(episode.header.task)
@@ -232,7 +233,7 @@ async def _dataset(options: argparse.Namespace, journal: Journal) -> int:
                     path.parent.mkdir(parents=True, exist_ok=True)
                     files[place] = stack.enter_context(path.open("w", encoding="utf-8"))
                 files[place].write(json.dumps(row) + "\n")
-                counted[place][episode.header.agent or UNNAMED].count(episode, row)
+                counted[place][episode.header.agent or UNNAMED_AGENT].count(episode, row)
     if not counted:
         print("the journal has no such episode, so nothing was written", file=sys.stderr)
         return 1

@@ -42,7 +42,15 @@ if TYPE_CHECKING:
     from ml_trainer_env.server.settings import Settings
     from ml_trainer_env.server.store import Journal, JournaledEpisode
 
-__all__ = ["OutputMissingError", "main", "reset_reply", "settings_of_process", "temporary_services", "tools_of"]
+__all__ = [
+    "OutputMissingError",
+    "load_or_report",
+    "main",
+    "reset_reply",
+    "settings_of_process",
+    "temporary_services",
+    "tools_of",
+]
 
 LINES = ("trajectory", "chat")
 """The formats that are lines of JSON. The others are those of viewers."""
@@ -79,7 +87,7 @@ def _run(options: argparse.Namespace) -> int:
 async def _replay(options: argparse.Namespace, journal: Journal) -> int:
     settings, fails = settings_of_process(), False
     for name in _select_names(options, journal):
-        episode = await _load(name, journal)
+        episode = await load_or_report(name, journal)
         fails |= episode is None or not await _replay_episode(episode, settings, options.games)
     return int(fails)
 
@@ -94,7 +102,7 @@ async def _export(options: argparse.Namespace, journal: Journal) -> int:
     with options.output.open("w", encoding="utf-8") if options.output else contextlib.nullcontext(sys.stdout) as file:
         async with temporary_services(settings, options.games) as services:
             for name in _select_names(options, journal):
-                episode = await _load(name, journal)
+                episode = await load_or_report(name, journal)
                 if episode is None:
                     fails = True
                     continue
@@ -114,13 +122,13 @@ async def _export_to_viewer(options: argparse.Namespace, journal: Journal) -> in
 
     if options.output is None:
         raise OutputMissingError(f"--format {options.format} writes a folder: name it with --output")
-    found = [await _load(name, journal) for name in _select_names(options, journal)]
+    found = [await load_or_report(name, journal) for name in _select_names(options, journal)]
     for path in VIEWERS[options.format](options.output, [episode for episode in found if episode is not None]):
         print(path)
     return int(None in found)
 
 
-async def _load(name: str, journal: Journal) -> JournaledEpisode | None:
+async def load_or_report(name: str, journal: Journal) -> JournaledEpisode | None:
     """Read an episode. If it is damaged, print the error and return None."""
     from ml_trainer_env.server.store import DamagedError
 

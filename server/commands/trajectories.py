@@ -7,9 +7,12 @@ from typing import Any
 
 from ml_trainer_env.server.store import CallRecord, JournaledEpisode
 
-__all__ = ["ArgumentsForm", "chat", "trajectory"]
+__all__ = ["UNNAMED_AGENT", "ArgumentsForm", "chat", "trajectory"]
 
 Json = dict[str, Any]
+
+UNNAMED_AGENT = "unnamed"
+"""What files call an agent that gave no name."""
 
 
 class ArgumentsForm(StrEnum):

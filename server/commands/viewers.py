@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ml_trainer_env.errors import MissingLibraryError
+from ml_trainer_env.server.commands.trajectories import UNNAMED_AGENT
 from ml_trainer_env.server.store import CallRecord, JournaledEpisode
 
 __all__ = ["VIEWERS", "write_inspect", "write_tensorboard", "write_wandb"]
@@ -84,7 +85,7 @@ def write_inspect(folder: Path, episodes: Iterable[JournaledEpisode]) -> list[Pa
     log = _library("inspect_ai.log", "inspect-ai")
     by_agent: dict[str, list[JournaledEpisode]] = {}
     for episode in episodes:
-        by_agent.setdefault(episode.header.agent or "unnamed", []).append(episode)
+        by_agent.setdefault(episode.header.agent or UNNAMED_AGENT, []).append(episode)
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for agent, played in by_agent.items():
