@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -94,7 +95,7 @@ def until() -> Until:
     return wait
 
 
-@pytest.fixture(scope="module", autouse=True)
+@contextmanager
 def workers_know_toy_jobs() -> Iterator[None]:
     """Workers that are started meanwhile can import `toy_jobs`, and so can this process."""
     folder = str(Path(__file__).parent)
@@ -104,10 +105,18 @@ def workers_know_toy_jobs() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(name="workers_know_toy_jobs", scope="module", autouse=True)
+def workers_know_toy_jobs_fixture() -> Iterator[None]:
+    with workers_know_toy_jobs():
+        yield
+
+
 @pytest.fixture(scope="session")
-def pool(run: Run[None]) -> Iterator[ProcessPoolExecutor]:
-    """Its first job starts it, and so knows `toy_jobs`."""
+def pool(run: Run[object]) -> Iterator[ProcessPoolExecutor]:
+    """Its worker starts here, so that no test's own environment decides its identity."""
     executor = ProcessPoolExecutor(workers=1, torch_threads=TORCH_THREADS, probe=PROBE)
+    with workers_know_toy_jobs():
+        run(executor.identity())
     yield executor
     run(executor.close())
 
