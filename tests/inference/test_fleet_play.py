@@ -39,7 +39,7 @@ STATUS = {
     "is_stalled": False,
     "nodes": [0, 1],
     "spares": [2],
-    "settings": {"learning_rate": 0.04},
+    "settings": {"learning_rate": 0.04, "checkpoint_every": 25},
     "notices": [],
     "message": "Step 0.",
     "done": False,
@@ -144,16 +144,39 @@ def test_without_a_key_the_detective_plays_the_fleet(run_here):
     assert "agent: detective (the default" in said.out
 
 
-def test_the_scripted_agent_restarts_and_halves_the_rate_three_times_at_the_most():
+def calls_of_the_runbook(*figures):
+    """What the scripted agent calls when its looks show these figures, one after the other."""
     script = ScriptedAgent().script(BRIEF, ())
-    made = [next(script)]
-    for restarts in range(1, 12):
-        reply = {**STATUS, "step": restarts, "loss": 2.5, "grad_norm": 1.0, "step_s": 1.1, "restarts": restarts}
-        made.append(script.send(Outcome(reply)))
+    call, called, looks = next(script), [], iter(figures)
+    reply = STATUS
+    while True:
+        called.append(call)
+        if call.name == "run_steps":
+            if (changes := next(looks, None)) is None:
+                return [call for call in called if call.name != "run_steps"]
+            reply = {**STATUS, "step": 10, "loss": 2.5, "grad_norm": 1.0, "step_s": 1.1, **changes}
+        call = script.send(Outcome(reply))
 
-    rates = [call.arguments["learning_rate"] for call in made if call.name == "set_training"]
-    assert rates == [0.02, 0.02, 0.02]
-    assert sum(call.name == "restart" for call in made) == 3
+
+def test_the_scripted_agent_goes_back_and_halves_the_rate_where_a_bad_loss_stays_three_times_at_the_most():
+    once = [Call("set_training", {"learning_rate": 0.02}, ""), Call("restart", {"checkpoint": "newest"}, "")]
+
+    for bad in ({"loss": 2.9}, {"loss": None}, {"grad_norm": None}):
+        assert calls_of_the_runbook({}, bad, {}, bad, {}) == []
+        assert [replace(call, reason="") for call in calls_of_the_runbook({}, bad, bad, {})] == once
+        assert len(calls_of_the_runbook({}, *[bad] * 20)) == 2 * 3
+
+
+def test_the_scripted_agent_saves_more_often_after_a_death_and_restarts_what_stalls():
+    settings = {"learning_rate": 0.04, "checkpoint_every": 50}
+    died = {"restarts": 1, "settings": settings}
+
+    (saving,) = calls_of_the_runbook({"settings": settings}, died, died)
+    (restarting,) = calls_of_the_runbook({"settings": settings}, {"is_stalled": True, "loss": None})
+
+    assert (saving.name, saving.arguments) == ("set_training", {"checkpoint_every": 15})
+    assert (restarting.name, restarting.arguments) == ("restart", {"checkpoint": "newest"})
+    assert calls_of_the_runbook({}, {"restarts": 1, "settings": {**settings, "checkpoint_every": 10}}) == []
 
 
 def test_doing_nothing_is_to_run_on():
