@@ -2,6 +2,7 @@
 
     uv run scripts/shipped.py write             # writes .dockerignore and server/Dockerfile
     uv run scripts/shipped.py push --private    # `openenv push` of the shipped files, with its options
+    uv run scripts/shipped.py push --game fleet --repo-id NAME/SPACE    # a Space that has the fleet alone
 
 `.dockerignore` is the list: it excludes everything, then names each file of the build context. A new file of the
 package is shipped once it is tracked and the list is written again; a test compares the two. Secrets, notebooks, data
@@ -11,7 +12,6 @@ and outputs that lie in the same folders are never on the list, whatever they ar
 """
 
 import argparse
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,10 +25,24 @@ ROOT = Path(__file__).resolve().parents[1]
 
 BUILD_FILES = ("constraints.txt", "openenv.yaml", "pyproject.toml", "scripts/fetch_data.py")
 """What the image is built with, beside the package."""
-SPACE_FILES = ("Dockerfile", "server/Dockerfile", "validation/canaries.json", "validation/runtime.json")
-"""What a Space needs beside the build context."""
-SPACE_FOLDERS = ("validation/oracles",)
-"""Folders of which a Space needs all tracked files: whoever validates it reads them, and its image has none of them."""
+DOCKERFILES = ("Dockerfile", "server/Dockerfile")
+"""What a Space needs beside the build context and the declarations of its game."""
+
+TUNING, FLEET = "tuning", "fleet"
+DECLARED = {TUNING: PurePosixPath(), FLEET: PurePosixPath("fleet")}
+"""The folder with a game's `openenv.yaml` and `validation`. Whoever validates a Space reads them; its image has none."""
+DECLARATIONS = (
+    "openenv.yaml",
+    "validation/canaries.json",
+    "validation/runtime.json",
+    "validation/oracles/*.json",
+    "validation/oracles/*/*.jsonl",
+)
+FOR_FLEET = {
+    "README.md": ("title: ML Training Optimizer\n", "title: ML Training Optimizer, the fleet\n"),
+    "Dockerfile": ('CMD ["server",', 'CMD ["python", "-m", "ml_trainer_env.server.fleet_app",'),
+}
+"""What is another text in a Space of the fleet, and which, by file."""
 
 LIST_HEADER = """\
 # Written by scripts/shipped.py: run `make shipped` when a file of the package is new or gone.
@@ -45,10 +59,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Write the list of shipped files, or push them to a Space.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("write", help="write .dockerignore and server/Dockerfile")
-    commands.add_parser("push", help="run `openenv push` on a copy of the shipped files", add_help=False)
+    pushing = commands.add_parser("push", help="run `openenv push` on a copy of the shipped files", add_help=False)
+    pushing.add_argument("--game", choices=list(DECLARED), default=TUNING, help="what the Space has at its root")
     options, for_openenv = parser.parse_known_args(arguments)
     if options.command == "push":
-        return push(ROOT, for_openenv)
+        return push(ROOT, options.game, for_openenv)
     if for_openenv:
         parser.error(f"unrecognized arguments: {' '.join(for_openenv)}")
     for path, content in generated(ROOT).items():
@@ -83,21 +98,41 @@ def listed(root: Path) -> list[str]:
     return [line.removeprefix("!") for line in lines if line.startswith("!")]
 
 
-def push(root: Path, options: Sequence[str]) -> int:
+def push(root: Path, game: str, options: Sequence[str]) -> int:
     """Run `openenv push` on a copy of the shipped files. Returns its exit status."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "ml_trainer_env"
-        for path in (*listed(root), *SPACE_FILES, *_in_folders(root)):
+        for path, content in space(root, game).items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(root / path, folder / path)
+            (folder / path).write_bytes(content)
         return subprocess.run(
             [sys.executable, "-m", "openenv.cli", "push", str(folder), *options], check=False
         ).returncode
 
 
-def _in_folders(root: Path) -> list[str]:
-    """The tracked files of `SPACE_FOLDERS`."""
-    return [path for path in _tracked(root) if path.startswith(tuple(f"{folder}/" for folder in SPACE_FOLDERS))]
+def space(root: Path, game: str) -> dict[str, bytes]:
+    """The content of each file of a Space, by its path there.
+
+    Args:
+        root: A git repository of this project.
+        game: The game at the Space's root. A Space of tuning has the fleet at `/fleet`.
+    """
+    patterns = [DECLARED[game] / pattern for pattern in DECLARATIONS]
+    declared = [PurePosixPath(path) for path in _tracked(root) if _is_among(PurePosixPath(path), patterns)]
+    sources = {path: path for path in (*listed(root), *DOCKERFILES)}
+    sources |= {str(path.relative_to(DECLARED[game])): str(path) for path in declared}
+    contents = {path: (root / source).read_bytes() for path, source in sources.items()}
+    if game == FLEET:
+        for path, (before, after) in FOR_FLEET.items():
+            contents[path] = _replaced(contents[path], before, after)
+        contents["server/Dockerfile"] = contents["Dockerfile"]
+    return contents
+
+
+def _replaced(content: bytes, before: str, after: str) -> bytes:
+    if content.count(before.encode()) != 1:
+        raise SystemExit(f"a Space of the fleet needs one line with {before.strip()!r}")
+    return content.replace(before.encode(), after.encode())
 
 
 def _packaged(project: dict[str, Any]) -> Iterator[str]:
@@ -122,8 +157,11 @@ def _tracked(root: Path) -> list[str]:
 
 
 def _is_among(path: PurePosixPath, patterns: Iterable[PurePosixPath]) -> bool:
-    """Whether a pattern matches. Wildcards stand in the last part of a pattern only."""
-    return any(path.parent == pattern.parent and fnmatchcase(path.name, pattern.name) for pattern in patterns)
+    """Whether a pattern matches a path part by part."""
+    return any(
+        len(path.parts) == len(pattern.parts) and all(map(fnmatchcase, path.parts, pattern.parts))
+        for pattern in patterns
+    )
 
 
 if __name__ == "__main__":

@@ -127,6 +127,25 @@ def test_a_space_is_sent_the_listed_files_and_what_it_is_built_by(planted: Path,
 
 
 @pytest.mark.slow
+def test_a_space_of_the_fleet_has_its_manifest_oracles_and_command_and_none_of_the_other_game(
+    planted: Path, shipped: set[str], hub: "Hub"
+) -> None:
+    command = [sys.executable, "scripts/shipped.py", "push", "--game", "fleet", "--repo-id", "someone/ml_trainer_env"]
+    pushed = hub.run(command, planted)
+
+    assert pushed.returncode == 0, pushed.stdout + pushed.stderr
+    declared = {path.relative_to(planted / "fleet") for path in (planted / "fleet/validation").rglob("*.json")}
+    declared = {path.as_posix() for path in declared if path.name != "credentials.json"}
+    assert set(hub.received) == shipped | {"Dockerfile", "server/Dockerfile"} | declared
+    for path in ("openenv.yaml", *declared):
+        assert hub.received[path] == (planted / "fleet" / path).read_bytes()
+    dockerfile = hub.received["Dockerfile"].replace(ADDED_BY_OPENENV, b"")
+    assert dockerfile.splitlines()[-1].startswith(b'CMD ["python", "-m", "ml_trainer_env.server.fleet_app", "--host"')
+    assert dockerfile.splitlines()[:-1] == (planted / "Dockerfile").read_bytes().splitlines()[:-1]
+    assert b"title: ML Training Optimizer, the fleet\n" in hub.received["README.md"]
+
+
+@pytest.mark.slow
 def test_the_wheel_is_the_same_from_the_shipped_files_as_from_the_repository(
     planted: Path, shipped: set[str], source_copy: Path, tmp_path: Path
 ) -> None:
