@@ -52,19 +52,19 @@ demo: install ## Let an agent play the three tasks, and leave a report in output
 	$(RUN) inference.py $(ARGS)
 
 test: install ## Run the tests
-	$(RUN) pytest -m "not slow and not libraries" $(PARALLEL) $(ARGS)
+	$(RUN) pytest -m "not slow and not chaos and not libraries" $(PARALLEL) $(ARGS)
 
 test-slow: install ## Run the tests that take long
-	$(RUN) pytest -m slow --durations 25 $(ARGS)
+	$(RUN) pytest -m slow $(PARALLEL) --durations 25 $(ARGS)
 
 test-libraries: install ## Run the adapters in the newest versions of their libraries, which it installs from PyPI
 	$(RUN) pytest -m libraries $(ARGS)
 
 chaos: install ## Kill the server and its workers KILLS times while clients train, as SEED says
-	$(RUN) pytest tests/chaos -m slow --log-cli-level=INFO --chaos-kills $(KILLS) --chaos-seed $(SEED) $(ARGS)
+	$(RUN) pytest tests/chaos --log-cli-level=INFO --chaos-kills $(KILLS) --chaos-seed $(SEED) $(ARGS)
 
 arena-chaos: install ## Kill the arena and its workers ARENA_KILLS times while SUBMISSIONS are evaluated, as SEED says
-	$(RUN) pytest tests/arena/test_arena_chaos.py -m slow --log-cli-level=INFO \
+	$(RUN) pytest tests/arena/test_arena_chaos.py --log-cli-level=INFO \
 		--arena-submissions $(SUBMISSIONS) --arena-kills $(ARENA_KILLS) --arena-seed $(SEED) $(ARGS)
 
 serve: install ## Serve on HOST and PORT, with the training room as its first page

@@ -173,7 +173,7 @@ def ruin(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ruin]:
             empty(database)
 
 
-@pytest.mark.slow
+@pytest.mark.chaos
 @pytest.mark.timeout(0)
 @pytest.mark.usefixtures("layers")
 def test_every_submission_is_graded_once_whatever_is_killed(

@@ -1,7 +1,7 @@
 """The chaos test's play: once for all its tests.
 
-pytest tests/chaos -m slow                                            # 30 kills
-pytest tests/chaos -m slow --chaos-kills 500 --chaos-seed 7 --timeout 0 # also: make chaos
+pytest tests/chaos                                                    # 30 kills
+pytest tests/chaos --chaos-kills 500 --chaos-seed 7 --timeout 0 # also: make chaos
 """
 
 import asyncio

@@ -20,7 +20,7 @@ from chaos_script import epochs_of
 from ml_trainer_env.server.store import CallRecord, Database, StateStore
 from ml_trainer_env.server.store.tables import STATES
 
-pytestmark = [pytest.mark.timeout(0), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(0), pytest.mark.chaos]
 """On a busy machine the play takes minutes. Whoever waits in it has a limit, so it cannot hang."""
 
 
