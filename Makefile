@@ -16,8 +16,8 @@ SUBMISSIONS ?= 200
 ARENA_KILLS ?= 20
 SEED ?= 1
 DEPENDENCY_GROUPS := --group dev
-# Tests of a file run in one process, since they share servers. Many only wait: four processes keep two cores busy.
-PARALLEL := --numprocesses 4 --dist loadfile
+# Tests of a file run in one process, since they share servers. Many only wait: three processes keep two cores busy.
+PARALLEL := --numprocesses 3 --dist loadfile
 
 UV := scripts/uv.sh
 RUN := $(UV) run --no-sync

@@ -15,6 +15,7 @@ from ml_trainer_env.command_line import CommandParser, bound_socket, port_number
 
 if TYPE_CHECKING:
     import argparse
+    import socket
 
     from ml_trainer_env.server.composition import build_app
     from ml_trainer_env.server.episodes.game import Game
@@ -51,8 +52,12 @@ def main(arguments: Sequence[str] | None = None, games: "Games | None" = None) -
 
 
 def _serve(chosen: "argparse.Namespace", games: "Games | None") -> int:
+    with bound_socket(chosen.host, chosen.port) as listener:  # a port in use is reported before anything is made
+        return _serve_on(listener, chosen, games)
+
+
+def _serve_on(listener: "socket.socket", chosen: "argparse.Namespace", games: "Games | None") -> int:
     # Late imports: a port in use or a bad setting is reported before they take seconds.
-    listener = bound_socket(chosen.host, chosen.port)
     from ml_trainer_env.server.settings import Settings
 
     settings = Settings.from_environment(os.environ)

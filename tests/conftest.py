@@ -16,10 +16,12 @@ and trains every epoch: with `ML_TRAINER_CACHE="yes"`, what is compared might be
 """
 
 import atexit
+import functools
 import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -45,6 +47,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # No test depends on a timing: an example may take as long as a busy machine makes it.
 hypothesis.settings.register_profile("any duration", deadline=None)
 hypothesis.settings.load_profile("any duration")
+
+# A context of TLS loads every authority there is, which takes 40 ms of CPU, and the tests make thousands of clients.
+ssl.create_default_context = functools.cache(ssl.create_default_context)
 
 # torch.optim's classes import torch's compiler, which imports Triton where it is installed. Triton's bindings can print
 # a long report of leaks when the process ends. No test compiles a network in this process.
