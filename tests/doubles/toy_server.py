@@ -1,4 +1,4 @@
-"""A server process of `tests/games/toy_game.py`, and a client of its WebSocket."""
+"""Servers of `tests/games/toy_game.py`, in this process and in one of their own, and a client of their WebSocket."""
 
 import contextlib
 import json
@@ -13,25 +13,56 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
+from served_here import served_here
 from websockets.sync.client import connect
+
+from ml_trainer_env.server.datasets import DataSettings
+from ml_trainer_env.server.episodes.game import TimeLimits
+from ml_trainer_env.server.tuning.game import TuningGame
 
 TOY_FOLDER = Path(__file__).parents[1] / "games"
 READY_S = 240.0
 
 
-class Server:
-    """The toy game served by a process, which can be killed and started again on the same folder.
+class Served:
+    """A server of the toy game.
 
     Args:
         folder: Its state folder.
-        prefix: The prefix of the toy game beside the tuning game. Empty for the toy game alone, at the root.
-        variables: Further environment variables.
+        port: Its port.
     """
 
-    def __init__(self, folder: Path, prefix: str = "", **variables: str) -> None:
+    def __init__(self, folder: Path, port: int = 0) -> None:
         self.folder = folder
-        self._arguments = [prefix] if prefix else []
-        self._variables = variables
+        self.port = port
+
+    def url(self, path: str = "") -> str:
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    @contextlib.contextmanager
+    def session(self, prefix: str = "", /, **options: Any) -> Iterator["Player"]:
+        with connect(f"ws://127.0.0.1:{self.port}{prefix}/ws") as socket_:
+            player = Player(socket_)
+            player.begun = player.ask({"type": "reset", "data": options})["observation"]
+            yield player
+
+
+@contextlib.contextmanager
+def toy_here(folder: Path, prefix: str = "", **variables: str) -> Iterator[Served]:
+    """Serve the toy game in this process until the end of the block, with the tuning game where it has a prefix."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(TOY_FOLDER))
+        from toy_game import ToyGame
+
+        tuning = TuningGame(DataSettings(None, False), TimeLimits())
+        games = {"": tuning, prefix: ToyGame()} if prefix else {"": ToyGame()}
+        with served_here(folder, games, **variables) as (address, _):
+            yield Served(folder, int(address.rpartition(":")[2]))
+
+
+class Server(Served):
+    """The toy game served by a process, which can be killed and started again on the same folder."""
 
     def start(self) -> None:
         with socket.socket() as probe:
@@ -39,9 +70,8 @@ class Server:
             self.port = probe.getsockname()[1]
         ours = {name: value for name, value in os.environ.items() if not name.startswith("ML_TRAINER_")}
         settings = {"STATE_DIR": str(self.folder), "WORKERS": "1", "TORCH_THREADS": "1", "DOWNLOAD": "no"}
-        ours |= self._variables
         ours |= {f"ML_TRAINER_{name}": value for name, value in settings.items()}
-        command = [sys.executable, str(TOY_FOLDER / "toy_game.py"), str(self.port), *self._arguments]
+        command = [sys.executable, str(TOY_FOLDER / "toy_game.py"), str(self.port)]
         self.process = subprocess.Popen(command, env={**ours, "PYTHONPATH": str(TOY_FOLDER)})
         deadline = time.monotonic() + READY_S
         with httpx.Client(base_url=self.url(), trust_env=False) as http:  # to make one costs as much as many requests
@@ -53,19 +83,9 @@ class Server:
         self.kill()
         raise TimeoutError("the server is not ready")
 
-    def url(self, path: str = "") -> str:
-        return f"http://127.0.0.1:{self.port}{path}"
-
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
-
-    @contextlib.contextmanager
-    def session(self, prefix: str = "", /, **options: Any) -> Iterator["Player"]:
-        with connect(f"ws://127.0.0.1:{self.port}{prefix}/ws") as socket_:
-            player = Player(socket_)
-            player.begun = player.ask({"type": "reset", "data": options})["observation"]
-            yield player
 
 
 class Player:

@@ -9,9 +9,15 @@ import httpx
 import pytest
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
-from toy_server import TOY_FOLDER, Server
+from toy_server import TOY_FOLDER, Served, Server, toy_here
 
 from ml_trainer_env.server.commands import journal
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with toy_here(tmp_path_factory.mktemp("here"), CACHE="yes") as here:
+        yield here
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +28,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     served.kill()
 
 
-def test_it_is_played_over_the_websocket(server: Server) -> None:
-    with server.session(seed=3) as player:
+def test_it_is_played_over_the_websocket(served: Served) -> None:
+    with served.session(seed=3) as player:
         assert player.begun["seed"] == 3
         assert player.reply("count", steps="4")["count"] == 11
         assert "must be a whole number" in player.call("count", steps=10)["error"]["message"]
@@ -33,17 +39,17 @@ def test_it_is_played_over_the_websocket(server: Server) -> None:
         }  # fmt: skip
 
 
-def test_it_is_played_over_json_rpc(server: Server) -> None:
-    with server.session(seed=1) as player:
+def test_it_is_played_over_json_rpc(served: Served) -> None:
+    with served.session(seed=1) as player:
         tools = player.rpc("tools/list")["result"]["tools"]
         assert [tool["name"] for tool in tools] == ["count", "mark", "look", "stop"]
         assert player.rpc("tools/call", name="count", arguments={"steps": 2})["result"]["data"]["count"] == 5
 
 
-def test_it_is_played_over_mcp(server: Server) -> None:
+def test_it_is_played_over_mcp(served: Served) -> None:
     async def play() -> tuple[list[str], Any]:
         async with (
-            streamable_http_client(f"http://127.0.0.1:{server.port}/mcp") as (read, write, _),
+            streamable_http_client(f"http://127.0.0.1:{served.port}/mcp") as (read, write, _),
             ClientSession(read, write) as session,
         ):
             await session.initialize()
@@ -74,16 +80,16 @@ def test_it_goes_on_after_a_kill_and_is_forked_at_each_kind_of_place(server: Ser
             assert player.reply("count", steps=1)["count"] == count
 
 
-def test_a_step_that_ran_before_comes_from_the_cache(server: Server) -> None:
+def test_a_step_that_ran_before_comes_from_the_cache(served: Served) -> None:
     def counted(label: str) -> float:
-        lines = httpx.get(f"http://127.0.0.1:{server.port}/metrics").text.splitlines()
+        lines = httpx.get(f"http://127.0.0.1:{served.port}/metrics").text.splitlines()
         wanted = f'ml_trainer_epochs_total{{source="{label}",split="toy"}}'
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(wanted))
 
-    with server.session(seed=77) as player:
+    with served.session(seed=77) as player:
         first = player.reply("count", steps=5)
     before = counted("trained"), counted("cache")
-    with server.session(seed=77) as player:
+    with served.session(seed=77) as player:
         assert player.reply("count", steps=5) == first
 
     assert (counted("trained"), counted("cache")) == (before[0], before[1] + 5)

@@ -15,7 +15,7 @@ from mcp.client.streamable_http import streamable_http_client
 from openenv.cli._validation import validate_running_environment
 from openenv.core.generic_client import GenericEnvClient
 from served_here import served_here
-from toy_server import TOY_FOLDER, Server
+from toy_server import TOY_FOLDER, Served, toy_here
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
@@ -40,15 +40,13 @@ BOTH = pytest.mark.parametrize(("prefix", "name"), GAMES.items(), ids=GAMES.valu
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    served = Server(tmp_path_factory.mktemp("two"), FLEET)
-    served.start()
-    yield served
-    served.kill()
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with toy_here(tmp_path_factory.mktemp("two"), FLEET) as served:
+        yield served
 
 
 @pytest.fixture(scope="module")
-def client(server: Server) -> Iterator[httpx.Client]:
+def client(server: Served) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=server.url(), timeout=60.0, trust_env=False) as one:
         yield one
 
@@ -114,7 +112,7 @@ def test_an_episode_begins_over_plain_http(client: httpx.Client, prefix: str, na
 
 
 @BOTH
-def test_it_is_played_by_openenvs_client(server: Server, prefix: str, name: str) -> None:
+def test_it_is_played_by_openenvs_client(server: Served, prefix: str, name: str) -> None:
     tool, arguments = ("run_epochs", {"num_epochs": 1}) if name == "ml_trainer_env" else ("count", {"steps": 2})
 
     with GenericEnvClient(base_url=server.url(prefix)).sync() as env:
@@ -127,7 +125,7 @@ def test_it_is_played_by_openenvs_client(server: Server, prefix: str, name: str)
 
 
 @BOTH
-def test_it_is_played_by_a_client_of_mcp(server: Server, prefix: str, name: str) -> None:
+def test_it_is_played_by_a_client_of_mcp(server: Served, prefix: str, name: str) -> None:
     async def play() -> tuple[str, list[str], Any]:
         async with (
             streamable_http_client(server.url(f"{prefix}/mcp")) as (read, write, _),
@@ -147,7 +145,7 @@ def test_it_is_played_by_a_client_of_mcp(server: Server, prefix: str, name: str)
 
 
 @BOTH
-def test_it_is_played_over_json_rpc(client: httpx.Client, server: Server, prefix: str, name: str) -> None:
+def test_it_is_played_over_json_rpc(client: httpx.Client, server: Served, prefix: str, name: str) -> None:
     first = "configure_training" if name == "ml_trainer_env" else "count"
     with connect(server.url(f"{prefix}/mcp").replace("http", "ws")) as socket:
         socket.send(json.dumps(RPC))
@@ -158,7 +156,7 @@ def test_it_is_played_over_json_rpc(client: httpx.Client, server: Server, prefix
 
 
 @pytest.mark.parametrize("prefix", GAMES)
-def test_openenvs_validation_of_a_running_server_passes(server: Server, prefix: str) -> None:
+def test_openenvs_validation_of_a_running_server_passes(server: Served, prefix: str) -> None:
     """What `openenv validate --url` does, without the start of that command."""
     summary = validate_running_environment(server.url(prefix), timeout_s=30.0)["summary"]
 
@@ -197,7 +195,7 @@ def test_a_slash_at_the_end_makes_no_difference(client: httpx.Client, method: st
 
 
 @BOTH
-def test_what_clients_send_is_checked_alike(client: httpx.Client, server: Server, prefix: str, name: str) -> None:  # noqa: ARG001
+def test_what_clients_send_is_checked_alike(client: httpx.Client, server: Served, prefix: str, name: str) -> None:  # noqa: ARG001
     assert client.post(f"{prefix}/step", json={"action": 5}).json() == {
         "detail": "action must be an object, got a number"
     }
@@ -278,7 +276,7 @@ def test_a_token_opens_each_way_in(tmp_path: Path, games: dict[str, Game], prefi
 # What the games share.
 
 
-def test_an_episode_of_the_other_game_is_refused_by_the_right_path_and_loses_nothing(server: Server) -> None:
+def test_an_episode_of_the_other_game_is_refused_by_the_right_path_and_loses_nothing(server: Served) -> None:
     refusals = [
         ("tuned", FLEET, "the game ml_trainer_env, which this server has at /ws and /mcp; the game here is toy"),
         (
@@ -317,7 +315,7 @@ def test_a_task_that_no_game_has_is_refused_by_the_game_that_is_asked(client: ht
     assert "the task is counter" in client.post(f"{FLEET}/reset", json={"task_id": "none"}).json()["detail"]
 
 
-def test_the_name_of_an_episode_is_taken_in_both_games(server: Server) -> None:
+def test_the_name_of_an_episode_is_taken_in_both_games(server: Served) -> None:
     with server.session(FLEET, episode_id="named") as player:
         player.reply("count", steps=1)
 
@@ -325,7 +323,7 @@ def test_the_name_of_an_episode_is_taken_in_both_games(server: Server) -> None:
 
 
 def test_one_journal_lists_replays_and_exports_the_episodes_of_both(
-    server: Server, games: dict[str, Game], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    server: Served, games: dict[str, Game], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with server.session(episode_id="our-run", seed=5) as player:
         player.reply("run_epochs", num_epochs=1)
@@ -351,7 +349,7 @@ def test_one_journal_lists_replays_and_exports_the_episodes_of_both(
     assert "run_epochs" in [tool["function"]["name"] for tool in tuned["tools"]]
 
 
-def test_the_metrics_know_the_tools_of_both(server: Server) -> None:
+def test_the_metrics_know_the_tools_of_both(server: Served) -> None:
     with server.session() as player:
         player.reply("list_checkpoints")
     with server.session(FLEET) as player:

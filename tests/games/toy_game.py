@@ -179,10 +179,6 @@ if __name__ == "__main__":
 
     from ml_trainer_env.server.composition import build_app
     from ml_trainer_env.server.settings import Settings
-    from ml_trainer_env.server.tuning.game import TuningGame
 
-    settings = Settings.from_environment(os.environ)
-    games = {"": ToyGame()}
-    if len(sys.argv) > 2:
-        games = {"": TuningGame(settings.data, settings.limits), sys.argv[2]: ToyGame()}
-    uvicorn.run(build_app(settings, games=games), host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
+    app = build_app(Settings.from_environment(os.environ), games={"": ToyGame()})
+    uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")

@@ -8,6 +8,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
+pytestmark = pytest.mark.slow  # the log is a process's
+
 TOKEN = "a-secret-of-the-tests"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 REFUSED = {

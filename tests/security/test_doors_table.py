@@ -5,10 +5,12 @@ import hmac
 import json
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
+from served_here import served_here
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
@@ -63,10 +65,9 @@ SOCKETS = ["/ws", "/mcp"]
 
 
 @pytest.fixture(scope="module")
-def server(start_server: Any) -> Any:
-    with start_server(ML_TRAINER_TOKEN=TOKEN) as server:
-        wait_until_ready(server.url)
-        yield server
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
+    with served_here(tmp_path_factory.mktemp("doors"), TOKEN=TOKEN) as (address, _):
+        yield SimpleNamespace(url=f"http://{address}")
 
 
 def wait_until_ready(url: str) -> None:
@@ -173,7 +174,9 @@ def test_a_refusal_begins_no_session(http: httpx.Client) -> None:
     assert http.post("/mcp", json=status, headers=RIGHT["the token"]).json()["result"]["closed"] is True
 
 
-def test_the_log_is_json_and_holds_neither_token_nor_cookie_nor_query(server: Any) -> None:
+@pytest.mark.slow  # the log is a process's
+def test_the_log_is_json_and_holds_neither_token_nor_cookie_nor_query(start_server: Any) -> None:
+    server = start_server(ML_TRAINER_TOKEN=TOKEN)
     httpx.get(f"{server.url}/state?token={TOKEN}", trust_env=False)
     opened(server.url, "/ws?session_id=who-reads-it-may-use-it", RIGHT["the token"])
 

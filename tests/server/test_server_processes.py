@@ -21,6 +21,9 @@ from websockets.sync.client import connect
 from ml_trainer_env import MLTrainerEnv, ToolCallError
 from ml_trainer_env.server.settings import Settings
 
+pytestmark = pytest.mark.slow
+"""Each setting is a server of its own, with workers of its own."""
+
 FIGURES = ("train_loss", "val_loss", "train_accuracy", "val_accuracy", "learning_rate")
 SLOW = {"batch_size": 32, "augmentation": True}
 """A configuration whose epochs take a while."""
@@ -266,7 +269,6 @@ class TestFault11OneSlotHeldForEver:
         assert has_room(server.url, 2)
 
 
-@pytest.mark.slow
 def test_sigterm_ends_the_server_and_its_workers_in_the_middle_of_a_call(
     server: Any, threads: ThreadPoolExecutor
 ) -> None:
