@@ -55,7 +55,7 @@ test: install ## Run the tests
 	$(RUN) pytest -m "not slow and not chaos and not libraries" $(PARALLEL) $(ARGS)
 
 test-slow: install ## Run the tests that take long
-	$(RUN) pytest -m slow $(PARALLEL) --durations 25 $(ARGS)
+	$(RUN) pytest -m slow $(PARALLEL) --timeout 900 --durations 25 $(ARGS)
 
 test-libraries: install ## Run the adapters in the newest versions of their libraries, which it installs from PyPI
 	$(RUN) pytest -m libraries $(ARGS)
