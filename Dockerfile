@@ -15,6 +15,8 @@ FROM python:${PYTHON_VERSION}-slim-bookworm AS builder
 ARG UV_VERSION=0.13.8
 # Which build of torch, as uv's --torch-backend names them: cpu, or cu130 for a GPU.
 ARG TORCH_BACKEND=cpu
+# Optional parts of the package, as uv names them: "--extra objects --extra postgresql" for several servers.
+ARG EXTRAS=
 # Whether to fetch the full data sets. Without them tasks use the bundled ones, and a stand-in for CIFAR-10.
 ARG FETCH_DATA=true
 
@@ -33,7 +35,7 @@ RUN pip install "uv==${UV_VERSION}" && uv venv "$VIRTUAL_ENV"
 
 # Dependencies first: they change less often than the code.
 COPY pyproject.toml constraints.txt ./
-RUN uv pip install --torch-backend "$TORCH_BACKEND" --constraints constraints.txt --requirements pyproject.toml
+RUN uv pip install --torch-backend "$TORCH_BACKEND" --constraints constraints.txt --requirements pyproject.toml $EXTRAS
 
 COPY . .
 RUN uv pip install --no-deps .

@@ -1,7 +1,6 @@
 """The services that all sessions of a server share, whichever game they play. They are opened and closed together."""
 
 import asyncio
-import shutil
 from collections.abc import Mapping
 
 from ml_trainer_env.server.datasets import DataSettings
@@ -15,9 +14,8 @@ from ml_trainer_env.server.fleet.game import FleetGame
 from ml_trainer_env.server.operations.metrics import Telemetry
 from ml_trainer_env.server.settings import Settings
 from ml_trainer_env.server.store import Database, EpisodeExports, Journal, StateStore, UnitStore
-from ml_trainer_env.server.store.folder import JOURNAL_FILE, state_folder
+from ml_trainer_env.server.store.folder import JOURNAL_FILE, STATES_FOLDER, state_folder
 from ml_trainer_env.server.store.measured import evaluation_batch
-from ml_trainer_env.server.store.states import STATES_FOLDER
 from ml_trainer_env.server.trainer import PROBE
 from ml_trainer_env.server.tuning.families.ranked import RankedTasks
 from ml_trainer_env.server.tuning.game import TuningGame
@@ -34,7 +32,7 @@ class Services:
         games: The games by the prefix of their paths; "" is the root. None for the games that the program has.
 
     Raises:
-        StoreError: The journal cannot be opened.
+        StoreError: The journal or the place of the models cannot be opened.
         RankedTableError: The server is ranked, and has no calibrated tasks.
         ValueError: The server is ranked, and has several games.
 
@@ -61,9 +59,8 @@ class Services:
         self._workers = settings.workers
         folder = state_folder(settings.state_dir)
         self.database = Database(settings.database_url or folder / JOURNAL_FILE)
-        # Models must leave disk space for the journal. A container's /tmp may be small.
-        limit_bytes = min(settings.state_mb * 1_000_000, shutil.disk_usage(folder).free // 2)
-        self._states = StateStore(self.database, folder / STATES_FOLDER, limit_bytes)
+        place = settings.states_url or folder / STATES_FOLDER
+        self._states = StateStore(self.database, place, settings.state_mb * 1_000_000)
         self.executor = executor or ProcessPoolExecutor(
             settings.workers,
             settings.torch_threads,
@@ -109,11 +106,13 @@ class Services:
 
     async def start(self) -> None:
         """Start the workers. Returns before they are warm."""
+        self._states.start_sweep()
         await self.executor.start()
 
     async def close(self) -> None:
         """Stop training and finish writing to the journal."""
         await self.executor.close()
+        await asyncio.to_thread(self._states.close)
         await asyncio.to_thread(self.database.close)
 
     def _watch(self) -> None:

@@ -11,7 +11,7 @@ from ml_trainer_env.errors import MLTrainerError
 from ml_trainer_env.server.datasets import DataSettings
 from ml_trainer_env.server.episodes.game import TimeLimits
 from ml_trainer_env.server.security import Access, AccessError
-from ml_trainer_env.server.store.folder import configured_database
+from ml_trainer_env.server.store.folder import configured_database, configured_states
 from ml_trainer_env.server.tuning.grading import RubricVersion
 
 __all__ = ["RankedSettings", "Settings", "SettingsError"]
@@ -61,6 +61,8 @@ class Settings:
         state_dir: The folder of episodes and models (ML_TRAINER_STATE_DIR; the user's state folder).
         database_url: PostgreSQL database of the journal, `postgresql://...` (ML_TRAINER_DATABASE_URL; none: a SQLite
             file in the state folder).
+        states_url: Place of the stored models, a folder or `s3://bucket/prefix` (ML_TRAINER_STATES_URL; none: a folder
+            in the state folder).
         state_mb: Size limit for stored models, in MB (ML_TRAINER_STATE_MB; 4096).
         cache: Whether results of epochs are reused (ML_TRAINER_CACHE; yes).
         worker_memory_mb: Limit for the memory of a worker, in MB (ML_TRAINER_WORKER_MEMORY_MB; 4096).
@@ -92,6 +94,7 @@ class Settings:
     ranked: RankedSettings | None = None
     results_dir: Path = Path("outputs")
     database_url: str | None = field(default=None, repr=False)
+    states_url: str | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
@@ -127,6 +130,7 @@ class Settings:
             ranked=read.ranked(),
             results_dir=read.path("RESULTS_DIR") or Path("outputs"),
             database_url=configured_database(environment),
+            states_url=configured_states(environment),
         )
 
 

@@ -39,6 +39,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent / "doubles"))  # not this folder itself: it would hide permuted_mnist
 
 from postgresql_server import PostgresqlServer, postgresql_server
+from s3_server import S3Server, s3_server
 
 # Tests train in threads and processes beside each other: OpenMP threads that spin while they wait
 # would slow each other down many times over. It must be set before torch is imported.
@@ -119,6 +120,13 @@ StartServer = Callable[..., LiveServer]
 def postgresql() -> Iterator[PostgresqlServer]:
     """A PostgreSQL server, shared by the whole run."""
     with postgresql_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    """A server that speaks S3, shared by the whole run."""
+    with s3_server() as server:
         yield server
 
 

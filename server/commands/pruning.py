@@ -47,16 +47,15 @@ def _megabytes(text: str) -> float:
 
 async def _prune(options: argparse.Namespace, journal: Journal) -> int:
     # Late imports, so that `--help` is fast.
-    from ml_trainer_env.server.store.folder import configured_folder, state_folder
+    from ml_trainer_env.server.store.folder import states_place
     from ml_trainer_env.server.store.pruning import prune
-    from ml_trainer_env.server.store.states import STATES_FOLDER
 
     if options.older_than is None and options.max_mb is None:
         print("prune needs --older-than, --max-mb, or both", file=sys.stderr)
         return 2
     limit = None if options.max_mb is None else int(options.max_mb * _MB)
-    folder = state_folder(configured_folder(os.environ)) / STATES_FOLDER
-    result = prune(journal.database, folder, before=options.older_than, max_bytes=limit, dry_run=options.dry_run)
+    states = states_place(os.environ)
+    result = prune(journal.database, states, before=options.older_than, max_bytes=limit, dry_run=options.dry_run)
     if options.dry_run:
         for name in result.episodes:
             print(name)

@@ -9,9 +9,21 @@ from platformdirs import user_state_path
 
 from ml_trainer_env.server.store.errors import StoreError
 
-__all__ = ["JOURNAL_FILE", "configured_database", "configured_folder", "journal_place", "state_folder"]
+__all__ = [
+    "JOURNAL_FILE",
+    "STATES_FOLDER",
+    "configured_database",
+    "configured_folder",
+    "configured_states",
+    "journal_place",
+    "state_folder",
+    "states_place",
+]
 
 JOURNAL_FILE = "journal.sqlite3"
+
+STATES_FOLDER = "states"
+"""Folder of the stored models, in the state folder."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -25,6 +37,20 @@ def configured_folder(environment: Mapping[str, str]) -> Path | None:
 def configured_database(environment: Mapping[str, str]) -> str | None:
     """Return the URL in ML_TRAINER_DATABASE_URL, None if it is not set."""
     return environment.get("ML_TRAINER_DATABASE_URL", "").strip() or None
+
+
+def configured_states(environment: Mapping[str, str]) -> str | None:
+    """Return the URL in ML_TRAINER_STATES_URL, None if it is not set."""
+    return environment.get("ML_TRAINER_STATES_URL", "").strip() or None
+
+
+def states_place(environment: Mapping[str, str]) -> Path | str:
+    """Return the place of the stored models for `StateStore`: the URL, or a folder in the state folder.
+
+    Raises:
+        StoreError: The models are in a folder, and none can be written.
+    """
+    return configured_states(environment) or state_folder(configured_folder(environment)) / STATES_FOLDER
 
 
 def journal_place(environment: Mapping[str, str]) -> Path | str:

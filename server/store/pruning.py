@@ -16,11 +16,12 @@ import sqlalchemy as sa
 
 from ml_trainer_env.server.store.database import Database
 from ml_trainer_env.server.store.journal import lock_episode
+from ml_trainer_env.server.store.objects import open_objects
 from ml_trainer_env.server.store.postgresql import AdvisoryPresence
 from ml_trainer_env.server.store.presence import Presence
 from ml_trainer_env.server.store.ranked import names_in_open_runs
+from ml_trainer_env.server.store.state_rows import delete_states, journal_name, object_name
 from ml_trainer_env.server.store.statements import JournalSize, needed_keys
-from ml_trainer_env.server.store.states import state_path
 from ml_trainer_env.server.store.tables import CALLS, EPISODES, EPOCHS, HOLDS, STATES
 
 __all__ = ["RESUMABLE_S", "PruneResult", "prune"]
@@ -63,7 +64,7 @@ class _Batch:
 
 def prune(
     database: Database,
-    states_folder: Path,
+    states: Path | str,
     *,
     before: float | None = None,
     max_bytes: int | None = None,
@@ -73,7 +74,7 @@ def prune(
 
     Args:
         database: Database of the journal.
-        states_folder: Folder of the stored models.
+        states: Place of the stored models; see `open_objects`.
         before: Time in seconds since 1970. Episodes last called before it, and figures of epochs last used before it,
             are deleted; None for no age limit.
         max_bytes: Size limit of the journal. First the least recently used figures of epochs are deleted, which can be
@@ -81,24 +82,24 @@ def prune(
         dry_run: Whether to only report what would be deleted.
 
     Raises:
-        StoreError: The journal cannot be written. Earlier deletions remain.
+        StoreError: The journal cannot be written, or the place of the models cannot be used. Earlier deletions remain.
     """
+    objects = open_objects(states, database.read_now(journal_name))
     bytes_before = database.read_now(lambda connection: JournalSize(connection).bytes)
     names: list[str] = []
-    states = 0
+    deleted = 0
     while True:
         batch = _prune_batch(database, before, max_bytes, None if dry_run else _EPISODES_BATCH, dry_run)
         names += batch.episodes
-        states += len(batch.states)
+        deleted += len(batch.states)
         if dry_run or not batch.episodes:
             break
-        for key in batch.states:
-            with contextlib.suppress(OSError):
-                state_path(states_folder, key).unlink()
+        with contextlib.suppress(OSError):  # a server that starts later deletes them
+            objects.delete([object_name(key) for key in batch.states])
     if not dry_run:
         database.presence.sweep()
         database.compact()
-    return PruneResult(tuple(names), states, bytes_before, batch.bytes_after)
+    return PruneResult(tuple(names), deleted, bytes_before, batch.bytes_after)
 
 
 def _prune_batch(
@@ -179,6 +180,4 @@ def _parse_keys(needed: str) -> list[str]:
 def _delete_unneeded_states(connection: sa.Connection, keys: Sequence[str]) -> list[str]:
     """Delete the rows of those states that no unfinished episode needs. Return their keys."""
     unneeded = sa.and_(STATES.c.key.in_(keys), STATES.c.key.not_in(needed_keys(connection)))
-    dropped = list(connection.execute(sa.select(STATES.c.key).where(unneeded)).scalars())
-    connection.execute(sa.delete(STATES).where(STATES.c.key.in_(dropped)))
-    return dropped
+    return delete_states(connection, unneeded)

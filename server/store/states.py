@@ -1,39 +1,43 @@
-"""Stores states by key, in memory and in safetensors files. Both have size limits."""
+"""Stores states by key, in memory and as safetensors objects in a folder or a bucket. Both have size limits."""
 
 import asyncio
-import contextlib
 import hashlib
 import json
 import logging
-import os
-import tempfile
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import sqlalchemy as sa
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from ml_trainer_env.server.store import state_rows
 from ml_trainer_env.server.store.database import Database, StoreError
-from ml_trainer_env.server.store.statements import conflict_insert, needed_keys
+from ml_trainer_env.server.store.objects import open_objects
+from ml_trainer_env.server.store.state_rows import object_name
 from ml_trainer_env.server.store.tables import STATES
 from ml_trainer_env.server.trainer.arrays import State
 
-__all__ = ["STATES_FOLDER", "StateStore", "pack_state", "state_path", "unpack_state"]
+__all__ = ["StateStore", "pack_state", "unpack_state"]
 
 _LOG = logging.getLogger(__name__)
 
-STATES_FOLDER = "states"
-"""Folder of the files, beside the journal."""
+Result = TypeVar("Result")
 
 MEMORY_BYTES = 256_000_000
 """Limit for states in memory."""
 
+_THREADS = 8
+"""Threads that read and write objects. They are the store's own, so that a slow bucket holds up nothing else."""
+
 _ORPHAN_AGE_S = 3600.0
-"""Minimum age of a file without a row. A process that died while writing left such a file."""
+"""Minimum age of an object without a row. A process that died while writing left such an object."""
 
 _ORDER = "order"
 """Metadata key for the order of the arrays, which the file format does not keep."""
@@ -45,45 +49,77 @@ class StateStore:
     The least recently used states are deleted first. States that an unfinished episode needs are deleted last.
 
     Args:
-        database: Records the files and their checksums.
-        folder: Folder of the files.
-        limit_bytes: Size limit for all files.
+        database: Records the objects and their checksums.
+        place: Place of the objects; see `open_objects`.
+        limit_bytes: Size limit for all objects. On a disk, half of the free space is a limit, too.
 
     Raises:
-        StoreError: The folder cannot be used.
+        StoreError: The place cannot be used.
     """
 
-    def __init__(self, database: Database, folder: Path, limit_bytes: int) -> None:
+    def __init__(self, database: Database, place: Path | str, limit_bytes: int) -> None:
         self._database = database
-        self._folder = folder
-        self._limit_bytes = limit_bytes
+        self._objects = open_objects(place, database.read_now(state_rows.journal_name))
+        # States must leave disk space for the journal. A container's /tmp may be small.
+        self._limit_bytes = min(limit_bytes, self._objects.free_bytes // 2)
+        self._threads = ThreadPoolExecutor(_THREADS, "states")
         self._memory: OrderedDict[str, State] = OrderedDict()
         self._memory_bytes = 0
         self._lock = threading.Lock()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._delete_orphans()
-        except OSError as error:
-            raise StoreError(f"the folder {folder} of models cannot be used: {error}") from error
 
     async def find(self, key: str) -> State | None:
-        """Return the state of a key, None if it is missing or its file is damaged."""
+        """Return the state of a key. None if it is missing or damaged, or if its place cannot be reached."""
         if (state := self._find_in_memory(key)) is not None:
             return state
-        return await asyncio.to_thread(self._read, key)
+        return await self._in_thread(self._read, key)
 
     async def save(self, key: str, state: State) -> None:
-        """Store a state. On return its file is written and recorded.
+        """Store a state. On return its object is written and recorded.
 
         Raises:
-            StoreError: The file cannot be recorded.
+            OSError: The object cannot be written.
+            StoreError: The object cannot be recorded.
         """
         self.keep_in_memory(key, state)
-        size, digest = await asyncio.to_thread(self._write, key, state)
+        size, digest = await self._in_thread(self._write, key, state)
         if size:
-            dropped = await self._database.write(lambda connection: self._record_file(connection, key, size, digest))
+            dropped = await self._database.write(lambda connection: self._record(connection, key, size, digest))
             if dropped:
-                await asyncio.to_thread(self._unlink, dropped)
+                await self._in_thread(self._objects.delete, [object_name(key) for key in dropped])
+
+    def sweep(self) -> None:
+        """Delete objects that dead processes left, and count the others. Blocking.
+
+        Does nothing while another server of the journal sweeps.
+
+        Raises:
+            OSError: The objects cannot be listed or deleted.
+            StoreError: The database cannot be used.
+        """
+        presence, submit = self._database.presence, self._database.submit
+        if not submit(lambda connection: state_rows.take_sweep(connection, presence)).result():
+            return
+        try:
+            names = self._objects.names_before(time.time() - _ORPHAN_AGE_S)
+            self._objects.delete(self._database.read_now(lambda c: state_rows.unlisted(c, names)))
+            submit(state_rows.count_again).result()
+        finally:
+            submit(state_rows.end_sweep).result()
+
+    def start_sweep(self) -> None:
+        """Sweep in a thread. A failure is logged."""
+
+        def sweep() -> None:
+            try:
+                self.sweep()
+            except (OSError, StoreError) as error:
+                _LOG.warning("models without an entry in the journal are not deleted now: %s", error)
+
+        self._threads.submit(sweep)
+
+    def close(self) -> None:
+        """Finish what has begun. Later reads and writes are refused."""
+        self._threads.shutdown()
 
     def keep_in_memory(self, key: str, state: State) -> None:
         """Cache a state in memory. The least recently used states are evicted."""
@@ -97,9 +133,15 @@ class StateStore:
                 self._memory_bytes -= oldest.nbytes
 
     def total_bytes(self) -> int:
-        """Return the size of all files."""
-        statement = sa.select(sa.func.coalesce(sa.func.sum(STATES.c.bytes), 0))
-        return int(self._database.read_now(lambda connection: connection.execute(statement).scalar_one()))
+        """Return the size of all objects."""
+        return self._database.read_now(state_rows.total_bytes)
+
+    async def _in_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        try:
+            future = asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+        except RuntimeError as error:
+            raise StoreError("the store of models is closed") from error
+        return await future
 
     def _find_in_memory(self, key: str) -> State | None:
         with self._lock:
@@ -112,90 +154,49 @@ class StateStore:
         digest = self._database.read_now(lambda connection: connection.execute(statement).scalar_one_or_none())
         if digest is None:
             return None
+        this_object = sa.and_(STATES.c.key == key, STATES.c.sha256 == digest)
         try:
-            content = self._path(key).read_bytes()
+            content = self._objects.get(object_name(key))
             if hashlib.sha256(content).hexdigest() != digest:
                 raise ValueError("its checksum is wrong")
             state = unpack_state(content)
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+        except (FileNotFoundError, ValueError, KeyError, SafetensorError) as error:
             _LOG.warning("the kept state %s is damaged and will be trained again: %s", key, error)
-            deletion = sa.delete(STATES).where(STATES.c.key == key)
-            self._database.submit(lambda connection: connection.execute(deletion)).result()
+            # Another server may have written it again meanwhile.
+            self._database.submit(lambda connection: state_rows.delete_states(connection, this_object)).result()
             return None
-        used = sa.update(STATES).where(STATES.c.key == key).values(used_at=time.time())
+        except OSError as error:  # it may be there when the place can be reached again
+            _LOG.warning("the kept state %s cannot be read and will be trained again: %s", key, error)
+            return None
+        used = sa.update(STATES).where(this_object).values(used_at=time.time())
         self._database.submit(lambda connection: connection.execute(used))
         self.keep_in_memory(key, state)
         return state
 
     def _write(self, key: str, state: State) -> tuple[int, str]:
-        """Write a file atomically, unless it is recorded already. Return its size and checksum; 0 and "" if unchanged.
-
-        The file is not flushed to the disk: the checksum detects damage after a loss of power.
-        """
+        """Write an object, unless it is recorded already. Return its size and checksum; 0 and "" if unchanged."""
         statement = sa.select(STATES.c.key).where(STATES.c.key == key)
         if self._database.read_now(lambda connection: connection.execute(statement).first()):
             return 0, ""
         content = pack_state(state)
-        path = self._path(key)
-        self._folder.mkdir(exist_ok=True)
-        path.parent.mkdir(exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
+        self._objects.put(object_name(key), content)
         return len(content), hashlib.sha256(content).hexdigest()
 
-    def _record_file(self, connection: sa.Connection, key: str, size: int, digest: str) -> list[str]:
-        """Record a file. Over the size limit, delete the rows of others and return their keys."""
-        row = {"key": key, "bytes": size, "sha256": digest, "used_at": time.time()}
-        insertion = conflict_insert(connection, STATES).values(row)
-        connection.execute(insertion.on_conflict_do_update(index_elements=["key"], set_=row))
-        excess = connection.execute(sa.select(sa.func.sum(STATES.c.bytes))).scalar_one() - self._limit_bytes
-        if excess <= 0:
-            return []
-        is_needed = STATES.c.key.in_(needed_keys(connection))
-        candidates = sa.select(STATES.c.key, STATES.c.bytes).where(STATES.c.key != key)
-        dropped = []
-        for candidate in connection.execute(candidates.order_by(is_needed, STATES.c.used_at)):
-            if excess <= 0:
-                break
-            dropped.append(candidate.key)
-            excess -= candidate.bytes
-        connection.execute(sa.delete(STATES).where(STATES.c.key.in_(dropped)))
-        return dropped
-
-    def _unlink(self, keys: list[str]) -> None:
-        for key in keys:
-            self._path(key).unlink(missing_ok=True)
-
-    def _path(self, key: str) -> Path:
-        return state_path(self._folder, key)
-
-    def _delete_orphans(self) -> None:
-        """Delete files that dead processes left."""
-        listed = self._database.read_now(lambda connection: set(connection.execute(sa.select(STATES.c.key)).scalars()))
-        before = time.time() - _ORPHAN_AGE_S
-        for path in self._folder.glob("??/*"):
-            with contextlib.suppress(FileNotFoundError):
-                if path.stem not in listed and path.stat().st_mtime < before:
-                    path.unlink()
-
-
-def state_path(folder: Path, key: str) -> Path:
-    """Return the path of a state's file."""
-    return folder / key[:2] / f"{key}.safetensors"
+    def _record(self, connection: sa.Connection, key: str, size: int, digest: str) -> list[str]:
+        """Record an object. Over the size limit, delete the rows of others and return their keys."""
+        state_rows.record_state(connection, key, size, digest)
+        return state_rows.make_room(connection, self._limit_bytes, keep=key)
 
 
 def pack_state(state: State) -> bytes:
-    """Return a state as the content of a safetensors file."""
+    """Return a state as the content of a safetensors file. Equal states have equal contents, in every process."""
     arrays = {name: np.asarray(array, order="C") for name, array in state.arrays.items()}
     content: bytes = save(arrays, metadata={**state.facts, _ORDER: "\n".join(arrays)})
-    return content
+    # The library writes the metadata in an order of its own, which differs between processes.
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + content[end:]
 
 
 def unpack_state(content: bytes) -> State:

@@ -17,12 +17,13 @@ __all__ = [
     "RANKED_TASKS",
     "REVISION",
     "STATES",
+    "STATE_LEDGER",
     "VERSION_TABLE",
     "WITHHELD",
     "JsonText",
 ]
 
-REVISION = "0001"
+REVISION = "0002"
 """The newest migration. A database of this revision is used as it is."""
 
 VERSION_TABLE = "journal_version"
@@ -158,7 +159,18 @@ STATES = sa.Table(
     sa.Column("sha256", TEXT, nullable=False),
     sa.Column("used_at", sa.Float, nullable=False, index=True),
 )
-"""The file of a training state."""
+"""The object of a training state."""
+
+STATE_LEDGER = sa.Table(
+    "state_ledger",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("journal", TEXT, nullable=False),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.Column("sweeper", TEXT),
+)
+"""One row about all states: the name of the journal, by which it has a folder of its own in a shared place, the size
+of the objects, and the server that deletes objects without a row."""
 
 EPOCHS = sa.Table(
     "epochs",

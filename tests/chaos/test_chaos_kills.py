@@ -146,6 +146,7 @@ def test_what_a_kill_left_half_written_is_swept_away_when_it_is_old(evidence: An
 
     database = Database(evidence.server.journal)
     store = StateStore(database, folder, limit_bytes=10**9)
+    store.sweep()
     listed_bytes = store.total_bytes()
     database.close()
 

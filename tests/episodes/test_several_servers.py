@@ -47,6 +47,18 @@ def test_an_episode_that_another_server_goes_on_with_after_each_call_comes_out_t
     assert answers == straight
 
 
+def test_a_server_that_goes_on_with_an_episode_of_another_trains_nothing_again(serve: Serve) -> None:
+    async def play() -> int:
+        async with serve() as one, serve() as two:
+            first = await one.open(episode_id="e")
+            await first.call("run_epochs", {"num_epochs": 3})
+            second = await two.open(episode_id="e", resume=True)
+            await second.call("run_epochs", {"num_epochs": 1})
+            return two.executor.trained
+
+    assert asyncio.run(play()) == 1
+
+
 def test_who_lost_an_episode_to_another_server_is_refused_and_its_call_does_not_count(serve: Serve) -> None:
     async def play() -> tuple[str, int]:
         async with serve() as one, serve() as two:

@@ -47,7 +47,8 @@ def test_a_file_from_before_migrations_is_adopted_with_what_it_has(tmp_path: Pat
     Database(path).close()
     with contextlib.closing(sqlite3.connect(path)) as file:
         file.executescript(
-            f"DROP TABLE {VERSION_TABLE}; DROP TABLE exports; ALTER TABLE episodes DROP COLUMN rules;"
+            f"DROP TABLE {VERSION_TABLE}; DROP TABLE state_ledger; DROP TABLE exports;"
+            "ALTER TABLE episodes DROP COLUMN rules;"
             "INSERT INTO states VALUES ('key', 1, 'digest', 0.0); PRAGMA user_version = 1"
         )
 

@@ -133,8 +133,8 @@ def test_a_journal_from_before_agents_had_names_is_listed_and_played_on(tmp_path
     first.close()
     with sqlite3.connect(path) as file:
         file.executescript(
-            "DROP TABLE journal_version; DROP INDEX episodes_by_call; DROP INDEX episodes_by_score;"
-            "DROP INDEX episodes_by_fork;"
+            "DROP TABLE journal_version; DROP TABLE state_ledger;"
+            "DROP INDEX episodes_by_call; DROP INDEX episodes_by_score; DROP INDEX episodes_by_fork;"
             "ALTER TABLE episodes DROP COLUMN agent; ALTER TABLE calls DROP COLUMN reason"
         )
 
