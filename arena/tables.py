@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 __all__ = [
+    "NO_AGENT",
     "Agent",
     "AgentFile",
     "AgentStatus",
@@ -50,6 +51,13 @@ __all__ = [
     "User",
     "Visibility",
 ]
+
+
+NO_AGENT = (
+    "there is no agent.py. A class of a notebook cell becomes one with %%writefile agent.py as the first line of the "
+    'cell, and files=["agent.py"]'
+)
+"""What is wrong with a submission that has no files yet. Clients cannot send every class by themselves."""
 
 
 class Scope(StrEnum):
@@ -394,7 +402,7 @@ class Agent(Base):
     status: Mapped[AgentStatus] = mapped_column(sa.String(24), default=AgentStatus.CREATED)
     last_status_message: Mapped[str] = mapped_column(sa.Text, default="")
     files_ok: Mapped[bool] = mapped_column(default=False)
-    files_message: Mapped[str] = mapped_column(sa.Text, default="there is no agent.py")
+    files_message: Mapped[str] = mapped_column(sa.Text, default=NO_AGENT)
     created_at: Mapped[float] = mapped_column(default=time.time)
     scored_at: Mapped[float | None]
     mean_reward: Mapped[float | None]

@@ -54,8 +54,12 @@ async def read_form(request: Request, max_file_bytes: int) -> FormData:
     return form
 
 
-def uploaded_file(form: FormData) -> tuple[str, UploadFile]:
+def uploaded_file(form: FormData, name_of: Callable[[str], str] = file_name) -> tuple[str, UploadFile]:
     """Get the field `file` with its validated name.
+
+    Args:
+        form: The form.
+        name_of: Validates the name.
 
     Raises:
         RefusedError: The field is missing, or the file name is not allowed.
@@ -63,7 +67,7 @@ def uploaded_file(form: FormData) -> tuple[str, UploadFile]:
     file = form.get("file")
     if not isinstance(file, UploadFile):
         raise RefusedError("the form should have a field `file` with a file")
-    return file_name(file.filename or ""), file
+    return name_of(file.filename or ""), file
 
 
 def too_large_error(limit: int) -> TooLargeError:

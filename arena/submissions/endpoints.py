@@ -9,7 +9,7 @@ from ml_trainer_env.arena.access import Creator, InjectedServices, Participant
 from ml_trainer_env.arena.audit import record
 from ml_trainer_env.arena.competitions.repository import competition_files, own_competition, visible_competition
 from ml_trainer_env.arena.errors import NotFoundError, RefusedError
-from ml_trainer_env.arena.files.names import file_name
+from ml_trainer_env.arena.files.names import file_path
 from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.submissions import service
 from ml_trainer_env.arena.submissions.benchmark import benchmark_state, run_benchmark
@@ -47,7 +47,7 @@ def create_agent(cid: Id, wanted: NewAgent, caller: Participant, services: Injec
 async def put_file(
     cid: Id, aid: Id, caller: Participant, services: InjectedServices, request: Request
 ) -> dict[str, Any]:
-    """Add or replace a file, or delete the file that the field `delete_file` names."""
+    """Add or replace a file or the files of a .zip archive, or delete the file that the field `delete_file` names."""
     agent, message = await receive_file(request, services, caller.user_id, cid, aid)
     status = AgentStatus.UPLOAD_VALIDATED if agent.files_ok else AgentStatus.UPLOAD_FAILED
     return {"message": message, "status": status, "validation_message": agent.files_message}
@@ -65,10 +65,10 @@ def list_files(cid: Id, aid: Id, caller: Participant, services: InjectedServices
     return {"files": shown}
 
 
-@router.get("/competition/{cid}/{aid}/file/{filename}/content")
+@router.get("/competition/{cid}/{aid}/file/{filename:path}/content")
 def file_content(cid: Id, aid: Id, filename: str, caller: Participant, services: InjectedServices) -> dict[str, Any]:
     """Get the content of a text file."""
-    name = file_name(filename)
+    name = file_path(filename)
     with services.database.transaction(read_only=True) as session:
         files = agent_files(session, own_agent(session, aid, caller.user_id, cid).id)
     found = next((file for file in files if file.name == name), None)

@@ -8,6 +8,7 @@ change the status of an agent that is being evaluated or is active.
 import hashlib
 import hmac
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -16,6 +17,7 @@ from ml_trainer_env.arena.audit import record
 from ml_trainer_env.arena.competitions.repository import visible_competition
 from ml_trainer_env.arena.competitions.service import settings_of
 from ml_trainer_env.arena.errors import NotFoundError, RefusedError, TooManyError
+from ml_trainer_env.arena.files.names import require_distinct
 from ml_trainer_env.arena.files.sources import Sources
 from ml_trainer_env.arena.kernels import Kernel
 from ml_trainer_env.arena.services import Services
@@ -31,6 +33,7 @@ from ml_trainer_env.arena.submissions.repository import (
     runtimes,
 )
 from ml_trainer_env.arena.tables import (
+    NO_AGENT,
     Agent,
     AgentFile,
     AgentStatus,
@@ -52,6 +55,7 @@ __all__ = [
     "deploy_state",
     "derive_seed",
     "keep_file",
+    "keep_files",
     "rerun",
     "runtime_row",
     "set_runtime",
@@ -63,6 +67,11 @@ __all__ = [
 
 DAY_S = 24 * 3600.0
 MAX_DAILY_AGENTS = 200
+
+_REMEDY = (
+    "write all of it to a file, in a notebook with %%writefile agent.py as the first line of the cell, and submit "
+    'files=["agent.py"]'
+)
 
 _EDITABLE = (AgentStatus.CREATED, AgentStatus.UPLOAD_VALIDATED, AgentStatus.UPLOAD_FAILED, AgentStatus.DEPLOY_FAILED)
 
@@ -101,19 +110,32 @@ def attach(
 
 
 def keep_file(session: Session, agent: Agent, name: str, sha256: str, size: int, sources: Sources) -> None:
-    """Add or replace a file, then validate all files.
+    """Add or replace a file, then validate all files. Raises what `keep_files` raises."""
+    keep_files(session, agent, {name: (sha256, size)}, sources)
+
+
+def keep_files(session: Session, agent: Agent, files: Mapping[str, tuple[str, int]], sources: Sources) -> None:
+    """Add or replace files, then validate all files.
+
+    Args:
+        session: A transaction.
+        agent: The submission.
+        files: SHA-256 and size in bytes of each file, by its valid path.
+        sources: What inspects them.
 
     Raises:
-        RefusedError: The agent would have too many files.
+        RefusedError: The agent would have too many files, or two that are the same file on some systems.
     """
-    files = {file.name: file for file in agent_files(session, agent.id)}
+    known = {file.name: file for file in agent_files(session, agent.id)}
     allowed = settings_of(agent.competition).max_upload_files
-    if name in files:
-        files[name].sha256, files[name].size = sha256, size
-    elif len(files) >= allowed:
+    if len(known.keys() | files.keys()) > allowed:
         raise RefusedError(f"an agent may have {allowed} files at the most")
-    else:
-        session.add(AgentFile(agent_id=agent.id, name=name, sha256=sha256, size=size))
+    require_distinct([*known, *(path for path in files if path not in known)])
+    for path, (sha256, size) in files.items():
+        if path in known:
+            known[path].sha256, known[path].size = sha256, size
+        else:
+            session.add(AgentFile(agent_id=agent.id, name=path, sha256=sha256, size=size))
     session.flush()
     validate(session, agent, sources)
 
@@ -346,11 +368,17 @@ def _find_problem(session: Session, agent: Agent, sources: Sources) -> str | Non
     """Find the reason why the files are not a valid agent; None if they are. Does not run them."""
     files = {file.name: file for file in agent_files(session, agent.id)}
     if "agent.py" not in files:
-        return "there is no agent.py"
+        return NO_AGENT
     for name, file in files.items():
         if problem := sources.find_problem(name, file.sha256, file.size):
             return problem
-    classes = sources.inspect(files["agent.py"].sha256, files["agent.py"].size).classes
+    source = sources.inspect(files["agent.py"].sha256, files["agent.py"].size)
+    if source.undefined:
+        return (
+            f"agent.py is a class alone, and uses {', '.join(source.undefined)[:200]}, which nothing in it defines. A "
+            f"client that is given a class may send it without what is around it: {_REMEDY}"
+        )
+    classes = source.classes
     candidates = [one for one in classes if one.name == "Agent"] or (classes if len(classes) == 1 else [])
     if not candidates:
         return "agent.py should define a class Agent, or one class only"

@@ -146,11 +146,15 @@ class Worker:
             yield self._write_files(Path(name) / "agent", own), self._write_files(Path(name) / "env", env)
 
     def _write_files(self, folder: Path, files: Mapping[str, str]) -> Path:
+        """Write files, given by path and SHA-256, so that every user can read them."""
         folder.mkdir()
-        folder.chmod(0o755)
-        for file, sha256 in files.items():
-            self._services.blobs.copy(sha256, folder / file)
-            (folder / file).chmod(0o644)
+        for path, sha256 in files.items():
+            target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._services.blobs.copy(sha256, target)
+            target.chmod(0o644)
+        for below in (folder, *(found for found in folder.rglob("*") if found.is_dir())):
+            below.chmod(0o755)
         return folder
 
     @contextmanager
