@@ -60,6 +60,7 @@ def create_app(services: Services, rates: Rates | None = None) -> FastAPI:
         submissions.creator,
         submissions.router,
         submissions.logs,
+        submissions.packages,
         leaderboard.router,
         courses.router,
         modules.router,

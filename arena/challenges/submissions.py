@@ -179,10 +179,10 @@ def delete(cid: Id, sid: Id, caller: Participant, services: InjectedServices) ->
 @router.put("/agent_runtime/{sid}")
 def set_runtime(sid: Id, choice: RuntimeChoice, caller: Participant, services: InjectedServices) -> dict[str, Any]:
     """Set the runtime of a submission."""
+    parse_ahead(services, caller.user_id, sid)
     with services.database.transaction(by=caller.user_id) as session:
-        chosen = service.set_runtime(
-            session, own_agent(session, sid, caller.user_id), choice.docker_image_agent_runtime_id
-        )
+        agent = own_agent(session, sid, caller.user_id)
+        chosen = service.set_runtime(session, agent, choice.docker_image_agent_runtime_id, services.sources)
         record(session, caller.user_id, "agent.runtime", f"{sid} {chosen.id}")
         return runtime_row(chosen) or {}
 

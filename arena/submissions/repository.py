@@ -21,7 +21,6 @@ from ml_trainer_env.arena.tables import (
     ModuleChallenge,
     Run,
     RunKind,
-    Runtime,
 )
 from ml_trainer_env.arena.teams.repository import participant_ids
 
@@ -37,7 +36,6 @@ __all__ = [
     "own_agent",
     "position_in_queue",
     "readable_agent",
-    "runtimes",
     "viewer_role",
 ]
 
@@ -191,11 +189,6 @@ def finished_runs(session: Session, agent_id: int, most: int = 200) -> list[Run]
         .limit(most)
     )
     return list(session.scalars(query))
-
-
-def runtimes(session: Session) -> list[Runtime]:
-    """List the available runtimes, sorted by id."""
-    return list(session.scalars(sa.select(Runtime).where(Runtime.available).order_by(Runtime.id)))
 
 
 def runs_of_kind(deploy: Deploy, *kinds: RunKind) -> list[Run]:

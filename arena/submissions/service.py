@@ -19,7 +19,7 @@ from ml_trainer_env.arena.competitions.service import settings_of
 from ml_trainer_env.arena.errors import NotFoundError, RefusedError, TooManyError
 from ml_trainer_env.arena.files.names import require_distinct
 from ml_trainer_env.arena.files.sources import Sources
-from ml_trainer_env.arena.kernels import Kernel
+from ml_trainer_env.arena.runtimes import default_runtime, runtimes
 from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.submissions.repository import (
     agent_files,
@@ -30,10 +30,9 @@ from ml_trainer_env.arena.submissions.repository import (
     open_deploys,
     own_agent,
     position_in_queue,
-    runtimes,
 )
+from ml_trainer_env.arena.submissions.validation import validate
 from ml_trainer_env.arena.tables import (
-    NO_AGENT,
     Agent,
     AgentFile,
     AgentStatus,
@@ -60,20 +59,12 @@ __all__ = [
     "runtime_row",
     "set_runtime",
     "status",
-    "validate",
     "visible_figure",
     "visible_status",
 ]
 
 DAY_S = 24 * 3600.0
 MAX_DAILY_AGENTS = 200
-
-_REMEDY = (
-    "write all of it to a file, in a notebook with %%writefile agent.py as the first line of the cell, and submit "
-    'files=["agent.py"]'
-)
-
-_EDITABLE = (AgentStatus.CREATED, AgentStatus.UPLOAD_VALIDATED, AgentStatus.UPLOAD_FAILED, AgentStatus.DEPLOY_FAILED)
 
 
 def attach(
@@ -90,8 +81,8 @@ def attach(
     if count_agents_since(session, user_id, time.time() - DAY_S) >= MAX_DAILY_AGENTS:
         raise TooManyError(f"you may make {MAX_DAILY_AGENTS} agents in 24 hours")
     agent = Agent(competition_id=competition.id, user_id=user_id, name=name, competition=competition)
-    options = runtimes(session)
-    agent.runtime_id = options[0].id if options else None
+    default = default_runtime(session, settings_of(competition).runtime)
+    agent.runtime_id = None if default is None else default.id
     session.add(agent)
     session.flush()
     if copy_from is not None:
@@ -158,14 +149,18 @@ def deploy(session: Session, agent: Agent, services: Services) -> Deploy:
     """Queue an evaluation of the current files. An unfinished evaluation of the same agent is cancelled.
 
     Raises:
-        RefusedError: The files are not a valid agent, the competition has not started, or the user has too many active
-            agents.
+        RefusedError: The files are not a valid agent, its runtime was removed, the competition has not started, or the
+            user has too many active agents.
         TooManyError: The user has deployed too often in the last 24 hours. Deleted agents count, too.
     """
     competition = agent.competition
     settings = settings_of(competition)
     if not agent.files_ok:
         raise RefusedError(f"the files make no agent: {agent.files_message}")
+    runtime = session.get(Runtime, agent.runtime_id) if agent.runtime_id is not None else None
+    if runtime is not None and runtime.environment and not runtime.available:
+        known = _names_of_runtimes(session)
+        raise RefusedError(f"the runtime {runtime.framework} is no longer available; there are {known}")
     if not competition.is_started and not agent.is_benchmark:
         raise RefusedError("the competition has not started")
     if not agent.is_benchmark and _reached_active_limit(session, agent):
@@ -173,7 +168,8 @@ def deploy(session: Session, agent: Agent, services: Services) -> Deploy:
     daily = services.settings.daily_deploys
     if len(_deploys_of_the_day(session, agent)) >= daily:
         raise TooManyError(f"you may deploy {daily} times in 24 hours to a competition")
-    deploy = _queue(session, agent, services, {file.name: file.sha256 for file in agent_files(session, agent.id)})
+    files = {file.name: file.sha256 for file in agent_files(session, agent.id)}
+    deploy = _queue(session, agent, services, files, agent.runtime_id)
     record(session, agent.user_id, "agent.deploy", f"{agent.id} {deploy.id}")
     return deploy
 
@@ -195,19 +191,26 @@ def rerun(session: Session, agent: Agent, services: Services, by: int) -> Deploy
     last = latest_deploy(session, agent.id)
     if agent.status not in (AgentStatus.ACTIVE, AgentStatus.DEPLOY_FAILED) or last is None:
         raise RefusedError(f"only an active or a failed submission can be run again, and this one is {agent.status}")
-    deploy = _queue(session, agent, services, dict(last.files), is_rerun=True)
+    deploy = _queue(session, agent, services, dict(last.files), last.runtime_id, is_rerun=True)
     agent.mean_reward, agent.reward_ci95, agent.rewards, agent.final_rewards = None, None, [], []
     agent.max_run_s, agent.max_ram_bytes, agent.scored_at, agent.scored_deploy_id = None, None, None, None
     record(session, by, "agent.rerun", f"{agent.id} {deploy.id}")
     return deploy
 
 
-def _queue(session: Session, agent: Agent, services: Services, files: dict[str, str], is_rerun: bool = False) -> Deploy:
-    """Queue an evaluation of files, given by name and SHA-256."""
+def _queue(
+    session: Session,
+    agent: Agent,
+    services: Services,
+    files: dict[str, str],
+    runtime_id: int | None,
+    is_rerun: bool = False,
+) -> Deploy:
+    """Queue an evaluation of files, given by path and SHA-256, in a runtime."""
     competition, settings = agent.competition, settings_of(agent.competition)
     cancel_open(session, agent)
     session.refresh(agent)  # a worker may have written to it before the cancellation
-    deploy = Deploy(agent_id=agent.id, files=files, is_rerun=is_rerun)
+    deploy = Deploy(agent_id=agent.id, files=files, runtime_id=runtime_id, is_rerun=is_rerun)
     kinds = [RunKind.CONSTRAINT] * settings.evaluation_deployment_nb_constraint_run
     kinds += [RunKind.SCORE] * settings.evaluation_deployment_nb_initial_score_run
     deploy.runs = [
@@ -256,17 +259,22 @@ def delete(session: Session, agent: Agent, by: int | None = None) -> None:
     record(session, agent.user_id if by is None else by, "agent.delete", str(agent.id))
 
 
-def set_runtime(session: Session, agent: Agent, runtime_id: int) -> Runtime:
-    """Set the runtime of an agent.
+def set_runtime(session: Session, agent: Agent, runtime_id: int, sources: Sources) -> Runtime:
+    """Set the runtime of an agent, then validate its files.
 
     Raises:
-        RefusedError: This host does not have the runtime.
+        RefusedError: There is no such runtime.
     """
     chosen = session.get(Runtime, runtime_id)
     if chosen is None or not chosen.available:
-        raise RefusedError(f"there is no runtime {runtime_id} here")
+        raise RefusedError(f"there is no runtime {runtime_id} here; there are {_names_of_runtimes(session)}")
     agent.runtime_id = chosen.id
+    validate(session, agent, sources)
     return chosen
+
+
+def _names_of_runtimes(session: Session) -> str:
+    return ", ".join(f"{one.id} ({one.framework} {one.framework_version})" for one in runtimes(session)) or "none"
 
 
 def runtime_row(runtime: Runtime) -> dict[str, Any]:
@@ -353,37 +361,3 @@ def _run_row(run: Run) -> dict[str, Any]:
         "error_type": run.error_type,
         "error_message": run.error_message,
     }
-
-
-def validate(session: Session, agent: Agent, sources: Sources) -> None:
-    """Check the files of an agent and store the result."""
-    problem = _find_problem(session, agent, sources)
-    agent.files_ok, agent.files_message = problem is None, problem or "the files make an agent"
-    if agent.status in _EDITABLE:
-        agent.status = AgentStatus.UPLOAD_VALIDATED if agent.files_ok else AgentStatus.UPLOAD_FAILED
-        agent.last_status_message = agent.files_message
-
-
-def _find_problem(session: Session, agent: Agent, sources: Sources) -> str | None:
-    """Find the reason why the files are not a valid agent; None if they are. Does not run them."""
-    files = {file.name: file for file in agent_files(session, agent.id)}
-    if "agent.py" not in files:
-        return NO_AGENT
-    for name, file in files.items():
-        if problem := sources.find_problem(name, file.sha256, file.size):
-            return problem
-    source = sources.inspect(files["agent.py"].sha256, files["agent.py"].size)
-    if source.undefined:
-        return (
-            f"agent.py is a class alone, and uses {', '.join(source.undefined)[:200]}, which nothing in it defines. A "
-            f"client that is given a class may send it without what is around it: {_REMEDY}"
-        )
-    classes = source.classes
-    candidates = [one for one in classes if one.name == "Agent"] or (classes if len(classes) == 1 else [])
-    if not candidates:
-        return "agent.py should define a class Agent, or one class only"
-    methods = Kernel(agent.competition.kernel).methods
-    missing = [" or ".join(group) for group in methods if not candidates[0].methods.intersection(group)]
-    if missing and not candidates[0].has_bases:
-        return f"the class {candidates[0].name} should have a method {' and a method '.join(missing)}"
-    return None
