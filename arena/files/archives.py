@@ -5,7 +5,7 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, cast
@@ -13,7 +13,7 @@ from typing import BinaryIO, cast
 from ml_trainer_env.arena.errors import RefusedError
 from ml_trainer_env.arena.files.names import file_path, require_distinct
 
-__all__ = ["Archive", "Member", "is_archive", "open_archive"]
+__all__ = ["Archive", "Member", "is_archive", "lay_out", "open_archive"]
 
 MAX_RATIO = 200
 """Bytes of all files for each byte of the archive."""
@@ -109,12 +109,12 @@ def open_archive(stream: BinaryIO, size: int, max_files: int, max_bytes: int) ->
     except (*_DAMAGED, OSError) as error:
         raise _damaged(error) from error
     limited.left = None
-    found = []
-    for info in file.infolist():
-        if not _is_left_out(info.orig_filename):
-            path = _checked_path(info)
-            if not info.orig_filename.endswith("/"):
-                found.append(Member(path, info))
+    entries = [info for info in file.infolist() if not _is_left_out(info.orig_filename)]
+    for info in entries:
+        _check(info)
+    files = [info for info in entries if not info.orig_filename.endswith("/")]
+    paths = lay_out([info.orig_filename for info in files])
+    found = [Member(path, info) for path, info in zip(paths, files, strict=True) if path is not None]
     if not found:
         raise RefusedError("the archive has no files")
     if len(found) > max_files:
@@ -124,9 +124,29 @@ def open_archive(stream: BinaryIO, size: int, max_files: int, max_bytes: int) ->
         raise RefusedError(f"the files of an archive may have {max_bytes} bytes at the most together, got {total}")
     if total > max(RATIO_FREE_BYTES, MAX_RATIO * size):
         raise RefusedError(f"an archive may be packed {MAX_RATIO} to 1 at the most, got {total} bytes of {size}")
-    members = _within_one_folder(found)
-    require_distinct(member.path for member in members)
-    return Archive(file, members)
+    require_distinct(member.path for member in found)
+    return Archive(file, found)
+
+
+def lay_out(names: Sequence[str]) -> list[str | None]:
+    """Get the paths of files in a submission from their names in an archive or a folder.
+
+    If all files are in one folder, and agent.py is directly in it, paths are those within this folder.
+
+    Args:
+        names: Names of the files, `folder/models/net.py`.
+
+    Returns:
+        The path of each file; None for a file that is left out.
+
+    Raises:
+        RefusedError: A path is not valid.
+    """
+    paths = [None if _is_left_out(name) else file_path(name) for name in names]
+    tops = {path.partition("/")[0] for path in paths if path is not None}
+    if len(tops) == 1 and f"{(top := next(iter(tops)))}/agent.py" in paths:
+        return [None if path is None else path.removeprefix(f"{top}/") for path in paths]
+    return paths
 
 
 def _is_left_out(name: str) -> bool:
@@ -136,8 +156,8 @@ def _is_left_out(name: str) -> bool:
     )
 
 
-def _checked_path(info: zipfile.ZipInfo) -> str:
-    """Get the path of an entry that is a plain file or a folder.
+def _check(info: zipfile.ZipInfo) -> None:
+    """Check that an entry is a plain file or a folder with a valid path.
 
     Raises:
         RefusedError: It is not, or its path is not valid.
@@ -149,18 +169,6 @@ def _checked_path(info: zipfile.ZipInfo) -> str:
         raise RefusedError(f"the files of an archive should not be encrypted, and {path} is")
     if info.compress_type not in _METHODS:
         raise RefusedError(f"an archive should be packed by deflate, as usual, and {path} is not")
-    return path
-
-
-def _within_one_folder(members: list[Member]) -> list[Member]:
-    """Leave out the folder that holds everything, as archivers of folders add it."""
-    tops = {member.path.partition("/")[0] for member in members}
-    if len(tops) != 1:
-        return members
-    (top,) = tops
-    if not any(member.path == f"{top}/agent.py" for member in members):
-        return members
-    return [Member(member.path.removeprefix(f"{top}/"), member.info) for member in members]
 
 
 def _damaged(error: Exception) -> RefusedError:

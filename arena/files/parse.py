@@ -29,8 +29,8 @@ def main() -> None:
     classes = [_class_row(node) for node in body if isinstance(node, ast.ClassDef)]
     functions = [node.name for node in body if isinstance(node, ast.FunctionDef)]
     imports = sorted({name for node in body for name in _imports(node)})
-    found = {"error": error, "classes": classes, "functions": functions, "imports": imports, "undefined": _lost(body)}
-    json.dump(found, sys.stdout)
+    lists = {"classes": classes, "functions": functions, "imports": imports, "undefined": _lost(body)}
+    json.dump({"error": error, **lists}, sys.stdout)
 
 
 def _imports(node: ast.stmt) -> list[str]:

@@ -23,6 +23,7 @@ from ml_trainer_env.arena.runtimes import default_runtime, runtimes
 from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.submissions.repository import (
     agent_files,
+    count_active,
     count_agents_since,
     count_on_board,
     deploys_since,
@@ -55,6 +56,7 @@ __all__ = [
     "derive_seed",
     "keep_file",
     "keep_files",
+    "quota",
     "rerun",
     "runtime_row",
     "set_runtime",
@@ -324,16 +326,30 @@ def deploy_state(session: Session, agent: Agent, daily: int) -> dict[str, Any]:
 def deploy_limits(session: Session, agent: Agent, daily: int) -> dict[str, Any]:
     """Get how often the owner of an agent may deploy to its competition, and whether the agent may be deployed now."""
     times = _deploys_of_the_day(session, agent)
+    can_deploy = (
+        len(times) < daily
+        and agent.files_ok
+        and agent.competition.is_started
+        and not _reached_active_limit(session, agent)
+    )
+    return _used(times, daily) | {"can_deploy": can_deploy}
+
+
+def quota(session: Session, competition: Competition, user_id: int, daily: int) -> dict[str, Any]:
+    """Get how often a user may still deploy to a competition, and how many of the user's submissions may be active."""
+    times = deploys_since(session, user_id, competition.id, False, time.time() - DAY_S)
+    most = settings_of(competition).max_active_agents_per_participant
+    return _used(times, daily) | {"active": count_active(session, competition.id, user_id), "most_active": most}
+
+
+def _used(times: list[float], daily: int) -> dict[str, Any]:
+    """Get what is left of a daily limit after deployments at these times."""
     used = len(times)
     return {
         "daily_deploy_limit": daily,
         "daily_deploys_used": used,
         "daily_deploys_remaining": max(0, daily - used),
         "next_deploy_available_at": times[used - daily] + DAY_S if 0 < daily <= used else None,
-        "can_deploy": used < daily
-        and agent.files_ok
-        and agent.competition.is_started
-        and not _reached_active_limit(session, agent),
     }
 
 
