@@ -41,6 +41,11 @@ class Agent:
     def train(self, X, y): pass
     def predict(self, X): return [0] * len(X)
 """
+ENVIRONMENT = """
+class Env:
+    def reset(self, seed=None): return 0, {}
+    def step(self, action): return 0, 1.0, True, False, {}
+"""
 OWN = "/api/direct_attache_agents"
 
 
@@ -240,7 +245,20 @@ class Agent:
         client.deploy_agent(cid, aid)
         lines = list(client.tail_logs(cid, aid, poll_sec=0.5, timeout_sec=280))
         assert lines[-1].startswith("[active]"), lines
-    removed = subprocess.run([*command, "remove", "trees"], env=arena.environment, capture_output=True, text=True)
+    with connect(arena.token("gail", "creator"), arena.url) as creator:
+        cid = creator.create_competition("Trees", "gymnasium")["competition_id"]
+        settings = {"runtime": "trees", "evaluation_deployment_nb_initial_score_run": 1, "simulation_timeout_sec": 200}
+        creator._call_creator_route("update_settings", "PUT", cid, "/settings", json=settings)
+        creator.update_env_file_content(cid, "env.py", "import xgboost\n" + ENVIRONMENT)
+        acting = "import sklearn\n\nclass Agent:\n    def act(self, observation): return 1\n"
+        creator.update_benchmark_file_content(cid, "agent.py", acting)
+        creator.run_benchmark(cid)
+        while (found := creator.benchmark_status(cid))["status"] == "running":
+            time.sleep(0.5)
+        assert found["status"] == "completed", found
+    removed = subprocess.run(
+        [*command, "remove", "trees"], env=arena.environment, capture_output=True, text=True, check=True
+    )
     assert "no longer offered" in removed.stdout
 
 
