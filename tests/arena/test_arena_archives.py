@@ -5,13 +5,14 @@ import stat
 import struct
 import zipfile
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ml_trainer_env.arena.app import create_app
@@ -218,6 +219,7 @@ def test_an_encrypted_file_is_refused() -> None:
         paths_in(bytes(content))
 
 
+@settings(max_examples=40)
 @given(st.binary(max_size=200) | st.builds(lambda b: b + packed({"a.py": "x"}), st.binary(max_size=20)))
 @example(b"PK\x05\x06" + b"\xff" * 18)
 @example(b"PK\x05\x06" + b"\0" * 18)
@@ -229,6 +231,7 @@ def test_what_is_no_archive_is_refused(content: bytes) -> None:
     assert found == {"a.py": b"x"}
 
 
+@settings(max_examples=40)
 @given(st.data())
 def test_a_damaged_archive_is_refused_or_gives_plain_files(data: st.DataObject) -> None:
     content = bytearray(packed({"agent.py": "x" * 50, "models/net.py": "y" * 50}))
@@ -245,6 +248,7 @@ def test_a_damaged_archive_is_refused_or_gives_plain_files(data: st.DataObject) 
     require_distinct(found)
 
 
+@settings(max_examples=40)
 @given(st.text() | st.lists(st.text(max_size=5) | st.just(".."), max_size=6).map("/".join))
 def test_a_path_that_is_taken_stays_in_its_folder(text: str) -> None:
     try:
@@ -318,7 +322,8 @@ def test_a_worker_lays_files_out_with_their_paths_and_imports_work(
     client.put(f"{AGENTS}/file", files={"file": ("agent.zip", packed(FILES))})
     client.put(f"{AGENTS}/deploy")
 
-    Worker(services, layers).work_once()
+    few = replace(services, settings=replace(services.settings, train_images=60))
+    Worker(few, layers).work_once()
 
     found = client.get(f"{AGENTS}/status").json()
     assert found["status"] == "active", found

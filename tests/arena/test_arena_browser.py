@@ -379,7 +379,7 @@ def test_a_folder_is_submitted_by_keyboard_and_keeps_its_paths(
 
     tab_to(page, "Submit")
     page.keyboard.press("Enter")
-    expect(page.get_by_role("link", name="Submit")).to_have_attribute("aria-current", "page")
+    expect(page.get_by_role("link", name="Submit", exact=True)).to_have_attribute("aria-current", "page")
     tab_to(page, "Name")
     page.keyboard.type("by keyboard")
     tab_to(page, "Or a folder")

@@ -178,6 +178,7 @@ def test_a_runtime_needs_a_plain_name_of_its_own(
         add_runtime(services, name, tmp_path / "requirements.txt")
 
 
+@pytest.mark.slow
 def test_an_environment_is_seen_in_the_sandbox_in_place_of_ours(tmp_path: Path, layers: Any) -> None:
     """It has a module of its own, NumPy of ours by a link, and nothing else."""
     for folder in [tmp_path, *tmp_path.parents[:2]]:

@@ -5,6 +5,7 @@ import re
 import time
 import zipfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -14,9 +15,14 @@ from fastapi.testclient import TestClient
 from ml_trainer_env.arena.app import create_app
 from ml_trainer_env.arena.client.competitions import BOARD_COLUMNS
 from ml_trainer_env.arena.client.tables import as_table
+from ml_trainer_env.arena.competitions.schemas import NewCompetition
+from ml_trainer_env.arena.competitions.service import create
+from ml_trainer_env.arena.kernels import Kernel
 from ml_trainer_env.arena.leaderboard.service import Entry, board
 from ml_trainer_env.arena.pages.charts import HEIGHT, WIDTH, charts_of
 from ml_trainer_env.arena.services import Services
+from ml_trainer_env.arena.settings import Settings
+from ml_trainer_env.arena.submissions import service
 from ml_trainer_env.arena.tables import (
     Agent,
     AgentFile,
@@ -34,25 +40,41 @@ AGENT = b"class Agent:\n    def train(self, X, y): pass\n    def predict(self, X
 PATH = "/competitions/1/submit"
 
 
-@pytest.fixture
-def client(services: Services, make_agent: Any) -> Iterator[TestClient]:
-    """Bob, signed in, in a competition in which Ada has an agent with a hostile name."""
-    aid = make_agent()
+@dataclass
+class Site:
+    """A service in this process, with a competition in which Ada has an agent with a hostile name."""
+
+    services: Services
+    browser: TestClient
+
+    def sign_in(self, user: str, scope: Scope = Scope.USER) -> TestClient:
+        """Sign a user in, who is new if the name is."""
+        with self.services.database.transaction() as session:
+            token = create_token(session, user, scope)
+        self.browser.cookies.clear()
+        self.browser.post("/signin", data={"token": token})
+        return self.browser
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    variables = {"ARENA_DATA_DIR": str(tmp_path_factory.mktemp("site") / "data")}
+    services = Services.open(Settings.from_environment(variables))
     with services.database.transaction() as session:
-        graded(session.get_one(Agent, aid), 0.7)
-        session.get_one(Agent, aid).name = "<b>bold</b>"
-        session.get_one(Agent, aid).user.profile = {
+        ada = find_or_create_user(session, "ada")
+        competition = create(session, ada.id, NewCompetition(name="x", kernel_version=Kernel.PERMUTED_MNIST))
+        competition.is_started = True
+        agent = service.attach(session, ada.id, competition.id, "agent", None, services.sources)
+        agent.name = "<b>bold</b>"
+        graded(agent, 0.7)
+        ada.profile = {
             "bio": "<script>alert(1)</script>",
             "github_page": "javascript:alert(1)",
             "personal_website": "https://example.org/?a=1&b=2",
             "student_email": "secret@example.org",
         }
-        token = create_token(session, "bob", Scope.USER)
-        creator = create_token(session, "bob", Scope.CREATOR)
-    with TestClient(create_app(services), follow_redirects=False) as client:
-        client.creator = creator  # type: ignore[attr-defined]  # for the test of scopes
-        client.post("/signin", data={"token": token})
-        yield client
+    with TestClient(create_app(services), follow_redirects=False) as browser:
+        yield Site(services, browser)
 
 
 def graded(agent: Agent, mean: float) -> None:
@@ -73,7 +95,8 @@ def everything(services: Services) -> list[Any]:
         return [*session.execute(sa.select(Agent.id, Agent.status)), *session.scalars(sa.select(Deploy.id))]
 
 
-def test_files_a_folder_or_an_archive_become_a_submission_that_waits(client: TestClient, services: Services) -> None:
+def test_files_a_folder_or_an_archive_become_a_submission_that_waits(site: Site) -> None:
+    client, services = site.sign_in("bob"), site.services
     empty = ("files", ("", b""))
     uploads = {
         "files": [("files", ("agent.py", AGENT)), ("files", ("model.pt", b"x")), empty],
@@ -95,14 +118,14 @@ def test_files_a_folder_or_an_archive_become_a_submission_that_waits(client: Tes
         "folder": {"agent.py", "models/net.py"},
         "archive": {"agent.py"},
     }
-    assert "deployed 3 of 18 times in 24 hours, and 3 of 10 submissions" in client.get(PATH).text
+    assert "deployed 3 of 20 times in 24 hours, and 3 of 5 submissions" in client.get(PATH).text
     mine = client.get("/submissions").text
     assert all(f">{name} " in mine for name in uploads)
-    assert "3 of 18" in mine
+    assert "3 of 20" in mine
 
 
-@pytest.mark.parametrize("services", ["sqlite"], indirect=True)
-def test_a_refused_upload_makes_nothing_and_says_why(client: TestClient, services: Services) -> None:
+def test_a_refused_upload_makes_nothing_and_says_why(site: Site) -> None:
+    client, services = site.sign_in("carl"), site.services
     before = everything(services)
     agent = ("files", ("agent.py", AGENT))
     for data, files, words in (
@@ -124,8 +147,8 @@ def test_a_refused_upload_makes_nothing_and_says_why(client: TestClient, service
     assert everything(services) == before
 
 
-@pytest.mark.parametrize("services", ["sqlite"], indirect=True)
-def test_nobody_else_submits(client: TestClient, services: Services) -> None:
+def test_nobody_else_submits(site: Site) -> None:
+    client, services = site.sign_in("dora"), site.services
     before = everything(services)
     files = {"files": ("agent.py", AGENT)}
 
@@ -139,7 +162,7 @@ def test_nobody_else_submits(client: TestClient, services: Services) -> None:
     assert "<b>bold" not in client.get("/users/ada").text
     with services.database.transaction() as session:
         session.get_one(Competition, 1).is_public = True
-    client.post("/signin", data={"token": client.creator})  # type: ignore[attr-defined]
+    site.sign_in("dora", Scope.CREATOR)
     assert client.post(PATH, files=files).status_code == 403
     assert "scope user" in client.get(PATH).text
     client.cookies.clear()
@@ -149,9 +172,8 @@ def test_nobody_else_submits(client: TestClient, services: Services) -> None:
     assert everything(services) == before
 
 
-@pytest.mark.parametrize("services", ["sqlite"], indirect=True)
-def test_what_others_wrote_is_text_on_every_page(client: TestClient, services: Services) -> None:
-    assert services
+def test_what_others_wrote_is_text_on_every_page(site: Site) -> None:
+    client = site.sign_in("emil")
     user = client.get("/users/ada").text
 
     for path in ("/users/ada", "/competitions/1", "/competitions/1/scores", "/competitions/1/rules", PATH, "/runtimes"):
@@ -170,10 +192,10 @@ def test_what_others_wrote_is_text_on_every_page(client: TestClient, services: S
     assert client.get("/users/nobody").status_code == 404
 
 
-@pytest.mark.parametrize("services", ["sqlite"], indirect=True)
-def test_withheld_finals_say_so(client: TestClient, services: Services) -> None:
+def test_withheld_finals_say_so(site: Site) -> None:
+    client, services = site.sign_in("fran"), site.services
     with services.database.transaction() as session:
-        agent = Agent(competition_id=1, user_id=find_or_create_user(session, "bob").id, name="final")
+        agent = Agent(competition_id=1, user_id=find_or_create_user(session, "fran").id, name="final")
         session.add(agent)
         session.flush()
         done = {"seed": 1, "status": RunStatus.COMPLETED, "reward": 0.123456, "wall_s": 7.7, "finished_at": 1.0}
@@ -191,15 +213,11 @@ def test_withheld_finals_say_so(client: TestClient, services: Services) -> None:
     assert "so that their tasks stay unknown" in text
 
 
-@pytest.mark.parametrize("services", ["sqlite"], indirect=True)
-def test_a_board_has_its_columns_before_anything_is_graded(services: Services, make_agent: Any) -> None:
-    aid = make_agent()
-    with services.database.transaction() as session:
-        agent = session.get_one(Agent, aid)
-        assert list(as_table(board(session, agent.competition), BOARD_COLUMNS).columns) == list(BOARD_COLUMNS)
-        graded(agent, 0.5)
-        session.flush()
-        assert list(as_table(board(session, agent.competition), BOARD_COLUMNS).columns) == list(BOARD_COLUMNS)
+def test_a_board_has_its_columns_before_anything_is_graded(site: Site) -> None:
+    with site.services.database.transaction(read_only=True) as session:
+        rows = board(session, session.get_one(Competition, 1))
+
+    assert list(as_table([], BOARD_COLUMNS).columns) == list(as_table(rows, BOARD_COLUMNS).columns) == list(rows[0])
 
 
 def entry(number: int, mean: float, scored_at: float | None = 0.0, ram: int | None = 2**20) -> Entry:
