@@ -3,6 +3,7 @@
 import io
 import stat
 import struct
+import subprocess
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -329,6 +330,46 @@ def test_a_worker_lays_files_out_with_their_paths_and_imports_work(
     assert found["status"] == "active", found
     log = client.get("/api/direct_attache_agents/agent/1/games").json()["games"][0]["signed_url"]
     assert client.get(log.removeprefix(services.settings.base_url)).text.splitlines()[0] == "6"
+
+
+OFFICIAL = """
+import pathlib, sys
+import mlarena
+
+url, token, folder = sys.argv[1:]
+folder = pathlib.Path(folder)
+client = mlarena.connect(token, base_url=url)
+try:
+    client.submit(1, files=[str(folder / name) for name in ("agent.py", "models/__init__.py", "utils/__init__.py")])
+    raise SystemExit("it was deployed")
+except mlarena.SubmissionError as error:
+    assert "models" in str(error) and 'files=["my_agent.zip"]' in str(error), error
+lost = client.status()
+assert lost["status"] == "upload_failed", lost
+done = client.submit(1, files=[str(folder.parent / "mine.zip")])
+sid = done["submission_id"]
+assert client.submission_deploy_status(1, sid)["deployment_limits"]["daily_deploys_used"] == 1
+print(sorted(file["name"] for file in client.list_submission_files(1, sid)["files"]))
+assert client.get_submission_file_content(1, sid, "models/net.py") == "LABEL = 3\\n"
+client.delete_submission(1, sid)
+"""
+
+
+@pytest.mark.slow
+def test_the_official_client_loses_no_deployment_and_gets_its_folders_by_an_archive(
+    arena: Any, python_with: Any, folder: Path
+) -> None:
+    (folder.parent / "mine.zip").write_bytes(packed(FILES))
+
+    done = subprocess.run(
+        [python_with("4.6.0"), "-c", OFFICIAL, arena.url, arena.token("zoe"), str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.strip() == str(sorted(FILES))
 
 
 @pytest.fixture

@@ -148,6 +148,7 @@ def browser() -> Iterator[Browser]:
     if program is None:
         pytest.skip("Chromium is not installed")
     with sync_playwright() as playwright:
+        expect.set_options(timeout=LIVE_MS)  # the machine may be busy
         found = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])  # root may not have one
         yield found
         found.close()
@@ -202,6 +203,7 @@ def visit(browser: Browser, arena: Arena) -> Iterator[Callable[..., Page]]:
 
     def opened(token: str = "", **options: Any) -> Page:
         page = browser.new_context(base_url=arena.url, **options).new_page()
+        page.set_default_timeout(LIVE_MS)
         page.on("console", on_console)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("response", on_response)

@@ -167,15 +167,13 @@ def test_a_runtime_whose_folder_is_gone_is_not_offered(services: Services, made:
         assert [one.framework for one in runtimes(session)] == ["numpy"]
 
 
-@pytest.mark.parametrize("name", ["../x", "", "A b", "x" * 41, ".x", "numpy"])
-def test_a_runtime_needs_a_plain_name_of_its_own(
-    services: Services, made: dict[str, int], tmp_path: Path, name: str
-) -> None:
+def test_a_runtime_needs_a_plain_name_of_its_own(services: Services, made: dict[str, int], tmp_path: Path) -> None:
     assert made
     (tmp_path / "requirements.txt").write_text("")
 
-    with pytest.raises(ArenaError, match="name"):
-        add_runtime(services, name, tmp_path / "requirements.txt")
+    for name in ("../x", "", "A b", "x" * 41, ".x", "numpy"):
+        with pytest.raises(ArenaError, match="name"):
+            add_runtime(services, name, tmp_path / "requirements.txt")
 
 
 @pytest.mark.slow
@@ -263,6 +261,7 @@ class Agent:
     assert "no longer offered" in removed.stdout
 
 
+@pytest.mark.slow
 def test_the_first_start_publishes_what_this_service_has(services: Services) -> None:
     set_up(services)
 
