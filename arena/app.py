@@ -21,6 +21,7 @@ from ml_trainer_env.arena.errors import ArenaError
 from ml_trainer_env.arena.leaderboard import endpoints as leaderboard
 from ml_trainer_env.arena.leaderboard.cache import Boards
 from ml_trainer_env.arena.pages import endpoints as pages
+from ml_trainer_env.arena.pages import people, submitting
 from ml_trainer_env.arena.pages.endpoints import error_page
 from ml_trainer_env.arena.rates import Rates, call_rates
 from ml_trainer_env.arena.services import Services
@@ -60,6 +61,7 @@ def create_app(services: Services, rates: Rates | None = None) -> FastAPI:
         submissions.creator,
         submissions.router,
         submissions.logs,
+        submissions.packages,
         leaderboard.router,
         courses.router,
         modules.router,
@@ -74,6 +76,8 @@ def create_app(services: Services, rates: Rates | None = None) -> FastAPI:
         accounts.router,
         refusals.router,
         pages.router,
+        submitting.router,
+        people.router,
     ):
         app.include_router(router)
     app.add_middleware(BodyLimit)

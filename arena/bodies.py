@@ -23,6 +23,7 @@ _FILES = re.compile(
     r"|/api/creator_competition/competition/\d+/(env/files|benchmark/files|image)"
     r"|/api/submissions/challenge/\d+/\d+/file"
     r"|/api/creator_challenge/challenge/\d+/(env/files|benchmark/files|image|datasets/\d+/files)"
+    r"|/competitions/\d+/submit"
     r"|/api/teacher/(lessons/\d+/media|course/\d+/cover)"
 )
 

@@ -76,6 +76,19 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("lookup", help="third part of the token")
     command.set_defaults(run=_revoke_token)
 
+    runtime = commands.add_parser("runtime", help="add, list or remove runtimes: packages for agents").add_subparsers(
+        required=True, metavar="ACTION"
+    )
+    command = runtime.add_parser("add", help="install packages into an environment of their own")
+    command.add_argument("name", help="by which participants and creators choose it")
+    command.add_argument("--requirements", type=Path, required=True, metavar="FILE", help="requirements file of pip")
+    command.set_defaults(run=_add_runtime)
+    command = runtime.add_parser("list", help="list the available runtimes")
+    command.set_defaults(run=_list_runtimes)
+    command = runtime.add_parser("remove", help="offer a runtime no longer")
+    command.add_argument("name")
+    command.set_defaults(run=_remove_runtime)
+
     command = commands.add_parser("backup", help="write the database and the files to an archive")
     command.add_argument("file", type=Path, metavar="FILE.tar.gz")
     command.set_defaults(run=_back_up)
@@ -108,12 +121,14 @@ def _serve(chosen: argparse.Namespace, settings: Settings) -> int:
 
     from ml_trainer_env.arena.app import create_app
     from ml_trainer_env.arena.connections import ConnectionLimits, limited_protocol
+    from ml_trainer_env.arena.runtimes import forget_unused
     from ml_trainer_env.arena.setup import set_up
     from ml_trainer_env.arena.sweep import sweep
     from ml_trainer_env.http_serving import serve
 
     services = _open_services(settings)
     set_up(services)
+    _LOG.info("removed %s unused runtimes", forget_unused(services))
     _LOG.info("removed %s unreferenced files", sweep(services))
     limits = ConnectionLimits(MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS, HEAD_S, settings.proxies)
     config = uvicorn.Config(
@@ -158,6 +173,37 @@ def _revoke_token(chosen: argparse.Namespace, settings: Settings) -> int:
 
     with contextlib.closing(_open_services(settings)) as services, services.database.transaction() as session:
         revoke_token(session, chosen.lookup)
+    return 0
+
+
+def _add_runtime(chosen: argparse.Namespace, settings: Settings) -> int:
+    from ml_trainer_env.arena.runtimes import add_runtime
+
+    with contextlib.closing(_open_services(settings)) as services:
+        added = add_runtime(services, chosen.name, chosen.requirements)
+    print(f"{added.framework} {added.framework_version} has {len(added.packages)} packages")
+    return 0
+
+
+def _list_runtimes(_: argparse.Namespace, settings: Settings) -> int:
+    from ml_trainer_env.arena.runtimes import runtimes
+
+    with (
+        contextlib.closing(_open_services(settings)) as services,
+        services.database.transaction(read_only=True) as session,
+    ):
+        for one in runtimes(session):
+            where = "added" if one.environment else "of this service"
+            print(f"{one.id}\t{one.framework} {one.framework_version}\tPython {one.language_version}\t{where}")
+    return 0
+
+
+def _remove_runtime(chosen: argparse.Namespace, settings: Settings) -> int:
+    from ml_trainer_env.arena.runtimes import remove_runtime
+
+    with contextlib.closing(_open_services(settings)) as services:
+        is_gone = remove_runtime(services, chosen.name)
+    print("removed" if is_gone else "no longer offered; its folder goes at a start when nothing needs it any more")
     return 0
 
 

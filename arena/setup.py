@@ -1,8 +1,10 @@
 """Initial data of a service: runtimes, tags, and the Permuted-MNIST competition with its benchmark."""
 
 import platform
+import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -10,6 +12,7 @@ from sqlalchemy.orm import Session
 from ml_trainer_env.arena.competitions.schemas import NewCompetition
 from ml_trainer_env.arena.competitions.service import create, keep_file
 from ml_trainer_env.arena.kernels import Kernel
+from ml_trainer_env.arena.runtimes import Contents, inspect_environment, runtimes
 from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.submissions.benchmark import run_benchmark
 from ml_trainer_env.arena.tables import Competition, FilePurpose, Runtime, Tag
@@ -33,8 +36,9 @@ DESCRIPTION = (
 
 def set_up(services: Services) -> None:
     """Add missing initial data. Existing data is not changed, except whether a runtime is available."""
+    contents = inspect_environment(Path(sys.executable))
     with services.database.transaction() as session:
-        _runtimes(session)
+        _runtimes(session, contents)
         have = set(session.scalars(sa.select(Tag.name)))
         session.add_all(Tag(name=name) for name in TAGS if name not in have)
         session.flush()
@@ -42,11 +46,11 @@ def set_up(services: Services) -> None:
             _first_competition(session, services)
 
 
-def _runtimes(session: Session) -> None:
-    """Update the runtimes of this host. The row of a removed framework stays, because agents refer to it."""
+def _runtimes(session: Session, contents: Contents) -> None:
+    """Update the runtimes of this service's environment. That of a removed framework stays: agents refer to it."""
     python = platform.python_version()
     found = {(python, name): _version(name) for name in FRAMEWORKS}
-    for runtime in session.scalars(sa.select(Runtime)):
+    for runtime in session.scalars(sa.select(Runtime).where(Runtime.environment == "")):
         key = runtime.language_version, runtime.framework
         runtime.available = found.get(key) == runtime.framework_version
         if runtime.available:
@@ -63,6 +67,9 @@ def _runtimes(session: Session) -> None:
         if installed is not None
     )
     session.flush()
+    for runtime in runtimes(session):
+        if not runtime.environment:
+            runtime.packages, runtime.modules = contents.packages, contents.modules
 
 
 def _version(name: str) -> str | None:

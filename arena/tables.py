@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 __all__ = [
+    "NO_AGENT",
     "Agent",
     "AgentFile",
     "AgentStatus",
@@ -50,6 +51,13 @@ __all__ = [
     "User",
     "Visibility",
 ]
+
+
+NO_AGENT = (
+    "there is no agent.py. A class of a notebook cell becomes one with %%writefile agent.py as the first line of the "
+    'cell, and files=["agent.py"]'
+)
+"""What is wrong with a submission that has no files yet. Clients cannot send every class by themselves."""
 
 
 class Scope(StrEnum):
@@ -216,7 +224,13 @@ class Token(Base):
 
 
 class Runtime(Base):
-    """A runtime for agents: a Python version and a framework that are installed on this host."""
+    """A runtime for agents: a Python version and packages.
+
+    If `environment` is empty, it is the environment of this service, and the row tells of one framework in it.
+    Otherwise it is a virtual environment that the operator has added: `framework` is the name that the operator gave
+    it, `framework_version` counts how often, and `environment` is its folder. `packages` are all that it has, by name
+    and version, and `modules` what can be imported there.
+    """
 
     __tablename__ = "agent_runtime"
     __table_args__ = (sa.UniqueConstraint("language_version", "framework", "framework_version"),)
@@ -228,6 +242,9 @@ class Runtime(Base):
     framework_version: Mapped[str] = mapped_column(sa.String(32))
     requirement: Mapped[str] = mapped_column(sa.Text, default="")
     available: Mapped[bool] = mapped_column(default=True)
+    environment: Mapped[str] = mapped_column(sa.String(64), default="")
+    packages: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    modules: Mapped[list[Any]] = mapped_column(default=list)
 
 
 class Tag(Base):
@@ -394,7 +411,7 @@ class Agent(Base):
     status: Mapped[AgentStatus] = mapped_column(sa.String(24), default=AgentStatus.CREATED)
     last_status_message: Mapped[str] = mapped_column(sa.Text, default="")
     files_ok: Mapped[bool] = mapped_column(default=False)
-    files_message: Mapped[str] = mapped_column(sa.Text, default="there is no agent.py")
+    files_message: Mapped[str] = mapped_column(sa.Text, default=NO_AGENT)
     created_at: Mapped[float] = mapped_column(default=time.time)
     scored_at: Mapped[float | None]
     mean_reward: Mapped[float | None]
@@ -431,7 +448,7 @@ class Deploy(Base):
     `lease_until` and renews it. `attempt` counts claims and is the fencing token: only the latest claim may write.
     `deaths` counts workers that died since the last finished run. `is_final` is set when its agent is in the finals,
     `is_rerun` when an organiser ordered it. Reruns are served after the evaluations that participants deploy, and do
-    not count against a participant's limit.
+    not count against a participant's limit. `runtime_id` is the agent's runtime at the time of the deployment.
     """
 
     __tablename__ = "deploy"
@@ -443,6 +460,7 @@ class Deploy(Base):
     is_final: Mapped[bool] = mapped_column(default=False)
     is_rerun: Mapped[bool] = mapped_column(default=False)
     files: Mapped[dict[str, Any]]
+    runtime_id: Mapped[int | None]
     created_at: Mapped[float] = mapped_column(default=time.time)
     finished_at: Mapped[float | None]
     failure_message: Mapped[str | None] = mapped_column(sa.Text)

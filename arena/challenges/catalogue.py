@@ -23,8 +23,8 @@ from ml_trainer_env.arena.competitions.service import settings_of, template_of
 from ml_trainer_env.arena.errors import ForbiddenError, NotFoundError, RefusedError
 from ml_trainer_env.arena.kernels import Kernel
 from ml_trainer_env.arena.leaderboard.cache import Boards
+from ml_trainer_env.arena.runtimes import runtimes
 from ml_trainer_env.arena.services import Services
-from ml_trainer_env.arena.submissions.repository import runtimes
 from ml_trainer_env.arena.tables import (
     Agent,
     AgentStatus,

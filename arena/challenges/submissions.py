@@ -24,7 +24,7 @@ from ml_trainer_env.arena.challenges.values import (
 from ml_trainer_env.arena.competitions.repository import can_see
 from ml_trainer_env.arena.competitions.service import settings_of
 from ml_trainer_env.arena.errors import ArenaError, NotFoundError, RefusedError
-from ml_trainer_env.arena.files.names import file_name
+from ml_trainer_env.arena.files.names import file_path
 from ml_trainer_env.arena.leaderboard.cache import Boards
 from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.submissions import service
@@ -104,7 +104,7 @@ def create(cid: Id, wanted: NewSubmission, caller: Participant, services: Inject
 async def put_file(
     cid: Id, sid: Id, caller: Participant, services: InjectedServices, request: Request
 ) -> dict[str, Any]:
-    """Add or replace a file, or delete the file that the field `delete_file` names."""
+    """Add or replace a file or the files of a .zip archive, or delete the file that the field `delete_file` names."""
     agent, message = await receive_file(request, services, caller.user_id, cid, sid)
     # An agent that is active keeps its status; the client asks whether its files can be deployed.
     status = AgentStatus.UPLOAD_VALIDATED if agent.files_ok else AgentStatus.UPLOAD_FAILED
@@ -179,10 +179,10 @@ def delete(cid: Id, sid: Id, caller: Participant, services: InjectedServices) ->
 @router.put("/agent_runtime/{sid}")
 def set_runtime(sid: Id, choice: RuntimeChoice, caller: Participant, services: InjectedServices) -> dict[str, Any]:
     """Set the runtime of a submission."""
+    parse_ahead(services, caller.user_id, sid)
     with services.database.transaction(by=caller.user_id) as session:
-        chosen = service.set_runtime(
-            session, own_agent(session, sid, caller.user_id), choice.docker_image_agent_runtime_id
-        )
+        agent = own_agent(session, sid, caller.user_id)
+        chosen = service.set_runtime(session, agent, choice.docker_image_agent_runtime_id, services.sources)
         record(session, caller.user_id, "agent.runtime", f"{sid} {chosen.id}")
         return runtime_row(chosen) or {}
 
@@ -401,7 +401,7 @@ def _readable(session: Session, cid: int, sid: int, user_id: int) -> Agent:
 
 
 def _find_file(services: Services, cid: int, sid: int, filename: str, user_id: int) -> AgentFile:
-    name = file_name(filename)
+    name = file_path(filename)
     with services.database.transaction(read_only=True) as session:
         files = agent_files(session, _readable(session, cid, sid, user_id).id)
     found = next((file for file in files if file.name == name), None)

@@ -101,5 +101,7 @@ def runtime_row(runtime: Runtime | None) -> dict[str, Any] | None:
     if runtime is None:
         return None
     names = ("id", "language", "language_version", "framework", "framework_version", "requirement")
-    package = {"name": runtime.framework, "version": runtime.framework_version}
-    return {name: getattr(runtime, name) for name in names} | {"display_name": runtime.framework, "packages": [package]}
+    row = {name: getattr(runtime, name) for name in names} | {"display_name": runtime.framework}
+    if not runtime.environment:
+        return row | {"packages": [{"name": runtime.framework, "version": runtime.framework_version}]}
+    return row | {"packages": [{"name": name, "version": version} for name, version in runtime.packages.items()]}

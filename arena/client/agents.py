@@ -24,14 +24,18 @@ class AgentMethods(ClientBase):
         return self._call_json("create_attached_agent", "POST", path, SubmissionError, CREATED, json=body)
 
     def upload_agent_file(self, competition_id: int, attache_agent_id: int, file_path: str | Path) -> Json:
-        """Upload a file of an agent.
+        """Upload a file of an agent. The service unpacks a .zip archive.
 
         Raises:
             SubmissionError: The file does not exist, or the service refused it.
         """
         path = existing(file_path, SubmissionError)
+        return self._upload(competition_id, attache_agent_id, path.name, path)
+
+    def _upload(self, competition_id: int, attache_agent_id: int, name: str, path: Path) -> Json:
+        """Upload a file under a name, which may be a path in the submission."""
         with path.open("rb") as file:
-            form = multipart(path.name, file, path.stat().st_size)
+            form = multipart(name, file, path.stat().st_size)
             return self._call_agent_route(
                 "upload_agent_file", "PUT", competition_id, attache_agent_id, "/file", CREATED, **form
             )

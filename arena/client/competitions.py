@@ -7,7 +7,30 @@ from ml_trainer_env.arena.client.base import ClientBase, Json
 from ml_trainer_env.arena.client.errors import SubmissionError
 from ml_trainer_env.arena.client.tables import as_table
 
-__all__ = ["CompetitionMethods"]
+__all__ = ["BOARD_COLUMNS", "CompetitionMethods"]
+
+BOARD_COLUMNS = (
+    "Rank",
+    "Username",
+    "AgentName",
+    "agentAttachId",
+    "MeanReward",
+    "MeanReward2",
+    "RewardCi95",
+    "NEpisodes",
+    "NumberOfRuns",
+    "EloScore",
+    "Metric",
+    "Metric2",
+    "SubscriptionDate",
+    "LastRun",
+    "TeamName",
+    "MaxActionTime",
+    "MaxRamBytes",
+    "IsBenchmark",
+    "DiffersFromAbove",
+)
+"""Columns of a leaderboard."""
 
 
 class CompetitionMethods(ClientBase):
@@ -52,7 +75,7 @@ class CompetitionMethods(ClientBase):
         return as_table(self._connection.call("list_tags", "GET", "/competition_tags/tags", token=False, known=False))
 
     def leaderboard(self, competition_id: int | None = None) -> Any:
-        """Get the leaderboard of a competition, best agent first.
+        """Get the leaderboard of a competition, best agent first. Before anything is graded it has columns and no rows.
 
         Args:
             competition_id: The competition. By default the one of this client's last submission.
@@ -64,7 +87,7 @@ class CompetitionMethods(ClientBase):
         if cid is None:
             raise SubmissionError("name a competition: nothing was submitted yet")
         path = f"/leaderboard/competition/{cid}"
-        return as_table(self._connection.call("leaderboard", "GET", path, token=False))
+        return as_table(self._connection.call("leaderboard", "GET", path, token=False), BOARD_COLUMNS)
 
     def _competitions_page(self, params: dict[str, Any], page: int, per_page: int) -> Json:
         paged = {**params, "page": page, "per_page": per_page}

@@ -7,8 +7,9 @@ from typing import Any
 
 from ml_trainer_env.arena.client.agents import AgentMethods
 from ml_trainer_env.arena.client.base import Json
+from ml_trainer_env.arena.client.class_source import source_of
 from ml_trainer_env.arena.client.errors import SubmissionError
-from ml_trainer_env.arena.client.uploads import existing, source_of
+from ml_trainer_env.arena.client.packing import collect
 
 __all__ = ["SubmissionMethods"]
 
@@ -22,7 +23,7 @@ class SubmissionMethods(AgentMethods):
         self,
         competition_id: int,
         agent: type[Any] | None = None,
-        files: Sequence[str | Path] | None = None,
+        files: str | Path | Sequence[str | Path] | None = None,
         agent_name: str | None = None,
         runtime_id: int | None = None,
         runtime: dict[str, str] | None = None,
@@ -31,23 +32,27 @@ class SubmissionMethods(AgentMethods):
 
         Args:
             competition_id: The competition.
-            agent: A class. Its source becomes `agent.py`. Give either `agent` or `files`.
-            files: Paths of files to upload.
+            agent: A class. Its source becomes `agent.py`, with the imports, functions, classes and constants that it
+                needs of its file or notebook cell. Give either `agent` or `files`.
+            files: A file, a folder or a .zip archive to upload, or several of them. Paths within folders and archives
+                are kept. A folder with an agent.py is the submission itself, and any other keeps its own name, too.
+                Hidden files and `__pycache__` are left out.
             agent_name: Name of the agent. By default the name of the class or of the first file.
             runtime_id: The runtime. Give at most one of `runtime_id` and `runtime`.
             runtime: Arguments for `resolve_runtime`.
 
         Raises:
-            SubmissionError: The arguments contradict each other, a file does not exist, the source of the class is not
-                available, or the service refused a request.
+            SubmissionError: The arguments contradict each other, a file does not exist, two files would have the same
+                path, the source of the class is not available or needs names of other cells, or the service refused a
+                request.
         """
         if (agent is None) == (files is None):
             raise SubmissionError("Provide exactly one of agent= or files=")
         if runtime_id is not None and runtime is not None:
             raise SubmissionError("Provide at most one of runtime_id= or runtime=")
-        paths = [existing(path, SubmissionError) for path in files or ()]
+        uploads = collect(files) if files is not None else []
         source = source_of(agent) if agent is not None else None
-        name = agent_name or (agent.__name__ if agent is not None else paths[0].stem if paths else "agent")
+        name = agent_name or (agent.__name__ if agent is not None else _default_name(files or ()))
         aid: int = self.create_attached_agent(competition_id, name)["attache_agent_id"]
         if runtime is not None:
             runtime_id = self.resolve_runtime(competition_id, **runtime)["id"]
@@ -55,8 +60,8 @@ class SubmissionMethods(AgentMethods):
             self.set_agent_runtime(aid, runtime_id)
         if source is not None:
             self.update_agent_file_content(competition_id, aid, "agent.py", source)
-        for path in paths:
-            self.upload_agent_file(competition_id, aid, path)
+        for upload in uploads:
+            self._upload(competition_id, aid, upload.path, upload.file)
         deploy = self.deploy_agent(competition_id, aid)
         self._last_agent, self._last_competition = aid, competition_id
         return {"attache_agent_id": aid, "agent_id": aid, "deploy": deploy}
@@ -101,6 +106,12 @@ class SubmissionMethods(AgentMethods):
             if (found["status"] in _FINAL and not follow) or (deadline is not None and time.monotonic() > deadline):
                 return
             time.sleep(poll_sec)
+
+
+def _default_name(files: str | Path | Sequence[str | Path]) -> str:
+    """Get the name of the first file or folder, without its ending."""
+    first = Path(files if isinstance(files, str | Path) else files[0]).resolve()
+    return first.name if first.is_dir() else first.stem
 
 
 def _format_status(found: Json) -> Iterator[str]:

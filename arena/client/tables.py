@@ -1,14 +1,19 @@
 """Converts rows to a DataFrame if pandas is installed."""
 
+from collections.abc import Sequence
 from typing import Any
 
 __all__ = ["as_table", "rows_of"]
 
 
-def as_table(data: Any) -> Any:
+def as_table(data: Any, columns: Sequence[str] = ()) -> Any:
     """Convert a list of rows, or `{"columns", "data"}`, to a DataFrame; to a list of dictionaries without pandas.
 
     Other values are returned unchanged.
+
+    Args:
+        data: The rows.
+        columns: Names of the columns of a DataFrame without rows.
     """
     if isinstance(data, dict) and "columns" in data and "data" in data:
         data = [dict(zip(data["columns"], row, strict=True)) for row in data["data"]]
@@ -18,7 +23,7 @@ def as_table(data: Any) -> Any:
         import pandas as pd  # type: ignore[import-untyped]  # optional, and slow to import; it has no stubs of its own
     except ImportError:
         return data
-    return pd.DataFrame(data)
+    return pd.DataFrame(data, columns=None if data else list(columns))
 
 
 def rows_of(table: Any) -> list[dict[str, Any]]:

@@ -1,18 +1,16 @@
 """Uploads of files. A file is read in chunks and never held in memory as a whole."""
 
-import inspect
 import secrets
 import sys
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from tqdm import tqdm  # type: ignore[import-untyped]  # it has no stubs of its own
 
-from ml_trainer_env.arena.client.errors import MLArenaError, SubmissionError
+from ml_trainer_env.arena.client.errors import MLArenaError
 
-__all__ = ["existing", "multipart", "source_of"]
+__all__ = ["existing", "multipart"]
 
 _CHUNK_BYTES = 1 << 16
 _MIN_PROGRESS_BYTES = 1 << 20
@@ -28,20 +26,6 @@ def existing(path: str | Path, error: type[MLArenaError]) -> Path:
     if not Path(path).is_file():
         raise error(f"File not found: {path}")
     return Path(path)
-
-
-def source_of(agent: type[Any]) -> str:
-    """Get the source of a class, dedented so that it can be a file of its own.
-
-    Raises:
-        SubmissionError: The value is not a class, or its source is not available.
-    """
-    if not inspect.isclass(agent):
-        raise SubmissionError(f"agent should be a class, got {agent!r}")
-    try:
-        return textwrap.dedent(inspect.getsource(agent))
-    except (OSError, TypeError) as error:
-        raise SubmissionError(f"the source of {agent.__name__} is not to be had: {error}") from error
 
 
 def multipart(name: str, file: BinaryIO, size: int) -> dict[str, Any]:

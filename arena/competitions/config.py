@@ -84,6 +84,9 @@ KEYS = (
         "participation",
         "submissions of a participant on the leaderboard at a time",
     ),
+    ConfigKey(
+        "runtime", "runtime", "resources", "name of the runtime of the environment, and of submissions without one"
+    ),
     ConfigKey("required_files", "required_files", "evaluation", "files of the environment that a start needs"),
 )
 """All keys, in the order in which an editor shows them."""

@@ -81,6 +81,8 @@ class CompetitionSettings(BaseModel):
         metrics: What the leaderboard shows; empty for the reward alone.
         window_days: Days of the rolling window in which metrics are shown a second time; None for no window.
         required_files: Files of the environment without which the competition cannot start.
+        runtime: Name of the runtime of the environment, and of submissions that name none. Empty for the environment
+            of the service.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -99,6 +101,7 @@ class CompetitionSettings(BaseModel):
     metrics: list[Metric] = Field(default_factory=list, max_length=20)
     window_days: int | None = Field(default=None, ge=1, le=3650)
     required_files: list[Annotated[str, Field(max_length=200)]] = Field(default_factory=list, max_length=50)
+    runtime: str = Field(default="", max_length=64)
 
     @property
     def shown_metrics(self) -> list[Metric]:

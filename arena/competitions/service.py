@@ -12,6 +12,7 @@ from ml_trainer_env.arena.competitions.repository import competition_files, own_
 from ml_trainer_env.arena.competitions.schemas import CompetitionSettings, NewCompetition, Update
 from ml_trainer_env.arena.errors import NotFoundError, RefusedError, TooManyError
 from ml_trainer_env.arena.kernels import Kernel
+from ml_trainer_env.arena.runtimes import find_runtime
 from ml_trainer_env.arena.tables import Agent, AgentStatus, Competition, CompetitionFile, FilePurpose, Tag
 
 __all__ = [
@@ -124,9 +125,11 @@ def update_settings(
     """Change settings. Returns all settings. The benchmark must then be run again.
 
     Raises:
-        RefusedError: The competition has started, or a setting is unknown or out of bounds.
+        RefusedError: The competition has started, a setting is unknown or out of bounds, or there is no such runtime.
     """
     settings = check_settings(competition, changes, max_upload_bytes)
+    if settings.runtime and settings.runtime != competition.settings.get("runtime"):
+        find_runtime(session, settings.runtime)
     _invalidate_benchmark(session, competition)
     competition.settings = settings.model_dump(mode="json")
     return settings

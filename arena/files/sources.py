@@ -43,11 +43,15 @@ class Source:
         error: Why it is not valid Python; None if it is.
         classes: Its top-level classes, in order.
         functions: Names of its top-level functions.
+        imports: First names of the modules that it cannot do without. Those of relative imports begin with a dot.
+        undefined: Names that nothing in it defines, if it is a class alone.
     """
 
     error: str | None
     classes: tuple[Class, ...] = ()
     functions: frozenset[str] = frozenset()
+    imports: frozenset[str] = frozenset()
+    undefined: tuple[str, ...] = ()
 
 
 class Sources:
@@ -92,4 +96,10 @@ class Sources:
             return Source("it takes too much time or memory to parse")
         found = json.loads(done.stdout)
         classes = (Class(one["name"], frozenset(one["methods"]), one["has_bases"]) for one in found["classes"])
-        return Source(found["error"], tuple(classes), frozenset(found["functions"]))
+        return Source(
+            found["error"],
+            tuple(classes),
+            frozenset(found["functions"]),
+            frozenset(found["imports"]),
+            tuple(found["undefined"]),
+        )

@@ -16,6 +16,9 @@ __all__ = ["read_form", "timed", "too_large_error", "uploaded_file"]
 _FORM_OVERHEAD_BYTES = 16 * 1024
 """Bytes allowed for the rest of a form, besides its file."""
 
+_FILE_OVERHEAD_BYTES = 512
+"""Bytes allowed for the head of a file in a form."""
+
 _MAX_DRAIN_BYTES = 2**31
 """Bytes of a too large body that are read before the connection is closed."""
 
@@ -24,22 +27,28 @@ BYTES_PER_S = 10_000
 """A body may take a minute, and a second more for each 10 kB that have come."""
 
 
-async def read_form(request: Request, max_file_bytes: int) -> FormData:
-    """Read a multipart or urlencoded form with at most one file.
+async def read_form(request: Request, max_file_bytes: int, max_files: int = 1) -> FormData:
+    """Read a multipart or urlencoded form with files.
+
+    Args:
+        request: The request.
+        max_file_bytes: Maximum size of all files together, in bytes.
+        max_files: Maximum number of files.
 
     Raises:
-        TooLargeError: The file is larger than `max_file_bytes`.
+        TooLargeError: The files are larger than `max_file_bytes`.
         SlowBodyError: The body comes too slowly.
         RefusedError: The body is not a valid form.
     """
     receive = timed(request.receive)
+    most = max_file_bytes + _FORM_OVERHEAD_BYTES + max_files * _FILE_OVERHEAD_BYTES
     announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > max_file_bytes + _FORM_OVERHEAD_BYTES:
+    if announced.isdigit() and int(announced) > most:
         await _drain(receive)
         raise too_large_error(max_file_bytes)
-    bounded = Request(request.scope, _bounded(receive, max_file_bytes + _FORM_OVERHEAD_BYTES, max_file_bytes))
+    bounded = Request(request.scope, _bounded(receive, most, max_file_bytes))
     try:
-        form = await bounded.form(max_files=1, max_fields=8, max_part_size=_FORM_OVERHEAD_BYTES)
+        form = await bounded.form(max_files=max_files, max_fields=8, max_part_size=_FORM_OVERHEAD_BYTES)
     except TooLargeError:
         await _drain(receive)
         raise
@@ -54,8 +63,12 @@ async def read_form(request: Request, max_file_bytes: int) -> FormData:
     return form
 
 
-def uploaded_file(form: FormData) -> tuple[str, UploadFile]:
+def uploaded_file(form: FormData, name_of: Callable[[str], str] = file_name) -> tuple[str, UploadFile]:
     """Get the field `file` with its validated name.
+
+    Args:
+        form: The form.
+        name_of: Validates the name.
 
     Raises:
         RefusedError: The field is missing, or the file name is not allowed.
@@ -63,7 +76,7 @@ def uploaded_file(form: FormData) -> tuple[str, UploadFile]:
     file = form.get("file")
     if not isinstance(file, UploadFile):
         raise RefusedError("the form should have a field `file` with a file")
-    return file_name(file.filename or ""), file
+    return name_of(file.filename or ""), file
 
 
 def too_large_error(limit: int) -> TooLargeError:

@@ -1,28 +1,33 @@
 """The pages for people."""
 
-import hashlib
-import time
 from pathlib import Path as FilePath
 from typing import Annotated, Any
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Form, Path, Query, Request
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from sqlalchemy.orm import Session
 
 from ml_trainer_env.arena.access import InjectedServices
 from ml_trainer_env.arena.competitions.images import IMAGE_START, image_type
 from ml_trainer_env.arena.competitions.repository import list_competitions, visible_competition
 from ml_trainer_env.arena.competitions.service import describe
-from ml_trainer_env.arena.errors import ForbiddenError, NotFoundError, UnauthorizedError
+from ml_trainer_env.arena.errors import NotFoundError, UnauthorizedError
 from ml_trainer_env.arena.leaderboard.service import board
-from ml_trainer_env.arena.pages import markdown
+from ml_trainer_env.arena.pages.charts import charts_of
+from ml_trainer_env.arena.pages.rendering import (
+    HEADERS,
+    cacheable_part,
+    not_modified_or,
+    render_page,
+    require_same_site,
+)
 from ml_trainer_env.arena.pages.signin import forget, remember, signed_in
+from ml_trainer_env.arena.runtimes import describe_runtimes
 from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.submissions.repository import finished_runs, own_agent
 from ml_trainer_env.arena.submissions.service import status, visible_figure
-from ml_trainer_env.arena.tables import Agent, AgentStatus, Run
+from ml_trainer_env.arena.tables import Agent, AgentStatus, Run, RunKind
 from ml_trainer_env.arena.tokens.service import Caller, authenticate
 
 __all__ = ["error_page", "router"]
@@ -31,27 +36,11 @@ router = APIRouter(include_in_schema=False)
 
 Id = Annotated[int, Path(ge=1, le=2**31 - 1)]
 
-HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
-    "Referrer-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
-}
 PER_PAGE = 20
 SHOWN_ROWS = 200
 LOG_SHOWN = 20_000
 STATIC = FilePath(__file__).parent / "static"
 STATIC_TYPES = {"style.css": "text/css", "live.js": "text/javascript", "icon.svg": "image/svg+xml"}
-
-
-def _format_time(at: float | None) -> str:
-    return "" if at is None else time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at))
-
-
-_TEMPLATES = Environment(
-    loader=PackageLoader("ml_trainer_env.arena.pages"), autoescape=select_autoescape(), undefined=StrictUndefined
-)
-_TEMPLATES.filters["moment"] = _format_time
-_TEMPLATES.filters["markdown"] = markdown.render
 
 
 @router.get("/", response_class=HTMLResponse)
@@ -65,19 +54,52 @@ def home(
     with services.database.transaction(read_only=True) as session:
         found, more = list_competitions(session, q, None, [], page, PER_PAGE)
         shown = [describe(competition) for competition in found]
-        return _page("home.html", signed_in(request, services, session), competitions=shown, q=q, page=page, more=more)
+        return render_page(
+            "home.html", signed_in(request, services, session), competitions=shown, q=q, page=page, more=more
+        )
 
 
 @router.get("/competitions/{cid}", response_class=HTMLResponse)
 def competition(cid: Id, request: Request, services: InjectedServices) -> HTMLResponse:
-    """Show a competition: its rules, its leaderboard, and the submissions of the signed-in user."""
+    """Show a competition: its leaderboard, and the submissions of the signed-in user."""
     with services.database.transaction(read_only=True) as session:
         caller = signed_in(request, services, session)
         found = visible_competition(session, cid, caller.user_id if caller else None)
         rows = board(session, found, SHOWN_ROWS)
         mine = _own_agents(session, cid, caller)
         shown, has_image = describe(found), found.image_sha256 is not None
-        return _page("competition.html", caller, competition=shown, has_image=has_image, rows=rows, mine=mine)
+        return render_page(
+            "competition.html", caller, competition=shown, tab="board", has_image=has_image, rows=rows, mine=mine
+        )
+
+
+@router.get("/competitions/{cid}/rules", response_class=HTMLResponse)
+def rules(cid: Id, request: Request, services: InjectedServices) -> HTMLResponse:
+    """Show the rules of a competition."""
+    with services.database.transaction(read_only=True) as session:
+        caller = signed_in(request, services, session)
+        found = visible_competition(session, cid, caller.user_id if caller else None)
+        return render_page("rules.html", caller, competition=describe(found), tab="rules")
+
+
+@router.get("/competitions/{cid}/scores", response_class=HTMLResponse)
+def scores(cid: Id, request: Request, services: InjectedServices) -> HTMLResponse:
+    """Show the scores of a competition as charts: over time, and against time and memory."""
+    with services.database.transaction(read_only=True) as session:
+        caller = signed_in(request, services, session)
+        found = visible_competition(session, cid, caller.user_id if caller else None)
+        entries = request.app.state.boards.entries(session, found)[:SHOWN_ROWS]
+        charts = charts_of(entries)
+        return render_page(
+            "scores.html", caller, competition=describe(found), tab="scores", charts=charts, rows=entries
+        )
+
+
+@router.get("/runtimes", response_class=HTMLResponse)
+def packages(request: Request, services: InjectedServices) -> HTMLResponse:
+    """Show the runtimes with their packages."""
+    with services.database.transaction(read_only=True) as session:
+        return render_page("runtimes.html", signed_in(request, services, session), runtimes=describe_runtimes(session))
 
 
 @router.get("/competitions/{cid}/image")
@@ -91,7 +113,7 @@ def image(cid: Id, request: Request, services: InjectedServices) -> Response:
     path = services.blobs.path(sha256)
     with path.open("rb") as file:
         media_type = image_type(file.read(IMAGE_START))
-    return _not_modified_or(request, FileResponse(path, media_type=media_type, headers=HEADERS), sha256)
+    return not_modified_or(request, FileResponse(path, media_type=media_type, headers=HEADERS), sha256)
 
 
 @router.get("/competitions/{cid}/board", response_class=HTMLResponse)
@@ -100,7 +122,7 @@ def live_board(cid: Id, request: Request, services: InjectedServices) -> Respons
     with services.database.transaction(read_only=True) as session:
         caller = signed_in(request, services, session)
         found = visible_competition(session, cid, caller.user_id if caller else None)
-        return _cacheable_part(request, _page("board.html", caller, rows=board(session, found, SHOWN_ROWS)))
+        return cacheable_part(request, render_page("board.html", caller, rows=board(session, found, SHOWN_ROWS)))
 
 
 @router.get("/submissions/{aid}", response_class=HTMLResponse)
@@ -112,26 +134,26 @@ def submission(aid: Id, request: Request, services: InjectedServices) -> HTMLRes
 @router.get("/submissions/{aid}/progress", response_class=HTMLResponse)
 def live_progress(aid: Id, request: Request, services: InjectedServices) -> Response:
     """Get the status and the runs of a submission as a fragment, for live updates of the page."""
-    return _cacheable_part(request, _submission("progress.html", aid, request, services))
+    return cacheable_part(request, _submission("progress.html", aid, request, services))
 
 
 @router.get("/signin", response_class=HTMLResponse)
 def signin_form(request: Request, services: InjectedServices) -> HTMLResponse:
     """Show the sign-in form."""
     with services.database.transaction(read_only=True) as session:
-        return _page("signin.html", signed_in(request, services, session), error="")
+        return render_page("signin.html", signed_in(request, services, session), error="")
 
 
 @router.post("/signin")
 def signin(request: Request, services: InjectedServices, token: Annotated[str, Form(max_length=200)] = "") -> Response:
     """Sign in."""
-    _same_site(request, services)
+    require_same_site(request, services)
     request.app.state.rates.take(f"signin {request.client.host if request.client else ''}")
     with services.database.transaction(read_only=True) as session:
         try:
             caller = authenticate(session, token.strip())
         except UnauthorizedError as error:
-            return _page("signin.html", None, error=str(error), status_code=401)
+            return render_page("signin.html", None, error=str(error), status_code=401)
     response = RedirectResponse("/", 303, HEADERS)
     remember(response, services, caller)
     return response
@@ -140,7 +162,7 @@ def signin(request: Request, services: InjectedServices, token: Annotated[str, F
 @router.post("/signout")
 def signout(request: Request, services: InjectedServices) -> Response:
     """Sign out."""
-    _same_site(request, services)
+    require_same_site(request, services)
     response = RedirectResponse("/", 303, HEADERS)
     forget(response)
     return response
@@ -156,7 +178,7 @@ def static(name: str) -> FileResponse:
 
 def error_page(status_code: int, message: str) -> HTMLResponse:
     """Render an error page."""
-    return _page("error.html", None, status_code, status=status_code, message=message)
+    return render_page("error.html", None, status_code, status=status_code, message=message)
 
 
 def _submission(template: str, aid: int, request: Request, services: Services) -> HTMLResponse:
@@ -167,7 +189,7 @@ def _submission(template: str, aid: int, request: Request, services: Services) -
         agent = own_agent(session, aid, caller.user_id)
         runs = [_run(run, services) for run in finished_runs(session, agent.id, 50)]
         shown = describe(agent.competition)
-        return _page(template, caller, agent=status(session, agent), competition=shown, runs=runs)
+        return render_page(template, caller, agent=status(session, agent), competition=shown, runs=runs)
 
 
 def _run(run: Run, services: Services) -> dict[str, Any]:
@@ -177,8 +199,9 @@ def _run(run: Run, services: Services) -> dict[str, Any]:
         "number": run.number + 1,
         "kind": run.kind,
         "reward": visible_figure(run.kind, run.reward),
-        "wall_s": visible_figure(run.kind, run.wall_s),
-        "ram_mb": (visible_figure(run.kind, run.peak_ram_bytes) or 0) / 2**20,
+        "wall_s": run.wall_s or 0.0,
+        "ram_mb": (run.peak_ram_bytes or 0) / 2**20,
+        "is_withheld": run.kind == RunKind.FINAL,
         "error_type": run.error_type,
         "error_message": run.error_message,
         "finished_at": run.finished_at,
@@ -192,31 +215,3 @@ def _own_agents(session: Session, cid: int, caller: Caller | None) -> list[Agent
     own = Agent.competition_id == cid, Agent.user_id == caller.user_id, Agent.is_benchmark.is_(False)
     query = sa.select(Agent).where(*own, Agent.status != AgentStatus.DELETED)
     return list(session.scalars(query.order_by(Agent.id.desc()).limit(50)))
-
-
-def _same_site(request: Request, services: Services) -> None:
-    """Refuse a form that was sent from another site. Behind a proxy, this site's origin is `base_url`."""
-    own = {f"{request.url.scheme}://{request.headers.get('host')}", services.settings.base_url}
-    if request.headers.get("origin") not in {None, *own} or (
-        request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}
-    ):
-        raise ForbiddenError("forms of other sites are not taken")
-
-
-def _page(template: str, caller: Caller | None, status_code: int = 200, **values: Any) -> HTMLResponse:
-    text = _TEMPLATES.get_template(template).render(caller=caller, **values)
-    return HTMLResponse(text, status_code, HEADERS)
-
-
-def _cacheable_part(request: Request, response: HTMLResponse) -> Response:
-    """Add an ETag to a fragment that the page polls, since it rarely changes."""
-    return _not_modified_or(request, response, hashlib.sha256(response.body).hexdigest())
-
-
-def _not_modified_or(request: Request, response: Response, tag: str) -> Response:
-    """Return the response, or 304 if the browser already has it."""
-    headers = {"Cache-Control": "private, no-cache", "ETag": f'"{tag}"'}
-    if tag in request.headers.get("if-none-match", ""):
-        return Response(status_code=304, headers={**HEADERS, **headers})
-    response.headers.update(headers)
-    return response

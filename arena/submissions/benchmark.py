@@ -5,11 +5,13 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from ml_trainer_env.arena.competitions.repository import competition_files
-from ml_trainer_env.arena.competitions.service import benchmark_agent
+from ml_trainer_env.arena.competitions.service import benchmark_agent, settings_of
 from ml_trainer_env.arena.errors import RefusedError
+from ml_trainer_env.arena.runtimes import default_runtime
 from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.submissions import service
 from ml_trainer_env.arena.submissions.repository import agent_files, latest_deploy
+from ml_trainer_env.arena.submissions.validation import validate
 from ml_trainer_env.arena.tables import Agent, AgentFile, AgentStatus, Competition, Deploy, FilePurpose
 
 __all__ = ["benchmark_state", "run_benchmark"]
@@ -47,6 +49,8 @@ def run_benchmark(session: Session, competition: Competition, services: Services
         )
         session.add(agent)
         session.flush()
+    runtime = default_runtime(session, settings_of(competition).runtime)
+    agent.runtime_id = None if runtime is None else runtime.id
     service.cancel_open(session, agent)
     for old in agent_files(session, agent.id):
         session.delete(old)
@@ -54,7 +58,7 @@ def run_benchmark(session: Session, competition: Competition, services: Services
     for file in files:
         session.add(AgentFile(agent_id=agent.id, name=file.name, sha256=file.sha256, size=file.size))
     session.flush()
-    service.validate(session, agent, services.sources)
+    validate(session, agent, services.sources)
     return service.deploy(session, agent, services)
 
 

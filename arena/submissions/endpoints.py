@@ -9,20 +9,22 @@ from ml_trainer_env.arena.access import Creator, InjectedServices, Participant
 from ml_trainer_env.arena.audit import record
 from ml_trainer_env.arena.competitions.repository import competition_files, own_competition, visible_competition
 from ml_trainer_env.arena.errors import NotFoundError, RefusedError
-from ml_trainer_env.arena.files.names import file_name
+from ml_trainer_env.arena.files.names import file_path
+from ml_trainer_env.arena.runtimes import describe_runtimes, runtimes
 from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.submissions import service
 from ml_trainer_env.arena.submissions.benchmark import benchmark_state, run_benchmark
 from ml_trainer_env.arena.submissions.files import parse_ahead, receive_file
-from ml_trainer_env.arena.submissions.repository import agent_files, finished_runs, own_agent, runtimes
+from ml_trainer_env.arena.submissions.repository import agent_files, finished_runs, own_agent
 from ml_trainer_env.arena.submissions.schemas import NewAgent, RuntimeChoice
 from ml_trainer_env.arena.tables import AgentStatus, FilePurpose, Run, Runtime
 
-__all__ = ["creator", "logs", "router"]
+__all__ = ["creator", "logs", "packages", "router"]
 
 router = APIRouter(prefix="/api/direct_attache_agents", tags=["submissions"])
 creator = APIRouter(prefix="/api/creator_competition/competition", tags=["creators"])
 logs = APIRouter(tags=["submissions"])
+packages = APIRouter(tags=["submissions"])
 
 Id = Annotated[int, Path(ge=1, le=2**31 - 1)]
 
@@ -47,7 +49,7 @@ def create_agent(cid: Id, wanted: NewAgent, caller: Participant, services: Injec
 async def put_file(
     cid: Id, aid: Id, caller: Participant, services: InjectedServices, request: Request
 ) -> dict[str, Any]:
-    """Add or replace a file, or delete the file that the field `delete_file` names."""
+    """Add or replace a file or the files of a .zip archive, or delete the file that the field `delete_file` names."""
     agent, message = await receive_file(request, services, caller.user_id, cid, aid)
     status = AgentStatus.UPLOAD_VALIDATED if agent.files_ok else AgentStatus.UPLOAD_FAILED
     return {"message": message, "status": status, "validation_message": agent.files_message}
@@ -65,10 +67,10 @@ def list_files(cid: Id, aid: Id, caller: Participant, services: InjectedServices
     return {"files": shown}
 
 
-@router.get("/competition/{cid}/{aid}/file/{filename}/content")
+@router.get("/competition/{cid}/{aid}/file/{filename:path}/content")
 def file_content(cid: Id, aid: Id, filename: str, caller: Participant, services: InjectedServices) -> dict[str, Any]:
     """Get the content of a text file."""
-    name = file_name(filename)
+    name = file_path(filename)
     with services.database.transaction(read_only=True) as session:
         files = agent_files(session, own_agent(session, aid, caller.user_id, cid).id)
     found = next((file for file in files if file.name == name), None)
@@ -128,6 +130,13 @@ def runtime_options(cid: Id, caller: Participant, services: InjectedServices) ->
         return [service.runtime_row(runtime) for runtime in runtimes(session)]
 
 
+@packages.get("/api/runtimes")
+def all_runtimes(services: InjectedServices) -> dict[str, Any]:
+    """List the runtimes with all packages that agents can import there. Needs no token."""
+    with services.database.transaction(read_only=True) as session:
+        return {"runtimes": describe_runtimes(session)}
+
+
 @router.get("/agent_runtime/{aid}")
 def agent_runtime(aid: Id, caller: Participant, services: InjectedServices) -> dict[str, Any]:
     """Get the runtime of an agent."""
@@ -144,9 +153,10 @@ def set_agent_runtime(
     aid: Id, choice: RuntimeChoice, caller: Participant, services: InjectedServices
 ) -> dict[str, Any]:
     """Set the runtime of an agent."""
+    parse_ahead(services, caller.user_id, aid)
     with services.database.transaction(by=caller.user_id) as session:
         agent = own_agent(session, aid, caller.user_id)
-        chosen = service.set_runtime(session, agent, choice.docker_image_agent_runtime_id)
+        chosen = service.set_runtime(session, agent, choice.docker_image_agent_runtime_id, services.sources)
         record(session, caller.user_id, "agent.runtime", f"{aid} {chosen.id}")
         return service.runtime_row(chosen)
 

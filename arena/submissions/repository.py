@@ -21,13 +21,13 @@ from ml_trainer_env.arena.tables import (
     ModuleChallenge,
     Run,
     RunKind,
-    Runtime,
 )
 from ml_trainer_env.arena.teams.repository import participant_ids
 
 __all__ = [
     "ViewerRole",
     "agent_files",
+    "count_active",
     "count_agents_since",
     "count_on_board",
     "deploys_since",
@@ -37,7 +37,6 @@ __all__ = [
     "own_agent",
     "position_in_queue",
     "readable_agent",
-    "runtimes",
     "viewer_role",
 ]
 
@@ -160,18 +159,28 @@ def deploys_since(session: Session, user_id: int, competition_id: int, is_benchm
 
 
 def count_on_board(session: Session, agent: Agent) -> int:
-    """Count the other submissions of the same participant and competition that are active or being evaluated.
+    """Count the other submissions of the same participant and competition that are active or being evaluated."""
+    return count_active(session, agent.competition_id, agent.user_id, agent.id)
 
-    A participant is a team, or a user without a team.
+
+def count_active(session: Session, competition_id: int, user_id: int, but: int | None = None) -> int:
+    """Count the submissions of a participant to a competition that are active or being evaluated.
+
+    Args:
+        session: A transaction.
+        competition_id: The competition.
+        user_id: A user, who is the participant or a member of the team that is.
+        but: A submission that is not counted.
     """
     on_the_way = (AgentStatus.ACTIVE, AgentStatus.DEPLOY_QUEUE, AgentStatus.DEPLOY_RUN)
     query = sa.select(sa.func.count()).where(
-        Agent.competition_id == agent.competition_id,
-        Agent.user_id.in_(participant_ids(session, agent.competition_id, agent.user_id)),
-        Agent.id != agent.id,
+        Agent.competition_id == competition_id,
+        Agent.user_id.in_(participant_ids(session, competition_id, user_id)),
         Agent.status.in_(on_the_way),
         Agent.is_benchmark.is_(False),
     )
+    if but is not None:
+        query = query.where(Agent.id != but)
     return session.scalar(query.select_from(Agent)) or 0
 
 
@@ -191,11 +200,6 @@ def finished_runs(session: Session, agent_id: int, most: int = 200) -> list[Run]
         .limit(most)
     )
     return list(session.scalars(query))
-
-
-def runtimes(session: Session) -> list[Runtime]:
-    """List the available runtimes, sorted by id."""
-    return list(session.scalars(sa.select(Runtime).where(Runtime.available).order_by(Runtime.id)))
 
 
 def runs_of_kind(deploy: Deploy, *kinds: RunKind) -> list[Run]:

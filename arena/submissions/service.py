@@ -8,6 +8,7 @@ change the status of an agent that is being evaluated or is active.
 import hashlib
 import hmac
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -16,11 +17,13 @@ from ml_trainer_env.arena.audit import record
 from ml_trainer_env.arena.competitions.repository import visible_competition
 from ml_trainer_env.arena.competitions.service import settings_of
 from ml_trainer_env.arena.errors import NotFoundError, RefusedError, TooManyError
+from ml_trainer_env.arena.files.names import require_distinct
 from ml_trainer_env.arena.files.sources import Sources
-from ml_trainer_env.arena.kernels import Kernel
+from ml_trainer_env.arena.runtimes import default_runtime, runtimes
 from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.submissions.repository import (
     agent_files,
+    count_active,
     count_agents_since,
     count_on_board,
     deploys_since,
@@ -28,8 +31,8 @@ from ml_trainer_env.arena.submissions.repository import (
     open_deploys,
     own_agent,
     position_in_queue,
-    runtimes,
 )
+from ml_trainer_env.arena.submissions.validation import validate
 from ml_trainer_env.arena.tables import (
     Agent,
     AgentFile,
@@ -52,19 +55,18 @@ __all__ = [
     "deploy_state",
     "derive_seed",
     "keep_file",
+    "keep_files",
+    "quota",
     "rerun",
     "runtime_row",
     "set_runtime",
     "status",
-    "validate",
     "visible_figure",
     "visible_status",
 ]
 
 DAY_S = 24 * 3600.0
 MAX_DAILY_AGENTS = 200
-
-_EDITABLE = (AgentStatus.CREATED, AgentStatus.UPLOAD_VALIDATED, AgentStatus.UPLOAD_FAILED, AgentStatus.DEPLOY_FAILED)
 
 
 def attach(
@@ -81,8 +83,8 @@ def attach(
     if count_agents_since(session, user_id, time.time() - DAY_S) >= MAX_DAILY_AGENTS:
         raise TooManyError(f"you may make {MAX_DAILY_AGENTS} agents in 24 hours")
     agent = Agent(competition_id=competition.id, user_id=user_id, name=name, competition=competition)
-    options = runtimes(session)
-    agent.runtime_id = options[0].id if options else None
+    default = default_runtime(session, settings_of(competition).runtime)
+    agent.runtime_id = None if default is None else default.id
     session.add(agent)
     session.flush()
     if copy_from is not None:
@@ -101,19 +103,32 @@ def attach(
 
 
 def keep_file(session: Session, agent: Agent, name: str, sha256: str, size: int, sources: Sources) -> None:
-    """Add or replace a file, then validate all files.
+    """Add or replace a file, then validate all files. Raises what `keep_files` raises."""
+    keep_files(session, agent, {name: (sha256, size)}, sources)
+
+
+def keep_files(session: Session, agent: Agent, files: Mapping[str, tuple[str, int]], sources: Sources) -> None:
+    """Add or replace files, then validate all files.
+
+    Args:
+        session: A transaction.
+        agent: The submission.
+        files: SHA-256 and size in bytes of each file, by its valid path.
+        sources: What inspects them.
 
     Raises:
-        RefusedError: The agent would have too many files.
+        RefusedError: The agent would have too many files, or two that are the same file on some systems.
     """
-    files = {file.name: file for file in agent_files(session, agent.id)}
+    known = {file.name: file for file in agent_files(session, agent.id)}
     allowed = settings_of(agent.competition).max_upload_files
-    if name in files:
-        files[name].sha256, files[name].size = sha256, size
-    elif len(files) >= allowed:
+    if len(known.keys() | files.keys()) > allowed:
         raise RefusedError(f"an agent may have {allowed} files at the most")
-    else:
-        session.add(AgentFile(agent_id=agent.id, name=name, sha256=sha256, size=size))
+    require_distinct([*known, *(path for path in files if path not in known)])
+    for path, (sha256, size) in files.items():
+        if path in known:
+            known[path].sha256, known[path].size = sha256, size
+        else:
+            session.add(AgentFile(agent_id=agent.id, name=path, sha256=sha256, size=size))
     session.flush()
     validate(session, agent, sources)
 
@@ -136,14 +151,18 @@ def deploy(session: Session, agent: Agent, services: Services) -> Deploy:
     """Queue an evaluation of the current files. An unfinished evaluation of the same agent is cancelled.
 
     Raises:
-        RefusedError: The files are not a valid agent, the competition has not started, or the user has too many active
-            agents.
+        RefusedError: The files are not a valid agent, its runtime was removed, the competition has not started, or the
+            user has too many active agents.
         TooManyError: The user has deployed too often in the last 24 hours. Deleted agents count, too.
     """
     competition = agent.competition
     settings = settings_of(competition)
     if not agent.files_ok:
         raise RefusedError(f"the files make no agent: {agent.files_message}")
+    runtime = session.get(Runtime, agent.runtime_id) if agent.runtime_id is not None else None
+    if runtime is not None and runtime.environment and not runtime.available:
+        known = _names_of_runtimes(session)
+        raise RefusedError(f"the runtime {runtime.framework} is no longer available; there are {known}")
     if not competition.is_started and not agent.is_benchmark:
         raise RefusedError("the competition has not started")
     if not agent.is_benchmark and _reached_active_limit(session, agent):
@@ -151,7 +170,8 @@ def deploy(session: Session, agent: Agent, services: Services) -> Deploy:
     daily = services.settings.daily_deploys
     if len(_deploys_of_the_day(session, agent)) >= daily:
         raise TooManyError(f"you may deploy {daily} times in 24 hours to a competition")
-    deploy = _queue(session, agent, services, {file.name: file.sha256 for file in agent_files(session, agent.id)})
+    files = {file.name: file.sha256 for file in agent_files(session, agent.id)}
+    deploy = _queue(session, agent, services, files, agent.runtime_id)
     record(session, agent.user_id, "agent.deploy", f"{agent.id} {deploy.id}")
     return deploy
 
@@ -173,19 +193,26 @@ def rerun(session: Session, agent: Agent, services: Services, by: int) -> Deploy
     last = latest_deploy(session, agent.id)
     if agent.status not in (AgentStatus.ACTIVE, AgentStatus.DEPLOY_FAILED) or last is None:
         raise RefusedError(f"only an active or a failed submission can be run again, and this one is {agent.status}")
-    deploy = _queue(session, agent, services, dict(last.files), is_rerun=True)
+    deploy = _queue(session, agent, services, dict(last.files), last.runtime_id, is_rerun=True)
     agent.mean_reward, agent.reward_ci95, agent.rewards, agent.final_rewards = None, None, [], []
     agent.max_run_s, agent.max_ram_bytes, agent.scored_at, agent.scored_deploy_id = None, None, None, None
     record(session, by, "agent.rerun", f"{agent.id} {deploy.id}")
     return deploy
 
 
-def _queue(session: Session, agent: Agent, services: Services, files: dict[str, str], is_rerun: bool = False) -> Deploy:
-    """Queue an evaluation of files, given by name and SHA-256."""
+def _queue(
+    session: Session,
+    agent: Agent,
+    services: Services,
+    files: dict[str, str],
+    runtime_id: int | None,
+    is_rerun: bool = False,
+) -> Deploy:
+    """Queue an evaluation of files, given by path and SHA-256, in a runtime."""
     competition, settings = agent.competition, settings_of(agent.competition)
     cancel_open(session, agent)
     session.refresh(agent)  # a worker may have written to it before the cancellation
-    deploy = Deploy(agent_id=agent.id, files=files, is_rerun=is_rerun)
+    deploy = Deploy(agent_id=agent.id, files=files, runtime_id=runtime_id, is_rerun=is_rerun)
     kinds = [RunKind.CONSTRAINT] * settings.evaluation_deployment_nb_constraint_run
     kinds += [RunKind.SCORE] * settings.evaluation_deployment_nb_initial_score_run
     deploy.runs = [
@@ -234,17 +261,22 @@ def delete(session: Session, agent: Agent, by: int | None = None) -> None:
     record(session, agent.user_id if by is None else by, "agent.delete", str(agent.id))
 
 
-def set_runtime(session: Session, agent: Agent, runtime_id: int) -> Runtime:
-    """Set the runtime of an agent.
+def set_runtime(session: Session, agent: Agent, runtime_id: int, sources: Sources) -> Runtime:
+    """Set the runtime of an agent, then validate its files.
 
     Raises:
-        RefusedError: This host does not have the runtime.
+        RefusedError: There is no such runtime.
     """
     chosen = session.get(Runtime, runtime_id)
     if chosen is None or not chosen.available:
-        raise RefusedError(f"there is no runtime {runtime_id} here")
+        raise RefusedError(f"there is no runtime {runtime_id} here; there are {_names_of_runtimes(session)}")
     agent.runtime_id = chosen.id
+    validate(session, agent, sources)
     return chosen
+
+
+def _names_of_runtimes(session: Session) -> str:
+    return ", ".join(f"{one.id} ({one.framework} {one.framework_version})" for one in runtimes(session)) or "none"
 
 
 def runtime_row(runtime: Runtime) -> dict[str, Any]:
@@ -294,16 +326,30 @@ def deploy_state(session: Session, agent: Agent, daily: int) -> dict[str, Any]:
 def deploy_limits(session: Session, agent: Agent, daily: int) -> dict[str, Any]:
     """Get how often the owner of an agent may deploy to its competition, and whether the agent may be deployed now."""
     times = _deploys_of_the_day(session, agent)
+    can_deploy = (
+        len(times) < daily
+        and agent.files_ok
+        and agent.competition.is_started
+        and not _reached_active_limit(session, agent)
+    )
+    return _used(times, daily) | {"can_deploy": can_deploy}
+
+
+def quota(session: Session, competition: Competition, user_id: int, daily: int) -> dict[str, Any]:
+    """Get how often a user may still deploy to a competition, and how many of the user's submissions may be active."""
+    times = deploys_since(session, user_id, competition.id, False, time.time() - DAY_S)
+    most = settings_of(competition).max_active_agents_per_participant
+    return _used(times, daily) | {"active": count_active(session, competition.id, user_id), "most_active": most}
+
+
+def _used(times: list[float], daily: int) -> dict[str, Any]:
+    """Get what is left of a daily limit after deployments at these times."""
     used = len(times)
     return {
         "daily_deploy_limit": daily,
         "daily_deploys_used": used,
         "daily_deploys_remaining": max(0, daily - used),
         "next_deploy_available_at": times[used - daily] + DAY_S if 0 < daily <= used else None,
-        "can_deploy": used < daily
-        and agent.files_ok
-        and agent.competition.is_started
-        and not _reached_active_limit(session, agent),
     }
 
 
@@ -331,31 +377,3 @@ def _run_row(run: Run) -> dict[str, Any]:
         "error_type": run.error_type,
         "error_message": run.error_message,
     }
-
-
-def validate(session: Session, agent: Agent, sources: Sources) -> None:
-    """Check the files of an agent and store the result."""
-    problem = _find_problem(session, agent, sources)
-    agent.files_ok, agent.files_message = problem is None, problem or "the files make an agent"
-    if agent.status in _EDITABLE:
-        agent.status = AgentStatus.UPLOAD_VALIDATED if agent.files_ok else AgentStatus.UPLOAD_FAILED
-        agent.last_status_message = agent.files_message
-
-
-def _find_problem(session: Session, agent: Agent, sources: Sources) -> str | None:
-    """Find the reason why the files are not a valid agent; None if they are. Does not run them."""
-    files = {file.name: file for file in agent_files(session, agent.id)}
-    if "agent.py" not in files:
-        return "there is no agent.py"
-    for name, file in files.items():
-        if problem := sources.find_problem(name, file.sha256, file.size):
-            return problem
-    classes = sources.inspect(files["agent.py"].sha256, files["agent.py"].size).classes
-    candidates = [one for one in classes if one.name == "Agent"] or (classes if len(classes) == 1 else [])
-    if not candidates:
-        return "agent.py should define a class Agent, or one class only"
-    methods = Kernel(agent.competition.kernel).methods
-    missing = [" or ".join(group) for group in methods if not candidates[0].methods.intersection(group)]
-    if missing and not candidates[0].has_bases:
-        return f"the class {candidates[0].name} should have a method {' and a method '.join(missing)}"
-    return None

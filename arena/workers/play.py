@@ -26,6 +26,7 @@ def play(
     timeout_s: float,
     layers: Layers,
     train_images: int,
+    env_layers: Layers | None = None,
 ) -> RunOutcome:
     """Play a run.
 
@@ -37,6 +38,7 @@ def play(
         timeout_s: Time limit of the run.
         layers: Sandbox layers.
         train_images: Training images of a Permuted-MNIST task; it has a sixth as many test images.
+        env_layers: Sandbox layers of the environment, if they differ.
 
     Raises:
         OSError: The sandbox cannot be started.
@@ -44,7 +46,7 @@ def play(
     limits = Limits()
     if kernel is Kernel.GYMNASIUM:
         limits = replace(limits, wall_s=timeout_s, start_s=min(limits.start_s, timeout_s))
-        return roll_out(folder, env_folder, seed % 2**31, agent_seed(seed, 0), limits, layers)
+        return roll_out(folder, env_folder, seed % 2**31, agent_seed(seed, 0), limits, layers, env_layers)
     limits = replace(limits, wall_s=min(limits.wall_s, timeout_s), start_s=min(limits.start_s, timeout_s))
     task = draw_task(DrawnDigits(train_images, train_images // 6), seed, 0, Variant.HARDENED)
     began = time.monotonic()

@@ -72,7 +72,15 @@ class _Player:
         return _PlayerError(self.name, failure_of(error), str(error))
 
 
-def roll_out(folder: Path, env_folder: Path, seed: int, agent_seed: int, limits: Limits, layers: Layers) -> RunOutcome:
+def roll_out(
+    folder: Path,
+    env_folder: Path,
+    seed: int,
+    agent_seed: int,
+    limits: Limits,
+    layers: Layers,
+    env_layers: Layers | None = None,
+) -> RunOutcome:
     """Play an episode.
 
     Args:
@@ -82,13 +90,14 @@ def roll_out(folder: Path, env_folder: Path, seed: int, agent_seed: int, limits:
         agent_seed: Seed for the agent's constructor.
         limits: Limits of each sandbox; `wall_s` limits the episode.
         layers: Sandbox layers.
+        env_layers: Those of the environment, if they differ: it may have another runtime.
 
     Raises:
         OSError: The sandbox cannot be started.
     """
     began = time.monotonic()
     with (
-        SandboxedProcess(env_folder, limits, layers, ENVIRONMENT) as env,
+        SandboxedProcess(env_folder, limits, env_layers or layers, ENVIRONMENT) as env,
         SandboxedProcess(folder, limits, layers, AGENT, (agent_seed,)) as agent,
     ):
         reward, error = None, None

@@ -13,15 +13,17 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from ml_trainer_env.arena.competitions.repository import competition_files
 from ml_trainer_env.arena.competitions.service import settings_of
 from ml_trainer_env.arena.kernels import Kernel
+from ml_trainer_env.arena.runtimes import MissingRuntimeError, default_runtime, environment_of
 from ml_trainer_env.arena.services import Services
-from ml_trainer_env.arena.tables import Agent, Competition, Deploy, FilePurpose, RunKind, RunStatus
+from ml_trainer_env.arena.tables import Agent, Blame, Competition, Deploy, FilePurpose, RunKind, RunStatus, Runtime
 from ml_trainer_env.arena.workers.finals import queue_finalist
-from ml_trainer_env.arena.workers.outcomes import without_details
+from ml_trainer_env.arena.workers.outcomes import failed, without_details
 from ml_trainer_env.arena.workers.play import play
 from ml_trainer_env.arena.workers.queue import (
     Claim,
@@ -34,6 +36,7 @@ from ml_trainer_env.arena.workers.queue import (
     release,
     renew,
 )
+from permuted_mnist.evaluation.results import Failure
 from permuted_mnist.sandbox.errors import UnsupportedError
 from permuted_mnist.sandbox.layers import Layers, find_layers
 
@@ -123,15 +126,31 @@ class Worker:
                 return False
             agent = session.get_one(Agent, deploy.agent_id)
             competition = session.get_one(Competition, agent.competition_id)
-            timeout_s, kernel = settings_of(competition).simulation_timeout_sec, Kernel(competition.kernel)
+            settings, kernel = settings_of(competition), Kernel(competition.kernel)
+            runtime = session.get(Runtime, deploy.runtime_id) if deploy.runtime_id is not None else None
+            env_runtime = default_runtime(session, settings.runtime) if settings.runtime else None
         train_images = self._services.settings.train_images
-        outcome = play(kernel, folder, env_folder, run.seed, timeout_s, self._layers, train_images)
+        try:
+            layers, env_layers = self._layers_with(runtime), self._layers_with(env_runtime)
+        except MissingRuntimeError as error:
+            outcome = failed(Failure.CRASH, str(error), 0.0, 0, "", Blame.PLATFORM)
+        else:
+            timeout_s = settings.simulation_timeout_sec
+            outcome = play(kernel, folder, env_folder, run.seed, timeout_s, layers, train_images, env_layers)
         if run.kind == RunKind.FINAL:
             outcome = without_details(outcome)
         log = self._services.blobs.put(outcome.log.encode())
         with self._services.database.transaction() as session:
             record_run(session, held, run.id, outcome, log)
         return True
+
+    def _layers_with(self, runtime: Runtime | None) -> Layers:
+        """Get the sandbox layers with the environment of a runtime.
+
+        Raises:
+            MissingRuntimeError: It is not on this machine.
+        """
+        return replace(self._layers, environment=environment_of(runtime, self._services.settings.data_dir))
 
     @contextmanager
     def _files(self, held: Claim) -> Iterator[tuple[Path, Path]]:
@@ -146,11 +165,15 @@ class Worker:
             yield self._write_files(Path(name) / "agent", own), self._write_files(Path(name) / "env", env)
 
     def _write_files(self, folder: Path, files: Mapping[str, str]) -> Path:
+        """Write files, given by path and SHA-256, so that every user can read them."""
         folder.mkdir()
-        folder.chmod(0o755)
-        for file, sha256 in files.items():
-            self._services.blobs.copy(sha256, folder / file)
-            (folder / file).chmod(0o644)
+        for path, sha256 in files.items():
+            target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._services.blobs.copy(sha256, target)
+            target.chmod(0o644)
+        for below in (folder, *(found for found in folder.rglob("*") if found.is_dir())):
+            below.chmod(0o755)
         return folder
 
     @contextmanager

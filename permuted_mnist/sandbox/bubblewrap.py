@@ -33,6 +33,7 @@ def bubblewrap_command(
     program: Sequence[str],
     working_folder: str = SCRATCH,
     filter_file: int | None = None,
+    environment_folder: Path | None = None,
 ) -> list[str]:
     """Build the command line.
 
@@ -44,6 +45,7 @@ def bubblewrap_command(
         program: The program and its arguments.
         working_folder: Working folder inside the sandbox.
         filter_file: File descriptor of the system call filter.
+        environment_folder: Virtual environment that the program sees; None for that of this process.
     """
     size = str(scratch_bytes)
     words = [bubblewrap, "--die-with-parent", "--new-session", "--unshare-ipc", "--unshare-pid", "--unshare-net"]
@@ -64,7 +66,7 @@ def bubblewrap_command(
     words += ["--size", size, "--perms", "1777", "--tmpfs", "/dev/shm"]
     words += ["--size", size, "--perms", "1777", "--tmpfs", SCRATCH]
     # Last, because the mounts above may hide their folders, such as /tmp.
-    for prefix in _interpreter():
+    for prefix in _interpreter(environment_folder):
         words += _bound(prefix, prefix)
     for host, inside in folders.items():
         words += _bound(host, Path(inside))
@@ -76,9 +78,10 @@ def bubblewrap_command(
     return [*words, "--chdir", working_folder, "--", *program]
 
 
-def _interpreter() -> list[Path]:
+def _interpreter(environment: Path | None) -> list[Path]:
     """List the folders of the interpreter and its packages that are not in /usr."""
-    folders = {Path(prefix) for prefix in (sys.prefix, sys.base_prefix, sys.exec_prefix)}
+    own = {Path(sys.prefix), Path(sys.exec_prefix)} if environment is None else {environment}
+    folders = own | {Path(sys.base_prefix)}
     return sorted(folder for folder in folders if not folder.is_relative_to("/usr"))
 
 

@@ -41,6 +41,8 @@ class Layers:
         user: Id of the user that programs run as; None for the current user.
         missing: Sentences about missing protections and their reasons.
         system_calls: Filter that allows the system calls in `syscalls.ALLOWED`; None if it is not available.
+        environment: Virtual environment whose interpreter and packages programs have; None for those of this process.
+            It must be of the same Python, and have NumPy.
     """
 
     bubblewrap: str | None
@@ -48,6 +50,12 @@ class Layers:
     user: int | None
     missing: tuple[str, ...] = ()
     system_calls: bytes | None = field(default=None, repr=False)
+    environment: Path | None = None
+
+    @property
+    def python(self) -> str:
+        """The interpreter of programs."""
+        return sys.executable if self.environment is None else str(self.environment / "bin" / "python")
 
     @property
     def names(self) -> list[str]:

@@ -11,7 +11,6 @@ import selectors
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -166,7 +165,7 @@ class SandboxedProcess:
             scratch, seen, program = self._scratch.name, folder, PROGRAM.parent
         else:
             scratch, seen, program = SCRATCH, Path(FOLDER_SEEN), Path(PROGRAM_SEEN)
-        command = entry_command(sys.executable, program, entry, seen, channel, user, arguments)
+        command = entry_command(layers.python, program, entry, seen, channel, user, arguments)
         environment = self._environment(scratch)
         with contextlib.ExitStack() as files:
             allowed = -1
@@ -185,7 +184,7 @@ class SandboxedProcess:
                 passed=[channel],
             )
             if layers.bubblewrap is not None:
-                plan = self._in_bubblewrap(plan, layers.bubblewrap, folder, layers.user)
+                plan = self._in_bubblewrap(plan, layers.bubblewrap, folder, layers)
             self._process = subprocess.Popen(
                 launch_command(plan),
                 stdin=subprocess.DEVNULL,
@@ -202,7 +201,7 @@ class SandboxedProcess:
         self._watch(log, lambda: self._take_log(log))
         self._watch(os.pidfd_open(self._process.pid), self._notice_end)
 
-    def _in_bubblewrap(self, plan: Plan, bubblewrap: str, folder: Path, user: int | None) -> Plan:
+    def _in_bubblewrap(self, plan: Plan, bubblewrap: str, folder: Path, layers: Layers) -> Plan:
         """Wrap a plan in bubblewrap. It kills the program's descendants and loads the filter."""
         binds = {folder: FOLDER_SEEN, PROGRAM: f"{PROGRAM_SEEN}/{PROGRAM.name}"}
         command = bubblewrap_command(
@@ -213,8 +212,9 @@ class SandboxedProcess:
             plan.command,
             plan.folder,
             plan.filter if plan.filter >= 0 else None,
+            layers.environment,
         )
-        return replace(plan, command=command, folder="/", supervise=False, mapped_user=user, filter=-1)
+        return replace(plan, command=command, folder="/", supervise=False, mapped_user=layers.user, filter=-1)
 
     def _environment(self, scratch: str) -> dict[str, str]:
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(self._limits.cpus))

@@ -284,7 +284,7 @@ def refusals(sdk, url, tokens):
         assert words in answer["validation_message"], answer
         with raises(sdk.SubmissionError, "deploy_agent failed", words):
             client.deploy_agent(cid, aid)
-    for name in ("../../x.py", "sub/agent.py", ".hidden", "a\\b.py", "..", "x" * 200):
+    for name in ("../../x.py", "sub//agent.py", ".hidden", "a\\b.py", "..", "x" * 200):
         with raises(sdk.SubmissionError, "file's name"):
             client.update_agent_file_content(cid, aid, name, "x = 1\n")
     with raises(sdk.SubmissionError):

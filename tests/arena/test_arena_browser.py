@@ -115,7 +115,9 @@ class Contest:
 
     @property
     def paths(self) -> tuple[str, ...]:
-        return "/", "/signin", self.path, f"/submissions/{self.active}", f"/submissions/{self.failed}"
+        tabs = (f"{self.path}/{tab}" for tab in ("rules", "scores", "submit"))
+        own = (f"/submissions/{number}" for number in (self.active, self.failed))
+        return "/", "/signin", self.path, *tabs, *own, "/submissions", "/users/ada", "/runtimes"
 
 
 def png(width: int, height: int) -> bytes:
@@ -146,6 +148,7 @@ def browser() -> Iterator[Browser]:
     if program is None:
         pytest.skip("Chromium is not installed")
     with sync_playwright() as playwright:
+        expect.set_options(timeout=LIVE_MS)  # the machine may be busy
         found = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])  # root may not have one
         yield found
         found.close()
@@ -200,6 +203,7 @@ def visit(browser: Browser, arena: Arena) -> Iterator[Callable[..., Page]]:
 
     def opened(token: str = "", **options: Any) -> Page:
         page = browser.new_context(base_url=arena.url, **options).new_page()
+        page.set_default_timeout(LIVE_MS)
         page.on("console", on_console)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("response", on_response)
@@ -271,9 +275,14 @@ def test_no_page_scrolls_sideways_on_a_phone(visit: Any, contest: Contest) -> No
 
 def test_wide_tables_scroll_within_their_regions_on_a_phone(visit: Any, contest: Contest) -> None:
     page = visit(**PHONE)
-    page.goto(contest.path)
 
-    for name in ("Table", "Leaderboard"):
+    for name, below in (
+        ("Table", "/rules"),
+        ("Leaderboard", ""),
+        ("Score over time", "/scores"),
+        ("Figures", "/scores"),
+    ):
+        page.goto(f"{contest.path}{below}")
         region = page.get_by_role("region", name=name)
         region.evaluate("one => one.scrollTo(1000, 0)")
         assert region.evaluate("one => one.scrollLeft") > 0, name
@@ -345,7 +354,7 @@ def test_focus_and_what_the_reader_has_closed_stay_when_logs_come(visit: Any, co
 def test_nothing_that_creators_and_agents_write_runs(visit: Any, contest: Contest) -> None:
     page = visit(contest.token)
     for path, text in (
-        (contest.path, "<script>window.pwned = 1</script> <img src=x"),
+        (f"{contest.path}/rules", "<script>window.pwned = 1</script> <img src=x"),
         (contest.path, "<b>Plain</b>"),
         (f"/submissions/{contest.active}", "<script>window.pwned = 1</script><img src=x"),
         (f"/submissions/{contest.failed}", "ValueError: oh"),
@@ -355,6 +364,62 @@ def test_nothing_that_creators_and_agents_write_runs(visit: Any, contest: Contes
         assert page.evaluate("window.pwned") is None
         links = page.locator("main a").evaluate_all("links => links.map((link) => link.protocol)")
         assert set(links) <= {"http:", "https:"}
+
+
+@pytest.mark.parametrize("device", [{}, PHONE], ids=["desk", "phone"])
+def test_a_folder_is_submitted_by_keyboard_and_keeps_its_paths(
+    visit: Any, contest: Contest, owner: Client, tmp_path: Any, device: dict[str, Any]
+) -> None:
+    folder = tmp_path / "mine"
+    source = "from models import LABEL\n" + AGENT.format(train="pass", label="LABEL")
+    files = {"agent.py": source, "models/__init__.py": "from .net import LABEL\n", "models/net.py": "LABEL = 4\n"}
+    for path, text in (files | {"utils/__init__.py": "", ".hidden": "x"}).items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+    page = visit(contest.token, **device)
+    page.goto(contest.path)
+
+    tab_to(page, "Submit")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("link", name="Submit", exact=True)).to_have_attribute("aria-current", "page")
+    tab_to(page, "Name")
+    page.keyboard.type("by keyboard")
+    tab_to(page, "Or a folder")
+    page.get_by_label("Or a folder").set_input_files(folder)
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+
+    expect(page.get_by_role("heading", level=1)).to_have_text("by keyboard")
+    expect(page.get_by_role("status")).to_contain_text("active", timeout=LIVE_MS)
+    aid = int(page.url.rpartition("/")[2])
+    assert set(owner.list_agent_files(contest.cid, aid)["files"]) == {*files, "utils/__init__.py"}
+    page.goto("/submissions")
+    tab_to(page, f"by keyboard {aid}")
+
+
+def test_a_refused_upload_says_why_and_keeps_the_name(visit: Any, contest: Contest, tmp_path: Any) -> None:
+    (tmp_path / "model.pt").write_text("x")
+    page = visit(contest.token, **PHONE)
+    page.goto(f"{contest.path}/submit")
+    expect(page.get_by_text("times in 24 hours")).to_be_visible()
+    page.get_by_label("Name").fill("refused")
+    page.get_by_label("Files, or a .zip archive").set_input_files(tmp_path / "model.pt")
+
+    page.get_by_role("button", name="Submit").click()
+
+    expect(page.get_by_role("alert")).to_contain_text("there is no agent.py")
+    expect(page.get_by_label("Name")).to_have_value("refused")
+    width, shown = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
+    assert width <= shown
+
+
+def test_a_board_leads_to_its_people(visit: Any, contest: Contest) -> None:
+    page = visit()
+    page.goto(contest.path)
+    page.get_by_role("region", name="Leaderboard").get_by_role("link", name="ada").first.click()
+
+    expect(page.get_by_role("heading", level=1)).to_have_text("ada")
+    expect(page.get_by_role("region", name="On leaderboards").get_by_role("link", name=TITLE).first).to_be_visible()
 
 
 def test_the_picture_of_a_competition_is_shown(visit: Any, contest: Contest) -> None:
@@ -378,7 +443,7 @@ def test_every_page_has_a_structure_that_can_be_read_aloud(visit: Any, contest: 
         levels = page.get_by_role("heading").evaluate_all("all => all.map((one) => +one.tagName[1])")
         assert all(after <= before + 1 for before, after in pairwise(levels)), levels
         assert page.locator("th:not([scope])").count() == 0
-        assert page.locator("input").evaluate_all("all => all.every((one) => one.labels.length)")
+        assert page.locator("input, select").evaluate_all("all => all.every((one) => one.labels.length)")
         assert page.locator("img:not([alt])").count() == 0
     assert len(titles) == len(contest.paths)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ml_trainer_env.arena.client.uploads import multipart, source_of
+from ml_trainer_env.arena.client.uploads import multipart
 from ml_trainer_env.arena.errors import RefusedError, TooManyError
 from ml_trainer_env.arena.files.blobs import Blobs
 from ml_trainer_env.arena.files.names import MAX_BYTES, file_name
@@ -99,14 +99,6 @@ def test_files_are_kept_by_what_they_hold(tmp_path: Path) -> None:
     assert blobs.put(b"x" * 3_000_000) == digest
     assert blobs.get(digest) == b"x" * 3_000_000
     assert [path.name for path in (tmp_path / "files").rglob("*") if path.is_file()] == [digest]
-
-
-def test_the_source_of_a_class_within_a_function_stands_alone() -> None:
-    class Inner:
-        def train(self) -> int:
-            return 1
-
-    assert source_of(Inner).startswith("class Inner:\n    def train")
 
 
 def test_a_form_is_as_long_as_it_says() -> None:

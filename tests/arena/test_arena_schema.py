@@ -41,11 +41,12 @@ PUBLIC = {
     "GET /api/academic_courses/{slug}/modules/{module_slug}/lessons/{lesson_slug}",
     "GET /api/creator_challenge/config_fields",
     "GET /api/creator_challenge/config_schema.json",
+    "GET /api/runtimes",
     "GET /datasets/{file_id}",
     "GET /logs/{run_id}",
     "GET /health",
 }
-ROUTES = 169
+ROUTES = 170
 """Those of both protocols, with file routes counted once for each method, beside logs, files and the health check."""
 
 AGENT = "class Agent:\n    def train(self, X, y): pass\n    def predict(self, X): return [0] * len(X)\n"
