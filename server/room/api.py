@@ -1,7 +1,7 @@
 """The observer's HTTP surface, `/room/api/...`. It reads, and changes nothing. docs/room.md describes it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -74,7 +74,7 @@ def api_routes(archive: Archive, board: Board, streams: Streams, results: Path) 
     async def episode(name: Name) -> Response:
         """Return an episode: facts, calls, figures, branches and forks."""
         # A long episode has a megabyte of replies: its text is made in a thread.
-        return _json(await asyncio.to_thread(encode, await _found(archive, name)))
+        return _json(await asyncio.to_thread(encode, await _found(archive.episode, name)))
 
     @router.get("/episode/events")
     async def episode_events(name: Name, rows: Count = 0, calls: Count = 0) -> Response:
@@ -84,7 +84,7 @@ def api_routes(archive: Archive, board: Board, streams: Streams, results: Path) 
     @router.get("/episode/script")
     async def script(name: Name) -> Response:
         """Return a Python script that repeats the episode."""
-        found = await _found(archive, name)
+        found = await _found(archive.recording, name)
         facts = found["episode"]
         text = as_python(facts, archive.views.of_task(facts["task"]), found["calls"])
         return PlainTextResponse(text, headers=_HEADERS)
@@ -92,14 +92,14 @@ def api_routes(archive: Archive, board: Board, streams: Streams, results: Path) 
     @router.get("/episode/calls.jsonl")
     async def json_lines(name: Name) -> Response:
         """Return the episode and its calls as JSON lines."""
-        found = await _found(archive, name)
+        found = await _found(archive.recording, name)
         text = await asyncio.to_thread(as_json_lines, found["episode"], found["calls"])
         return _download(text, "application/jsonl", "calls.jsonl")
 
     @router.get("/episode/figures.csv")
     async def figures(name: Name) -> Response:
         """Return the figures as CSV."""
-        found = await _found(archive, name)
+        found = await _found(archive.episode, name)
         text = await asyncio.to_thread(as_csv, found["view"]["unit"], found["rows"])
         return _download(text, "text/csv", "figures.csv")
 
@@ -160,9 +160,9 @@ def _place_of(text: str) -> Place:
         raise HTTPException(422, f"after must be `next` of the page before, got {text!r}") from None
 
 
-async def _found(archive: Archive, name: str) -> dict[str, Any]:
+async def _found(find: Callable[[str], Awaitable[dict[str, Any]]], name: str) -> dict[str, Any]:
     try:
-        return await archive.episode(name)
+        return await find(name)
     except NoSuchEpisodeError as error:
         raise HTTPException(404, str(error)) from error
 

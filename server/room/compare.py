@@ -38,7 +38,7 @@ class Table:
 
 
 def compare(documents: Sequence[Mapping[str, Any]]) -> Table:
-    """Return the table of some episodes, as `Archive.episode` returns them.
+    """Return the table of some episodes, as `Archive.recording` returns them.
 
     The settings are those of the last reply that tells them.
     """

@@ -122,7 +122,7 @@ def page_routes(archive: Archive, games: Sequence[PlayedGame], results: Path) ->
         found, missing = [], []
         for one in dict.fromkeys(name or []):
             try:
-                found.append(await archive.episode(one))
+                found.append(await archive.recording(one))
             except NoSuchEpisodeError as error:
                 missing.append(str(error))
         return _page("compare.html", table=compare(found), missing=missing, most=MAX_COMPARED)

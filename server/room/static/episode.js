@@ -3,7 +3,7 @@
 import { Calls } from "./calls.js";
 import { Chart } from "./chart.js";
 import { element, fetchJson, figure, follow } from "./dom.js";
-import { HeatMap } from "./heat.js";
+import { HeatMaps } from "./heat.js";
 import { Player } from "./player.js";
 import { branchesOf, drawTree } from "./tree.js";
 
@@ -16,10 +16,10 @@ const name = part("episode").dataset.name;
 const query = `name=${encodeURIComponent(name)}`;
 const stillness = matchMedia("(prefers-reduced-motion: reduce)");
 
-let told = null; // what the server told: view, rows, calls, forks, live
+let told = null; // what the server told: view, rows, calls, forks, happenings, truth, live
 let upto = null; // the slider's place; null follows what is new
 let chosen = null; // number of the chosen call
-let source = null, film = null, charts = [], maps = [], rewards = null;
+let source = null, film = null, charts = [], maps = null, rewards = null;
 let wantsPlay = new URLSearchParams(location.search).has("play");
 const starts = new Map(); // units before each call
 const calls = new Calls(part("calls"), choose);
@@ -51,8 +51,9 @@ function build() {
   part("charts").append(...charts.map((chart) => chart.root));
   if (charts.length) charts[0].onlayout = showMarks;
   else part("charts").append(element("p", { class: "empty" }, "This game has no curves. Its calls are beside."));
-  maps = told.view.heat_maps.map((spec) => new HeatMap(spec, told.view.unit));
-  part("heat").append(...maps.map((map) => map.root));
+  if (!told.view.heat_maps.length) return;
+  maps = new HeatMaps(told.view.heat_maps, told.view.unit);
+  part("heat").append(maps.root);
 }
 
 function watch() {
@@ -63,6 +64,7 @@ function watch() {
       for (const [figureName, values] of Object.entries(columns)) told.rows[figureName].splice(first, Infinity, ...values);
       show();
     },
+    insight: (insight) => { Object.assign(told, insight); show(); },
     calls: (fresh) => {
       for (const call of fresh) {
         if (call.number !== told.calls.length + 1) continue;
@@ -88,8 +90,8 @@ function show() {
     chart.root.hidden = !isKnown && chart !== charts[0];
     if (!chart.root.hidden) chart.update({ xs, columns, marks, until });
   }
-  maps.forEach((map) => map.update(columns));
-  part("heat-panel").hidden = !maps.length || !count();
+  part("heat-panel").hidden = !maps || !count();
+  maps?.update(columns, told.happenings, shown < count() ? [] : told.truth);
   showMarks();
   showFigures(shown, budget, last);
   showRewards(shown, until);
