@@ -193,6 +193,34 @@ def test_branches_are_drawn_where_weights_change_hands(browser: Browser, url: st
         expect(tree).to_have_attribute("aria-label", "Branch 1, start: 2 epochs.")
 
 
+def test_forks_are_drawn_where_they_leave_their_parent(browser: Browser, url: str) -> None:
+    for place in ("@first", "@4"):
+        with MLTrainerEnv(base_url=url) as env:
+            env.reset(fork_from=f"finished{place}", episode_id=f"fork{place[1:]}", agent="forker")
+    with visit(browser, f"{url}/room/episode?name=finished") as seen:
+        tree = seen.page.locator("#tree [role=img]")
+        expect(tree).to_have_attribute(
+            "aria-label",
+            re.compile("Fork forkfirst, from branch 1 after 3 epochs. Fork fork4, from branch 1 after 4 epochs."),
+        )
+        expect(seen.page.locator("#tree .fork")).to_have_count(2)
+        seen.page.get_by_label("Show up to epoch").fill("3")
+        expect(seen.page.locator("#tree .fork")).to_have_count(1)
+
+
+def test_values_of_a_chart_are_read_by_pointer_and_by_keyboard(browser: Browser, url: str) -> None:
+    with visit(browser, f"{url}/room/compare?name=finished&name={LONG}") as seen:
+        chart, read = seen.page.locator("#curves [role=img]"), seen.page.locator("#curves .read")
+        expect(read).to_have_text(re.compile("^epoch 5: "))
+        chart.focus()
+        seen.page.keyboard.press("Home")
+        expect(read).to_have_text(re.compile(r"^epoch 1: careful 0\.\d+, "))
+        seen.page.keyboard.press("ArrowRight")
+        expect(read).to_have_text(re.compile("^epoch 2: "))
+        seen.page.locator("#curves .u-over").hover()
+        expect(read).to_have_text(re.compile("^epoch [23]: "))
+
+
 def test_a_replay_is_a_film_that_ends(browser: Browser, url: str) -> None:
     with visit(browser, f"{url}/room/episode?name=finished") as seen:
         seen.page.get_by_role("button", name="Replay").click()
@@ -239,6 +267,46 @@ def test_a_visitor_plays_by_forms_sees_what_is_refused_and_goes_on_later(browser
         expect(page.locator("#told")).to_contain_text("The episode is over")
         expect(page.locator("#end-panel")).to_be_visible()
         expect(page.locator("#tools details")).to_have_count(0)
+
+
+def test_a_visitor_chooses_a_task_by_split_and_number_and_forms_begin_with_valid_values(
+    browser: Browser, url: str
+) -> None:
+    with visit(browser, f"{url}/room/play") as seen:
+        page = seen.page
+        page.locator("[name=game]").select_option("tuning")
+        page.locator("[name=split]").select_option("train")
+        expect(page.locator("[name=task_id]")).to_be_hidden()
+        page.locator("[name=index]").fill("3")
+        page.get_by_role("button", name="Begin").click()
+        expect(page.locator("h1")).to_have_text("tuning/train/3")
+        expect(page.locator("#about")).to_contain_text("The budget is 12 epochs")
+        expect(page.locator("#tools details")).to_have_count(9)
+        call(page, "save checkpoint")
+        expect(page.locator("#told")).to_contain_text("Saved checkpoint checkpoint-1")
+        invalid = []
+        for tool in page.locator("#tools details").all():
+            name = tool.locator("summary").inner_text()
+            if tool.get_attribute("open") is None:
+                tool.locator("summary").click()
+            expect(tool.locator("button")).to_be_visible()
+            page.wait_for_function("one => one.open", arg=tool.element_handle())
+            if not tool.locator("form").evaluate("one => one.checkValidity()"):
+                invalid.append(name)
+        assert invalid == []
+        expect(page.locator("#configure_training-learning_rate")).to_have_attribute(
+            "placeholder", re.compile(r"0\.\d+")
+        )
+
+
+def test_an_episode_that_nobody_plays_is_gone_on_with_by_a_click(browser: Browser, url: str) -> None:
+    with MLTrainerEnv(base_url=url) as env:
+        env.reset(task_id="easy_mnist", episode_id="left alone", agent="leaver")
+        env.call_tool("run_epochs", num_epochs=1)
+    with visit(browser, f"{url}/room/play") as seen:
+        seen.page.get_by_role("link", name="left alone").click()
+        expect(seen.page.locator("#tools details")).to_have_count(9)
+        expect(seen.page.locator("#where")).to_have_text("epoch 1 of 1")
 
 
 def call(page: Page, tool: str, **values: str) -> None:

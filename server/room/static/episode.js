@@ -1,11 +1,11 @@
 // The page of an episode: fetches it, follows it while it is live, and shows it up to the place of the slider.
 
 import { Calls } from "./calls.js";
-import { Chart } from "./chart.js";
+import { Chart, chartsPng } from "./chart.js";
 import { element, fetchJson, figure, follow } from "./dom.js";
 import { HeatMaps } from "./heat.js";
 import { Player } from "./player.js";
-import { branchesOf, drawTree } from "./tree.js";
+import { branchesOf, drawTree, placesOfForks } from "./tree.js";
 
 const FRAME_MS = 120;
 const AT_THE_END = ["score", "details", "graded_epoch", "test_accuracy", "submitted_accuracy", "submitted_loss", "best_accuracy",
@@ -23,7 +23,7 @@ let source = null, film = null, charts = [], maps = null, rewards = null;
 let wantsPlay = new URLSearchParams(location.search).has("play");
 const starts = new Map(); // units before each call
 const calls = new Calls(part("calls"), choose);
-const player = new Player(part("episode").dataset.prefix, name, () => load());
+const player = new Player(part("episode").dataset.prefix, name, () => load(), now);
 
 const count = () => told.rows.seconds.length;
 const place = () => (upto === null ? count() : Math.min(upto, count()));
@@ -42,6 +42,14 @@ async function load() {
   show();
   if (told.live) watch();
   else if (wantsPlay && told.episode.state === "unfinished") { wantsPlay = false; player.begin(); }
+}
+
+/** The settings that the last reply told, and the names of checkpoints, for the forms. */
+function now(first) {
+  const told_of = (key) => told.calls.findLast((call) => call.reply?.[key])?.reply[key] ?? first[key];
+  const saved = told.calls.filter((call) => call.reply && call.tool === "save_checkpoint").map((call) => call.arguments.name);
+  const newest = told_of("newest_checkpoint");
+  return { settings: told_of("configuration") ?? told_of("settings") ?? {}, saved: [...new Set(newest ? ["step-0", newest] : saved)] };
 }
 
 function build() {
@@ -197,7 +205,8 @@ function showTree(shown) {
   const isTold = branches.length > 1 || branches[0].saves.length > 0 || told.forks.length > 0;
   part("tree-panel").hidden = !isTold;
   if (!isTold) return;
-  part("tree").replaceChildren(drawTree(branches, shown, part("tree").clientWidth, told.view.unit));
+  const forks = placesOfForks(branches, told.forks, name);
+  part("tree").replaceChildren(drawTree(branches, shown, part("tree").clientWidth, told.view.unit, forks));
 }
 
 function showEnd() {
@@ -261,7 +270,7 @@ part("copy").addEventListener("click", async () => {
 });
 
 part("png").addEventListener("click", async () => {
-  const address = URL.createObjectURL(await charts[0].png());
+  const address = URL.createObjectURL(await chartsPng(charts.filter((chart) => !chart.root.hidden)));
   element("a", { href: address, download: `${name}.png` }).click();
   setTimeout(() => URL.revokeObjectURL(address), 10_000);
 });
