@@ -4,16 +4,17 @@
     python benchmarks/room.py watchers --sessions 200 --watchers 50 --pairs 6
     python benchmarks/room.py paint --sessions 200
 
-Starts a real server of its own in a folder that is deleted. `watchers` plays pairs of phases, one with watchers and one
-without in changing order, so that other load of the machine falls on both alike; agents' calls are epochs out of the
-cache. Watchers are a process of their own that yields to all others, as browsers are on other machines. The CPU seconds
-of the server depend less on other load than latencies do. `paint` loads pages in Chromium, each in a browser context of
-its own, so that nothing is cached.
+Starts a real server of its own in a folder that is deleted. `watchers` plays phases with watchers and without, in the
+order A B B A and B A A B by turns, so that other load of the machine falls on both alike; agents' calls are epochs out
+of the cache. Watchers are a process of their own that yields to all others, as browsers are on other machines. The CPU
+seconds of the server depend less on other load than latencies do. `paint` loads pages in Chromium, each in a browser
+context of its own, so that nothing is cached.
 """
 
 import argparse
 import asyncio
 import json
+import math
 import os
 import platform
 import random
@@ -45,7 +46,6 @@ PAGES = {
     "no match": "/room/api/episodes?agent=nobody",
     "the page itself": "/room",
 }
-CALLS_IN_PHASE = 2
 SPACING_S = 8.0
 LOADS = 10
 LAZINESS = 15
@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=10_000)
     parser.add_argument("--sessions", type=int, default=200)
     parser.add_argument("--watchers", type=int, default=50)
-    parser.add_argument("--pairs", type=int, default=6, help="of phases, of `watchers`")
+    parser.add_argument("--pairs", type=int, default=6, help="each of four phases, of `watchers`")
     parser.add_argument("--url", help="of `stream`, which reads the streams of watchers until it is ended")
     chosen = parser.parse_args()
     if chosen.what == "stream":
@@ -115,36 +115,44 @@ def measure_lists(url: str) -> None:
 async def measure_watchers(url: str, pid: int, sessions: int, watchers: int, pairs: int) -> None:
     """Print latencies of calls, and CPU and memory of the server, with watchers and without."""
     sockets = await begin(url, sessions)
-    for _ in range(2 * CALLS_IN_PHASE * pairs):  # fills the cache
+    for _ in range(4 * pairs + 1):  # fills the cache
         await train(sockets[0])
     await asyncio.gather(*map(train, sockets[1:]))  # opens what first calls open
     found: dict[bool, list[float]] = {True: [], False: []}
     spent, memory, ratios = {True: 0.0, False: 0.0}, {True: 0.0, False: 0.0}, []
-    for pair in range(pairs):
-        medians = {}
-        for watched in (pair % 2 == 1, pair % 2 == 0):
+
+    async def phase(watched: bool) -> list[float]:
+        await asyncio.sleep(SPACING_S / 2)  # watchers connect, and those before them leave
+        before = cpu_seconds(pid)
+        times = await asyncio.gather(*map(play, sockets[1:]))
+        spent[watched] += cpu_seconds(pid) - before
+        memory[watched] = max(memory[watched], memory_mb(pid))
+        found[watched] += times
+        return times
+
+    for number in range(pairs):
+        times: dict[bool, list[float]] = {True: [], False: []}
+        # Whether the two phases in the middle are watched. A load that grows or shrinks cancels out.
+        is_inside = number % 2 == 0
+        for watched, phases in ((not is_inside, 1), (is_inside, 2), (not is_inside, 1)):
             with streaming(url, sessions, watchers) if watched else nullcontext():
-                await asyncio.sleep(SPACING_S)  # watchers connect, and those before them leave
-                before = cpu_seconds(pid)
-                times = [one for own in await asyncio.gather(*map(play, sockets[1:])) for one in own]
-                spent[watched] += cpu_seconds(pid) - before
-                memory[watched] = max(memory[watched], memory_mb(pid))
-            found[watched] += times
-            medians[watched] = statistics.median(times)
-        ratios.append(medians[True] / medians[False])
-        print(
-            f"pair {pair + 1}: {medians[False]:.1f} and {medians[True]:.1f} ms, load {os.getloadavg()[0]:.1f}",
-            flush=True,
-        )
+                for _ in range(phases):
+                    times[watched] += await phase(watched)
+        alone_ms, watched_ms = statistics.median(times[False]), statistics.median(times[True])
+        ratios.append(watched_ms / alone_ms)
+        print(f"pair {number + 1}: {alone_ms:.1f} and {watched_ms:.1f} ms, load {os.getloadavg()[0]:.1f}", flush=True)
     for watched, times in found.items():
         cuts = statistics.quantiles(times, n=20)
         label = f"{watchers if watched else 0} watchers"
         cpu_ms = 1000 * spent[watched] / len(times)
         latency = f"median {cuts[9]:6.1f} ms, 95 % {cuts[18]:6.1f} ms, n = {len(times)}"
         print(f"{label:12} {latency}; server: CPU {cpu_ms:.2f} ms a call, memory {memory[watched]:.0f} MB")
-    spread = statistics.stdev(ratios) if pairs > 1 else 0.0
-    print(f"ratio of medians, of {pairs} pairs: mean {statistics.mean(ratios):.3f}, standard deviation {spread:.3f}, "
-          f"median {statistics.median(ratios):.3f}, {min(ratios):.3f} to {max(ratios):.3f}")  # fmt: skip
+    logs = [math.log(ratio) for ratio in ratios]
+    error = statistics.stdev(logs) / math.sqrt(pairs) if pairs > 1 else math.nan
+    middle = statistics.mean(logs)
+    low, high = math.exp(middle - 2 * error), math.exp(middle + 2 * error)
+    print(f"ratio of medians, n = {pairs} pairs of 4 phases: {math.exp(middle):.3f}, two standard errors to each side "
+          f"{low:.3f} to {high:.3f}; single pairs {min(ratios):.3f} to {max(ratios):.3f}")  # fmt: skip
     for one in sockets:
         await one.close()
 
@@ -190,16 +198,12 @@ async def begin(url: str, sessions: int) -> list[ClientConnection]:
     return sockets
 
 
-async def play(socket_: ClientConnection) -> list[float]:
-    """Make the calls of a phase. Returns the milliseconds that each took."""
-    times = []
+async def play(socket_: ClientConnection) -> float:
+    """Make the call of a phase at some moment of it. Returns the milliseconds that it took."""
     await asyncio.sleep(random.random() * SPACING_S)
-    for _ in range(CALLS_IN_PHASE):
-        began = time.perf_counter()
-        await train(socket_)
-        times.append(1000 * (time.perf_counter() - began))
-        await asyncio.sleep(SPACING_S)
-    return times
+    began = time.perf_counter()
+    await train(socket_)
+    return 1000 * (time.perf_counter() - began)
 
 
 async def train(socket_: ClientConnection) -> None:

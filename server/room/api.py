@@ -1,12 +1,13 @@
 """The observer's HTTP surface, `/room/api/...`. It reads, and changes nothing. docs/room.md describes it."""
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from fastapi.exceptions import HTTPException
 from fastapi.responses import PlainTextResponse, Response
 from sse_starlette.sse import EventSourceResponse
@@ -27,6 +28,8 @@ MAX_PAGE = 200
 
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _PING_S = 15
+_PACKED_FROM_BYTES = 10_000
+_PACKING = 5
 _STATES = {"finished": True, "unfinished": False}
 
 Name = Annotated[str, Query(min_length=1, max_length=128, description="The episode's name")]
@@ -71,10 +74,11 @@ def api_routes(archive: Archive, board: Board, streams: Streams, results: Path) 
         return _json(encode({"episodes": rows, "next": place_to_text(following)}))
 
     @router.get("/episode")
-    async def episode(name: Name) -> Response:
+    async def episode(name: Name, request: Request) -> Response:
         """Return an episode: facts, calls, figures, branches and forks."""
-        # A long episode has a megabyte of replies: its text is made in a thread.
-        return _json(await asyncio.to_thread(encode, await _found(archive.episode, name)))
+        found = await _found(archive.episode, name)
+        # A long episode has a megabyte of replies: its text is made in a thread, and compressed.
+        return await asyncio.to_thread(_packed_json, found, "gzip" in request.headers.get("Accept-Encoding", ""))
 
     @router.get("/episode/events")
     async def episode_events(name: Name, rows: Count = 0, calls: Count = 0) -> Response:
@@ -169,6 +173,14 @@ async def _found(find: Callable[[str], Awaitable[dict[str, Any]]], name: str) ->
 
 def _json(text: str) -> Response:
     return Response(text, media_type="application/json", headers=_HEADERS)
+
+
+def _packed_json(value: Any, may_pack: bool) -> Response:
+    """Return JSON, compressed if it is long and the client takes that."""
+    content, headers = encode(value).encode(), {**_HEADERS, "Vary": "Accept-Encoding"}
+    if may_pack and len(content) >= _PACKED_FROM_BYTES:
+        content, headers["Content-Encoding"] = gzip.compress(content, _PACKING), "gzip"
+    return Response(content, media_type="application/json", headers=headers)
 
 
 def _download(text: str, media_type: str, filename: str) -> Response:

@@ -21,6 +21,14 @@ class Visit:
     errors: list[str] = field(default_factory=list)
     loaded: dict[str, int] = field(default_factory=dict)
 
+    def weight(self) -> int:
+        """The bytes that came over the network for the page, with their headers, event streams aside."""
+        found = self.page.evaluate(
+            """() => [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
+              .reduce((sum, one) => sum + one.transferSize, 0)"""
+        )
+        return int(found)
+
 
 @contextmanager
 def visit(browser: Browser, address: str, missing: bool = False, **options: Any) -> Iterator[Visit]:

@@ -13,6 +13,7 @@ from ml_trainer_env.fleet_client import FleetEnv
 
 pytestmark = pytest.mark.slow  # they start a browser
 
+MAX_WEIGHT_BYTES = 250_000
 MAPS = [
     "loss, nats a character",
     "gradient norm",
@@ -84,6 +85,19 @@ def test_the_picture_grows_while_a_call_runs_and_tells_no_truth(browser: Browser
             expect(seen.page.get_by_role("img", name=re.compile("^seconds of computing, 30 steps"))).to_be_visible()
             expect(seen.page.locator(".events li")).to_have_count(1)
             expect(seen.page.locator("#heat p.quiet")).to_be_hidden()
+
+
+def test_a_whole_run_with_many_looks_weighs_little(browser: Browser, url: str) -> None:
+    with FleetEnv(base_url=f"{url}/fleet") as env:
+        env.reset(task_id="fleet_nothing_wrong", episode_id="long")
+        for _ in range(60):
+            env.call_tool("query_metrics", metric="grad_norm", by="rank")
+        for _ in range(8):
+            if env.call_tool("run_steps", num_steps=50)["done"]:
+                break
+    with visit(browser, f"{url}/room/episode?name=long") as seen:
+        expect(seen.page.locator(".heat canvas").last).to_be_visible()
+        assert 10_000 < seen.weight() < MAX_WEIGHT_BYTES
 
 
 def test_the_picture_fits_a_phone(browser: Browser, straggler: str) -> None:

@@ -149,10 +149,13 @@ def test_what_agents_write_is_text(browser: Browser, url: str) -> None:
         assert HOSTILE in seen.page.title()
 
 
-def test_a_page_weighs_little(browser: Browser, url: str) -> None:
-    with visit(browser, f"{url}/room/episode?name=finished") as seen:
-        expect(seen.page.locator("canvas").first).to_be_visible()
-        assert sum(seen.loaded.values()) < MAX_WEIGHT_BYTES
+@pytest.mark.parametrize("path", ["/room", "/room/episode?name=finished", "/room/compare?name=finished"])
+def test_a_page_weighs_little(browser: Browser, url: str, path: str) -> None:
+    with visit(browser, url + path) as seen:
+        seen.page.wait_for_load_state("load")
+        if "name" in path:
+            expect(seen.page.locator("canvas").first).to_be_visible()
+        assert 10_000 < seen.weight() < MAX_WEIGHT_BYTES
 
 
 def test_the_keyboard_is_enough(browser: Browser, url: str) -> None:
@@ -171,6 +174,7 @@ def test_the_keyboard_is_enough(browser: Browser, url: str) -> None:
         page.locator("#marks button").first.focus()
         page.keyboard.press("Enter")
         expect(page.locator("#calls .chosen")).to_have_count(1)
+        expect(page.locator("#calls .chosen pre")).to_contain_text('"arguments"')
 
 
 def test_every_control_has_a_name(browser: Browser, url: str) -> None:
@@ -227,6 +231,18 @@ def test_a_replay_is_a_film_that_ends(browser: Browser, url: str) -> None:
         expect(seen.page.get_by_role("button", name="Stop")).to_be_visible()
         expect(seen.page.get_by_role("button", name="Replay")).to_be_visible()
         expect(seen.page.locator("#where")).to_have_text("epoch 5 of 5")
+
+
+def test_whoever_wants_less_motion_gets_none_but_a_slow_film(browser: Browser, url: str) -> None:
+    moving = """() => [...document.querySelectorAll("*")]
+      .filter((one) => parseFloat(getComputedStyle(one).transitionDuration)).length"""
+    counts = {}
+    for wish in ("no-preference", "reduce"):
+        with visit(browser, f"{url}/room/episode?name=finished", reduced_motion=wish) as seen:
+            expect(seen.page.locator("#where")).to_have_text("epoch 5 of 5")
+            counts[wish] = seen.page.evaluate(moving)
+    assert counts["no-preference"] > 0
+    assert counts["reduce"] == 0
 
 
 def test_a_picture_and_a_script_come_out(browser: Browser, url: str) -> None:
