@@ -8,6 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ml_trainer_env.baselines.episode import EpisodeResult, EpochPoint
+from ml_trainer_env.baselines.report import CHANGES
 
 __all__ = ["curves_png"]
 
@@ -16,8 +17,6 @@ _INK = "#7d8590"
 _TRAIN = "#d9822b"
 _VAL = "#3b82f6"
 _MARK = "#2e9e5b"
-
-_CHANGES = frozenset(("configure_training", "adjust_learning_rate", "toggle_augmentation", "restore_checkpoint"))
 
 
 def curves_png(result: EpisodeResult) -> bytes:
@@ -56,7 +55,7 @@ def _number(value: float | None) -> float:
 
 
 def _mark_changes(axes: Axes, result: EpisodeResult) -> None:
-    changes = {call.epoch for call in result.calls if call.name in _CHANGES and not call.refused and call.epoch}
+    changes = {call.epoch for call in result.calls if call.name in CHANGES and not call.refused and call.epoch}
     for epoch in changes:
         axes.axvline(epoch + 0.5, color=_INK, linestyle=":", linewidth=1)
 

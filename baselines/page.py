@@ -5,6 +5,7 @@ from html import escape
 from typing import Any
 
 from ml_trainer_env.baselines.episode import Result
+from ml_trainer_env.baselines.svg import CHART_STYLE
 
 __all__ = ["STYLE", "cell", "closed_note", "fixed", "page", "pairs", "score", "text"]
 
@@ -54,7 +55,7 @@ def page(run: Mapping[str, Any], notes: Sequence[str], columns: Sequence[str], r
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{text(run["run"])}</title>
-<style>{STYLE}</style>
+<style>{STYLE}{CHART_STYLE}</style>
 </head>
 <body>
 <h1>ML Training Optimizer: {text(run["agent"])}</h1>
@@ -62,7 +63,8 @@ def page(run: Mapping[str, Any], notes: Sequence[str], columns: Sequence[str], r
 {fixed(run["seconds"], 1)} s. Mean score {fixed(run["mean_score"], 4)}.</p>
 {_problem(str(run["problem"]))}
 {noted}
-<section class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></section>
+<section class="scroll" tabindex="0" aria-label="Episodes">
+<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></section>
 {sections}
 </body>
 </html>

@@ -1,13 +1,16 @@
-"""Writes a run as one HTML page that contains its styles and pictures."""
+"""Writes a run as one HTML page that contains its styles and charts."""
 
-import base64
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ml_trainer_env.baselines.charts import Line, Mark, line_chart
 from ml_trainer_env.baselines.episode import CallRecord, EpisodeResult
 from ml_trainer_env.baselines.page import cell, closed_note, fixed, page, pairs, score, text
 
-__all__ = ["report_html"]
+__all__ = ["CHANGES", "report_html"]
+
+CHANGES = frozenset(("configure_training", "adjust_learning_rate", "toggle_augmentation", "restore_checkpoint"))
+"""The calls that a chart marks: they change what is trained."""
 
 _COLUMNS = (
     "Task",
@@ -23,20 +26,19 @@ _COLUMNS = (
 )
 
 
-def report_html(run: Mapping[str, Any], episodes: Sequence[tuple[EpisodeResult, bytes]]) -> str:
+def report_html(run: Mapping[str, Any], episodes: Sequence[EpisodeResult]) -> str:
     """Write the page.
 
     Args:
         run: `run`, `agent`, `started`, `seconds`, `problem`, `mean_score`, as in `results.json`.
-        episodes: Episodes, each with its curves as a PNG.
+        episodes: Its episodes.
 
     Returns:
         HTML. All text is escaped.
     """
-    rows = "".join(_row(episode) for episode, _ in episodes)
-    sections = "".join(_section(number, episode, png) for number, (episode, png) in enumerate(episodes, start=1))
-    played = [episode for episode, _ in episodes]
-    return page(run, (closed_note(played), _stand_in_note(played)), _COLUMNS, rows, sections)
+    rows = "".join(map(_row, episodes))
+    sections = "".join(_section(number, episode) for number, episode in enumerate(episodes, start=1))
+    return page(run, (closed_note(episodes), _stand_in_note(episodes)), _COLUMNS, rows, sections)
 
 
 def _stand_in_note(episodes: Iterable[EpisodeResult]) -> str:
@@ -69,8 +71,7 @@ def _row(result: EpisodeResult) -> str:
     return f"<tr>{''.join(cells)}</tr>"
 
 
-def _section(number: int, result: EpisodeResult, png: bytes) -> str:
-    picture = base64.b64encode(png).decode("ascii")
+def _section(number: int, result: EpisodeResult) -> str:
     title = f"{number}. {result.task_id}, seed {result.seed}"
     tokens = f", {result.tokens:,} tokens" if result.tokens else ""
     return f"""<section>
@@ -78,17 +79,32 @@ def _section(number: int, result: EpisodeResult, png: bytes) -> str:
 <p>{text(result.task_name)}: {text(result.network)}, {result.parameter_count:,} parameters.
 Rubric {text(result.rubric)}{tokens}.
 {_target(result)}</p>
-<img alt="Loss and accuracy by epoch of {text(result.task_id)}"
- src="data:image/png;base64,{picture}">
+{_chart(result, "loss")}{_chart(result, "accuracy")}
 {pairs("Grade", result.details)}
 {pairs("Settings at the end", result.configuration)}
 <details open><summary>{len(result.calls)} decisions</summary>
-<div class="scroll"><table>
+<div class="scroll" tabindex="0" role="group" aria-label="Decisions of episode {number}"><table>
 <thead><tr><th>#</th><th>Call</th><th>Why</th><th>Answer</th><th>Epoch</th><th>Reward</th>
 <th>Seconds</th></tr></thead>
 <tbody>{"".join(_call_row(call) for call in result.calls)}</tbody></table></div></details>
 </section>
 """
+
+
+def _chart(result: EpisodeResult, what: str) -> str:
+    """Draw the loss or the accuracy by epoch, with the calls that changed a setting as marks."""
+    lines = [
+        Line(name, [(point.epoch, getattr(point, f"{part}_{what}")) for point in result.curve])
+        for part, name in (("val", "validation"), ("train", "train"))
+    ]
+    marks = [
+        Mark(call.epoch + 0.5, f"after epoch {call.epoch}: {call.name}({_given(call)})")
+        for call in result.calls
+        if call.name in CHANGES and not call.refused and call.epoch
+    ]
+    has_target = what == "accuracy" and "accuracy" in result.target_metric
+    level = ("target", result.target_value) if has_target else None
+    return line_chart(f"{what.capitalize()} by epoch", "epoch", lines, marks=marks, level=level)
 
 
 def _target(result: EpisodeResult) -> str:
@@ -101,12 +117,11 @@ def _target(result: EpisodeResult) -> str:
 
 
 def _call_row(call: CallRecord) -> str:
-    arguments = ", ".join(f"{name}={value}" for name, value in call.arguments.items())
     by = ' <span class="soft">(made for the agent)</span>' if call.author == "closing" else ""
     answer = text(call.answer)
     cells = (
         cell(text(call.number), "number"),
-        cell(f"<code>{text(call.name)}({text(arguments)})</code>{by}", "text"),
+        cell(f"<code>{text(call.name)}({text(_given(call))})</code>{by}", "text"),
         cell(text(call.reason), "text"),
         cell(f'<span class="warn">{answer}</span>' if call.refused else answer, "text"),
         cell(text("" if call.epoch is None else call.epoch), "number"),
@@ -114,3 +129,7 @@ def _call_row(call: CallRecord) -> str:
         cell(fixed(call.seconds, 1), "number"),
     )
     return f"<tr>{''.join(cells)}</tr>"
+
+
+def _given(call: CallRecord) -> str:
+    return ", ".join(f"{name}={value}" for name, value in call.arguments.items())

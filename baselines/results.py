@@ -22,7 +22,7 @@ class Report(Protocol):
     def picture(self, result: Any) -> bytes:
         """Draw an episode as a PNG."""
 
-    def page(self, run: Mapping[str, Any], episodes: Sequence[tuple[Any, bytes]]) -> str:
+    def page(self, run: Mapping[str, Any], episodes: Sequence[Any]) -> str:
         """Write a run as HTML."""
 
 
@@ -39,7 +39,7 @@ class TuningReport:
 
         return curves_png(result)
 
-    def page(self, run: Mapping[str, Any], episodes: Sequence[tuple[EpisodeResult, bytes]]) -> str:
+    def page(self, run: Mapping[str, Any], episodes: Sequence[EpisodeResult]) -> str:
         """Write a run as HTML."""
         return report_html(run, episodes)
 
@@ -110,12 +110,10 @@ def write_run(folder: Path, run: RunResult, secrets: tuple[str, ...] = (), repor
     text = json.dumps(clean, indent=2, ensure_ascii=False)
     (folder / "results.json").write_text(text + "\n", encoding="utf-8")
     episodes = [report.read(episode) for episode in clean["episodes"]]
-    pictures = [report.picture(episode) for episode in episodes]
-    for number, (episode, picture) in enumerate(zip(episodes, pictures, strict=True), start=1):
-        (folder / f"{number:02d}-{_safe(episode.task_id)}.png").write_bytes(picture)
+    for number, episode in enumerate(episodes, start=1):
+        (folder / f"{number:02d}-{_safe(episode.task_id)}.png").write_bytes(report.picture(episode))
     path = folder / "report.html"
-    page = report.page(clean, list(zip(episodes, pictures, strict=True)))
-    path.write_text(page, encoding="utf-8")
+    path.write_text(report.page(clean, episodes), encoding="utf-8")
     return path
 
 

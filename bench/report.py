@@ -1,15 +1,16 @@
 """Writes what a run came to into its folder: tables, figures, and one HTML page that contains all of them.
 
-The page needs nothing else: its styles and pictures are in it, and it has no scripts.
+The page needs nothing else: its styles and charts are in it, and it has no scripts. The same figures are files, too.
 """
 
-import base64
 from collections.abc import Mapping
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from ml_trainer_env.baselines.page import STYLE
+from ml_trainer_env.baselines.svg import CHART_STYLE
+from ml_trainer_env.bench.charts import CHARTS
 from ml_trainer_env.bench.comparison import Comparison, compare
 from ml_trainer_env.bench.plan import Cell, Plan, describe_tasks
 from ml_trainer_env.bench.rows import Row
@@ -38,23 +39,15 @@ def write_report(folder: Path, plan: Plan, rows: Mapping[Cell, Row]) -> Path:
     (folder / "tables.md").write_text("\n".join(map(write_markdown, tables)), encoding="utf-8")
     for table in tables:
         _file(folder / "tables" / f"{table.name}.csv").write_text(write_csv(table), encoding="utf-8")
-    pictures: dict[str, tuple[str, bytes]] = {}
-    for name, (title, draw) in FIGURES.items() if comparison.tasks else ():
-        pictures[name] = title, draw(comparison)
-        _file(folder / "figures" / f"{name}.png").write_bytes(pictures[name][1])
+    for name, (_, draw) in FIGURES.items() if comparison.tasks else ():
+        _file(folder / "figures" / f"{name}.png").write_bytes(draw(comparison))
     path = folder / "report.html"
-    path.write_text(page_html(comparison, tables, pictures), encoding="utf-8")
+    path.write_text(page_html(comparison, tables), encoding="utf-8")
     return path
 
 
-def page_html(comparison: Comparison, tables: tuple[Table, ...], pictures: Mapping[str, tuple[str, bytes]]) -> str:
-    """Write the page. All text is escaped.
-
-    Args:
-        comparison: The comparison.
-        tables: Its tables.
-        pictures: A title and a PNG for each figure, by name. The figure of a table's name stands above the table.
-    """
+def page_html(comparison: Comparison, tables: tuple[Table, ...]) -> str:
+    """Write the page. All text is escaped."""
     environment = Environment(
         loader=PackageLoader("ml_trainer_env.bench"),
         autoescape=select_autoescape(),
@@ -62,10 +55,10 @@ def page_html(comparison: Comparison, tables: tuple[Table, ...], pictures: Mappi
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    shown = {name: (title, base64.b64encode(png).decode("ascii")) for name, (title, png) in pictures.items()}
+    charts = {name: draw(comparison) for name, draw in CHARTS.items()} if comparison.tasks else {}
     named = {table.name for table in tables}
     return environment.get_template(_TEMPLATE).render(
-        style=STYLE,
+        style=STYLE + CHART_STYLE,
         plan=comparison.plan,
         tasks=describe_tasks(comparison.plan.tasks),
         best=best_sentence(comparison),
@@ -73,8 +66,8 @@ def page_html(comparison: Comparison, tables: tuple[Table, ...], pictures: Mappi
         left_out=len(comparison.plan.tasks) - len(comparison.tasks),
         gave_up=sum(one.gave_up for one in comparison.standings),
         tables=tables,
-        pictures=shown,
-        more=[name for name in shown if name not in named],
+        charts=charts,
+        more=[name for name in charts if name not in named],
         rows=[comparison.rows[cell] for cell in comparison.plan.cells() if cell in comparison.rows],
     )
 

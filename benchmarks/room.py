@@ -1,19 +1,24 @@
 """What the training room costs: lists of a large journal, and calls of agents with and without watchers.
 
     python benchmarks/room.py lists --episodes 10000
-    python benchmarks/room.py watchers --sessions 200 --watchers 50
+    python benchmarks/room.py watchers --sessions 200 --watchers 50 --pairs 6
+    python benchmarks/room.py paint --sessions 200
 
-Starts a real server of its own in a folder that is deleted. `watchers` alternates phases with watchers and without, so
-that other load of the machine falls on both alike; agents' calls are epochs out of the cache. Watchers are a process of
-their own. The CPU seconds of the server depend less on other load than latencies do.
+Starts a real server of its own in a folder that is deleted. `watchers` plays phases with watchers and without, in the
+order A B B A and B A A B by turns, so that other load of the machine falls on both alike; agents' calls are epochs out
+of the cache. Watchers are a process of their own that yields to all others, as browsers are on other machines. The CPU
+seconds of the server depend less on other load than latencies do. `paint` loads pages in Chromium, each in a browser
+context of its own, so that nothing is cached.
 """
 
 import argparse
 import asyncio
 import json
+import math
 import os
 import platform
 import random
+import shutil
 import socket
 import statistics
 import subprocess
@@ -26,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from playwright.async_api import Browser, async_playwright
 from websockets.asyncio.client import ClientConnection, connect
 
 from ml_trainer_env.server.store import Database, EpisodeHeader, Journal
@@ -40,18 +46,20 @@ PAGES = {
     "no match": "/room/api/episodes?agent=nobody",
     "the page itself": "/room",
 }
-PHASES = 4
-CALLS_IN_PHASE = 4
 SPACING_S = 8.0
+LOADS = 10
+LAZINESS = 15
+"""The niceness of the watchers above that of all others."""
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["lists", "watchers", "stream"])
+    parser.add_argument("what", choices=["lists", "watchers", "paint", "stream"])
     parser.add_argument("--episodes", type=int, default=10_000)
     parser.add_argument("--sessions", type=int, default=200)
     parser.add_argument("--watchers", type=int, default=50)
+    parser.add_argument("--pairs", type=int, default=6, help="each of four phases, of `watchers`")
     parser.add_argument("--url", help="of `stream`, which reads the streams of watchers until it is ended")
     chosen = parser.parse_args()
     if chosen.what == "stream":
@@ -61,11 +69,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if chosen.what == "lists":
             asyncio.run(fill(Path(folder), chosen.episodes))
-            with served(folder) as (url, _):
+        with served(folder) as (url, pid):
+            if chosen.what == "lists":
                 measure_lists(url)
-        else:
-            with served(folder) as (url, pid):
-                asyncio.run(measure_watchers(url, pid, chosen.sessions, chosen.watchers))
+            elif chosen.what == "paint":
+                asyncio.run(measure_paint(url, chosen.sessions))
+            else:
+                asyncio.run(measure_watchers(url, pid, chosen.sessions, chosen.watchers, chosen.pairs))
 
 
 async def fill(folder: Path, count: int) -> None:
@@ -102,44 +112,98 @@ def measure_lists(url: str) -> None:
             print(f"{name:18} median {statistics.median(times):6.1f} ms, worst {max(times):6.1f} ms, n = {len(times)}")
 
 
-async def measure_watchers(url: str, pid: int, sessions: int, watchers: int) -> None:
-    """Print latencies of calls in phases with watchers and without."""
-    address = url.replace("http", "ws") + "/ws"
-    sockets = [await connect(address, max_size=None, proxy=None) for _ in range(sessions)]
-    for index, one in enumerate(sockets):
-        await ask(one, {"type": "reset", "data": {"task_id": "easy_mnist", "episode_id": f"s{index}"}})
-    for _ in range(PHASES * CALLS_IN_PHASE):  # fills the cache
+async def measure_watchers(url: str, pid: int, sessions: int, watchers: int, pairs: int) -> None:
+    """Print latencies of calls, and CPU and memory of the server, with watchers and without."""
+    sockets = await begin(url, sessions)
+    for _ in range(4 * pairs + 1):  # fills the cache
         await train(sockets[0])
+    await asyncio.gather(*map(train, sockets[1:]))  # opens what first calls open
     found: dict[bool, list[float]] = {True: [], False: []}
-    spent = {True: 0.0, False: 0.0}
-    for phase in range(PHASES):
-        watched = phase % 2 == 1
-        with streaming(url, sessions, watchers) if watched else nullcontext():
-            await asyncio.sleep(SPACING_S)
-            before = cpu_seconds(pid)
-            found[watched] += [one for times in await asyncio.gather(*map(play, sockets[1:])) for one in times]
-            spent[watched] += cpu_seconds(pid) - before
+    spent, memory, ratios = {True: 0.0, False: 0.0}, {True: 0.0, False: 0.0}, []
+
+    async def phase(watched: bool) -> list[float]:
+        await asyncio.sleep(SPACING_S / 2)  # watchers connect, and those before them leave
+        before = cpu_seconds(pid)
+        times = await asyncio.gather(*map(play, sockets[1:]))
+        spent[watched] += cpu_seconds(pid) - before
+        memory[watched] = max(memory[watched], memory_mb(pid))
+        found[watched] += times
+        return times
+
+    for number in range(pairs):
+        times: dict[bool, list[float]] = {True: [], False: []}
+        # Whether the two phases in the middle are watched. A load that grows or shrinks cancels out.
+        is_inside = number % 2 == 0
+        for watched, phases in ((not is_inside, 1), (is_inside, 2), (not is_inside, 1)):
+            with streaming(url, sessions, watchers) if watched else nullcontext():
+                for _ in range(phases):
+                    times[watched] += await phase(watched)
+        alone_ms, watched_ms = statistics.median(times[False]), statistics.median(times[True])
+        ratios.append(watched_ms / alone_ms)
+        print(f"pair {number + 1}: {alone_ms:.1f} and {watched_ms:.1f} ms, load {os.getloadavg()[0]:.1f}", flush=True)
     for watched, times in found.items():
         cuts = statistics.quantiles(times, n=20)
         label = f"{watchers if watched else 0} watchers"
         cpu_ms = 1000 * spent[watched] / len(times)
         latency = f"median {cuts[9]:6.1f} ms, 95 % {cuts[18]:6.1f} ms, n = {len(times)}"
-        print(f"{label:12} {latency}; CPU of the server {cpu_ms:.2f} ms a call")
-    print(f"ratio of medians {statistics.median(found[True]) / statistics.median(found[False]):.3f}")
+        print(f"{label:12} {latency}; server: CPU {cpu_ms:.2f} ms a call, memory {memory[watched]:.0f} MB")
+    logs = [math.log(ratio) for ratio in ratios]
+    error = statistics.stdev(logs) / math.sqrt(pairs) if pairs > 1 else math.nan
+    middle = statistics.mean(logs)
+    low, high = math.exp(middle - 2 * error), math.exp(middle + 2 * error)
+    print(f"ratio of medians, n = {pairs} pairs of 4 phases: {math.exp(middle):.3f}, two standard errors to each side "
+          f"{low:.3f} to {high:.3f}; single pairs {min(ratios):.3f} to {max(ratios):.3f}")  # fmt: skip
     for one in sockets:
         await one.close()
 
 
-async def play(socket_: ClientConnection) -> list[float]:
-    """Make the calls of a phase. Returns the milliseconds that each took."""
-    times = []
+async def measure_paint(url: str, sessions: int) -> None:
+    """Print the time of the first paint and the weight of pages, with live episodes."""
+    sockets = await begin(url, sessions)
+    for _ in range(20):
+        await train(sockets[0])
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        for path in ("/room", "/room/episode?name=s0", "/room/play", "/room/compare?name=s0&name=s1", "/room/results"):
+            loads = [await load(browser, url + path) for _ in range(LOADS)]
+            paints = sorted(paint for paint, _ in loads)
+            print(f"{path:30} first paint: median {statistics.median(paints):.0f} ms, {paints[0]:.0f} to "
+                  f"{paints[-1]:.0f}, n = {LOADS}; {loads[-1][1] / 1000:.0f} kB")  # fmt: skip
+        await browser.close()
+    for one in sockets:
+        await one.close()
+
+
+async def load(browser: Browser, address: str) -> tuple[float, int]:
+    """Load a page. Returns the milliseconds to its first paint with content, and the bytes that it loaded."""
+    context = await browser.new_context()
+    page = await context.new_page()
+    await page.goto(address)
+    await page.wait_for_timeout(1500)
+    paint, weight = await page.evaluate(
+        """() => [performance.getEntriesByName("first-contentful-paint")[0].startTime,
+          [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
+            .reduce((sum, one) => sum + one.transferSize, 0)]"""
+    )
+    await context.close()
+    return float(paint), int(weight)
+
+
+async def begin(url: str, sessions: int) -> list[ClientConnection]:
+    """Begin episodes, each in a session of its own."""
+    address = url.replace("http", "ws") + "/ws"
+    sockets = [await connect(address, max_size=None, proxy=None) for _ in range(sessions)]
+    for index, one in enumerate(sockets):
+        await ask(one, {"type": "reset", "data": {"task_id": "easy_mnist", "episode_id": f"s{index}"}})
+    return sockets
+
+
+async def play(socket_: ClientConnection) -> float:
+    """Make the call of a phase at some moment of it. Returns the milliseconds that it took."""
     await asyncio.sleep(random.random() * SPACING_S)
-    for _ in range(CALLS_IN_PHASE):
-        began = time.perf_counter()
-        await train(socket_)
-        times.append(1000 * (time.perf_counter() - began))
-        await asyncio.sleep(SPACING_S)
-    return times
+    began = time.perf_counter()
+    await train(socket_)
+    return 1000 * (time.perf_counter() - began)
 
 
 async def train(socket_: ClientConnection) -> None:
@@ -159,7 +223,8 @@ async def ask(socket_: ClientConnection, message: dict[str, Any]) -> None:
 def streaming(url: str, sessions: int, watchers: int) -> Iterator[None]:
     """Let a process watch."""
     options = ["--url", url, "--sessions", str(sessions), "--watchers", str(watchers)]
-    process = subprocess.Popen([sys.executable, __file__, "stream", *options], stderr=subprocess.DEVNULL)
+    command = ["nice", "-n", str(LAZINESS), sys.executable, __file__, "stream", *options]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
         yield
     finally:
@@ -171,6 +236,12 @@ def cpu_seconds(pid: int) -> float:
     """Return the CPU seconds that a process has spent, without its children."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def memory_mb(pid: int) -> float:
+    """Return the resident memory of a process, in MB, without its children."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 async def stream(url: str, sessions: int, watchers: int) -> None:

@@ -1,10 +1,12 @@
 """Takes the pictures of docs/room.md: starts a server, plays a few episodes, and opens the pages in Chromium.
 
-    uv run scripts/room_pictures.py             # writes docs/images/room-*.png; takes a minute or two
+    uv run scripts/room_pictures.py               # writes docs/images/room-*.png; takes a few minutes
+    uv run scripts/room_pictures.py --into FOLDER
 
 Needs Chromium on the PATH. Everything runs on this machine, in a folder that is deleted at the end.
 """
 
+import argparse
 import os
 import shutil
 import socket
@@ -36,6 +38,9 @@ REASONS = {
 
 def main() -> int:
     """Write the pictures. Returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--into", type=Path, default=IMAGES, help="the folder of the pictures")
+    into: Path = parser.parse_args().into
     program = shutil.which("chromium")
     if program is None:
         print("Chromium is not on the PATH", file=sys.stderr)
@@ -51,28 +56,28 @@ def main() -> int:
         run = play_command(url, Path(folder) / "outputs")
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         with live(url):
-            take(browser.new_page(viewport={"width": 1440, "height": 900}), f"{url}/room", "room-watch")
+            take(browser.new_page(viewport={"width": 1440, "height": 900}), f"{url}/room", into / "room-watch.png")
         wide: dict[str, Any] = {"viewport": {"width": 1440, "height": 900}}
         narrow: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark"}
-        take(browser.new_page(**wide), f"{url}/room/episode?name=careful", "room-episode")
-        take(browser.new_page(**wide), f"{url}/room/episode?name=fleet", "room-fleet")
+        take(browser.new_page(**wide), f"{url}/room/episode?name=careful", into / "room-episode.png")
+        take(browser.new_page(**wide), f"{url}/room/episode?name=fleet", into / "room-fleet.png")
         compared = f"{url}/room/compare?name=careful&name=careful-2&name=hasty"
-        take(browser.new_page(**wide), compared, "room-compare", chosen=("#lines", "agents"))
-        take(browser.new_page(**wide), f"{url}/room/results/evals/{run}", "room-results")
-        take(browser.new_page(**narrow), f"{url}/room/episode?name=careful", "room-phone", whole=False)
+        take(browser.new_page(**wide), compared, into / "room-compare.png", chosen=("#lines", "agents"))
+        take(browser.new_page(**wide), f"{url}/room/results/evals/{run}", into / "room-results.png")
+        take(browser.new_page(**narrow), f"{url}/room/episode?name=careful", into / "room-phone.png", whole=False)
         browser.close()
     return 0
 
 
-def take(page: Page, address: str, name: str, whole: bool = True, chosen: tuple[str, str] | None = None) -> None:
+def take(page: Page, address: str, path: Path, whole: bool = True, chosen: tuple[str, str] | None = None) -> None:
     """Write a picture of a page, maybe after choosing a value of a list on it."""
     page.goto(address)
     if chosen:
         page.wait_for_timeout(LOADED_MS)
         page.select_option(*chosen)
     page.wait_for_timeout(LOADED_MS)
-    page.screenshot(path=IMAGES / f"{name}.png", full_page=whole)
-    print(f"wrote {IMAGES / name}.png")
+    page.screenshot(path=path, full_page=whole)
+    print(f"wrote {path}")
     page.close()
 
 

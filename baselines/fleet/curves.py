@@ -2,15 +2,15 @@
 
 import io
 import re
-from collections.abc import Iterable, Iterator, Mapping
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ml_trainer_env.baselines.fleet.episode import FleetResult
+from ml_trainer_env.baselines.fleet.moments import ACTIONS, begin_times
 
-__all__ = ["begin_times", "loss_png"]
+__all__ = ["loss_png"]
 
 _INK = "#7d8590"
 """Colour of text and axes. The background is transparent, and this grey is readable on white and on black."""
@@ -19,10 +19,6 @@ _SAVE = "#2e9e5b"
 _RESTART = "#d9822b"
 _FAULT = "#d1242f"
 _ACTION = "#8b5cf6"
-
-_ACTIONS = frozenset(("restart", "set_training", "set_node", "set_shard", "broadcast", "inspect"))
-_STEP_S = 1.2
-"""About the virtual time of a step, checkpoints included: for faults that begin at a position in the data."""
 
 
 def loss_png(result: FleetResult) -> bytes:
@@ -48,26 +44,6 @@ def loss_png(result: FleetResult) -> bytes:
     return buffer.getvalue()
 
 
-def begin_times(faults: Iterable[Mapping[str, object]]) -> list[tuple[float, str]]:
-    """Return when each fault began, in virtual seconds, with its kind. What is there from the start began at 0."""
-    return sorted((moment, str(fault["kind"])) for fault in faults for moment in _moments(fault))
-
-
-def _moments(fault: Mapping[str, object]) -> Iterator[float]:
-    for name in ("begins_s", "clock_s"):
-        if isinstance(found := fault.get(name), int | float):
-            yield float(found)
-            return
-    if isinstance(moments := fault.get("moments_s"), list | tuple):
-        yield from map(float, moments)
-        return
-    for name in ("begins", "first", "position"):
-        if isinstance(found := fault.get(name), int | float) and found >= 0:
-            yield float(found) * _STEP_S
-            return
-    yield 0.0
-
-
 def _mark_events(axes: Axes, result: FleetResult) -> None:
     bottom = axes.get_xaxis_transform()
     saves = [event.clock_s for event in result.events if event.text.startswith("saved checkpoint")]
@@ -85,7 +61,7 @@ def _mark_events(axes: Axes, result: FleetResult) -> None:
 
 def _mark_actions(axes: Axes, result: FleetResult) -> None:
     top = axes.get_xaxis_transform()
-    acts = [call for call in result.calls if call.name in _ACTIONS and not call.refused and call.clock_s is not None]
+    acts = [call for call in result.calls if call.name in ACTIONS and not call.refused and call.clock_s is not None]
     if acts:
         axes.plot(
             [call.clock_s or 0.0 for call in acts],

@@ -1,12 +1,13 @@
 """The observer's HTTP surface, `/room/api/...`. It reads, and changes nothing. docs/room.md describes it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import gzip
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from fastapi.exceptions import HTTPException
 from fastapi.responses import PlainTextResponse, Response
 from sse_starlette.sse import EventSourceResponse
@@ -27,6 +28,8 @@ MAX_PAGE = 200
 
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _PING_S = 15
+_PACKED_FROM_BYTES = 10_000
+_PACKING = 5
 _STATES = {"finished": True, "unfinished": False}
 
 Name = Annotated[str, Query(min_length=1, max_length=128, description="The episode's name")]
@@ -71,10 +74,11 @@ def api_routes(archive: Archive, board: Board, streams: Streams, results: Path) 
         return _json(encode({"episodes": rows, "next": place_to_text(following)}))
 
     @router.get("/episode")
-    async def episode(name: Name) -> Response:
+    async def episode(name: Name, request: Request) -> Response:
         """Return an episode: facts, calls, figures, branches and forks."""
-        # A long episode has a megabyte of replies: its text is made in a thread.
-        return _json(await asyncio.to_thread(encode, await _found(archive, name)))
+        found = await _found(archive.episode, name)
+        # A long episode has a megabyte of replies: its text is made in a thread, and compressed.
+        return await asyncio.to_thread(_packed_json, found, "gzip" in request.headers.get("Accept-Encoding", ""))
 
     @router.get("/episode/events")
     async def episode_events(name: Name, rows: Count = 0, calls: Count = 0) -> Response:
@@ -84,7 +88,7 @@ def api_routes(archive: Archive, board: Board, streams: Streams, results: Path) 
     @router.get("/episode/script")
     async def script(name: Name) -> Response:
         """Return a Python script that repeats the episode."""
-        found = await _found(archive, name)
+        found = await _found(archive.recording, name)
         facts = found["episode"]
         text = as_python(facts, archive.views.of_task(facts["task"]), found["calls"])
         return PlainTextResponse(text, headers=_HEADERS)
@@ -92,14 +96,14 @@ def api_routes(archive: Archive, board: Board, streams: Streams, results: Path) 
     @router.get("/episode/calls.jsonl")
     async def json_lines(name: Name) -> Response:
         """Return the episode and its calls as JSON lines."""
-        found = await _found(archive, name)
+        found = await _found(archive.recording, name)
         text = await asyncio.to_thread(as_json_lines, found["episode"], found["calls"])
         return _download(text, "application/jsonl", "calls.jsonl")
 
     @router.get("/episode/figures.csv")
     async def figures(name: Name) -> Response:
         """Return the figures as CSV."""
-        found = await _found(archive, name)
+        found = await _found(archive.episode, name)
         text = await asyncio.to_thread(as_csv, found["view"]["unit"], found["rows"])
         return _download(text, "text/csv", "figures.csv")
 
@@ -160,15 +164,23 @@ def _place_of(text: str) -> Place:
         raise HTTPException(422, f"after must be `next` of the page before, got {text!r}") from None
 
 
-async def _found(archive: Archive, name: str) -> dict[str, Any]:
+async def _found(find: Callable[[str], Awaitable[dict[str, Any]]], name: str) -> dict[str, Any]:
     try:
-        return await archive.episode(name)
+        return await find(name)
     except NoSuchEpisodeError as error:
         raise HTTPException(404, str(error)) from error
 
 
 def _json(text: str) -> Response:
     return Response(text, media_type="application/json", headers=_HEADERS)
+
+
+def _packed_json(value: Any, may_pack: bool) -> Response:
+    """Return JSON, compressed if it is long and the client takes that."""
+    content, headers = encode(value).encode(), {**_HEADERS, "Vary": "Accept-Encoding"}
+    if may_pack and len(content) >= _PACKED_FROM_BYTES:
+        content, headers["Content-Encoding"] = gzip.compress(content, _PACKING), "gzip"
+    return Response(content, media_type="application/json", headers=headers)
 
 
 def _download(text: str, media_type: str, filename: str) -> Response:

@@ -1,11 +1,14 @@
 """Reads the journal for observers. A few readers at a time, in threads, so that agents' calls never wait for them."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
+from ml_trainer_env.errors import MLTrainerError
+from ml_trainer_env.server.episodes.game import Episode
 from ml_trainer_env.server.episodes.open_episode import OpenEpisode
 from ml_trainer_env.server.episodes.registry import EpisodeRegistry
 from ml_trainer_env.server.room.observed import (
@@ -13,16 +16,19 @@ from ml_trainer_env.server.room.observed import (
     is_over,
     observed_call,
     observed_header,
+    observed_insight,
     observed_live,
     observed_summary,
     observed_view,
     visible_units,
 )
-from ml_trainer_env.server.room.views import View, Views
+from ml_trainer_env.server.room.views import Views
 from ml_trainer_env.server.store import DamagedEpisode, Database, JournaledEpisode
 from ml_trainer_env.server.store.search import Place, Search, find_episodes, find_forks, load_recording
 
 __all__ = ["Archive"]
+
+_LOG = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
@@ -90,6 +96,16 @@ class Archive:
         is_open = self.find_open(name) is not None
         return await self._read(lambda connection: self._facts(connection, name, is_open, _NO_CALLS)[0])
 
+    async def recording(self, name: str) -> dict[str, Any]:
+        """Return what may be seen of an episode, without its figures.
+
+        Raises:
+            NoSuchEpisodeError: No episode has that name.
+            StoreError: The journal cannot be read.
+        """
+        facts, journaled = await self._load(name)
+        return {**facts, "calls": await asyncio.to_thread(_observed_calls, journaled)}
+
     async def episode(self, name: str) -> dict[str, Any]:
         """Return all that may be seen of an episode.
 
@@ -98,15 +114,18 @@ class Archive:
             StoreError: The journal cannot be read.
         """
         opened = self.find_open(name)
-        limit = None if opened is None else self._visible(opened)
-
-        def read(connection: sa.Connection) -> dict[str, Any]:
-            facts, journaled = self._facts(connection, name, opened is not None, after=0)
-            return {**facts, **_document(journaled, self.views.of_task(journaled.header.task), limit)}
-
-        found = await self._read(read)
-        # The open episode is read on its event loop, not in the thread.
-        return {**found, "live": self.live(opened)}
+        facts, journaled = await self._load(name)
+        view = self.views.of_task(journaled.header.task)
+        calls = await asyncio.to_thread(_observed_calls, journaled)
+        episode = None if opened is None else opened.episode
+        if episode is None and view.insight is not None:
+            episode = await self._with_turn(self._replay, journaled)
+        over, units = is_over(journaled.calls), [unit.figures for call in journaled.calls for unit in call.units]
+        limit = visible_units(view, journaled.header, episode, len(units), over)
+        seen = [(unit.figures, unit.seconds) for unit in units[:limit]]
+        rows = await self._with_turn(columns, view, seen, episode)
+        insight = observed_insight(view, episode, over)
+        return {**facts, "calls": calls, "rows": rows, **insight, "live": self.live(opened)}
 
     def live(self, opened: OpenEpisode | None) -> dict[str, Any] | None:
         """Return where an open episode stands. None for none."""
@@ -128,13 +147,30 @@ class Archive:
 
     def columns_after(self, opened: OpenEpisode, unit: int) -> tuple[int, dict[str, list[Any]]]:
         """Return how many units of an open episode may be seen, and the figures of those after unit `unit`."""
-        view, count = self.views.of_task(opened.header.task), self._visible(opened)
-        fresh = opened.episode.units[unit:count]
-        return count, columns(view, ((one.figures, one.seconds) for one in fresh))
-
-    def _visible(self, opened: OpenEpisode) -> int:
         episode, view = opened.episode, self.views.of_task(opened.header.task)
-        return visible_units(view, opened.header, opened, len(episode.units), episode.done)
+        count = visible_units(view, opened.header, episode, len(episode.units), episode.done)
+        fresh = episode.units[unit:count]
+        return count, columns(view, ((one.figures, one.seconds) for one in fresh), episode, unit)
+
+    def insight(self, opened: OpenEpisode) -> dict[str, Any] | None:
+        """Return what happened besides the units of an open episode. None where the game tells no such thing."""
+        view, episode = self.views.of_task(opened.header.task), opened.episode
+        return None if view.insight is None else observed_insight(view, episode, episode.done)
+
+    def _replay(self, journaled: JournaledEpisode) -> Episode | None:
+        """Replay an episode with its recorded units, in this thread. None if this program comes to other replies."""
+        registry = next((one for one in self._registries if one.game.knows_task(journaled.header.task)), None)
+        if registry is None:
+            return None
+        try:
+            return asyncio.run(registry.replay(journaled))
+        except (MLTrainerError, ValueError) as error:
+            _LOG.info("episode %s is shown without what a replay tells: %s", journaled.header.name, error)
+            return None
+
+    async def _load(self, name: str) -> tuple[dict[str, Any], JournaledEpisode]:
+        is_open = self.find_open(name) is not None
+        return await self._read(lambda connection: self._facts(connection, name, is_open, after=0))
 
     def _facts(
         self, connection: sa.Connection, name: str, is_open: bool, after: int
@@ -150,14 +186,11 @@ class Archive:
         async with self._turn:
             return await self._database.read(work)
 
+    async def _with_turn(self, work: Callable[..., Result], *arguments: Any) -> Result:
+        async with self._turn:
+            return await asyncio.to_thread(work, *arguments)
 
-def _document(journaled: JournaledEpisode, view: View, limit: int | None) -> dict[str, Any]:
-    """Return a recorded episode. Of an open one the first `limit` units may be seen."""
-    header, calls = journaled.header, journaled.calls
-    over, units = is_over(calls), [unit.figures for call in calls for unit in call.units]
-    if limit is None or over:
-        limit = visible_units(view, header, None, len(units), over)
-    return {
-        "rows": columns(view, ((unit.figures, unit.seconds) for unit in units[:limit])),
-        "calls": [observed_call(number, call, over) for number, call in enumerate(calls, 1)],
-    }
+
+def _observed_calls(journaled: JournaledEpisode) -> list[dict[str, Any]]:
+    over = is_over(journaled.calls)
+    return [observed_call(number, call, over) for number, call in enumerate(journaled.calls, 1)]

@@ -6,6 +6,7 @@ from typing import Any
 
 __all__ = ["Line", "Table", "compare"]
 
+_MAX_VALUES = 5
 _FACTS = ("task", "agent", "seed", "rubric", "state", "epochs", "score", "forked_from")
 
 
@@ -38,9 +39,9 @@ class Table:
 
 
 def compare(documents: Sequence[Mapping[str, Any]]) -> Table:
-    """Return the table of some episodes, as `Archive.episode` returns them.
+    """Return the table of some episodes, as `Archive.recording` returns them.
 
-    The settings are those of the last reply that tells them.
+    Of a setting that was changed on the way its values are told in their order.
     """
     settings = [_settings(document["calls"]) for document in documents]
     facts = [document["episode"] for document in documents]
@@ -50,13 +51,23 @@ def compare(documents: Sequence[Mapping[str, Any]]) -> Table:
     return Table(tuple(str(one["name"]) for one in facts), tuple(line for line in lines if any(line.values)))
 
 
-def _settings(calls: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    for call in reversed(calls):
+def _settings(calls: Sequence[Mapping[str, Any]]) -> Mapping[str, str]:
+    """Return the settings that the replies to some calls tell."""
+    found: dict[str, list[str]] = {}
+    for call in calls:
         reply = call["reply"] or {}
         told = reply.get("configuration", reply.get("settings"))
-        if isinstance(told, Mapping):
-            return told
-    return {}
+        for name, value in told.items() if isinstance(told, Mapping) else ():
+            values = found.setdefault(name, [])
+            if not values or values[-1] != str(value):
+                values.append(str(value))
+    return {name: _in_order(values) for name, values in found.items()}
+
+
+def _in_order(values: Sequence[str]) -> str:
+    """Return values as text: all of a few, of more the first and the last ones."""
+    shown = values if len(values) <= _MAX_VALUES else [*values[:2], "...", *values[-2:]]
+    return ", then ".join(shown)
 
 
 def _line(name: str, values: Sequence[Any]) -> Line:

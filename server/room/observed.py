@@ -7,6 +7,8 @@ What the journal withholds for ever (a ranked grade) is never read here.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from itertools import zip_longest
 from typing import Any, TypeVar
 
 from ml_trainer_env.server.episodes.open_episode import OpenEpisode
@@ -20,6 +22,7 @@ __all__ = [
     "is_over",
     "observed_call",
     "observed_header",
+    "observed_insight",
     "observed_live",
     "observed_summary",
     "observed_view",
@@ -53,6 +56,7 @@ HIDDEN = frozenset(
 Value = TypeVar("Value")
 
 _DIGITS = 4
+_MAX_HAPPENINGS = 400
 _SPARK_POINTS = 30
 
 
@@ -139,7 +143,7 @@ def observed_live(opened: OpenEpisode, view: View) -> dict[str, Any]:
     """Return an open episode, for the list of live ones."""
     header, episode = opened.header, opened.episode
     units = episode.units
-    seen = units[: visible_units(view, header, opened, len(units), episode.done)]
+    seen = units[: visible_units(view, header, episode, len(units), episode.done)]
     spark = [round_figure(unit.figures.get(view.headline or "")) for unit in _spread(seen, _SPARK_POINTS)]
     standing, running = view.standing(episode), opened.changes.running
     shown: dict[str, Any] = {
@@ -176,6 +180,23 @@ def observed_live(opened: OpenEpisode, view: View) -> dict[str, Any]:
     return dict(without_hidden(shown, episode.done))
 
 
+def observed_insight(view: View, episode: Any, is_over: bool) -> dict[str, Any]:
+    """Return what happened besides the units of an episode, and after its end what had gone wrong.
+
+    Args:
+        view: The view of its game.
+        episode: The episode, open or replayed. None where there is none.
+        is_over: Whether it has ended.
+    """
+    if view.insight is None or episode is None:
+        return {"happenings": [], "truth": []}
+    happenings = [
+        {"after": one.after, "clock_s": one.clock_s, "text": one.text} for one in view.insight.happenings(episode)
+    ]
+    truth = view.insight.truth(episode) if is_over else ()
+    return {"happenings": happenings[-_MAX_HAPPENINGS:], "truth": [asdict(one) for one in truth]}
+
+
 def observed_view(view: View) -> dict[str, Any]:
     """Return how a game is drawn."""
     return {
@@ -187,37 +208,49 @@ def observed_view(view: View) -> dict[str, Any]:
             for one in view.charts
         ],
         "heat_maps": [
-            {"title": one.title, "figures": list(one.figures), "labels": list(one.labels)} for one in view.heat_maps
+            {
+                "title": one.title,
+                "figures": list(one.figures),
+                "labels": list(one.labels),
+                "least_span": one.least_span,
+            }
+            for one in view.heat_maps
         ],
     }
 
 
-def visible_units(view: View, header: EpisodeHeader, opened: OpenEpisode | None, count: int, is_over: bool) -> int:
+def visible_units(view: View, header: EpisodeHeader, episode: Any, count: int, is_over: bool) -> int:
     """Return how many of the first units of an episode may be seen by now.
 
     Args:
         view: The view of its game.
         header: Its header.
-        opened: The open episode. None if no session plays it.
+        episode: The episode, open or replayed. None where there is none.
         count: Number of its units.
         is_over: Whether the episode has ended.
     """
-    if is_over:
-        return count
-    return view.shown_units(header, None if opened is None else opened.episode, count)
+    return count if is_over else view.shown_units(header, episode, count)
 
 
-def columns(view: View, units: Iterable[tuple[Figures, float]]) -> dict[str, list[Any]]:
+def columns(
+    view: View, units: Iterable[tuple[Figures, float]], episode: Any = None, first: int = 0
+) -> dict[str, list[Any]]:
     """Return the figures of units that may be seen, a column for each figure that the view names.
 
     Args:
         view: The view of the game.
         units: The figures, and the wall time in seconds, of each unit in order.
+        episode: The episode, which may know more of them. None where there is none.
+        first: Index of the first of these units in the episode.
     """
     units = list(units)
-    found: dict[str, list[Any]] = {
-        name: [round_figure(figures.get(name)) for figures, _ in units] for name in view.figures
-    }
+    known: Sequence[Mapping[str, Any]] = [figures for figures, _ in units]
+    if view.insight is not None and episode is not None:
+        more = view.insight.figures(episode, first, first + len(units))
+        # Another session may have gone on with the episode, so that this one has fewer units.
+        none: Mapping[str, Any] = {}
+        known = [{**figures, **own} for figures, own in zip_longest(known, more, fillvalue=none)]
+    found: dict[str, list[Any]] = {name: [round_figure(one.get(name)) for one in known] for name in view.figures}
     found["seconds"] = [round_figure(seconds) for _, seconds in units]
     return dict(without_hidden(found, is_over=False))
 

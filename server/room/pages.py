@@ -16,7 +16,7 @@ from ml_trainer_env.server.room.archive import Archive
 from ml_trainer_env.server.room.compare import compare
 from ml_trainer_env.server.room.results import REPORT_POLICY, find_report, find_run, list_runs
 from ml_trainer_env.server.store import NoSuchEpisodeError
-from ml_trainer_env.server.store.search import Order
+from ml_trainer_env.server.store.search import Order, Search
 
 __all__ = ["PlayedGame", "page_routes"]
 
@@ -32,6 +32,8 @@ HEADERS = {
 STATIC = Path(__file__).parent / "static"
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _PER_PAGE = 30
+_OFFERED = 8
+"""The page that begins an episode offers so many unfinished ones."""
 
 MAX_COMPARED = 8
 """Limit for the episodes that are laid over each other."""
@@ -53,6 +55,7 @@ class PlayedGame:
         prefix: The prefix of its WebSocket.
         default_task: The id of the task of a reset without one.
         tasks: Ids of tasks to choose from. The server may have more.
+        splits: Its splits, each with its number of tasks. The server may have tasks beyond it.
         rubrics: The names of its rubrics.
     """
 
@@ -60,6 +63,7 @@ class PlayedGame:
     prefix: str
     default_task: str
     tasks: tuple[str, ...]
+    splits: tuple[tuple[str, int], ...]
     rubrics: tuple[str, ...]
 
 
@@ -113,8 +117,14 @@ def page_routes(archive: Archive, games: Sequence[PlayedGame], results: Path) ->
 
     @router.get("/room/play")
     async def play(fork_from: Annotated[str, Query(max_length=260)] = "", game: Text = None) -> Response:
-        """Show the form that begins an episode, with the chosen game first."""
-        return _page("play.html", games=sorted(games, key=lambda one: one.game != game), fork_from=fork_from)
+        """Show the form that begins an episode, with the chosen game first, and episodes to go on with."""
+        unfinished, _ = await archive.search(Search(done=False, limit=_PER_PAGE))
+        return _page(
+            "play.html",
+            games=sorted(games, key=lambda one: one.game != game),
+            fork_from=fork_from,
+            free=[row for row in unfinished if row["state"] == "unfinished"][:_OFFERED],
+        )
 
     @router.get("/room/compare")
     async def comparison(name: Annotated[list[str] | None, Query(max_length=MAX_COMPARED)] = None) -> Response:
@@ -122,7 +132,7 @@ def page_routes(archive: Archive, games: Sequence[PlayedGame], results: Path) ->
         found, missing = [], []
         for one in dict.fromkeys(name or []):
             try:
-                found.append(await archive.episode(one))
+                found.append(await archive.recording(one))
             except NoSuchEpisodeError as error:
                 missing.append(str(error))
         return _page("compare.html", table=compare(found), missing=missing, most=MAX_COMPARED)

@@ -46,7 +46,8 @@ def room_routes(database: Database, registries: Mapping[str, EpisodeRegistry], r
 def _played(game: Game, name: str, prefix: str) -> PlayedGame:
     split = game.splits[0]
     tasks = [str(game.task_row(split, index)["id"]) for index in range(min(game.task_count(split), SUGGESTED_TASKS))]
-    return PlayedGame(name, prefix, game.default_task, tuple(tasks), tuple(game.rubrics))
+    splits = tuple((split, game.task_count(split)) for split in game.splits)
+    return PlayedGame(name, prefix, game.default_task, tuple(tasks), splits, tuple(game.rubrics))
 
 
 def _view(game: Game) -> View:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from typing import Any
 
 from ml_trainer_env.server.room.archive import Archive
 from ml_trainer_env.server.room.board import Board, encode, next_tick
@@ -41,7 +42,7 @@ class Streams:
         return self._counted(self._live())
 
     def episode(self, name: str, rows: int, calls: int) -> AsyncIterator[bytes]:
-        """Return the events of an episode: `live`, `rows`, `calls`, and `closed` when no session has it open.
+        """Return the events of an episode: `live`, `rows`, `insight`, `calls`, and `closed` when no session plays it.
 
         Args:
             name: Its name.
@@ -75,6 +76,7 @@ class Streams:
             yield _event("live", changes)
 
     async def _episode(self, name: str, rows: int, calls: int) -> AsyncGenerator[bytes, None]:
+        told_insight: dict[str, Any] | None = None
         while (opened := self._archive.find_open(name)) is not None:
             seen = opened.changes.count
             yield _event("live", encode(self._archive.live(opened)))
@@ -82,6 +84,9 @@ class Streams:
             if count > rows:
                 yield _event("rows", encode({"first": rows, "columns": fresh}))
                 rows = count
+            if (insight := self._archive.insight(opened)) != told_insight:
+                yield _event("insight", encode(insight))
+                told_insight = insight
             if opened.call_count > calls:
                 told = await self._archive.calls_after(opened, calls)
                 yield _event("calls", encode(told))

@@ -1,12 +1,12 @@
 """What an observer may see of the episodes of a game, and how it is drawn. A view is a value."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ml_trainer_env.server.store import EpisodeHeader
 
-__all__ = ["Chart", "HeatMap", "Standing", "View", "Views"]
+__all__ = ["Chart", "Happening", "HeatMap", "Insight", "Standing", "Trace", "View", "Views"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,62 @@ class HeatMap:
         title: What the colours show.
         figures: The figure of each part, in order.
         labels: The label of each part.
+        least_span: The colours span at least so much, so that noise stays pale.
     """
 
     title: str
     figures: tuple[str, ...]
     labels: tuple[str, ...]
+    least_span: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """Something that happened besides the units of work.
+
+    Attributes:
+        after: Number of units before it.
+        clock_s: The moment on the game's own clock, in seconds.
+        text: What happened, in words.
+    """
+
+    after: int
+    clock_s: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Cells of a heat map that something touched.
+
+    Attributes:
+        label: What touched them.
+        part: Index of the row.
+        first: Index of the first unit.
+        last: Index of the last one.
+    """
+
+    label: str
+    part: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Insight:
+    """What no unit records and an episode knows: it follows from its calls and their units.
+
+    Attributes:
+        names: The names of figures that it adds to those of units. Charts and heat maps may name them.
+        figures: Returns them for the units from one index to before another, in order, a mapping for each.
+        happenings: Returns what happened besides by now, in order.
+        truth: Returns what had gone wrong, as traces on heat maps. It is asked only after the end.
+    """
+
+    names: tuple[str, ...]
+    figures: Callable[[Any, int, int], Sequence[Mapping[str, float]]]
+    happenings: Callable[[Any], Sequence[Happening]]
+    truth: Callable[[Any], Sequence[Trace]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +131,8 @@ class View:
         client: Name of the client class, for scripts.
         standing: Returns where an open episode stands.
         shown_units: Returns how many of the first units may be seen by now, of an episode that has not ended. Its
-            arguments are the header, the open episode or None, and the number of its units.
+            arguments are the header, the episode (open, or replayed) or None, and the number of its units.
+        insight: What the episode knows besides. None for nothing.
     """
 
     game: str
@@ -92,12 +144,14 @@ class View:
     client: str = "MLTrainerEnv"
     standing: Callable[[Any], Standing] = _nothing_known
     shown_units: Callable[[EpisodeHeader, Any, int], int] = _all_shown
+    insight: Insight | None = None
 
     @property
     def figures(self) -> tuple[str, ...]:
         """The names of all figures that are shown."""
         drawn = [name for chart in self.charts for name in chart.figures]
-        return tuple(dict.fromkeys([*drawn, *(name for one in self.heat_maps for name in one.figures)]))
+        mapped = [name for one in self.heat_maps for name in one.figures]
+        return tuple(dict.fromkeys([*drawn, *mapped, *(self.insight.names if self.insight else ())]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,10 @@ from served_here import served_here
 from ml_trainer_env.baselines.agent import Call, Outcome
 from ml_trainer_env.baselines.env_session import ServedSession
 from ml_trainer_env.baselines.fleet.brief import FleetBrief, brief_of
-from ml_trainer_env.baselines.fleet.curves import begin_times, loss_png
+from ml_trainer_env.baselines.fleet.curves import loss_png
 from ml_trainer_env.baselines.fleet.detective import DetectiveAgent
 from ml_trainer_env.baselines.fleet.episode import summarise
+from ml_trainer_env.baselines.fleet.moments import begin_times
 from ml_trainer_env.baselines.fleet.prompt import FleetPrompts
 from ml_trainer_env.baselines.fleet.report import FleetReport
 from ml_trainer_env.baselines.fleet.simple import NothingAgent, ScriptedAgent
@@ -223,7 +224,7 @@ def test_hostile_texts_are_shown_as_texts():
     )
     run = {"run": HOSTILE, "agent": HOSTILE, "started": "", "seconds": 1.0, "problem": HOSTILE, "mean_score": None}
 
-    page = FleetReport().page(run, [(hostile, b"")])
+    page = FleetReport().page(run, [hostile])
 
     assert "<script" not in page
     assert loss_png(hostile).startswith(b"\x89PNG")

@@ -76,12 +76,20 @@ def test_there_is_a_picture_of_the_curves_for_every_episode(write, episode):
 def test_the_page_needs_nothing_else(write):
     page = Page(write()[1].read_text())
 
-    links = [value for _, attrs in page.tags for name, value in attrs.items() if name in ("src", "href")]
-
-    assert links
-    assert all(link.startswith("data:image/png;base64,") for link in links)
+    assert not [attrs for _, attrs in page.tags if {"src", "href", "xlink:href"} & set(attrs)]
     assert not {"script", "link", "iframe"} & {tag for tag, _ in page.tags}
     assert not re.search(r"url\(|@import", write()[1].read_text())
+
+
+def test_values_are_told_where_one_points_and_in_a_table(write, episode):
+    page = Page(write(episode)[1].read_text())
+    last = episode.curve[-1]
+    pointed = f"epoch {last.epoch}: validation {last.val_loss:.4g}, train {last.train_loss:.4g}"
+
+    assert pointed in page.text
+    assert f"{last.epoch}{last.val_loss:.4g}{last.train_loss:.4g}" in page.text
+    named = [attrs["aria-label"] for tag, attrs in page.tags if tag == "svg"]
+    assert [label.partition(":")[0] for label in named] == ["Loss by epoch", "Accuracy by epoch"]
 
 
 def test_the_page_suits_a_phone_and_the_dark(write):
@@ -144,7 +152,7 @@ def test_secrets_stay_out_of_every_file(write, episode):
 def test_an_episode_without_a_single_epoch_can_be_drawn(write, make_session):
     _, report = write(summarise("none", make_session().brief, (), seconds=0.0))
 
-    assert "<img" in report.read_text()
+    assert "Loss by epoch: validation: nothing; train: nothing" in report.read_text()
 
 
 def test_epochs_that_diverged_leave_a_gap_in_the_curve(write, episode):
@@ -152,7 +160,7 @@ def test_epochs_that_diverged_leave_a_gap_in_the_curve(write, episode):
 
     _, report = write(replace(episode, curve=points))
 
-    assert report.exists()
+    assert f"epoch {points[-1].epoch}: validation -, train -" in report.read_text()
 
 
 class Silent:

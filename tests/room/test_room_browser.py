@@ -8,63 +8,21 @@ import json
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Response, expect
+from playwright.sync_api import Browser, Page, expect
+from visits import visit
 
 from ml_trainer_env import MLTrainerEnv
 from ml_trainer_env.client import ToolCallError
 
 pytestmark = pytest.mark.slow  # they start a browser
 
-LIMIT_MS = 120_000
 MAX_WEIGHT_BYTES = 250_000
 HOSTILE = "<img src=x onerror=window.pwned=1>"
 LONG = "long-name-" * 12
-
-
-@dataclass
-class Visit:
-    """A page, what it logged, and what it loaded."""
-
-    page: Page
-    errors: list[str] = field(default_factory=list)
-    loaded: dict[str, int] = field(default_factory=dict)
-
-
-@contextmanager
-def visit(browser: Browser, address: str, missing: bool = False, **options: Any) -> Iterator[Visit]:
-    """Open a page. At the end it must have logged no error, and loaded nothing from elsewhere."""
-    context = browser.new_context(**options)
-    seen = Visit(context.new_page())
-
-    def log(message: ConsoleMessage) -> None:
-        if message.type in {"error", "warning"}:
-            seen.errors.append(message.text)
-
-    def load(response: Response) -> None:
-        if "text/event-stream" in response.headers.get("content-type", ""):
-            return
-        with suppress(Error):  # the page was left before it had come
-            seen.loaded[response.url] = len(response.body())
-
-    seen.page.on("console", log)
-    seen.page.on("pageerror", lambda error: seen.errors.append(str(error)))
-    seen.page.on("response", load)
-    seen.page.set_default_timeout(LIMIT_MS)
-    expect.set_options(timeout=LIMIT_MS)
-    seen.page.goto(address)
-    yield seen
-    if not missing:
-        assert seen.errors == []
-    assert {urlsplit(url).netloc for url in seen.loaded} == {urlsplit(address).netloc}
-    assert seen.page.evaluate("window.pwned") is None
-    context.close()
 
 
 @pytest.fixture(scope="module")
@@ -191,10 +149,13 @@ def test_what_agents_write_is_text(browser: Browser, url: str) -> None:
         assert HOSTILE in seen.page.title()
 
 
-def test_a_page_weighs_little(browser: Browser, url: str) -> None:
-    with visit(browser, f"{url}/room/episode?name=finished") as seen:
-        expect(seen.page.locator("canvas").first).to_be_visible()
-        assert sum(seen.loaded.values()) < MAX_WEIGHT_BYTES
+@pytest.mark.parametrize("path", ["/room", "/room/episode?name=finished", "/room/compare?name=finished"])
+def test_a_page_weighs_little(browser: Browser, url: str, path: str) -> None:
+    with visit(browser, url + path) as seen:
+        seen.page.wait_for_load_state("load")
+        if "name" in path:
+            expect(seen.page.locator("canvas").first).to_be_visible()
+        assert 10_000 < seen.weight() < MAX_WEIGHT_BYTES
 
 
 def test_the_keyboard_is_enough(browser: Browser, url: str) -> None:
@@ -213,6 +174,7 @@ def test_the_keyboard_is_enough(browser: Browser, url: str) -> None:
         page.locator("#marks button").first.focus()
         page.keyboard.press("Enter")
         expect(page.locator("#calls .chosen")).to_have_count(1)
+        expect(page.locator("#calls .chosen pre")).to_contain_text('"arguments"')
 
 
 def test_every_control_has_a_name(browser: Browser, url: str) -> None:
@@ -235,12 +197,52 @@ def test_branches_are_drawn_where_weights_change_hands(browser: Browser, url: st
         expect(tree).to_have_attribute("aria-label", "Branch 1, start: 2 epochs.")
 
 
+def test_forks_are_drawn_where_they_leave_their_parent(browser: Browser, url: str) -> None:
+    for place in ("@first", "@4"):
+        with MLTrainerEnv(base_url=url) as env:
+            env.reset(fork_from=f"finished{place}", episode_id=f"fork{place[1:]}", agent="forker")
+    with visit(browser, f"{url}/room/episode?name=finished") as seen:
+        tree = seen.page.locator("#tree [role=img]")
+        expect(tree).to_have_attribute(
+            "aria-label",
+            re.compile("Fork forkfirst, from branch 1 after 3 epochs. Fork fork4, from branch 1 after 4 epochs."),
+        )
+        expect(seen.page.locator("#tree .fork")).to_have_count(2)
+        seen.page.get_by_label("Show up to epoch").fill("3")
+        expect(seen.page.locator("#tree .fork")).to_have_count(1)
+
+
+def test_values_of_a_chart_are_read_by_pointer_and_by_keyboard(browser: Browser, url: str) -> None:
+    with visit(browser, f"{url}/room/compare?name=finished&name={LONG}") as seen:
+        chart, read = seen.page.locator("#curves [role=img]"), seen.page.locator("#curves .read")
+        expect(read).to_have_text(re.compile("^epoch 5: "))
+        chart.focus()
+        seen.page.keyboard.press("Home")
+        expect(read).to_have_text(re.compile(r"^epoch 1: careful 0\.\d+, "))
+        seen.page.keyboard.press("ArrowRight")
+        expect(read).to_have_text(re.compile("^epoch 2: "))
+        seen.page.locator("#curves .u-over").hover()
+        expect(read).to_have_text(re.compile("^epoch [23]: "))
+
+
 def test_a_replay_is_a_film_that_ends(browser: Browser, url: str) -> None:
     with visit(browser, f"{url}/room/episode?name=finished") as seen:
         seen.page.get_by_role("button", name="Replay").click()
         expect(seen.page.get_by_role("button", name="Stop")).to_be_visible()
         expect(seen.page.get_by_role("button", name="Replay")).to_be_visible()
         expect(seen.page.locator("#where")).to_have_text("epoch 5 of 5")
+
+
+def test_whoever_wants_less_motion_gets_none_but_a_slow_film(browser: Browser, url: str) -> None:
+    moving = """() => [...document.querySelectorAll("*")]
+      .filter((one) => parseFloat(getComputedStyle(one).transitionDuration)).length"""
+    counts = {}
+    for wish in ("no-preference", "reduce"):
+        with visit(browser, f"{url}/room/episode?name=finished", reduced_motion=wish) as seen:
+            expect(seen.page.locator("#where")).to_have_text("epoch 5 of 5")
+            counts[wish] = seen.page.evaluate(moving)
+    assert counts["no-preference"] > 0
+    assert counts["reduce"] == 0
 
 
 def test_a_picture_and_a_script_come_out(browser: Browser, url: str) -> None:
@@ -281,6 +283,46 @@ def test_a_visitor_plays_by_forms_sees_what_is_refused_and_goes_on_later(browser
         expect(page.locator("#told")).to_contain_text("The episode is over")
         expect(page.locator("#end-panel")).to_be_visible()
         expect(page.locator("#tools details")).to_have_count(0)
+
+
+def test_a_visitor_chooses_a_task_by_split_and_number_and_forms_begin_with_valid_values(
+    browser: Browser, url: str
+) -> None:
+    with visit(browser, f"{url}/room/play") as seen:
+        page = seen.page
+        page.locator("[name=game]").select_option("tuning")
+        page.locator("[name=split]").select_option("train")
+        expect(page.locator("[name=task_id]")).to_be_hidden()
+        page.locator("[name=index]").fill("3")
+        page.get_by_role("button", name="Begin").click()
+        expect(page.locator("h1")).to_have_text("tuning/train/3")
+        expect(page.locator("#about")).to_contain_text("The budget is 12 epochs")
+        expect(page.locator("#tools details")).to_have_count(9)
+        call(page, "save checkpoint")
+        expect(page.locator("#told")).to_contain_text("Saved checkpoint checkpoint-1")
+        invalid = []
+        for tool in page.locator("#tools details").all():
+            name = tool.locator("summary").inner_text()
+            if tool.get_attribute("open") is None:
+                tool.locator("summary").click()
+            expect(tool.locator("button")).to_be_visible()
+            page.wait_for_function("one => one.open", arg=tool.element_handle())
+            if not tool.locator("form").evaluate("one => one.checkValidity()"):
+                invalid.append(name)
+        assert invalid == []
+        expect(page.locator("#configure_training-learning_rate")).to_have_attribute(
+            "placeholder", re.compile(r"0\.\d+")
+        )
+
+
+def test_an_episode_that_nobody_plays_is_gone_on_with_by_a_click(browser: Browser, url: str) -> None:
+    with MLTrainerEnv(base_url=url) as env:
+        env.reset(task_id="easy_mnist", episode_id="left alone", agent="leaver")
+        env.call_tool("run_epochs", num_epochs=1)
+    with visit(browser, f"{url}/room/play") as seen:
+        seen.page.get_by_role("link", name="left alone").click()
+        expect(seen.page.locator("#tools details")).to_have_count(9)
+        expect(seen.page.locator("#where")).to_have_text("epoch 1 of 1")
 
 
 def call(page: Page, tool: str, **values: str) -> None:

@@ -10,6 +10,7 @@ export class Calls {
     this.list = list;
     this.onchoose = onchoose;
     this.items = new Map();
+    this.calls = new Map();
     this.running = element("li", { "aria-busy": "true" });
   }
 
@@ -29,6 +30,7 @@ export class Calls {
         element("p", { class: call.error ? "refused" : "" }, call.error ? `refused: ${told}` : told),
         whole));
     this.items.set(call.number, item);
+    this.calls.set(call.number, call);
     this.list.insertBefore(item, this.running.isConnected ? this.running : null);
   }
 
@@ -59,7 +61,13 @@ export class Calls {
     }
   }
 
+  /** Open a call and scroll to it. */
   reveal(number) {
-    this.items.get(number)?.scrollIntoView({ block: "nearest" });
+    const item = this.items.get(number);
+    if (!item) return;
+    const details = item.querySelector("details");
+    details.open = true;
+    this.fill(details, this.calls.get(number)); // before it is scrolled to: the event of its opening comes later
+    item.scrollIntoView({ block: "nearest" });
   }
 }

@@ -1,4 +1,5 @@
-// Lines over epochs, drawn by uPlot. Each line has its name at its end, calls are dashed verticals.
+// Lines over epochs, drawn by uPlot. Each line has its name at its end, calls are dashed verticals. Pointing at a place, or
+// the arrow keys, read the values there.
 
 import { element, figure } from "./dom.js";
 
@@ -15,7 +16,7 @@ export class Chart {
     this.unit = unit;
     this.height = height;
     this.read = element("p", { class: "read" });
-    this.host = element("div", { role: "img" });
+    this.host = element("div", { role: "img", tabindex: 0, onkeydown: (event) => this.key(event) });
     this.root = element("div", { class: "chart" }, element("h3", {}, spec.title), this.host, this.read);
     this.names = Object.keys(spec.figures);
     this.edges = this.names.flatMap((name) => spec.bands?.[name] ?? []);
@@ -169,21 +170,37 @@ export class Chart {
       const values = (this.data.columns[name] ?? []).filter((value) => value !== null);
       return values.length ? `${this.spec.figures[name]} from ${figure(values[0])} to ${figure(values.at(-1))}` : "";
     });
-    return `${this.spec.title} over ${figure(this.data.xs[last])} ${this.unit}s: ${parts.filter(Boolean).join("; ")}`;
+    return `${this.spec.title} over ${figure(this.data.xs[last])} ${this.unit}s: ${parts.filter(Boolean).join("; ")}. Arrow keys read values.`;
   }
 
-  /** The chart as PNG, with its title. */
-  png() {
-    const drawn = this.plot.ctx.canvas, head = 28 * devicePixelRatio;
-    const canvas = element("canvas", { width: drawn.width, height: drawn.height + head });
-    const ctx = canvas.getContext("2d");
-    ctx.fillStyle = colour("--card");
-    ctx.fillRect(0, 0, canvas.width, canvas.height);
-    ctx.fillStyle = colour("--ink");
-    ctx.font = `600 ${14 * devicePixelRatio}px system-ui, sans-serif`;
-    ctx.textBaseline = "middle";
-    ctx.fillText(this.spec.title, 12 * devicePixelRatio, head / 2);
-    ctx.drawImage(drawn, 0, head);
-    return new Promise((resolve) => { canvas.toBlob(resolve, "image/png"); });
+  /** Move the cursor by a key, and read the values there. */
+  key(event) {
+    const last = this.data.xs.length - 1, here = this.plot?.cursor.idx ?? last;
+    const at = { ArrowLeft: here - 1, ArrowRight: here + 1, Home: 0, End: last }[event.key];
+    if (at === undefined || last < 0 || !this.plot) return;
+    event.preventDefault();
+    const x = this.data.xs[Math.min(last, Math.max(0, at))];
+    this.read.setAttribute("aria-live", "polite"); // from now on: whoever only watches is told nothing at every change
+    this.plot.setCursor({ left: this.plot.valToPos(x, "x"), top: this.plot.over.clientHeight / 2 });
   }
+}
+
+/** Charts as one PNG, under each other, each with its title. */
+export function chartsPng(charts) {
+  const head = 28 * devicePixelRatio, drawn = charts.map((chart) => chart.plot.ctx.canvas);
+  const height = drawn.reduce((sum, one) => sum + one.height + head, 0);
+  const canvas = element("canvas", { width: Math.max(...drawn.map((one) => one.width)), height });
+  const ctx = canvas.getContext("2d");
+  ctx.fillStyle = colour("--card");
+  ctx.fillRect(0, 0, canvas.width, canvas.height);
+  ctx.fillStyle = colour("--ink");
+  ctx.font = `600 ${14 * devicePixelRatio}px system-ui, sans-serif`;
+  ctx.textBaseline = "middle";
+  let top = 0;
+  drawn.forEach((one, index) => {
+    ctx.fillText(charts[index].spec.title, 12 * devicePixelRatio, top + head / 2);
+    ctx.drawImage(one, 0, top + head);
+    top += one.height + head;
+  });
+  return new Promise((resolve) => { canvas.toBlob(resolve, "image/png"); });
 }

@@ -1,11 +1,11 @@
 // The page of an episode: fetches it, follows it while it is live, and shows it up to the place of the slider.
 
 import { Calls } from "./calls.js";
-import { Chart } from "./chart.js";
+import { Chart, chartsPng } from "./chart.js";
 import { element, fetchJson, figure, follow } from "./dom.js";
-import { HeatMap } from "./heat.js";
+import { HeatMaps } from "./heat.js";
 import { Player } from "./player.js";
-import { branchesOf, drawTree } from "./tree.js";
+import { branchesOf, drawTree, placesOfForks } from "./tree.js";
 
 const FRAME_MS = 120;
 const AT_THE_END = ["score", "details", "graded_epoch", "test_accuracy", "submitted_accuracy", "submitted_loss", "best_accuracy",
@@ -16,14 +16,14 @@ const name = part("episode").dataset.name;
 const query = `name=${encodeURIComponent(name)}`;
 const stillness = matchMedia("(prefers-reduced-motion: reduce)");
 
-let told = null; // what the server told: view, rows, calls, forks, live
+let told = null; // what the server told: view, rows, calls, forks, happenings, truth, live
 let upto = null; // the slider's place; null follows what is new
 let chosen = null; // number of the chosen call
-let source = null, film = null, charts = [], maps = [], rewards = null;
+let source = null, film = null, charts = [], maps = null, rewards = null;
 let wantsPlay = new URLSearchParams(location.search).has("play");
 const starts = new Map(); // units before each call
 const calls = new Calls(part("calls"), choose);
-const player = new Player(part("episode").dataset.prefix, name, () => load());
+const player = new Player(part("episode").dataset.prefix, name, () => load(), now);
 
 const count = () => told.rows.seconds.length;
 const place = () => (upto === null ? count() : Math.min(upto, count()));
@@ -44,6 +44,14 @@ async function load() {
   else if (wantsPlay && told.episode.state === "unfinished") { wantsPlay = false; player.begin(); }
 }
 
+/** The settings that the last reply told, and the names of checkpoints, for the forms. */
+function now(first) {
+  const told_of = (key) => told.calls.findLast((call) => call.reply?.[key])?.reply[key] ?? first[key];
+  const saved = told.calls.filter((call) => call.reply && call.tool === "save_checkpoint").map((call) => call.arguments.name);
+  const newest = told_of("newest_checkpoint");
+  return { settings: told_of("configuration") ?? told_of("settings") ?? {}, saved: [...new Set(newest ? ["step-0", newest] : saved)] };
+}
+
 function build() {
   part("waiting")?.remove();
   const options = { unit: told.view.unit };
@@ -51,8 +59,9 @@ function build() {
   part("charts").append(...charts.map((chart) => chart.root));
   if (charts.length) charts[0].onlayout = showMarks;
   else part("charts").append(element("p", { class: "empty" }, "This game has no curves. Its calls are beside."));
-  maps = told.view.heat_maps.map((spec) => new HeatMap(spec, told.view.unit));
-  part("heat").append(...maps.map((map) => map.root));
+  if (!told.view.heat_maps.length) return;
+  maps = new HeatMaps(told.view.heat_maps, told.view.unit);
+  part("heat").append(maps.root);
 }
 
 function watch() {
@@ -63,6 +72,7 @@ function watch() {
       for (const [figureName, values] of Object.entries(columns)) told.rows[figureName].splice(first, Infinity, ...values);
       show();
     },
+    insight: (insight) => { Object.assign(told, insight); show(); },
     calls: (fresh) => {
       for (const call of fresh) {
         if (call.number !== told.calls.length + 1) continue;
@@ -88,8 +98,8 @@ function show() {
     chart.root.hidden = !isKnown && chart !== charts[0];
     if (!chart.root.hidden) chart.update({ xs, columns, marks, until });
   }
-  maps.forEach((map) => map.update(columns));
-  part("heat-panel").hidden = !maps.length || !count();
+  part("heat-panel").hidden = !maps || !count();
+  maps?.update(columns, told.happenings, shown < count() ? [] : told.truth);
   showMarks();
   showFigures(shown, budget, last);
   showRewards(shown, until);
@@ -195,7 +205,8 @@ function showTree(shown) {
   const isTold = branches.length > 1 || branches[0].saves.length > 0 || told.forks.length > 0;
   part("tree-panel").hidden = !isTold;
   if (!isTold) return;
-  part("tree").replaceChildren(drawTree(branches, shown, part("tree").clientWidth, told.view.unit));
+  const forks = placesOfForks(branches, told.forks, name);
+  part("tree").replaceChildren(drawTree(branches, shown, part("tree").clientWidth, told.view.unit, forks));
 }
 
 function showEnd() {
@@ -259,7 +270,7 @@ part("copy").addEventListener("click", async () => {
 });
 
 part("png").addEventListener("click", async () => {
-  const address = URL.createObjectURL(await charts[0].png());
+  const address = URL.createObjectURL(await chartsPng(charts.filter((chart) => !chart.root.hidden)));
   element("a", { href: address, download: `${name}.png` }).click();
   setTimeout(() => URL.revokeObjectURL(address), 10_000);
 });

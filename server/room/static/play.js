@@ -12,9 +12,23 @@ function choose() {
   form.task_id.placeholder = document.querySelector(`#tasks-${game} option`)?.value ?? "";
   const rubrics = document.querySelector(`[data-rubrics="${game}"]`).content.cloneNode(true);
   form.rubric.replaceChildren(element("option", { value: "" }, "the task's own"), rubrics);
+  const splits = document.querySelector(`[data-splits="${game}"]`).content.cloneNode(true);
+  form.split.replaceChildren(element("option", { value: "" }, "a task by name"), splits);
+  chooseSplit();
+}
+
+/** A task is named, or it is a number of a split. A fork has the task of its parent. */
+function chooseSplit() {
+  const split = form.split.selectedOptions[0], isNumber = Boolean(split?.value), isFork = Boolean(form.fork_from.value.trim());
+  form.task_id.closest("label").hidden = isNumber || isFork;
+  form.index.closest("label").hidden = !isNumber || isFork;
+  form.split.closest("label").hidden = isFork;
+  form.index.title = isNumber ? `0 to ${split.dataset.count - 1}` : "";
 }
 
 form.game.addEventListener("change", choose);
+form.split.addEventListener("change", chooseSplit);
+form.fork_from.addEventListener("input", chooseSplit);
 choose();
 
 form.addEventListener("submit", async (event) => {
@@ -22,8 +36,9 @@ form.addEventListener("submit", async (event) => {
   const button = form.querySelector("button");
   const options = {};
   for (const name of ["task_id", "rubric", "agent", "fork_from"]) {
-    if (form[name].value.trim()) options[name] = form[name].value.trim();
+    if (form[name].value.trim() && !form[name].closest("label").hidden) options[name] = form[name].value.trim();
   }
+  if (!form.index.closest("label").hidden) Object.assign(options, { split: form.split.value, index: Number(form.index.value) });
   if (form.seed.value) options.seed = Number(form.seed.value);
   button.disabled = true;
   told.className = "quiet";

@@ -2,7 +2,7 @@
 
 import { svg } from "./dom.js";
 
-const LANE = 46, TOP = 30, LEFT = 16, RIGHT = 132;
+const LANE = 46, TOP = 30, LEFT = 16, RIGHT = 132, FORK = 24, MOST_FORKS = 12;
 
 /**
  * The branches of an episode by its calls, in the order in which they began. A branch is units that follow each other from
@@ -29,14 +29,30 @@ export function branchesOf(calls) {
   return branches;
 }
 
-/** Draw the branches up to a number of units, for a width in px. */
-export function drawTree(branches, upto, width, unit) {
+/**
+ * The place of each fork of an episode: its branch and the number of units before it. `forks` have a name, and where they
+ * were forked: "episode@checkpoint", "episode@units", or "episode" for its end.
+ */
+export function placesOfForks(branches, forks, parent) {
+  const saves = branches.flatMap((branch, lane) => branch.saves.map(([name, at]) => [String(name), { lane, at }]));
+  const saved = new Map(saves);
+  const last = { lane: branches.length - 1, at: branches.at(-1).end };
+  return forks.map((fork) => {
+    const place = fork.from.slice(parent.length + 1), units = Number(place);
+    const lane = branches.findLastIndex((branch) => branch.start <= units);
+    return { name: fork.name, ...(place ? saved.get(place) ?? (Number.isInteger(units) && lane >= 0 ? { lane, at: units } : last) : last) };
+  });
+}
+
+/** Draw the branches up to a number of units, for a width in px, and the forks that other episodes are, dashed. */
+export function drawTree(branches, upto, width, unit, forks = []) {
   const known = branches.filter((branch) => branch.start <= upto);
+  const others = forks.filter((fork) => fork.at <= upto && fork.lane < known.length).slice(0, MOST_FORKS);
   const most = Math.max(1, upto);
   const wide = Math.max(320, width), x = (units) => LEFT + ((wide - LEFT - RIGHT) * units) / most;
   const y = (lane) => TOP + lane * LANE;
-  const height = TOP + known.length * LANE - LANE / 2 + 8;
-  const drawing = svg("svg", { width: wide, height, viewBox: `0 0 ${wide} ${height}`, role: "img", "aria-label": describe(known, upto, unit) });
+  const height = TOP + known.length * LANE - LANE / 2 + 8 + others.length * FORK;
+  const drawing = svg("svg", { width: wide, height, viewBox: `0 0 ${wide} ${height}`, role: "img", "aria-label": describe(known, upto, unit, others) });
   known.forEach((branch, lane) => {
     const end = Math.min(branch.end, upto), isLast = lane === known.length - 1;
     const group = svg("g", { class: isLast ? "" : "left" });
@@ -60,13 +76,22 @@ export function drawTree(branches, upto, width, unit) {
     group.append(svg("text", { x: x(end) + 12, y: y(lane) + 4 }, `${end - branch.start} ${unit}s${isLast ? ", now" : ""}`));
     drawing.append(group);
   });
+  others.forEach((fork, index) => {
+    const from = x(fork.at), at = y(known.length - 1) + LANE / 2 + 4 + index * FORK;
+    const name = fork.name.length > 40 ? `${fork.name.slice(0, 39)}…` : fork.name, end = Math.min(from + 36, wide - 8 * (name.length + 6) - 12);
+    drawing.append(svg("g", { class: "fork" },
+      svg("path", { d: `M${from} ${y(fork.lane)}C${from} ${at} ${from} ${at} ${Math.max(from, end)} ${at}` }),
+      svg("circle", { cx: Math.max(from, end), cy: at, r: 4 }),
+      svg("text", end > from ? { x: end + 9, y: at + 4 } : { x: from - 9, y: at + 4, "text-anchor": "end" }, `fork ${name}`)));
+  });
   return drawing;
 }
 
-function describe(branches, upto, unit) {
-  return branches.map((branch, index) => {
+function describe(branches, upto, unit, forks) {
+  const told = forks.map((fork) => `Fork ${fork.name}, from branch ${fork.lane + 1} after ${fork.at} ${unit}s.`);
+  return [...branches.map((branch, index) => {
     const saves = branch.saves.filter(([, at]) => at <= upto).map(([name, at]) => `${name} at ${at}`);
     const size = Math.min(branch.end, upto) - branch.start;
     return `Branch ${index + 1}, ${branch.label}: ${size} ${unit}s${saves.length ? `, saved ${saves.join(", ")}` : ""}.`;
-  }).join(" ");
+  }), ...told].join(" ");
 }
