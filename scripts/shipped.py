@@ -30,7 +30,7 @@ DOCKERFILES = ("Dockerfile", "server/Dockerfile")
 
 TUNING, FLEET = "tuning", "fleet"
 DECLARED = {TUNING: PurePosixPath(), FLEET: PurePosixPath("fleet")}
-"""The folder with a game's `openenv.yaml` and `validation`. Whoever validates a Space reads them; its image has none."""
+"""Folder of the `openenv.yaml` and `validation` of a game. Who validates a Space reads them; its image has none."""
 DECLARATIONS = (
     "openenv.yaml",
     "validation/canaries.json",

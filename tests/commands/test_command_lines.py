@@ -201,7 +201,9 @@ def test_a_host_that_is_not_of_this_machine_is_said(run_here: RunHere, words: tu
     ],
     ids=str,
 )
-def test_a_bad_setting_is_named(run_here: RunHere, words: tuple[str, ...], name: str, value: str, tmp_path: Path) -> None:
+def test_a_bad_setting_is_named(
+    run_here: RunHere, words: tuple[str, ...], name: str, value: str, tmp_path: Path
+) -> None:
     (tmp_path / "journal.sqlite3").touch()
     folders = {"ML_TRAINER_STATE_DIR": str(tmp_path), "ARENA_DATA_DIR": str(tmp_path)}
 
@@ -248,7 +250,9 @@ def test_a_database_that_cannot_be_opened_is_named_without_its_password(tmp_path
     ],
     ids=" ".join,
 )
-def test_a_run_that_cannot_be_is_refused_before_a_server_starts(run_here: RunHere, words: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_run_that_cannot_be_is_refused_before_a_server_starts(
+    run_here: RunHere, words: tuple[str, ...], tmp_path: Path
+) -> None:
     assert_one_line(run_here("ml-trainer-play", *words, cwd=tmp_path))
 
     assert list(tmp_path.iterdir()) == []
