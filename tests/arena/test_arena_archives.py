@@ -340,7 +340,8 @@ url, token, folder = sys.argv[1:]
 folder = pathlib.Path(folder)
 client = mlarena.connect(token, base_url=url)
 try:
-    client.submit(1, files=[str(folder / name) for name in ("agent.py", "models/__init__.py", "utils/__init__.py")])
+    names = ("agent.py", "helper.py", "models/__init__.py", "utils/__init__.py")
+    client.submit(1, files=[str(folder / name) for name in names])
     raise SystemExit("it was deployed")
 except mlarena.SubmissionError as error:
     assert "models" in str(error) and 'files=["my_agent.zip"]' in str(error), error
