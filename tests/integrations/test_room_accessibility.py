@@ -37,7 +37,6 @@ PAGES = (
     "/room/compare",
     "/room/compare?name=tuned&name=open",
     "/room/results/evals/a-run",
-    "/room/results/evals/a-run/report",
 )
 
 
@@ -65,7 +64,9 @@ def test_no_page_has_a_serious_violation(library_environment: Callable[..., Any]
         env.call_tool("run_epochs", num_epochs=1)
 
         pages = [f"http://{address}{quote(page, safe='/?=&')}" for page in PAGES]
-        told = environment.run("axe_check.py", program, *pages)
+        # The room sends a report under a policy that lets no script run, not even axe-core's: it is read from its file.
+        report = (tmp_path / "outputs" / "evals" / "a-run" / "report.html").as_uri()
+        told = environment.run("axe_check.py", program, *pages, report)
 
     assert told["violations"] == {}
     assert told["passed"] > 20 * len(PAGES)

@@ -285,6 +285,22 @@ def test_a_visitor_plays_by_forms_sees_what_is_refused_and_goes_on_later(browser
         expect(page.locator("#tools details")).to_have_count(0)
 
 
+def test_two_visitors_play_at_once_each_an_episode_of_their_own(browser: Browser, url: str) -> None:
+    with visit(browser, f"{url}/room/play") as one, visit(browser, f"{url}/room/play") as other:
+        for seen, name in ((one, "visitor one"), (other, "visitor two")):
+            seen.page.locator("[name=agent]").fill(name)
+            seen.page.get_by_role("button", name="Begin").click()
+            expect(seen.page.locator("#tools details")).to_have_count(9)
+            expect(seen.page.get_by_text(name)).to_be_visible()
+        call(one.page, "run epochs", num_epochs="2")
+        expect(one.page.locator("#where")).to_have_text("epoch 2 of 2")
+        expect(other.page.locator("#where")).to_have_text("epoch 0 of 0")
+        call(other.page, "submit model")
+        expect(other.page.locator("#told")).to_contain_text("submit")
+        call(one.page, "run epochs", num_epochs="1")
+        expect(one.page.locator("#where")).to_have_text("epoch 3 of 3")
+
+
 def test_a_visitor_chooses_a_task_by_split_and_number_and_forms_begin_with_valid_values(
     browser: Browser, url: str
 ) -> None:

@@ -1,4 +1,4 @@
-// Heat maps over each other: a row for each part, a column for each unit. Dark is much. Pointing at a cell, or the arrow
+// Heat maps over each other: a row for each part, a column for each unit. Full colour is much. Pointing at a cell, or the arrow
 // keys, read that cell in all maps. Dashed verticals are events, and frames are what the end told.
 
 import { element, figure } from "./dom.js";
@@ -92,7 +92,7 @@ class HeatMap {
     const where = this.rows.flatMap((row, part) => row.map((value, column) => [value ?? -Infinity, part, column]));
     const top = where.reduce((best, one) => (one[0] > best[0] ? one : best), [-Infinity, 0, 0]);
     this.canvas.setAttribute("aria-label", `${this.spec.title}, ${this.rows[0].length} ${this.unit}s. The greatest is ${figure(top[0])}, ${this.spec.labels[top[1]]}, ${this.unit} ${top[2] + 1}. Arrow keys read cells.`);
-    this.scale.textContent = `from ${figure(known[0])} to ${figure(known.at(-1))}; dark from ${figure(this.high)}${this.isLog ? ", logarithmic" : ""}`;
+    this.scale.textContent = `from ${figure(known[0])} to ${figure(known.at(-1))}; full colour from ${figure(this.high)}${this.isLog ? ", logarithmic" : ""}`;
   }
 
   mark(part, column) {
