@@ -174,7 +174,7 @@ class Bucket:
             config_kwargs={
                 "connect_timeout": _CONNECT_LIMIT_S,
                 "read_timeout": _REQUEST_LIMIT_S,
-                "retries": {"total_max_attempts": 1},  # s3fs repeats requests itself
+                "retries": {"mode": "standard", "total_max_attempts": 3},  # a store may answer 500 now and then
             },
             use_listings_cache=False,
         )

@@ -3,13 +3,14 @@
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import httpx
 import pytest
 
 from ml_trainer_env import MLTrainerEnv
-from ml_trainer_env.errors import MLTrainerError
+from ml_trainer_env.errors import EnvConnectionError, MLTrainerError
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 """On a busy machine each start takes minutes. Whoever waits has a limit, so nothing can hang."""
@@ -55,27 +56,27 @@ def test_an_episode_of_a_killed_server_goes_on_at_another_and_nothing_acknowledg
     with MLTrainerEnv(base_url=first.url) as env, MLTrainerEnv(base_url=second.url) as other:
         env.reset(**TASK, episode_id="moved")
         env.call_tool("configure_training", **SETTINGS)
-        acknowledged = env.call_tool("run_epochs", num_epochs=2)
+        answers = [env.call_tool("run_epochs", num_epochs=2)]
         with ThreadPoolExecutor(1) as pool:
-            under_way = pool.submit(env.call_tool, "run_epochs", num_epochs=90)
-            wait_until(lambda: is_training(first), "the first server trains")
+            under_way = pool.submit(env.call_tool, "run_epochs", num_epochs=20)
+            wait_until(lambda: is_training(first) or under_way.done(), "the first server trains")
             first.process.kill()
-            with pytest.raises(MLTrainerError):
-                under_way.result()
+            with suppress(EnvConnectionError):
+                answers.append(under_way.result())  # on a fast machine it was answered before, and counts
 
         resumed = other.resume("moved").observation
-        last = other.call_tool("run_epochs", num_epochs=1)
+        calls = [len(answer["epochs"]) for answer in answers] + [1]
+        answers.append(other.call_tool("run_epochs", num_epochs=1))
         submitted = other.call_tool("submit_model")
 
         other.reset(**TASK, episode_id="undisturbed")
         other.call_tool("configure_training", **SETTINGS)
-        calm = [other.call_tool("run_epochs", num_epochs=number) for number in (2, 1)]
+        calm = [other.call_tool("run_epochs", num_epochs=number) for number in calls]
         expected = other.call_tool("submit_model")
 
-    assert resumed.last_call["reply"] == acknowledged
-    assert last["current_epoch"] == 3
-    assert acknowledged["weights_hash"] == calm[0]["weights_hash"]
-    assert last["weights_hash"] == calm[1]["weights_hash"]
+    assert resumed.last_call["reply"] == answers[-2]
+    assert answers[-1]["current_epoch"] == sum(calls)
+    assert [answer["weights_hash"] for answer in answers] == [answer["weights_hash"] for answer in calm]
     assert (submitted["weights_hash"], submitted["score"]) == (expected["weights_hash"], expected["score"])
     assert "will be trained again" not in second.log  # the bucket had the first server's model
 
