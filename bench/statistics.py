@@ -106,15 +106,18 @@ def paired_p(differences: ArrayLike) -> float:
     """Return the two-sided p value that paired differences have a mean of 0, by flipping their signs.
 
     It is exact where there are at most `RESAMPLES` ways to flip them (up to 13 differences), else by random flips.
-    With fewer than two differences, or where all are 0, it is 1.
+    With fewer than two differences, or where their sum is 0, it is 1.
 
     Args:
         differences: Shape (n,).
     """
-    given = np.sort(np.asarray(differences, dtype=float))
+    given = np.asarray(differences, dtype=float)
     given = np.where(np.abs(given) < _SAME, 0.0, given)
-    if given.size < 2 or not given.any():
+    # Ties of sums are decided by rounding. So the sums are those of one order and one direction, whichever was given.
+    total = math.fsum(given)
+    if given.size < 2 or total == 0.0:
         return 1.0
+    given = np.sort(math.copysign(1.0, total) * given)
     found = stats.permutation_test(
         (given,),
         np.mean,
