@@ -16,7 +16,7 @@ SUBMISSIONS ?= 200
 ARENA_KILLS ?= 20
 SEED ?= 1
 DEPENDENCY_GROUPS := --group dev
-# Tests of a file run in one process, since they share servers. Many only wait: three processes keep two cores busy.
+# Tests of a file run in one process, since they share servers. Many only wait, so there are more processes than cores.
 PARALLEL := --numprocesses 3 --dist loadfile
 
 UV := scripts/uv.sh

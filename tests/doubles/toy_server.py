@@ -18,7 +18,7 @@ from served_here import served_here
 from websockets.sync.client import connect
 
 from ml_trainer_env.server.datasets import DataSettings
-from ml_trainer_env.server.episodes.game import TimeLimits
+from ml_trainer_env.server.episodes.game import Game, TimeLimits
 from ml_trainer_env.server.tuning.game import TuningGame
 
 TOY_FOLDER = Path(__file__).parents[1] / "games"
@@ -49,16 +49,21 @@ class Served:
 
 
 @contextlib.contextmanager
-def toy_here(folder: Path, prefix: str = "", **variables: str) -> Iterator[Served]:
-    """Serve the toy game in this process until the end of the block, with the tuning game where it has a prefix."""
+def toy_games(prefix: str = "") -> Iterator[dict[str, Game]]:
+    """The toy game, under its prefix beside the tuning game where it has one. Its module is known in the block."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(TOY_FOLDER))
         from toy_game import ToyGame
 
-        tuning = TuningGame(DataSettings(None, False), TimeLimits())
-        games = {"": tuning, prefix: ToyGame()} if prefix else {"": ToyGame()}
-        with served_here(folder, games, **variables) as (address, _):
-            yield Served(folder, int(address.rpartition(":")[2]))
+        beside = {"": TuningGame(DataSettings(None, False), TimeLimits())} if prefix else {}
+        yield {**beside, prefix: ToyGame()}
+
+
+@contextlib.contextmanager
+def toy_here(folder: Path, prefix: str = "", **variables: str) -> Iterator[Served]:
+    """Serve the toy game in this process until the end of the block, with the tuning game where it has a prefix."""
+    with toy_games(prefix) as games, served_here(folder, games, **variables) as (address, _):
+        yield Served(folder, int(address.rpartition(":")[2]))
 
 
 class Server(Served):

@@ -15,15 +15,13 @@ from mcp.client.streamable_http import streamable_http_client
 from openenv.cli._validation import validate_running_environment
 from openenv.core.generic_client import GenericEnvClient
 from served_here import served_here
-from toy_server import TOY_FOLDER, Served, toy_here
+from toy_server import Served, toy_games, toy_here
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from ml_trainer_env.server.commands import journal
-from ml_trainer_env.server.datasets import DataSettings
-from ml_trainer_env.server.episodes.game import Game, TimeLimits
+from ml_trainer_env.server.episodes.game import Game
 from ml_trainer_env.server.executors.in_process import InProcessExecutor
-from ml_trainer_env.server.tuning.game import TuningGame
 
 FLEET = "/fleet"
 GAMES = {"": "ml_trainer_env", FLEET: "toy"}
@@ -52,11 +50,9 @@ def client(server: Served) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def games(monkeypatch: pytest.MonkeyPatch) -> dict[str, Game]:
-    monkeypatch.syspath_prepend(str(TOY_FOLDER))
-    from toy_game import ToyGame
-
-    return {"": TuningGame(DataSettings(None, False), TimeLimits()), FLEET: ToyGame()}
+def games() -> Iterator[dict[str, Game]]:
+    with toy_games(FLEET) as both:
+        yield both
 
 
 def guarded(
