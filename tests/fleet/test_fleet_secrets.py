@@ -6,6 +6,8 @@ there in every episode.
 """
 
 import json
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +15,12 @@ import pytest
 from fleet_play import Begin, Player, Run
 from fleet_words import WORDS, drawn, leaks
 
+from ml_trainer_env.server.episodes.states import Unit
 from ml_trainer_env.server.episodes.units import LiveSource
+from ml_trainer_env.server.executors.contract import Executor
 from ml_trainer_env.server.fleet.draw import DRAWN_COUNTS, TIERS, draw_setup
 from ml_trainer_env.server.fleet.incidents import Incident
+from ml_trainer_env.server.fleet.references import ReferenceRuns
 from ml_trainer_env.server.fleet.rows import By, Metric
 from ml_trainer_env.server.fleet.run import FleetRun
 from ml_trainer_env.server.fleet.tasks import task_at
@@ -246,6 +251,35 @@ def test_metrics_of_the_server_do_not_count_the_steps_of_references(serve: Any, 
     assert found == {"steps": 3}
     assert 'ml_trainer_epochs_total{source="trained",split="fleet"} 2.0' in lines
     assert [line for line in lines if "_count" in line] == ['ml_trainer_epoch_seconds_count{split="fleet"} 2.0']
+
+
+class Asked(LiveSource):
+    """Notes the scenario of each unit that is asked for."""
+
+    def __init__(self, executor: Executor) -> None:
+        super().__init__(executor)
+        self.scenarios: list[Scenario] = []
+
+    async def units(self, *given: Any, **options: Any) -> AsyncGenerator[Unit, None]:
+        async with aclosing(super().units(*given, **options)) as units:
+            async for unit in units:
+                self.scenarios.append(given[1].settings.scenario)
+                yield unit
+
+
+@pytest.mark.slow
+def test_the_work_of_the_references_does_not_tell_whether_anything_is_wrong(executor: Executor, run: Run) -> None:
+    """Calls wait for it, and are answered at once where it has taken their steps."""
+    slow, deadly = faults.Straggler(1, 0, 3.0), faults.Crash(5, tuple(range(20 * SECOND, LATER, 20 * SECOND)))
+    asked = []
+    for scenario in (Scenario(), Scenario((slow,)), Scenario((deadly,))):
+        source = Asked(executor)
+        run(ReferenceRuns(3, scenario, 2, 60.0).carry_out(source))
+        asked.append(source.scenarios)
+        assert source.scenarios[0] == scenario
+
+    assert len({len(scenarios) for scenarios in asked}) == 1
+    assert sum(bool(scenario.faults) for scenario in asked[1]) < len(asked[1]) // 2
 
 
 @pytest.mark.parametrize("tier", range(1, len(TIERS)))
