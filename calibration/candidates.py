@@ -26,7 +26,7 @@ class Candidate:
         players: `m` of each player.
         oracle_player: The player whose calls are the oracle. "" if it was rejected early.
         oracle_calls: The oracle's calls, as tool and arguments.
-        cost_s: Seconds of the default's episode.
+        cost_s: Processor seconds of the default's episode.
         checksum: Checksum of the examples.
         identity: Key of the identity of the executor.
     """

@@ -2,6 +2,7 @@
 
 import math
 import statistics
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -68,7 +69,7 @@ class Trial:
         player: Name of the player.
         value: `m` of the submitted model on the hidden examples.
         validation: The same figure of the submitted model on the validation examples.
-        seconds: Training time of its epochs.
+        seconds: Processor time of the episode, in seconds.
         calls: The calls, as tool and arguments.
     """
 
@@ -125,7 +126,9 @@ def calibrate(instance: Instance, trainer: Trainer) -> Measured:
     return calibrate_task(task_of(instance, "train", 0), examples, instance.metric, trainer)
 
 
-def calibrate_task(task: Task, examples: TaskExamples, metric: Metric, trainer: Trainer) -> Measured:
+def calibrate_task(
+    task: Task, examples: TaskExamples, metric: Metric, trainer: Trainer, *, solvable: bool = False
+) -> Measured:
     """Play the portfolio on a task.
 
     The default is the better one of two players that decide nothing: one leaves the settings alone, the other one the
@@ -137,6 +140,7 @@ def calibrate_task(task: Task, examples: TaskExamples, metric: Metric, trainer: 
         examples: Its examples.
         metric: What `m` is.
         trainer: Trains the epochs.
+        solvable: Accept a task that a fixed recipe solves, too.
     """
 
     def run(agent: Agent, seed: int = 0) -> Trial:
@@ -157,7 +161,7 @@ def calibrate_task(task: Task, examples: TaskExamples, metric: Metric, trainer: 
     trials += _search(task.seed, trials, run)
     best = max(trials, key=lambda trial: trial.validation)
     oracle = [best.value, *(run(RecordedCalls("oracle", best.calls), seed).value for seed in SEEDS)]
-    reference = judge(default, oracle, by_recipes, guess(task, metric), metric)
+    reference = judge(default, oracle, -math.inf if solvable else by_recipes, guess(task, metric), metric)
     return Measured(trials, default, oracle, reference, best.calls, examples.checksum)
 
 
@@ -169,7 +173,7 @@ def judge(
     Args:
         default: `m` of the default by seed.
         oracle: `m` of the oracle's calls by seed.
-        by_recipes: `m` of the best fixed recipe.
+        by_recipes: `m` of the best fixed recipe. Minus infinity accepts a task that one solves.
         guessed: `m` of a guess. If the default is worse, a model that was destroyed would beat it.
         metric: What `m` is.
     """
@@ -229,11 +233,13 @@ def play_trial(
         seed: Added to the task's own seed.
     """
     session = LocalSession(trainer, task, examples, task.seed + seed)
+    began = time.process_time()
     play(agent, session)
+    seconds = time.process_time() - began
     reply, history = session.reply, session.episode.history
     hidden = HiddenFigures(reply["submitted_accuracy"], reply["submitted_loss"])
     value = hidden.accuracy if metric is Metric.ACCURACY else -hidden.loss
     last = history.ancestry[-1].metrics
     validation = last.val_accuracy if metric is Metric.ACCURACY else -last.val_loss
     validation = validation if math.isfinite(validation) else -math.inf
-    return Trial(agent.name, value, validation, history.seconds, session.calls)
+    return Trial(agent.name, value, validation, seconds, session.calls)
