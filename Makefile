@@ -18,6 +18,8 @@ SEED ?= 1
 DEPENDENCY_GROUPS := --group dev
 # Tests of a file run in one process, since they share servers. Many only wait, so there are more processes than cores.
 PARALLEL := --numprocesses 3 --dist loadfile
+# The slow tests that take longest come first, or one process ends long after the others.
+LONGEST := tests/datasets/test_collections_build.py tests/fleet/test_fleet_declarations.py tests/mcp/test_mcp_slow.py
 
 UV := scripts/uv.sh
 RUN := $(UV) run --no-sync
@@ -55,7 +57,7 @@ test: install ## Run the tests
 	$(RUN) pytest -m "not slow and not chaos and not libraries" $(PARALLEL) $(ARGS)
 
 test-slow: install ## Run the tests that take long
-	$(RUN) pytest -m slow $(PARALLEL) --timeout 900 --durations 25 $(ARGS)
+	$(RUN) pytest -m slow $(PARALLEL) --no-loadscope-reorder --timeout 900 --durations 25 $(LONGEST) tests $(ARGS)
 
 test-libraries: install ## Run the adapters in the newest versions of their libraries, which it installs from PyPI
 	$(RUN) pytest -m libraries $(ARGS)

@@ -5,9 +5,10 @@
 For each task, 20 policies play with four seeds. The score of the first seed is compared with the mean hidden figure of
 the other three. The standard deviation of the score between seeds is told, too.
 
-The policies are as unlike as agents are: the fixed recipes, agents, the best recipe stopped early, rates that are far
-too low or too high, the weights left alone, and some random settings. With `--settings` they are the recipes and random
-settings alone, which are closer together, and many of them hot and not annealed, so that each varies much itself.
+Twice as many policies are at hand: the fixed recipes, agents, recipes stopped early, rates that are far too low or too
+high, the weights left alone, and random settings. All play with a seed of its own, and 20 are chosen whose scores are
+spread as evenly as can be, so that the order of equals, which is chance, does not decide. With `--first` they are the
+first 20, many of which are as good as equal on many tasks.
 """
 
 import math
@@ -34,12 +35,12 @@ LARGEST_CALL = 20
 
 def main() -> None:
     options = parser(__doc__ or "")
-    options.add_argument("--settings", action="store_true", help="fixed recipes and random settings alone")
+    options.add_argument("--first", action="store_true", help="the first 20 policies, not 20 spread evenly")
     given = options.parse_args()
     tasks = tasks_of(given.split, given.tasks or 20)
     print("| task | Spearman's rho | sd of the score between seeds, median over policies |\n|---|---|---|")
     found = []
-    measured = spread_over(partial(measure, choose=settings if given.settings else policies), tasks, given.processes)
+    measured = spread_over(partial(measure, choose=first if given.first else spread), tasks, given.processes)
     for task, (rho, deviation) in zip(tasks, measured, strict=True):
         found.append((rho, deviation))
         print(f"| {task.id} | {rho:.3f} | {deviation:.3f} |", flush=True)
@@ -75,20 +76,35 @@ class StoppedEarly:
 
 
 def policies(task: Task) -> list[Agent]:
-    """Return policies of all qualities."""
-    best = RECIPES[1]
-    stopped = [StoppedEarly(best, share) for share in (0.1, 0.25, 0.5)]
+    """Return policies of all qualities. The first ones are as unlike as agents are."""
+    best, plain = RECIPES[1], RECIPES[2]
     rates = [
-        FixedRecipe(f"rate {rate:g}", {**best.settings, "learning_rate": rate}) for rate in (3e-5, 3e-4, 0.03, 0.3)
+        FixedRecipe(f"rate {rate:g}", {**best.settings, "learning_rate": rate})
+        for rate in (3e-5, 3e-4, 0.03, 0.3, 1e-5, 1e-4, 0.001, 0.1)
     ]
     agents = [HeuristicAgent(), OneEpochProbes(), ProbingAgent(), UNTOUCHED]
-    return [*RECIPES, *agents, *stopped, *rates, *settings(task)[len(RECIPES) : len(RECIPES) + 3]]
+    stopped = [StoppedEarly(recipe, share) for recipe in (best, plain) for share in (0.1, 0.25, 0.5)]
+    random = [random_recipe(f"ranks/{task.id}/{number}") for number in range(16)]
+    return [*RECIPES, *agents, *stopped[:3], *rates[:4], *random[:3], *stopped[3:], *rates[4:], *random[3:]]
 
 
-def settings(task: Task) -> list[Agent]:
-    """Return the fixed recipes and random settings."""
-    drawn = [random_recipe(f"ranks/{task.id}/{number}") for number in range(POLICIES - len(RECIPES))]
-    return [*RECIPES, *drawn]
+def first(task: Task) -> list[Agent]:
+    """Return the first policies."""
+    return policies(task)[:POLICIES]
+
+
+def spread(task: Task) -> list[Agent]:
+    """Return policies whose scores on one more seed are spread evenly: each is as far from the chosen ones as can be.
+
+    That is farthest-point sampling (Gonzalez, 1985), from the best one on.
+    """
+    left = [(play_task(policy, task, 200 + 1 + OTHER_SEEDS).x, policy) for policy in policies(task)]
+    left = [(value, policy) for value, policy in left if math.isfinite(value)]
+    chosen = [max(left, key=lambda one: one[0])]
+    while len(chosen) < POLICIES:
+        left = [one for one in left if one not in chosen]
+        chosen.append(max(left, key=lambda one: min(abs(one[0] - other) for other, _ in chosen)))
+    return [policy for _, policy in chosen]
 
 
 def measure(task: Task, choose: Callable[[Task], list[Agent]]) -> tuple[float, float]:
