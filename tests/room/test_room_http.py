@@ -279,8 +279,8 @@ def test_a_page_of_another_origin_changes_nothing_with_a_players_cookie(url: str
     with httpx.Client(base_url=url, trust_env=False) as browser:
         browser.post("/login", data={"token": TOKEN})
         cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
-        opened = connect(url.replace("http", "ws") + "/ws", additional_headers={"Cookie": cookie}, proxy=None)
-        opened.close()  # the cookie is good
+        with connect(url.replace("http", "ws") + "/ws", additional_headers={"Cookie": cookie}, proxy=None):
+            pass  # the cookie is good
         before = browser.get("/room/api/episodes").json()["episodes"]
         for path in ("/reset", "/step", "/mcp", "/fleet/reset", "/fleet/step", "/fleet/mcp", "/login"):
             assert browser.post(path, json={}, headers={"Origin": origin}).status_code == 403, path
