@@ -11,10 +11,11 @@ __all__ = ["STYLE", "cell", "closed_note", "fixed", "page", "pairs", "score", "t
 
 STYLE = """
 :root { color-scheme: light dark; --line: #d0d7de; --soft: #57606a; --card: #f6f8fa;
-  --good: #1a7f37; --warn: #9a6700; }
+  --page: #fff; --good: #1a7f37; --warn: #9a6700; }
 @media (prefers-color-scheme: dark) { :root { --line: #30363d; --soft: #8b949e;
-  --card: #161b22; --good: #3fb950; --warn: #d29922; } }
+  --card: #161b22; --page: #0d1117; --good: #3fb950; --warn: #d29922; } }
 * { box-sizing: border-box; }
+html { background: var(--page); }
 body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 70rem; padding: 1rem; }
 h1 { font-size: 1.4rem; margin: .5rem 0; }
 h2 { font-size: 1.15rem; margin: 0 0 .5rem; overflow-wrap: anywhere; }

@@ -2,10 +2,13 @@
 
 import asyncio
 import gzip
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request
 from fastapi.exceptions import HTTPException
@@ -31,6 +34,7 @@ _PING_S = 15
 _PACKED_FROM_BYTES = 10_000
 _PACKING = 5
 _STATES = {"finished": True, "unfinished": False}
+_MAX_ID = 2**63 - 1
 
 Name = Annotated[str, Query(min_length=1, max_length=128, description="The episode's name")]
 Count = Annotated[int, Query(ge=0, le=1_000_000)]
@@ -98,14 +102,14 @@ def api_routes(archive: Archive, board: Board, streams: Streams, results: Path) 
         """Return the episode and its calls as JSON lines."""
         found = await _found(archive.recording, name)
         text = await asyncio.to_thread(as_json_lines, found["episode"], found["calls"])
-        return _download(text, "application/jsonl", "calls.jsonl")
+        return _download(text, "application/jsonl", name, "calls.jsonl")
 
     @router.get("/episode/figures.csv")
     async def figures(name: Name) -> Response:
         """Return the figures as CSV."""
         found = await _found(archive.episode, name)
         text = await asyncio.to_thread(as_csv, found["view"]["unit"], found["rows"])
-        return _download(text, "text/csv", "figures.csv")
+        return _download(text, "text/csv", name, "figures.csv")
 
     @router.get("/run")
     async def run(kind: Name, name: Name) -> Response:
@@ -114,6 +118,11 @@ def api_routes(archive: Archive, board: Board, streams: Streams, results: Path) 
         if found is None:
             raise HTTPException(404, f"there is no run {kind:.80}/{name:.80}")
         return _json(await asyncio.to_thread(encode, asdict(found)))
+
+    @router.get("/{rest:path}")
+    async def nothing(rest: str) -> Response:
+        """Say that there is no such path."""
+        raise HTTPException(404, f"the room has no /room/api/{rest:.80}")
 
     return router
 
@@ -158,10 +167,11 @@ def place_to_text(place: Place | None) -> str | None:
 
 def _place_of(text: str) -> Place:
     value, _, row = text.partition("_")
-    try:
-        return Place(float(value), int(row))
-    except ValueError:
-        raise HTTPException(422, f"after must be `next` of the page before, got {text!r}") from None
+    with suppress(ValueError):
+        place = Place(float(value), int(row))
+        if 0 <= place.id <= _MAX_ID and math.isfinite(place.value):
+            return place
+    raise HTTPException(422, f"after must be `next` of the page before, got {text!r}")
 
 
 async def _found(find: Callable[[str], Awaitable[dict[str, Any]]], name: str) -> dict[str, Any]:
@@ -183,8 +193,10 @@ def _packed_json(value: Any, may_pack: bool) -> Response:
     return Response(content, media_type="application/json", headers=headers)
 
 
-def _download(text: str, media_type: str, filename: str) -> Response:
-    headers = {**_HEADERS, "Content-Disposition": f'attachment; filename="{filename}"'}
+def _download(text: str, media_type: str, episode: str, filename: str) -> Response:
+    """Return a file with the episode's name in its own (RFC 6266; browsers replace what a file system refuses)."""
+    named = f"attachment; filename=\"{filename}\"; filename*=UTF-8''{quote(episode, safe='')}-{filename}"
+    headers = {**_HEADERS, "Content-Disposition": named}
     return Response(text, media_type=media_type, headers=headers)
 
 

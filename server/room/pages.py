@@ -1,21 +1,22 @@
 """The pages of the training room. The server renders them; modules in `static` add what is live."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
-from fastapi.exceptions import HTTPException
-from fastapi.responses import FileResponse, HTMLResponse, Response
+from fastapi import APIRouter, Query, Request
+from fastapi.exceptions import HTTPException, RequestValidationError
+from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+from fastapi.routing import APIRoute
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from ml_trainer_env.server.room.api import Name, Text, place_to_text, search_of
 from ml_trainer_env.server.room.archive import Archive
 from ml_trainer_env.server.room.compare import compare
 from ml_trainer_env.server.room.results import REPORT_POLICY, find_report, find_run, list_runs
-from ml_trainer_env.server.store import NoSuchEpisodeError
+from ml_trainer_env.server.store import NoSuchEpisodeError, StoreError
 from ml_trainer_env.server.store.search import Order, Search
 
 __all__ = ["PlayedGame", "page_routes"]
@@ -67,6 +68,28 @@ class PlayedGame:
     rubrics: tuple[str, ...]
 
 
+class _PageRoute(APIRoute):
+    """The route of a page. What is wrong with a request is told by a page, too."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return what answers a request."""
+        handle = super().get_route_handler()
+
+        async def handle_or_explain(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except RequestValidationError as error:
+                problems = [f"{problem['loc'][-1]}: {problem['msg']}" for problem in error.errors()]
+                return _page("error.html", 422, title="The address is wrong", reason="; ".join(problems))
+            except HTTPException as error:
+                title = "No such page" if error.status_code == 404 else "The address is wrong"
+                return _page("error.html", error.status_code, title=title, reason=str(error.detail))
+            except StoreError as error:
+                return _page("error.html", 503, title="The journal cannot be read", reason=str(error))
+
+        return handle_or_explain
+
+
 def page_routes(archive: Archive, games: Sequence[PlayedGame], results: Path) -> APIRouter:
     """Return the routes of the pages and of their files.
 
@@ -76,7 +99,7 @@ def page_routes(archive: Archive, games: Sequence[PlayedGame], results: Path) ->
         results: The folder with the runs of `ml-trainer-play` and `ml-trainer-bench`.
     """
     prefixes = {one.game: one.prefix for one in games}
-    router = APIRouter(include_in_schema=False)
+    router = APIRouter(include_in_schema=False, route_class=_PageRoute)
     files = {path.name: path for path in STATIC.iterdir() if path.suffix in _TYPES}
 
     @router.get("/")
@@ -167,6 +190,16 @@ def page_routes(archive: Archive, games: Sequence[PlayedGame], results: Path) ->
         path = files[file]
         headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-cache"}
         return FileResponse(path, media_type=_TYPES[path.suffix], headers=headers)
+
+    @router.get("/login")
+    async def login() -> Response:
+        """Lead to the first page. It is asked for only where the server has no token."""
+        return RedirectResponse("/room", 303)
+
+    @router.get("/room/{rest:path}")
+    async def nothing(rest: str) -> Response:
+        """Say that there is no such page."""
+        raise HTTPException(404, f"the room has no page /room/{rest:.80}")
 
     return router
 

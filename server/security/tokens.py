@@ -5,6 +5,7 @@ import hmac
 from enum import StrEnum
 
 from starlette.requests import cookie_parser
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ml_trainer_env.server.security.access import Access
@@ -53,17 +54,22 @@ class TokenMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
         role = self._role(scope)
-        if role is Role.PLAYER or (role is Role.OBSERVER and _only_reads_room(scope)):
+        if self._tokens and _is_login(scope) and (role is not None or scope["method"] == "POST"):
+            await answer(await self._sign_in(scope, receive), scope, receive, send)
+        elif role is Role.PLAYER or (role is Role.OBSERVER and _only_reads_room(scope)):
             await self._app(scope, receive, send)
-        elif self._tokens and _is_login(scope):
-            response = await log_in(scope, receive, self._cookie_for, self._access.public_host)
-            await answer(response, scope, receive, send)
         elif role is Role.OBSERVER:
             await refuse(scope, receive, send, 403, _READS_ONLY)
         elif self._tokens and _is_page(scope):
             await answer(login_page(scope, 401, _CHALLENGE, self._access.public_host), scope, receive, send)
         else:
             await refuse(scope, receive, send, 401, _NO_TOKEN if self._access.token is None else _NEEDED, _CHALLENGE)
+
+    async def _sign_in(self, scope: Scope, receive: Receive) -> Response:
+        """Return the form, or the answer to it. Whoever is signed in may sign in with another token."""
+        if scope["method"] == "GET":
+            return login_page(scope, 200, {}, self._access.public_host)
+        return await log_in(scope, receive, self._cookie_for, self._access.public_host)
 
     def _role(self, scope: Scope) -> Role | None:
         """Return what the caller may do. None for nothing."""
@@ -107,7 +113,7 @@ def _only_reads_room(scope: Scope) -> bool:
 
 
 def _is_login(scope: Scope) -> bool:
-    return bool(scope["type"] == "http" and scope["method"] == "POST" and scope["path"] == LOGIN_PATH)
+    return bool(scope["type"] == "http" and scope["method"] in {"GET", "POST"} and route_path(scope) == LOGIN_PATH)
 
 
 def _is_page(scope: Scope) -> bool:

@@ -93,6 +93,9 @@ def test_two_visitors_see_their_own_episodes_and_both_lists_are_live(browser: Br
         other.reset(task_id="medium_fashion", episode_id="other", agent="agent other")
         for seen in (first, second):
             expect(seen.page.locator("#live a")).to_have_count(2)
+        for key, names in (("task", ["agent one", "agent other"]), ("changed_at", ["agent other", "agent one"])):
+            first.page.get_by_label("Sort by").select_option(key)
+            expect(first.page.locator("#live .who")).to_have_text(names)
         first.page.get_by_role("link", name="agent one").click()
         second.page.get_by_role("link", name="agent other").click()
         expect(first.page.locator("h1")).to_have_text("easy_mnist")
@@ -135,6 +138,26 @@ def test_nothing_is_wider_than_the_screen(browser: Browser, url: str, path: str,
         if "nobody" not in path and ("name" in path or "a-run" in path):
             expect(seen.page.locator("canvas").first).to_be_visible()
         assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_lists_and_labels_are_legible_on_a_phone(browser: Browser, url: str) -> None:
+    for name, options in (("waits-for-somebody", {"task_id": "easy_mnist"}), (LONG[:-1], {"fork_from": f"{LONG}@4"})):
+        with MLTrainerEnv(base_url=url) as env:
+            env.reset(episode_id=name, agent="leaver", **options)
+            env.call_tool("run_epochs", num_epochs=1)
+    narrow: dict[str, Any] = {"viewport": {"width": 390, "height": 800}}
+    for path in ("/room", "/room/play", "/room/results", "/room/results/evals/a-run"):
+        with visit(browser, url + path, **narrow) as seen:
+            cells = seen.page.locator(".list td[data-label]")
+            expect(cells.first).to_be_visible()
+            assert min(cells.evaluate_all("all => all.map((one) => one.clientWidth)")) > 200
+    with visit(browser, f"{url}/room/episode?name={LONG}", **narrow) as seen:
+        expect(seen.page.locator("#tree .fork")).not_to_have_count(0)
+        ends = seen.page.locator("#tree text").evaluate_all(
+            """all => all.map((one) => [one.getBBox(), one.ownerSVGElement.clientWidth])
+              .flatMap(([box, width]) => [box.x, width - box.x - box.width])"""
+        )
+        assert min(ends) >= 0
 
 
 def test_what_agents_write_is_text(browser: Browser, url: str) -> None:
@@ -252,6 +275,7 @@ def test_a_picture_and_a_script_come_out(browser: Browser, url: str) -> None:
             seen.page.get_by_role("button", name="PNG").click()
         assert picture.value.path().read_bytes().startswith(b"\x89PNG")
         seen.page.get_by_role("button", name="Copy as Python").click()
+        expect(seen.page.locator("#script")).to_contain_text(f'base_url="{url}"')
         expect(seen.page.locator("#script")).to_contain_text("env.reset(task_id='easy_mnist'")
 
 
@@ -277,8 +301,11 @@ def test_a_visitor_plays_by_forms_sees_what_is_refused_and_goes_on_later(browser
         page.keyboard.press("ArrowLeft")
         page.get_by_role("link", name="Fork here").click()
         expect(page.locator("[name=fork_from]")).to_have_value(re.compile(r".+@1"))
+        for inherited in ("task_id", "seed", "rubric"):
+            expect(page.locator(f"[name={inherited}]")).to_be_hidden()
         page.get_by_role("button", name="Begin").click()
         expect(page.locator("#where")).to_have_text("epoch 1 of 1")
+        expect(page.locator("#reward-panel")).to_be_hidden()  # its parent was paid, not it
         call(page, "submit model")
         expect(page.locator("#told")).to_contain_text("The episode is over")
         expect(page.locator("#end-panel")).to_be_visible()
@@ -373,6 +400,11 @@ def test_the_mean_of_an_agent_has_a_band(browser: Browser, url: str) -> None:
         expect(seen.page.locator("#told")).to_have_text("2 lines, 3 episodes; bands: one standard deviation")
         expect(seen.page.locator("#curves [role=img]")).to_have_attribute(
             "aria-label", re.compile(r"twice \(2\) from .*; careful \(1\) from ")
+        )
+        seen.page.locator("#axis").select_option("seconds")
+        expect(seen.page.locator("#told")).to_have_text("2 lines, 3 episodes; bands: one standard deviation")
+        expect(seen.page.locator("#curves [role=img]")).to_have_attribute(
+            "aria-label", re.compile(r"seconds: twice \(2\) from 0\.\d+ to 0\.\d+; careful")
         )
 
 

@@ -6,19 +6,25 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from fastapi.routing import APIRoute
 from fastmcp import Client
 from fastmcp.client.transports import StreamableHttpTransport
 from fastmcp.exceptions import ToolError
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
+from websockets.typing import Origin
 
 from ml_trainer_env import MLTrainerEnv
 from ml_trainer_env.client import ResetRefusedError, ToolCallError
+from ml_trainer_env.fleet_client import FleetEnv
+from ml_trainer_env.server.room.api import api_routes
 from ml_trainer_env.server.room.observed import HIDDEN
+from ml_trainer_env.server.room.pages import page_routes
 
 TOKEN, WATCHER = "correct-horse-battery", "observing-horse-battery"
 PLAYER = {"Authorization": f"Bearer {TOKEN}"}
@@ -59,7 +65,7 @@ def names_in(value: Any) -> set[str]:
 
 def events(watcher: httpx.Client, path: str, **parameters: Any) -> Iterator[tuple[str, Any]]:
     """The events of a stream, until the server closes it or the caller goes."""
-    with watcher.stream("GET", path, params=parameters) as stream:
+    with watcher.stream("GET", path, params=parameters or None) as stream:
         assert stream.headers["content-type"].startswith("text/event-stream")
         kind = ""
         for line in stream.iter_lines():
@@ -189,6 +195,132 @@ def test_nothing_hidden_is_told_before_the_end_and_everything_after_it(url: str,
     assert after["episode"]["state"] == "finished"
 
 
+READABLE = {
+    "/": "",
+    "/web": "",
+    "/room": "?order=best",
+    "/room/play": "",
+    "/room/episode": "?name={name}",
+    "/room/compare": "?name={name}",
+    "/room/results": "",
+    "/room/results/{{kind}}/{{name}}": "",
+    "/room/results/{{kind}}/{{name}}/report": "",
+    "/room/api/live": "",
+    "/room/api/live/events": "",
+    "/room/api/episodes": "?order=best",
+    "/room/api/episode": "?name={name}",
+    "/room/api/episode/events": "?name={name}",
+    "/room/api/episode/script": "?name={name}",
+    "/room/api/episode/calls.jsonl": "?name={name}",
+    "/room/api/episode/figures.csv": "?name={name}",
+    "/room/api/run": "?kind=evals&name={name}",
+}
+"""All that an observer can ask for, with its query."""
+
+OTHERS = {"/room/{rest:path}", "/room/api/{rest:path}", "/room/static/{file}", "/login"}
+"""Paths that tell nothing of episodes."""
+
+
+def everything_about(watcher: httpx.Client, name: str) -> dict[str, str]:
+    """All that an observer gets to read while an episode is open, by the path."""
+    found = {}
+    for path, query in READABLE.items():
+        address = (path + query).format(name=name)
+        if path.endswith("/events"):
+            told = []
+            for kind, value in events(watcher, address):
+                told.append(value)
+                if "name=" not in query or kind == "calls":
+                    break
+            found[path] = json.dumps(told)
+        else:
+            found[path] = watcher.get(address).text
+    return found
+
+
+def test_no_route_and_no_stream_tells_an_observer_what_is_hidden(url: str, watcher: httpx.Client) -> None:
+    with played(url, "guarded") as env, FleetEnv(base_url=f"{url}/fleet", headers=PLAYER) as fleet:
+        env.call_tool("run_epochs", num_epochs=1)
+        fleet.reset(task_id="fleet_straggler", episode_id="guarded-fleet")
+        fleet.call_tool("run_steps", num_steps=2)
+        before = [everything_about(watcher, name) for name in ("guarded", "guarded-fleet")]
+        told = env.call_tool("submit_model")
+
+    for texts in before:
+        for path, text in texts.items():
+            is_json = path.startswith("/room/api") and not path.endswith(("script", "jsonl", "csv"))
+            for value in [json.loads(text)] if is_json else []:
+                assert not names_in([one for one in listed(value) if one.get("state") != "finished"]) & HIDDEN, path
+                assert not [one["truth"] for one in listed(value) if one.get("truth")], path
+            for name in ("score", "test_accuracy"):
+                assert str(told[name]) not in text, (path, name)
+    assert "guarded-fleet" in before[1]["/room/api/live/events"]
+    assert "rows" in json.loads(before[1]["/room/api/episode"])
+    assert str(told["test_accuracy"]) in everything_about(watcher, "guarded")["/room/api/episode/calls.jsonl"]
+
+
+def listed(value: Any) -> list[dict[str, Any]]:
+    """The objects of a document: those of its list of episodes, those of a stream, or itself."""
+    parts = value if isinstance(value, list) else [value]
+    found = [one for part in parts for one in (part if isinstance(part, list) else [part])]
+    return [row for one in found for row in one.get("episodes", [one])]
+
+
+def test_what_an_observer_may_read_is_all_that_the_room_has() -> None:
+    nothing: Any = None
+    routers = [api_routes(nothing, nothing, nothing, Path()), page_routes(nothing, (), Path())]
+    paths = {route.path for router in routers for route in router.routes if isinstance(route, APIRoute)}
+
+    assert paths == {path.format() for path in READABLE} | OTHERS
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "http://127.0.0.1:1", "null"])
+def test_a_page_of_another_origin_changes_nothing_with_a_players_cookie(url: str, origin: str) -> None:
+    with httpx.Client(base_url=url, trust_env=False) as browser:
+        browser.post("/login", data={"token": TOKEN})
+        cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+        with connect(url.replace("http", "ws") + "/ws", additional_headers={"Cookie": cookie}, proxy=None):
+            pass  # the cookie is good
+        before = browser.get("/room/api/episodes").json()["episodes"]
+        for path in ("/reset", "/step", "/mcp", "/fleet/reset", "/fleet/step", "/fleet/mcp", "/login"):
+            assert browser.post(path, json={}, headers={"Origin": origin}).status_code == 403, path
+        for path in ("/ws", "/mcp", "/fleet/ws"):
+            with pytest.raises(InvalidStatus, match="403"):
+                connect(
+                    url.replace("http", "ws") + path,
+                    origin=Origin(origin),
+                    additional_headers={"Cookie": cookie},
+                    proxy=None,
+                )
+        assert browser.get("/room/api/episodes").json()["episodes"] == before
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "told"),
+    [
+        ("/room?state=odd", 422, "state must be finished or unfinished"),
+        ("/room?order=odd", 422, "order: Input should be"),
+        ("/room/episode", 422, "name: Field required"),
+        ("/room/nowhere", 404, "the room has no page /room/nowhere"),
+        ("/room/%3Cscript%3Ealert", 404, "the room has no page /room/&lt;script&gt;alert"),
+    ],
+)
+def test_what_is_wrong_with_the_address_of_a_page_is_told_by_a_page(
+    watcher: httpx.Client, path: str, status: int, told: str
+) -> None:
+    answer = watcher.get(path)
+
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "text/html; charset=utf-8")
+    assert told in answer.text
+    assert 'href="/room">All episodes</a>' in answer.text
+
+
+def test_what_is_wrong_with_a_request_of_the_surface_is_told_as_json(watcher: httpx.Client) -> None:
+    answer = watcher.get("/room/api/nowhere")
+
+    assert (answer.status_code, answer.json()) == (404, {"detail": "the room has no /room/api/nowhere"})
+
+
 def test_replies_are_the_same_with_watchers_and_without(url: str) -> None:
     def play(name: str) -> list[Any]:
         with played(url, name, seed=5) as env:
@@ -290,14 +422,18 @@ def test_a_server_with_watchers_stops_without_cutting_them_off(start_server: Any
 def test_figures_are_exported_as_a_table(url: str, watcher: httpx.Client) -> None:
     with played(url, "table") as env:
         env.call_tool("run_epochs", num_epochs=2)
-    lines = watcher.get("/room/api/episode/figures.csv", params={"name": "table"}).text.splitlines()
+    answer = watcher.get("/room/api/episode/figures.csv", params={"name": "table"})
+    lines = answer.text.splitlines()
 
+    assert answer.headers["content-disposition"].endswith("; filename*=UTF-8''table-figures.csv")
     assert lines[0].startswith("epoch,val_accuracy,train_accuracy,val_loss,train_loss,learning_rate")
     assert [line.partition(",")[0] for line in lines[1:]] == ["1", "2"]
 
 
 def test_a_wrong_search_says_what_is_right(watcher: httpx.Client) -> None:
-    for query, told in (("game=chess", "tuning, fleet"), ("state=odd", "finished or unfinished"), ("after=x", "next")):
+    wrong = [("game=chess", "tuning, fleet"), ("state=odd", "finished or unfinished")]
+    wrong += [(f"after={place}", "next") for place in ("x", "nan_1", "inf_1", "1_-1", "1_9223372036854775808")]
+    for query, told in wrong:
         answer = watcher.get(f"/room/api/episodes?{query}")
         assert (answer.status_code, told in answer.json()["detail"]) == (422, True)
 

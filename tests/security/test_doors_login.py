@@ -165,6 +165,16 @@ def test_a_page_of_another_server_logs_nobody_in(secured: Any) -> None:
     assert "set-cookie" not in page.headers
 
 
+def test_whoever_is_signed_in_may_sign_in_with_another_token(secured: Any) -> None:
+    app, cookie = secured(TOKEN), {"Cookie": f"ml_trainer_token={COOKIE}"}
+
+    form = app.ask("/login", headers={**PAGE, **cookie})
+    entered = app.ask("/login", method="POST", body=FORM, headers=cookie)
+
+    assert (form.status, entered.status) == (200, 303)
+    assert '<form method="post" action="/login">' in form.text
+
+
 def test_a_server_without_token_has_no_form(secured: Any) -> None:
     answer = secured("").ask("/web", server=("203.0.113.7", 8000), headers=PAGE)
 

@@ -26,7 +26,7 @@ export class Calls {
     const item = element("li", {}, head,
       element("div", { class: "told" },
         call.reason ? element("p", { class: "reason" }, call.reason) : "",
-        call.inherited ? element("p", {}, "from the episode that this one was forked from") : "",
+        call.inherited ? element("p", {}, "inherited from the parent") : "",
         element("p", { class: call.error ? "refused" : "" }, call.error ? `refused: ${told}` : told),
         whole));
     this.items.set(call.number, item);

@@ -45,12 +45,22 @@ function byLabel(each) {
   return groups;
 }
 
-/** The mean at each place that all members have, and its band, one standard deviation (n - 1) to each side. */
+/** The value of a line at a place, in proportion between two points. Null outside of the line, and in its gaps. */
+function valueAt(points, x) {
+  if (points.has(x)) return points.get(x);
+  const places = [...points.keys()], after = places.findIndex((place) => place > x);
+  if (after < 1) return null;
+  const [left, right] = [places[after - 1], places[after]], [low, high] = [points.get(left), points.get(right)];
+  return low === null || high === null ? null : low + ((high - low) * (x - left)) / (right - left);
+}
+
+/** The mean at each place at which all members have a value, and its band, one standard deviation (n - 1) to each side. */
 function summary(members) {
-  const shared = [...members[0].points.keys()].filter((x) => members.every((one) => one.points.get(x) !== null && one.points.has(x)));
+  const places = [...new Set(members.flatMap((one) => [...one.points.keys()]))].sort((one, other) => one - other);
+  const shared = places.filter((x) => members.every((one) => valueAt(one.points, x) !== null));
   const points = new Map(), low = new Map(), high = new Map();
   for (const x of shared) {
-    const values = members.map((one) => one.points.get(x));
+    const values = members.map((one) => valueAt(one.points, x));
     const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
     const spread = Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / Math.max(1, values.length - 1));
     points.set(x, mean);
@@ -69,8 +79,7 @@ function distinct(each) {
 
 function draw() {
   const [figure, axis, how] = controls.map((control) => control.value);
-  const grouped = how === "agents" && axis === "units";
-  part("lines").disabled = axis === "seconds";
+  const grouped = how === "agents";
   const shown = lines(figure, axis, grouped).filter((one) => one.points.size);
   const xs = [...new Set(shown.flatMap((one) => [...one.points.keys()]))].sort((one, other) => one - other);
   const short = (label) => (label.length > 20 ? `${label.slice(0, 19)}…` : label);

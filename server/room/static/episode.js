@@ -177,7 +177,7 @@ function choose(number) {
 }
 
 function showRewards(shown, until) {
-  const paid = told.calls.filter((call) => call.reply?.reward_parts && starts.get(call.number) + call.units <= shown);
+  const paid = told.calls.filter((call) => !call.inherited && call.reply?.reward_parts && starts.get(call.number) + call.units <= shown);
   const names = [...new Set(paid.flatMap((call) => Object.keys(call.reply.reward_parts)))]
     .filter((one) => paid.some((call) => call.reply.reward_parts[one] && call.reply.reward));
   part("reward-panel").hidden = !names.length;
@@ -257,7 +257,7 @@ part("play").addEventListener("click", () => {
 part("copy").addEventListener("click", async () => {
   const answer = await fetch(`/room/api/episode/script?${query}`).catch(() => null);
   if (!answer?.ok) { part("done").textContent = "The script cannot be fetched: load the page again."; return; }
-  const script = await answer.text();
+  const script = (await answer.text()).replace("http://localhost:8000", location.origin);
   part("script").textContent = script;
   part("script").hidden = false;
   try {

@@ -149,7 +149,7 @@ class HeatMap {
     const [part, column] = this.cell;
     ctx.lineWidth = 2;
     ctx.strokeStyle = colour("--accent");
-    ctx.strokeRect(x(column) - 1, part * ROW - 1, Math.max(cell, 3) + 2, ROW);
+    ctx.strokeRect(Math.min(x(column), width - 5) + 1, part * ROW + 1, Math.max(cell - 2, 3), ROW - 3);
     ctx.fillStyle = quiet;
     ctx.fillText("1", LABEL, height - AXIS / 2);
     ctx.textAlign = "right";

@@ -17,12 +17,12 @@ function choose() {
   chooseSplit();
 }
 
-/** A task is named, or it is a number of a split. A fork has the task of its parent. */
+/** A task is named, or it is a number of a split. A fork has the task, the seed and the rubric of its parent. */
 function chooseSplit() {
   const split = form.split.selectedOptions[0], isNumber = Boolean(split?.value), isFork = Boolean(form.fork_from.value.trim());
   form.task_id.closest("label").hidden = isNumber || isFork;
   form.index.closest("label").hidden = !isNumber || isFork;
-  form.split.closest("label").hidden = isFork;
+  for (const name of ["split", "seed", "rubric"]) form[name].closest("label").hidden = isFork;
   form.index.title = isNumber ? `0 to ${split.dataset.count - 1}` : "";
 }
 
@@ -30,6 +30,7 @@ form.game.addEventListener("change", choose);
 form.split.addEventListener("change", chooseSplit);
 form.fork_from.addEventListener("input", chooseSplit);
 choose();
+form.querySelector("button").disabled = false; // not before: a browser would send the form by itself
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
@@ -39,7 +40,8 @@ form.addEventListener("submit", async (event) => {
     if (form[name].value.trim() && !form[name].closest("label").hidden) options[name] = form[name].value.trim();
   }
   if (!form.index.closest("label").hidden) Object.assign(options, { split: form.split.value, index: Number(form.index.value) });
-  if (form.seed.value) options.seed = Number(form.seed.value);
+  options.agent ??= form.agent.placeholder;
+  if (form.seed.value && !form.seed.closest("label").hidden) options.seed = Number(form.seed.value);
   button.disabled = true;
   told.className = "quiet";
   told.textContent = "Beginning …";

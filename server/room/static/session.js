@@ -1,5 +1,13 @@
 // A session over the server's public WebSocket: one message, one answer.
 
+/** Why no session was opened, as an Error. Browsers do not tell; a link of the page leads to the sign-in. */
+async function explain() {
+  const answer = await fetch("/health").catch(() => null);
+  if (!answer?.ok) return new Error("The server cannot be reached. Check that it runs, then try again.");
+  document.getElementById("sign-in").hidden = false;
+  return new Error("The server opened no session. An observer's token only reads: sign in with the server's token to play. Or the server has as many sessions as it takes: try again later.");
+}
+
 export class Session {
   /** Connect to the game at a prefix ("" or "/fleet"). `onclose` is called when the connection ends. */
   static open(prefix, onclose = () => {}) {
@@ -7,7 +15,7 @@ export class Session {
     const socket = new WebSocket(`${scheme}://${location.host}${prefix}/ws`);
     return new Promise((resolve, reject) => {
       socket.onopen = () => resolve(new Session(socket, onclose));
-      socket.onerror = () => reject(new Error("The server opens no session. An observer's token only reads; sign in with the server's token to play."));
+      socket.onerror = () => explain().then(reject);
     });
   }
 

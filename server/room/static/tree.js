@@ -78,11 +78,12 @@ export function drawTree(branches, upto, width, unit, forks = []) {
   });
   others.forEach((fork, index) => {
     const from = x(fork.at), at = y(known.length - 1) + LANE / 2 + 4 + index * FORK;
-    const name = fork.name.length > 40 ? `${fork.name.slice(0, 39)}…` : fork.name, end = Math.min(from + 36, wide - 8 * (name.length + 6) - 12);
+    const isRight = from < wide / 2, most = Math.floor((isRight ? wide - from - 45 : from - 9) / 8) - 6;
+    const name = fork.name.length > most ? `${fork.name.slice(0, most - 1)}…` : fork.name, end = isRight ? from + 36 : from;
     drawing.append(svg("g", { class: "fork" },
-      svg("path", { d: `M${from} ${y(fork.lane)}C${from} ${at} ${from} ${at} ${Math.max(from, end)} ${at}` }),
-      svg("circle", { cx: Math.max(from, end), cy: at, r: 4 }),
-      svg("text", end > from ? { x: end + 9, y: at + 4 } : { x: from - 9, y: at + 4, "text-anchor": "end" }, `fork ${name}`)));
+      svg("path", { d: `M${from} ${y(fork.lane)}C${from} ${at} ${from} ${at} ${end} ${at}` }),
+      svg("circle", { cx: end, cy: at, r: 4 }),
+      svg("text", isRight ? { x: end + 9, y: at + 4 } : { x: from - 9, y: at + 4, "text-anchor": "end" }, `fork ${name}`)));
   });
   return drawing;
 }
