@@ -26,9 +26,13 @@ def as_python(facts: Mapping[str, Any], view: View, calls: Sequence[Mapping[str,
     """
     client = view.client
     lines = [
+        "import os",
+        "",
         _CLIENTS[client],
         "",
-        f'with {client}(base_url="http://localhost:8000") as env:',
+        'token = os.environ.get("ML_TRAINER_TOKEN")  # the server\'s, if it has one',
+        'headers = {"Authorization": f"Bearer {token}"} if token else {}',
+        f'with {client}(base_url="http://localhost:8000", headers=headers) as env:',
         f"    env.reset(task_id={facts['task']!r}, seed={facts['seed']!r}, rubric={facts['rubric']!r})",
     ]
     for call in calls:

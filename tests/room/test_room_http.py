@@ -366,13 +366,16 @@ def _without_times(value: Any) -> Any:
     return [_without_times(part) for part in value] if isinstance(value, list) else value
 
 
-def test_the_copied_script_repeats_the_episode_to_the_bit(url: str, watcher: httpx.Client) -> None:
+def test_the_copied_script_repeats_the_episode_to_the_bit(
+    url: str, watcher: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ML_TRAINER_TOKEN", PLAYER["Authorization"].removeprefix("Bearer "))
     with played(url, "copied", seed=9) as env:
         env.call_tool("configure_training", optimizer="adamw", learning_rate=0.003, augmentation=False)
         env.call_tool("run_epochs", num_epochs=1)
         expected = env.call_tool("run_epochs", num_epochs=1)["weights_hash"]
     script = watcher.get("/room/api/episode/script", params={"name": "copied"}).text
-    script = script.replace('base_url="http://localhost:8000"', f"base_url={url!r}, headers={PLAYER!r}")
+    script = script.replace("http://localhost:8000", url)
 
     exec(script.replace("    env.reset(", "    made.append(env)\n    env.reset("), {"made": (made := [])})
 
