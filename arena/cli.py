@@ -1,5 +1,7 @@
 """The command `ml-arena`: serves a competition, works on its queue, manages tokens, makes backups.
 
+`organiser_commands` has the subcommands for competitions and their submissions.
+
 Each subcommand imports the service when it runs, so that `--help` is fast.
 """
 
@@ -23,6 +25,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ml_trainer_env.arena.errors import ArenaError
+from ml_trainer_env.arena.organiser_commands import add_commands
 from ml_trainer_env.arena.settings import DEFAULT_BASE_URL, Settings
 from ml_trainer_env.command_line import CommandParser, bound_socket, port_number, run_command
 
@@ -93,6 +96,8 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("file", type=Path, metavar="FILE.tar.gz")
     command.set_defaults(run=_back_up)
 
+    add_commands(commands)
+
     chosen = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
     logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)  # it logs the name of each plugin
@@ -100,7 +105,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run_chosen(chosen: argparse.Namespace) -> int:
-    return int(chosen.run(chosen, Settings.from_environment(os.environ)))
+    settings = Settings.from_environment(os.environ)
+    if (organise := getattr(chosen, "organise", None)) is not None:
+        return int(organise(chosen, lambda: contextlib.closing(_open_services(settings))))
+    return int(chosen.run(chosen, settings))
 
 
 def _count(text: str) -> int:

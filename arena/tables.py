@@ -392,7 +392,8 @@ class Agent(Base):
     """A submission: an agent in a competition.
 
     `rewards`, `mean_reward` and `reward_ci95` cover the runs before the finals, `final_rewards` only the finals. Anyone
-    with a token may read an agent with `is_public`. `changed_at` is when its name or `is_public` last changed.
+    with a token may read an agent with `is_public`. An agent with `is_baseline` is shown as a yardstick: an organiser
+    has marked it. `changed_at` is when its name, `is_public` or `is_baseline` last changed.
     """
 
     __tablename__ = "attached_agent"
@@ -408,6 +409,7 @@ class Agent(Base):
     name: Mapped[str] = mapped_column(sa.String(64))
     runtime_id: Mapped[int | None] = mapped_column(sa.ForeignKey("agent_runtime.id"))
     is_benchmark: Mapped[bool] = mapped_column(default=False)
+    is_baseline: Mapped[bool] = mapped_column(default=False)
     status: Mapped[AgentStatus] = mapped_column(sa.String(24), default=AgentStatus.CREATED)
     last_status_message: Mapped[str] = mapped_column(sa.Text, default="")
     files_ok: Mapped[bool] = mapped_column(default=False)
@@ -648,7 +650,10 @@ class Enrollment(Base):
 
 
 class AuditEntry(Base):
-    """One action of a user. Never contains a secret."""
+    """One action of a user; of the operator if `user_id` is None. Never contains a secret.
+
+    `competition_id` is the competition whose organisers may read it, if there is one.
+    """
 
     __tablename__ = "audit"
 
@@ -657,3 +662,4 @@ class AuditEntry(Base):
     user_id: Mapped[int | None]
     action: Mapped[str] = mapped_column(sa.String(64))
     subject: Mapped[str] = mapped_column(sa.String(200))
+    competition_id: Mapped[int | None] = mapped_column(index=True)

@@ -30,7 +30,7 @@ Id = Annotated[int, Path(ge=1, le=2**31 - 1)]
 
 _TEXT_BYTES = 1_000_000
 _TEXT_IN_ALL_BYTES = 4_000_000
-_RUNNING_EDITABLE = ["is_public", "metrics"]
+_RUNNING_EDITABLE = ["is_public", *config.RUNNING_EDITABLE]
 _SIZING = {"env_cpu_limit": "2", "env_memory_limit": "4Gi", "agent_cpu_limit": "2", "agent_memory_limit": "4Gi"}
 _CAPABILITIES = {
     "agent_template": True,
@@ -213,7 +213,7 @@ def update(cid: Id, wanted: Update, caller: Creator, services: InjectedServices)
     with services.database.transaction(by=caller.user_id) as session:
         own = own_competition(session, cid, caller.user_id)
         service.update(own, wanted)
-        record(session, caller.user_id, "competition.update", f"{cid} {' '.join(sorted(wanted.model_fields_set))}")
+        record(session, caller.user_id, "competition.update", f"{cid} {' '.join(sorted(wanted.model_fields_set))}", cid)
         return _row(own, caller.user_id)
 
 
@@ -224,7 +224,7 @@ def settings(cid: Id, wanted: SettingsUpdate, caller: Creator, services: Injecte
     with services.database.transaction(by=caller.user_id) as session:
         own = own_competition(session, cid, caller.user_id)
         config.apply_changes(session, own, changes, services.settings.max_upload_bytes)
-        record(session, caller.user_id, "competition.settings", f"{cid} {' '.join(sorted(changes))}")
+        record(session, caller.user_id, "competition.settings", config.describe_changes(cid, changes), cid)
         return _settings(own, competition_files(session, cid, FilePurpose.ENV))
 
 
@@ -249,7 +249,7 @@ def set_tags(cid: Id, wanted: TagIds, caller: Creator, services: InjectedService
     with services.database.transaction(by=caller.user_id) as session:
         own = own_competition(session, cid, caller.user_id)
         service.set_tags(session, own, wanted.tag_ids)
-        record(session, caller.user_id, "competition.tags", f"{cid} {wanted.tag_ids}")
+        record(session, caller.user_id, "competition.tags", f"{cid} {wanted.tag_ids}", cid)
         return {"tags": [tag.name for tag in own.tags]}
 
 
@@ -339,7 +339,7 @@ def delete_image(cid: Id, caller: Creator, services: InjectedServices) -> dict[s
     """Remove the picture of a challenge."""
     with services.database.transaction(by=caller.user_id) as session:
         own_competition(session, cid, caller.user_id).image_sha256 = None
-        record(session, caller.user_id, "competition.image.delete", str(cid))
+        record(session, caller.user_id, "competition.image.delete", str(cid), cid)
     return {"message": "the picture was deleted"}
 
 
@@ -355,7 +355,7 @@ def set_markdown(cid: Id, wanted: Markdown, caller: Creator, services: InjectedS
     """Set the overview of a challenge in Markdown."""
     with services.database.transaction(by=caller.user_id) as session:
         own_competition(session, cid, caller.user_id).markdown = wanted.content
-        record(session, caller.user_id, "competition.markdown", str(cid))
+        record(session, caller.user_id, "competition.markdown", str(cid), cid)
     return {"size": len(wanted.content)}
 
 
@@ -374,7 +374,7 @@ def set_agent_template(cid: Id, wanted: AgentTemplate, caller: Creator, services
         if own.is_started:
             raise RefusedError("the competition has started: stop it to change the template")
         own.agent_template = wanted.agent_template or None
-        record(session, caller.user_id, "competition.template", str(cid))
+        record(session, caller.user_id, "competition.template", str(cid), cid)
         return {"agent_template": service.template_of(own)}
 
 

@@ -57,6 +57,14 @@ class Blobs:
         """
         return self.path(digest).read_bytes()
 
+    def open(self, digest: str) -> BinaryIO:
+        """Open a file for reading.
+
+        Raises:
+            FileNotFoundError: The file does not exist.
+        """
+        return self.path(digest).open("rb")
+
     def copy(self, digest: str, target: Path) -> None:
         """Copy a file.
 

@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 from ml_trainer_env.arena.access import InjectedServices
 from ml_trainer_env.arena.competitions.images import IMAGE_START, image_type
 from ml_trainer_env.arena.competitions.repository import list_competitions, visible_competition
-from ml_trainer_env.arena.competitions.service import describe
+from ml_trainer_env.arena.competitions.service import describe, holds_results
 from ml_trainer_env.arena.errors import NotFoundError, UnauthorizedError
-from ml_trainer_env.arena.leaderboard.service import board
+from ml_trainer_env.arena.pages.boards import board_page, page_head
 from ml_trainer_env.arena.pages.charts import charts_of
 from ml_trainer_env.arena.pages.rendering import (
     HEADERS,
@@ -26,7 +26,7 @@ from ml_trainer_env.arena.pages.signin import forget, remember, signed_in
 from ml_trainer_env.arena.runtimes import describe_runtimes
 from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.submissions.repository import finished_runs, own_agent
-from ml_trainer_env.arena.submissions.service import status, visible_figure
+from ml_trainer_env.arena.submissions.service import status, visible_reward, visible_runs
 from ml_trainer_env.arena.tables import Agent, AgentStatus, Run, RunKind
 from ml_trainer_env.arena.tokens.service import Caller, authenticate
 
@@ -35,6 +35,8 @@ __all__ = ["error_page", "router"]
 router = APIRouter(include_in_schema=False)
 
 Id = Annotated[int, Path(ge=1, le=2**31 - 1)]
+
+_Key = Annotated[str, Query(max_length=32)]
 
 PER_PAGE = 20
 SHOWN_ROWS = 200
@@ -60,17 +62,15 @@ def home(
 
 
 @router.get("/competitions/{cid}", response_class=HTMLResponse)
-def competition(cid: Id, request: Request, services: InjectedServices) -> HTMLResponse:
-    """Show a competition: its leaderboard, and the submissions of the signed-in user."""
+def competition(cid: Id, request: Request, services: InjectedServices, metric: _Key = "") -> HTMLResponse:
+    """Show a competition: one of its boards, and the submissions of the signed-in user."""
     with services.database.transaction(read_only=True) as session:
         caller = signed_in(request, services, session)
         found = visible_competition(session, cid, caller.user_id if caller else None)
-        rows = board(session, found, SHOWN_ROWS)
-        mine = _own_agents(session, cid, caller)
-        shown, has_image = describe(found), found.image_sha256 is not None
-        return render_page(
-            "competition.html", caller, competition=shown, tab="board", has_image=has_image, rows=rows, mine=mine
-        )
+        shown = board_page(session, found, caller.user_id if caller else None, metric, SHOWN_ROWS)
+        mine, has_image = _own_agents(session, cid, caller), found.image_sha256 is not None
+        head = page_head(session, found, caller, "board")
+        return render_page("competition.html", caller, **head, has_image=has_image, board=shown, mine=mine)
 
 
 @router.get("/competitions/{cid}/rules", response_class=HTMLResponse)
@@ -79,7 +79,7 @@ def rules(cid: Id, request: Request, services: InjectedServices) -> HTMLResponse
     with services.database.transaction(read_only=True) as session:
         caller = signed_in(request, services, session)
         found = visible_competition(session, cid, caller.user_id if caller else None)
-        return render_page("rules.html", caller, competition=describe(found), tab="rules")
+        return render_page("rules.html", caller, **page_head(session, found, caller, "rules"))
 
 
 @router.get("/competitions/{cid}/scores", response_class=HTMLResponse)
@@ -88,11 +88,11 @@ def scores(cid: Id, request: Request, services: InjectedServices) -> HTMLRespons
     with services.database.transaction(read_only=True) as session:
         caller = signed_in(request, services, session)
         found = visible_competition(session, cid, caller.user_id if caller else None)
-        entries = request.app.state.boards.entries(session, found)[:SHOWN_ROWS]
+        is_held = holds_results(session, found, caller.user_id if caller else None)
+        entries = [] if is_held else request.app.state.boards.entries(session, found)[:SHOWN_ROWS]
         charts = charts_of(entries)
-        return render_page(
-            "scores.html", caller, competition=describe(found), tab="scores", charts=charts, rows=entries
-        )
+        head = page_head(session, found, caller, "scores")
+        return render_page("scores.html", caller, **head, charts=charts, rows=entries, is_held=is_held)
 
 
 @router.get("/runtimes", response_class=HTMLResponse)
@@ -117,12 +117,13 @@ def image(cid: Id, request: Request, services: InjectedServices) -> Response:
 
 
 @router.get("/competitions/{cid}/board", response_class=HTMLResponse)
-def live_board(cid: Id, request: Request, services: InjectedServices) -> Response:
+def live_board(cid: Id, request: Request, services: InjectedServices, metric: _Key = "") -> Response:
     """Get the leaderboard as a fragment, for live updates of the page."""
     with services.database.transaction(read_only=True) as session:
         caller = signed_in(request, services, session)
         found = visible_competition(session, cid, caller.user_id if caller else None)
-        return cacheable_part(request, render_page("board.html", caller, rows=board(session, found, SHOWN_ROWS)))
+        shown = board_page(session, found, caller.user_id if caller else None, metric, SHOWN_ROWS)
+        return cacheable_part(request, render_page("board.html", caller, board=shown))
 
 
 @router.get("/submissions/{aid}", response_class=HTMLResponse)
@@ -187,18 +188,26 @@ def _submission(template: str, aid: int, request: Request, services: Services) -
         if caller is None:
             raise NotFoundError("sign in to see a submission of yours")
         agent = own_agent(session, aid, caller.user_id)
-        runs = [_run(run, services) for run in finished_runs(session, agent.id, 50)]
-        shown = describe(agent.competition)
-        return render_page(template, caller, agent=status(session, agent), competition=shown, runs=runs)
+        is_held = holds_results(session, agent.competition, caller.user_id)
+        finished = visible_runs(finished_runs(session, agent.id, 50), is_held)
+        return render_page(
+            template,
+            caller,
+            agent=status(session, agent, caller.user_id),
+            competition=describe(agent.competition),
+            runs=[_run(run, services, is_held) for run in finished],
+            is_held=is_held,
+            error="",
+        )
 
 
-def _run(run: Run, services: Services) -> dict[str, Any]:
+def _run(run: Run, services: Services, is_held: bool) -> dict[str, Any]:
     log = services.blobs.get(run.log_sha256).decode(errors="replace")[-LOG_SHOWN:] if run.log_sha256 else ""
     return {
         "id": run.id,
         "number": run.number + 1,
         "kind": run.kind,
-        "reward": visible_figure(run.kind, run.reward),
+        "reward": visible_reward(run, is_held),
         "wall_s": run.wall_s or 0.0,
         "ram_mb": (run.peak_ram_bytes or 0) / 2**20,
         "is_withheld": run.kind == RunKind.FINAL,

@@ -11,11 +11,12 @@ from starlette.datastructures import FormData, UploadFile
 from ml_trainer_env.arena.access import InjectedServices
 from ml_trainer_env.arena.competitions.repository import visible_competition
 from ml_trainer_env.arena.competitions.schemas import CompetitionSettings
-from ml_trainer_env.arena.competitions.service import describe, settings_of
+from ml_trainer_env.arena.competitions.service import settings_of
 from ml_trainer_env.arena.errors import ArenaError, NotFoundError, RefusedError, UnauthorizedError
 from ml_trainer_env.arena.files.archives import lay_out
 from ml_trainer_env.arena.files.names import require_distinct
 from ml_trainer_env.arena.files.uploads import read_form
+from ml_trainer_env.arena.pages.boards import page_head
 from ml_trainer_env.arena.pages.rendering import HEADERS, render_page, require_same_site
 from ml_trainer_env.arena.pages.signin import signed_in
 from ml_trainer_env.arena.runtimes import runtimes
@@ -114,8 +115,7 @@ def _form_page(
             "submit.html",
             caller,
             status_code,
-            competition=describe(found),
-            tab="submit",
+            **page_head(session, found, caller, "submit"),
             quota=service.quota(session, found, caller.user_id, daily) if caller else None,
             daily_upload_mb=services.settings.daily_upload_bytes / 2**20,
             runtimes=[(one.id, f"{one.framework} {one.framework_version}") for one in runtimes(session)],

@@ -18,7 +18,7 @@ def queue_finalist(session: Session, services: Services) -> bool:
     Its agent stays on the leaderboard meanwhile. Returns False if all finalists have played or are queued.
     """
     for competition in session.scalars(sa.select(Competition).where(Competition.is_started)):
-        for agent in find_finalists(session, competition.id):
+        for agent in find_finalists(session, competition):
             if not agent.final_rewards and _queue_finals(session, services, competition, agent):
                 return True
     return False

@@ -275,7 +275,7 @@ def test_many_finals_that_end_badly_seat_many(services: Services, make_agent: An
             for number in range(90)
         )
         session.flush()
-        seated = find_finalists(session, pattern.competition_id)
+        seated = find_finalists(session, pattern.competition)
 
     assert len(seated) == 91
 

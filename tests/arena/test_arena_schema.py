@@ -46,7 +46,7 @@ PUBLIC = {
     "GET /logs/{run_id}",
     "GET /health",
 }
-ROUTES = 170
+ROUTES = 179
 """Those of both protocols, with file routes counted once for each method, beside logs, files and the health check."""
 
 AGENT = "class Agent:\n    def train(self, X, y): pass\n    def predict(self, X): return [0] * len(X)\n"
