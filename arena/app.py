@@ -24,6 +24,7 @@ from ml_trainer_env.arena.organisers import endpoints as organising
 from ml_trainer_env.arena.pages import endpoints as pages
 from ml_trainer_env.arena.pages import organising as organising_pages
 from ml_trainer_env.arena.pages import people, submitting
+from ml_trainer_env.arena.pages import submissions as submission_pages
 from ml_trainer_env.arena.pages.endpoints import error_page
 from ml_trainer_env.arena.rates import Rates, call_rates
 from ml_trainer_env.arena.services import Services
@@ -74,12 +75,15 @@ def create_app(services: Services, rates: Rates | None = None) -> FastAPI:
         challenge_submissions.router,
         creators.public,
         creators.router,
+        creators.older,
         organisers.router,
+        organisers.older,
         teams.router,
         accounts.router,
         refusals.router,
         pages.router,
         submitting.router,
+        submission_pages.router,
         organising_pages.router,
         people.router,
     ):

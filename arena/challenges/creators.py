@@ -21,10 +21,12 @@ from ml_trainer_env.arena.kernels import Kernel
 from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.tables import Competition, CompetitionAssistant, CompetitionFile, FilePurpose
 
-__all__ = ["public", "router"]
+__all__ = ["older", "public", "router"]
 
 public = APIRouter(prefix="/api/creator_challenge", tags=["creators"])
 router = APIRouter(prefix="/api/creator_challenge", tags=["creators"])
+older = APIRouter(prefix="/api/creator_competition", tags=["creators"])
+"""Routes of the same functions in mlarena-sdk 1.0.0."""
 
 Id = Annotated[int, Path(ge=1, le=2**31 - 1)]
 
@@ -125,6 +127,7 @@ def available_kinds(caller: Creator) -> list[dict[str, Any]]:  # noqa: ARG001 - 
 
 
 @router.get("/challenges")
+@older.get("/competitions")
 def challenges(caller: Creator, services: InjectedServices) -> list[dict[str, Any]]:
     """List the challenges that the caller may edit, hidden ones included, newest first."""
     assists = sa.select(CompetitionAssistant.competition_id).where(CompetitionAssistant.user_id == caller.user_id)
@@ -135,6 +138,7 @@ def challenges(caller: Creator, services: InjectedServices) -> list[dict[str, An
                 "id": found.id,
                 "name": found.name,
                 "status": challenge_status(found),
+                "is_started": found.is_started,
                 "is_public": found.is_public,
                 "kernel_version": found.kernel,
                 "role": _role(found, caller.user_id),
@@ -367,6 +371,7 @@ def agent_template(cid: Id, caller: Creator, services: InjectedServices) -> dict
 
 
 @router.put("/challenge/{cid}/agent-template")
+@older.put("/competition/{cid}/agent-template")
 def set_agent_template(cid: Id, wanted: AgentTemplate, caller: Creator, services: InjectedServices) -> dict[str, Any]:
     """Set the source from which participants start. An empty one brings back that of the kind."""
     with services.database.transaction(by=caller.user_id) as session:
@@ -398,6 +403,7 @@ def start(cid: Id, caller: Creator, services: InjectedServices) -> Any:
 
 
 @router.put("/challenge/{cid}/stop")
+@older.put("/competition/{cid}/stop")
 def stop(cid: Id, caller: Creator, services: InjectedServices) -> dict[str, Any]:
     """Stop a challenge. It can then be changed and started again."""
     with services.database.transaction(by=caller.user_id) as session:

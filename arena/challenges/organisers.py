@@ -39,9 +39,11 @@ from ml_trainer_env.arena.tables import (
     RunKind,
 )
 
-__all__ = ["router"]
+__all__ = ["older", "router"]
 
 router = APIRouter(prefix="/api/creator_challenge/challenge/{cid}", tags=["creators"])
+older = APIRouter(prefix="/api/creator_competition/competition/{cid}", tags=["creators"])
+"""Routes of the same functions in mlarena-sdk 1.0.0."""
 
 Id = Annotated[int, Path(ge=1, le=2**31 - 1)]
 
@@ -204,6 +206,7 @@ def remove_assistant(cid: Id, user_id: Id, caller: Creator, services: InjectedSe
 
 
 @router.get("/datasets")
+@older.get("/datasets")
 def datasets(cid: Id, caller: Creator, services: InjectedServices) -> dict[str, Any]:
     """List the datasets of a challenge with signed URLs of their files."""
     with services.database.transaction(read_only=True) as session:
@@ -212,6 +215,7 @@ def datasets(cid: Id, caller: Creator, services: InjectedServices) -> dict[str, 
 
 
 @router.post("/datasets", status_code=201)
+@older.post("/datasets", status_code=201)
 def create_dataset(cid: Id, wanted: NewDataset, caller: Creator, services: InjectedServices) -> dict[str, Any]:
     """Create a dataset."""
     with services.database.transaction(by=caller.user_id) as session:
@@ -227,6 +231,7 @@ def create_dataset(cid: Id, wanted: NewDataset, caller: Creator, services: Injec
 
 
 @router.put("/datasets/{dataset_id}")
+@older.put("/datasets/{dataset_id}")
 def update_dataset(
     cid: Id, dataset_id: Id, wanted: DatasetChange, caller: Creator, services: InjectedServices
 ) -> dict[str, Any]:
@@ -249,6 +254,7 @@ def delete_dataset(cid: Id, dataset_id: Id, caller: Creator, services: InjectedS
 
 
 @router.post("/datasets/{dataset_id}/files", status_code=201)
+@older.post("/datasets/{dataset_id}/files", status_code=201)
 async def add_dataset_file(
     cid: Id, dataset_id: Id, caller: Creator, services: InjectedServices, request: Request
 ) -> dict[str, Any]:
@@ -263,6 +269,7 @@ async def add_dataset_file(
 
 
 @router.delete("/datasets/{dataset_id}/files/{file_id}")
+@older.delete("/datasets/{dataset_id}/files/{file_id}")
 def delete_dataset_file(
     cid: Id, dataset_id: Id, file_id: Id, caller: Creator, services: InjectedServices
 ) -> dict[str, Any]:

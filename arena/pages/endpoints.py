@@ -1,7 +1,7 @@
 """The pages for people."""
 
 from pathlib import Path as FilePath
-from typing import Annotated, Any
+from typing import Annotated
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Form, Path, Query, Request
@@ -11,10 +11,11 @@ from sqlalchemy.orm import Session
 from ml_trainer_env.arena.access import InjectedServices
 from ml_trainer_env.arena.competitions.images import IMAGE_START, image_type
 from ml_trainer_env.arena.competitions.repository import list_competitions, visible_competition
-from ml_trainer_env.arena.competitions.service import describe, holds_results
+from ml_trainer_env.arena.competitions.service import describe, holds_results, settings_of
 from ml_trainer_env.arena.errors import NotFoundError, UnauthorizedError
+from ml_trainer_env.arena.leaderboard.history import earlier_scores
 from ml_trainer_env.arena.pages.boards import board_page, page_head
-from ml_trainer_env.arena.pages.charts import charts_of
+from ml_trainer_env.arena.pages.charts import Earlier, charts_of
 from ml_trainer_env.arena.pages.rendering import (
     HEADERS,
     cacheable_part,
@@ -24,10 +25,7 @@ from ml_trainer_env.arena.pages.rendering import (
 )
 from ml_trainer_env.arena.pages.signin import forget, remember, signed_in
 from ml_trainer_env.arena.runtimes import describe_runtimes
-from ml_trainer_env.arena.services import Services
-from ml_trainer_env.arena.submissions.repository import finished_runs, own_agent
-from ml_trainer_env.arena.submissions.service import status, visible_reward, visible_runs
-from ml_trainer_env.arena.tables import Agent, AgentStatus, Run, RunKind
+from ml_trainer_env.arena.tables import Agent, AgentStatus
 from ml_trainer_env.arena.tokens.service import Caller, authenticate
 
 __all__ = ["error_page", "router"]
@@ -90,7 +88,10 @@ def scores(cid: Id, request: Request, services: InjectedServices) -> HTMLRespons
         found = visible_competition(session, cid, caller.user_id if caller else None)
         is_held = holds_results(session, found, caller.user_id if caller else None)
         entries = [] if is_held else request.app.state.boards.entries(session, found)[:SHOWN_ROWS]
-        charts = charts_of(entries)
+        by_id = {entry.agent_id: entry for entry in entries}
+        found_earlier = earlier_scores(session, by_id, SHOWN_ROWS)
+        earlier = [Earlier(by_id[one.agent_id], one.at, one.mean) for one in found_earlier]
+        charts = charts_of(entries, earlier, lower_is_better=settings_of(found).lower_is_better)
         head = page_head(session, found, caller, "scores")
         return render_page("scores.html", caller, **head, charts=charts, rows=entries, is_held=is_held)
 
@@ -124,18 +125,6 @@ def live_board(cid: Id, request: Request, services: InjectedServices, metric: _K
         found = visible_competition(session, cid, caller.user_id if caller else None)
         shown = board_page(session, found, caller.user_id if caller else None, metric, SHOWN_ROWS)
         return cacheable_part(request, render_page("board.html", caller, board=shown))
-
-
-@router.get("/submissions/{aid}", response_class=HTMLResponse)
-def submission(aid: Id, request: Request, services: InjectedServices) -> HTMLResponse:
-    """Show a submission to its owner: its status, its runs and their logs."""
-    return _submission("submission.html", aid, request, services)
-
-
-@router.get("/submissions/{aid}/progress", response_class=HTMLResponse)
-def live_progress(aid: Id, request: Request, services: InjectedServices) -> Response:
-    """Get the status and the runs of a submission as a fragment, for live updates of the page."""
-    return cacheable_part(request, _submission("progress.html", aid, request, services))
 
 
 @router.get("/signin", response_class=HTMLResponse)
@@ -180,42 +169,6 @@ def static(name: str) -> FileResponse:
 def error_page(status_code: int, message: str) -> HTMLResponse:
     """Render an error page."""
     return render_page("error.html", None, status_code, status=status_code, message=message)
-
-
-def _submission(template: str, aid: int, request: Request, services: Services) -> HTMLResponse:
-    with services.database.transaction(read_only=True) as session:
-        caller = signed_in(request, services, session)
-        if caller is None:
-            raise NotFoundError("sign in to see a submission of yours")
-        agent = own_agent(session, aid, caller.user_id)
-        is_held = holds_results(session, agent.competition, caller.user_id)
-        finished = visible_runs(finished_runs(session, agent.id, 50), is_held)
-        return render_page(
-            template,
-            caller,
-            agent=status(session, agent, caller.user_id),
-            competition=describe(agent.competition),
-            runs=[_run(run, services, is_held) for run in finished],
-            is_held=is_held,
-            error="",
-        )
-
-
-def _run(run: Run, services: Services, is_held: bool) -> dict[str, Any]:
-    log = services.blobs.get(run.log_sha256).decode(errors="replace")[-LOG_SHOWN:] if run.log_sha256 else ""
-    return {
-        "id": run.id,
-        "number": run.number + 1,
-        "kind": run.kind,
-        "reward": visible_reward(run, is_held),
-        "wall_s": run.wall_s or 0.0,
-        "ram_mb": (run.peak_ram_bytes or 0) / 2**20,
-        "is_withheld": run.kind == RunKind.FINAL,
-        "error_type": run.error_type,
-        "error_message": run.error_message,
-        "finished_at": run.finished_at,
-        "log": log,
-    }
 
 
 def _own_agents(session: Session, cid: int, caller: Caller | None) -> list[Agent]:

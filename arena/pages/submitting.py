@@ -27,7 +27,7 @@ from ml_trainer_env.arena.submissions.schemas import NewAgent
 from ml_trainer_env.arena.tables import Scope
 from ml_trainer_env.arena.tokens.service import Caller, require
 
-__all__ = ["router"]
+__all__ = ["router", "store_fields"]
 
 router = APIRouter(include_in_schema=False)
 
@@ -78,15 +78,28 @@ def _admit(cid: int, request: Request, services: Services) -> tuple[Caller, Comp
         return caller, settings_of(visible_competition(session, cid, caller.user_id))
 
 
-def _submit(cid: int, caller: Caller, settings: CompetitionSettings, services: Services, fields: FormData) -> int:
+def store_fields(
+    services: Services, caller: Caller, settings: CompetitionSettings, fields: FormData
+) -> dict[str, tuple[str, int]]:
+    """Store the files of a form, and parse its sources. They belong to no submission yet.
+
+    Args:
+        services: The components of the service.
+        caller: Who sends the form.
+        settings: Settings of the competition.
+        fields: The form: files, the files of a folder, or archives.
+
+    Returns:
+        SHA-256 and size in bytes of each file, by its path.
+
+    Raises:
+        RefusedError: There are no files, or a path or an archive is not valid.
+        TooManyError: The user's daily upload limit is exhausted.
+    """
     uploads = [one for _, one in fields.multi_items() if isinstance(one, UploadFile) and one.filename]
     paths = lay_out([upload.filename or "" for upload in uploads])
     if not paths:
         raise RefusedError("choose files, a folder or a .zip archive")
-    try:
-        wanted = NewAgent(agent_name=str(fields.get("name") or "").strip() or "agent")
-    except ValidationError as error:
-        raise RefusedError("a submission's name should have 1 to 64 letters, digits, spaces and . , + - _") from error
     stored: list[tuple[str, tuple[str, int]]] = []
     for path, upload in zip(paths, uploads, strict=True):
         if path is not None:
@@ -95,6 +108,15 @@ def _submit(cid: int, caller: Caller, settings: CompetitionSettings, services: S
     require_distinct(path for path, _ in stored)
     files = dict(stored)
     services.sources.parse_ahead((path, *kept) for path, kept in files.items())
+    return files
+
+
+def _submit(cid: int, caller: Caller, settings: CompetitionSettings, services: Services, fields: FormData) -> int:
+    try:
+        wanted = NewAgent(agent_name=str(fields.get("name") or "").strip() or "agent")
+    except ValidationError as error:
+        raise RefusedError("a submission's name should have 1 to 64 letters, digits, spaces and . , + - _") from error
+    files = store_fields(services, caller, settings, fields)
     with services.database.transaction(by=caller.user_id) as session:
         agent = service.attach(session, caller.user_id, cid, wanted.agent_name, None, services.sources)
         if (chosen := str(fields.get("runtime") or "")).isdecimal():

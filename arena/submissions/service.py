@@ -112,7 +112,9 @@ def keep_file(session: Session, agent: Agent, name: str, sha256: str, size: int,
     keep_files(session, agent, {name: (sha256, size)}, sources)
 
 
-def keep_files(session: Session, agent: Agent, files: Mapping[str, tuple[str, int]], sources: Sources) -> None:
+def keep_files(
+    session: Session, agent: Agent, files: Mapping[str, tuple[str, int]], sources: Sources, *, only: bool = False
+) -> None:
     """Add or replace files, then validate all files.
 
     Args:
@@ -120,10 +122,15 @@ def keep_files(session: Session, agent: Agent, files: Mapping[str, tuple[str, in
         agent: The submission.
         files: SHA-256 and size in bytes of each file, by its valid path.
         sources: What inspects them.
+        only: Whether all other files are removed.
 
     Raises:
         RefusedError: The agent would have too many files, or two that are the same file on some systems.
     """
+    for file in agent_files(session, agent.id) if only else []:
+        if file.name not in files:
+            session.delete(file)
+    session.flush()
     known = {file.name: file for file in agent_files(session, agent.id)}
     allowed = settings_of(agent.competition).max_upload_files
     if len(known.keys() | files.keys()) > allowed:
