@@ -43,6 +43,7 @@ __all__ = [
     "RunStatus",
     "Runtime",
     "Scope",
+    "ServiceKey",
     "Tag",
     "Team",
     "TeamMember",
@@ -71,6 +72,9 @@ class Scope(StrEnum):
 
     TEACHER = "teacher"
     """Create courses."""
+
+    WORKER = "worker"
+    """Evaluate submissions. The token of one worker, which no endpoint takes."""
 
 
 class AgentStatus(StrEnum):
@@ -647,6 +651,15 @@ class Enrollment(Base):
 
     course: Mapped[Course] = relationship(lazy="joined")
     user: Mapped[User] = relationship(lazy="joined")
+
+
+class ServiceKey(Base):
+    """The signing key of a service whose workers are on several machines. A single row."""
+
+    __tablename__ = "service_key"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    key_hex: Mapped[str] = mapped_column(sa.String(128))
 
 
 class AuditEntry(Base):

@@ -44,7 +44,7 @@ class Blobs:
                 Path(file.name).unlink()
                 raise
         name = digest.hexdigest()  # replacing an existing file renews its time: see `keep_only`
-        target = self.path(name)
+        target = Blobs.path(self, name)
         target.parent.mkdir(exist_ok=True)
         os.replace(file.name, target)
         return name, size

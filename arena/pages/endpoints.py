@@ -25,7 +25,7 @@ from ml_trainer_env.arena.pages.rendering import (
 )
 from ml_trainer_env.arena.pages.signin import forget, remember, signed_in
 from ml_trainer_env.arena.runtimes import describe_runtimes
-from ml_trainer_env.arena.tables import Agent, AgentStatus
+from ml_trainer_env.arena.tables import Agent, AgentStatus, Scope
 from ml_trainer_env.arena.tokens.service import Caller, authenticate
 
 __all__ = ["error_page", "router"]
@@ -142,6 +142,8 @@ def signin(request: Request, services: InjectedServices, token: Annotated[str, F
     with services.database.transaction(read_only=True) as session:
         try:
             caller = authenticate(session, token.strip())
+            if caller.scope is Scope.WORKER:
+                raise UnauthorizedError("this is the token of a worker, with which nobody signs in")
         except UnauthorizedError as error:
             return render_page("signin.html", None, error=str(error), status_code=401)
     response = RedirectResponse("/", 303, HEADERS)
