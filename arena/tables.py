@@ -481,7 +481,10 @@ class Deploy(Base):
 
 
 class Run(Base):
-    """One task of an evaluation. Its seed is fixed at deployment, so that a retry gives the same result."""
+    """One task of an evaluation. Its seed is fixed at deployment, so that a retry gives the same result.
+
+    In a competition in which submissions meet, `opponent_deploy_id` is the evaluation whose files are the opponent.
+    """
 
     __tablename__ = "run"
     __table_args__ = (sa.UniqueConstraint("deploy_id", "number"),)
@@ -500,6 +503,7 @@ class Run(Base):
     error_owner: Mapped[Blame | None] = mapped_column(sa.String(16))
     log_sha256: Mapped[str | None] = mapped_column(sa.String(64))
     finished_at: Mapped[float | None]
+    opponent_deploy_id: Mapped[int | None]
 
     deploy: Mapped[Deploy] = relationship(back_populates="runs")
 

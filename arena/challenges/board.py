@@ -186,7 +186,7 @@ def figures(entry: Entry, metrics: Sequence[Metric], windows: Mapping[int, list[
     return {
         "score": entry.mean,
         "score_ci95": entry.ci95,
-        "metrics": {metric.key: metric.aggregate(entry.rewards, run_s, ram) for metric in metrics},
+        "metrics": {metric.key: figure_of(entry, metric) for metric in metrics},
         "metrics_window": {metric.key: metric.aggregate(recent, run_s, ram) for metric in metrics} if recent else None,
         "number_of_runs": len(entry.rewards),
         "last_end_run_ts": iso(entry.scored_at),

@@ -48,10 +48,15 @@ _CAPABILITIES = {
     "agent_containers": False,
     "multi_agent": False,
 }
-_LABELS = {Kernel.PERMUTED_MNIST: "Permuted MNIST", Kernel.GYMNASIUM: "Gymnasium"}
+_LABELS = {
+    Kernel.PERMUTED_MNIST: "Permuted MNIST",
+    Kernel.GYMNASIUM: "Gymnasium",
+    Kernel.TWO_PLAYERS: "Two players",
+}
 _DESCRIPTIONS = {
     Kernel.PERMUTED_MNIST: "Train and predict on permuted MNIST within a minute.",
     Kernel.GYMNASIUM: "Act in an environment that the creator uploads.",
+    Kernel.TWO_PLAYERS: "Meet other submissions in a game of two players that the creator uploads.",
 }
 
 
@@ -117,7 +122,7 @@ def available_kinds(caller: Creator) -> list[dict[str, Any]]:  # noqa: ARG001 - 
             "protocol": "files",
             "isolation": "sandbox",
             "has_machine": True,
-            "capabilities": _CAPABILITIES,
+            "capabilities": _CAPABILITIES | {"elo": kernel.has_matches, "multi_agent": kernel.has_matches},
             "runtime_defaults": _SIZING,
             "runtime_presets": {},
             "minimal_loop_snippet": kernel.template,

@@ -135,6 +135,11 @@ class CompetitionSettings(BaseModel):
         return next(metric for metric in self.shown_metrics if metric.is_ranking)
 
     @property
+    def has_brackets(self) -> bool:
+        """Whether rewards earn more runs."""
+        return bool(self.evaluation_episode_budget_brackets or self.episode_budget_brackets)
+
+    @property
     def lower_is_better(self) -> bool:
         """Whether a lower mean reward ranks higher."""
         return self.ranking_metric.order == "asc"

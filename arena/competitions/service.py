@@ -161,6 +161,8 @@ def check_settings(competition: Competition, changes: dict[str, Any], max_upload
         settings = CompetitionSettings.model_validate({**competition.settings, **changes})
     except ValidationError as error:
         raise RefusedError("; ".join(_format_error(one) for one in error.errors())) from error
+    if Kernel(competition.kernel).has_matches and (settings.has_brackets or settings.lower_is_better):
+        raise RefusedError("ratings of matches know no brackets, and more is better")
     if settings.max_upload_size_bytes > max_upload_bytes:
         raise RefusedError(f"max_upload_size_bytes should be {max_upload_bytes} at the most on this service")
     return settings

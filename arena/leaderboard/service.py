@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,7 +10,9 @@ from sqlalchemy.orm import Session, lazyload
 
 from ml_trainer_env.arena.competitions.metrics import Metric
 from ml_trainer_env.arena.competitions.service import settings_of
+from ml_trainer_env.arena.kernels import Kernel
 from ml_trainer_env.arena.leaderboard.finals import PLACES, best_rows, finalists, ranked
+from ml_trainer_env.arena.leaderboard.ratings import ratings_of
 from ml_trainer_env.arena.leaderboard.statistics import ci95, differs
 from ml_trainer_env.arena.tables import Agent, AgentStatus, Competition, User
 from ml_trainer_env.arena.teams.repository import teams_by_user
@@ -59,15 +61,28 @@ def ranked_entries(session: Session, competition: Competition, most: int | None 
     """
     settings = settings_of(competition)
     rows = settings.rows_per_participant
-    query = board_query(competition.id, settings.lower_is_better).limit(most if rows is None else None)
-    seated = {agent.id for agent in find_finalists(session, competition)}
-    entries = [_entry(agent, name, agent.id in seated) for agent, name in session.execute(query)]
+    if Kernel(competition.kernel).has_matches:
+        entries = _rated_entries(session, competition)
+    else:
+        query = board_query(competition.id, settings.lower_is_better).limit(most if rows is None else None)
+        seated = {agent.id for agent in find_finalists(session, competition)}
+        entries = [_entry(agent, name, agent.id in seated) for agent, name in session.execute(query)]
     sign = 1 if settings.lower_is_better else -1
     entries.sort(key=lambda entry: (sign * entry.mean, entry.deploy_id))
     if rows is None:
-        return entries
+        return entries[:most]
     teams = _team_ids(session, competition.id)
     return [entries[place] for place in best_rows([participant(one, teams) for one in entries], rows)][:most]
+
+
+def _rated_entries(session: Session, competition: Competition) -> list["Entry"]:
+    """Get the active agents of a competition in which they meet. Their means are their ratings."""
+    ratings = ratings_of(session, competition.id)
+    found = []
+    for agent, name in session.execute(board_query(competition.id)):
+        rating = ratings[agent.id]
+        found.append(replace(_entry(agent, name, False), mean=rating.value, ci95=rating.ci95, is_rated=True))
+    return found
 
 
 def ranked_by(entries: Sequence["Entry"], metric: Metric) -> list["Entry"]:
@@ -122,7 +137,7 @@ def board_rows(
     rows: list[dict[str, Any]] = []
     above: Entry | None = None
     for rank, entry in enumerate(entries, 1):
-        is_tested = above is not None and (metric is None or metric.is_ranking)
+        is_tested = (metric is None or metric.is_ranking) and not entry.is_rated
         verdict = differs(above.rewards, entry.rewards) if above is not None and is_tested else None
         rows.append(_row(rank, entry, competition, verdict, metric))
         above = entry
@@ -183,6 +198,7 @@ class Entry:
         deploy_id: The evaluation that graded it.
         max_run_s: Duration of its longest run in seconds.
         max_ram_bytes: Its peak memory.
+        is_rated: Whether `mean` is a rating, because agents meet, and `rewards` are results of matches.
     """
 
     agent_id: int
@@ -199,6 +215,7 @@ class Entry:
     deploy_id: int
     max_run_s: float | None
     max_ram_bytes: int | None
+    is_rated: bool = False
 
 
 def _entry(agent: Agent, user_name: str, with_finals: bool) -> Entry:
@@ -235,7 +252,7 @@ def _row(
         "RewardCi95": entry.ci95,
         "NEpisodes": len(entry.rewards),
         "NumberOfRuns": len(entry.rewards),
-        "EloScore": None,
+        "EloScore": entry.mean if entry.is_rated else None,
         "Metric": settings["evaluation_metric"],
         "Metric2": settings["evaluation_metric2"] or None,
         "SubscriptionDate": _date(entry.created_at),

@@ -19,8 +19,10 @@ from ml_trainer_env.arena.competitions.service import holds_results, settings_of
 from ml_trainer_env.arena.errors import NotFoundError, RefusedError, TooManyError
 from ml_trainer_env.arena.files.names import require_distinct
 from ml_trainer_env.arena.files.sources import Sources
+from ml_trainer_env.arena.kernels import Kernel
 from ml_trainer_env.arena.runtimes import default_runtime, runtimes
 from ml_trainer_env.arena.services import Services
+from ml_trainer_env.arena.submissions.opponents import draw_opponents
 from ml_trainer_env.arena.submissions.repository import (
     agent_files,
     count_active,
@@ -246,6 +248,8 @@ def _queue(
     session.add(deploy)
     agent.status, agent.last_status_message = AgentStatus.DEPLOY_QUEUE, "waiting for a worker"
     session.flush()
+    if Kernel(competition.kernel).has_matches:
+        draw_opponents(session, deploy, agent, services.key)
     return deploy
 
 

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sqlalchemy.orm import Session
@@ -24,12 +24,14 @@ from ml_trainer_env.arena.errors import ArenaError, FilesUnavailableError, Forbi
 from ml_trainer_env.arena.kernels import Kernel
 from ml_trainer_env.arena.runtimes import MissingRuntimeError, default_runtime, environment_of, provide_environment
 from ml_trainer_env.arena.services import Services
+from ml_trainer_env.arena.submissions.opponents import moves_first
 from ml_trainer_env.arena.tables import (
     Agent,
     Blame,
     Competition,
     Deploy,
     FilePurpose,
+    Run,
     RunKind,
     RunStatus,
     Runtime,
@@ -37,7 +39,8 @@ from ml_trainer_env.arena.tables import (
 )
 from ml_trainer_env.arena.tokens.service import authenticate, require
 from ml_trainer_env.arena.workers.finals import queue_finalist
-from ml_trainer_env.arena.workers.outcomes import failed, without_details
+from ml_trainer_env.arena.workers.match import Contestant, play_match
+from ml_trainer_env.arena.workers.outcomes import RunOutcome, failed, without_details
 from ml_trainer_env.arena.workers.play import play
 from ml_trainer_env.arena.workers.queue import (
     Claim,
@@ -51,8 +54,10 @@ from ml_trainer_env.arena.workers.queue import (
     renew,
 )
 from permuted_mnist.evaluation.results import Failure
+from permuted_mnist.evaluation.series import agent_seed
 from permuted_mnist.sandbox.errors import UnsupportedError
 from permuted_mnist.sandbox.layers import Layers, find_layers
+from permuted_mnist.sandbox.limits import Limits
 
 __all__ = ["Worker", "layers_for_submissions"]
 
@@ -80,6 +85,39 @@ def layers_for_submissions() -> Layers:
     for weakness in layers.missing:
         _LOG.warning("%s", weakness)
     return layers
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What a worker needs to know of a run. `opponent` is the evaluation whose files it meets; None without matches."""
+
+    run: Run
+    kernel: Kernel
+    timeout_s: float
+    runtime: Runtime | None
+    env_runtime: Runtime | None
+    opponent: Deploy | None
+    rival_runtime: Runtime | None
+
+
+def _task(session: Session, run: Run, deploy: Deploy) -> _Task:
+    agent = session.get_one(Agent, deploy.agent_id)
+    competition = session.get_one(Competition, agent.competition_id)
+    settings = settings_of(competition)
+    opponent = session.get_one(Deploy, run.opponent_deploy_id) if run.opponent_deploy_id is not None else None
+
+    def runtime_of(one: Deploy | None) -> Runtime | None:
+        return session.get(Runtime, one.runtime_id) if one is not None and one.runtime_id is not None else None
+
+    return _Task(
+        run=run,
+        kernel=Kernel(competition.kernel),
+        timeout_s=settings.simulation_timeout_sec,
+        runtime=runtime_of(deploy),
+        env_runtime=default_runtime(session, settings.runtime) if settings.runtime else None,
+        opponent=opponent,
+        rival_runtime=runtime_of(opponent),
+    )
 
 
 class Worker:
@@ -176,25 +214,36 @@ class Worker:
             if must_yield(session, held, turn_is_over=turn_is_over):
                 release(session, held)
                 return False
-            agent = session.get_one(Agent, deploy.agent_id)
-            competition = session.get_one(Competition, agent.competition_id)
-            settings, kernel = settings_of(competition), Kernel(competition.kernel)
-            runtime = session.get(Runtime, deploy.runtime_id) if deploy.runtime_id is not None else None
-            env_runtime = default_runtime(session, settings.runtime) if settings.runtime else None
-        train_images = self._services.settings.train_images
-        try:
-            layers, env_layers = self._layers_with(runtime), self._layers_with(env_runtime)
-        except (MissingRuntimeError, ArenaError) as error:
-            outcome = failed(Failure.CRASH, str(error), 0.0, 0, "", Blame.PLATFORM)
-        else:
-            timeout_s = settings.simulation_timeout_sec
-            outcome = play(kernel, folder, env_folder, run.seed, timeout_s, layers, train_images, env_layers)
+            task = _task(session, run, deploy)
+        outcome = self._play(task, folder, env_folder)
         if run.kind == RunKind.FINAL:
             outcome = without_details(outcome)
         log = self._services.blobs.put(outcome.log.encode())
         with self._transaction() as session:
             record_run(session, held, run.id, outcome, log)
         return True
+
+    def _play(self, task: "_Task", folder: Path, env_folder: Path) -> RunOutcome:
+        """Play a run."""
+        try:
+            layers, env_layers, rival_layers = map(
+                self._layers_with, (task.runtime, task.env_runtime, task.rival_runtime)
+            )
+        except (MissingRuntimeError, ArenaError) as error:
+            return failed(Failure.CRASH, str(error), 0.0, 0, "", Blame.PLATFORM)
+        seed, timeout_s, train_images = task.run.seed, task.timeout_s, self._services.settings.train_images
+        if task.opponent is None:
+            return play(task.kernel, folder, env_folder, seed, timeout_s, layers, train_images, env_layers)
+        own = Contestant(folder, layers, agent_seed(seed, 0))
+        rival = Contestant(self._opponent_files(task.opponent, folder.parent), rival_layers, agent_seed(seed, 1))
+        limits = replace(Limits(), wall_s=timeout_s, start_s=min(Limits().start_s, timeout_s))
+        first = moves_first(task.run.number)
+        return play_match(own, rival, env_folder, env_layers, seed % 2**31, limits, moves_first=first)
+
+    def _opponent_files(self, opponent: Deploy, parent: Path) -> Path:
+        """Write the files of an opponent, once for each evaluation."""
+        folder = parent / f"opponent-{opponent.id}"
+        return folder if folder.exists() else self._write_files(folder, opponent.files)
 
     def _layers_with(self, runtime: Runtime | None) -> Layers:
         """Get the sandbox layers with the environment of a runtime.

@@ -16,13 +16,24 @@ from ml_trainer_env.arena.leaderboard.service import board
 from ml_trainer_env.arena.organisers import service as organisers
 from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.submissions import service
-from ml_trainer_env.arena.tables import Agent, AgentStatus, Competition, Deploy, DeployStatus, Scope
+from ml_trainer_env.arena.tables import (
+    Agent,
+    AgentStatus,
+    Competition,
+    CompetitionAssistant,
+    Deploy,
+    DeployStatus,
+    Scope,
+    Team,
+    TeamMember,
+    TeamRole,
+)
 from ml_trainer_env.arena.tokens.service import create_token, find_or_create_user
 from ml_trainer_env.arena.workers.finals import queue_finalist
 from ml_trainer_env.arena.workers.outcomes import RunOutcome
 from ml_trainer_env.arena.workers.queue import Claim, claim, finish, next_run, record_run
 
-PEOPLE = {"ada": "creator", "bob": "user", "eve": "user", "dora": "creator", "tess": "teacher"}
+PEOPLE = {"ada": "creator", "bob": "user", "eve": "user", "dora": "creator", "tess": "teacher", "gpu": "worker"}
 """ada has made the competition."""
 
 
@@ -104,7 +115,7 @@ def test_only_organisers_organise(client: TestClient, services: Services, make_a
 
     for method, path, body in ROUTES:
         url = f"/api/creator_competition/competition/{cid}{path.format(aid=aid)}"
-        for name, status in {"nobody": 401, "bob": 403, "eve": 403, "tess": 403, "dora": 404}.items():
+        for name, status in {"nobody": 401, "bob": 403, "eve": 403, "tess": 403, "gpu": 403, "dora": 404}.items():
             assert client.request(method, url, json=body, headers=headers[name]).status_code == status, (name, path)
     # An organiser of another competition does not reach the submission through it either.
     body = {"name": "x", "kernel_version": "permuted_mnist"}
@@ -114,6 +125,29 @@ def test_only_organisers_organise(client: TestClient, services: Services, make_a
             url = f"/api/creator_competition/competition/{other['competition_id']}{path.format(aid=aid)}"
             assert client.request(method, url, json=body, headers=headers["dora"]).status_code == 404, path
     assert agent_of(services, aid).status == AgentStatus.UPLOAD_VALIDATED
+
+
+def test_an_assistant_organises_and_a_teammate_does_not_change_what_is_not_theirs(
+    client: TestClient, services: Services, make_agent: Any, headers: Any
+) -> None:
+    aid = make_agent("bob")
+    cid = set_rules(services)
+    deploy(services, aid)
+    with services.database.transaction() as session:
+        dora, bob, eve = (find_or_create_user(session, name).id for name in ("dora", "bob", "eve"))
+        session.add(CompetitionAssistant(competition_id=cid, user_id=dora))
+        team = Team(competition_id=cid, name="t")
+        team.members = [TeamMember(competition_id=cid, user_id=one, role=TeamRole.MEMBER) for one in (bob, eve)]
+        session.add(team)
+    theirs = f"/api/direct_attache_agents/competition/{cid}/{aid}"
+
+    assert client.get(f"/api/submissions/submission/{aid}", headers=headers["eve"]).status_code == 200
+    assert client.put(f"{theirs}/cancel", headers=headers["eve"]).status_code == 404
+    assert client.delete(theirs, headers=headers["eve"]).status_code == 404
+    for method, path, body in ROUTES:
+        url = f"/api/creator_competition/competition/{cid}{path.format(aid=aid)}"
+        answer = client.request(method, url, json=body, headers=headers["dora"])
+        assert answer.status_code == 200, (method, path, answer.text)
 
 
 def test_pages_of_organisers_are_for_organisers(
@@ -307,7 +341,7 @@ def test_nobody_cancels_for_somebody_else(
 
     found = {name: client.put(path, headers=headers[name]).status_code for name in headers}
 
-    assert found == {"nobody": 401, "eve": 404, "ada": 403, "dora": 403, "tess": 403, "bob": 200}
+    assert found == {"nobody": 401, "eve": 404, "ada": 403, "dora": 403, "tess": 403, "gpu": 403, "bob": 200}
 
 
 def test_deletion_is_forbidden_by_rule_but_for_organisers(
