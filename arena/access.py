@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from ml_trainer_env.arena.errors import UnauthorizedError
+from ml_trainer_env.arena.errors import ForbiddenError, UnauthorizedError
 from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.tables import Scope
 from ml_trainer_env.arena.tokens.service import Caller, authenticate, require
@@ -25,6 +25,8 @@ def _caller(request: Request) -> Caller:
     services: Services = request.app.state.services
     with services.database.transaction(read_only=True) as session:
         caller = authenticate(session, token.strip())
+    if caller.scope is Scope.WORKER:
+        raise ForbiddenError("this is the token of a worker, which evaluates submissions and does nothing else")
     request.app.state.rates.take(caller.lookup)
     return caller
 

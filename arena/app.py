@@ -20,8 +20,11 @@ from ml_trainer_env.arena.courses import modules, teaching
 from ml_trainer_env.arena.errors import ArenaError
 from ml_trainer_env.arena.leaderboard import endpoints as leaderboard
 from ml_trainer_env.arena.leaderboard.cache import Boards
+from ml_trainer_env.arena.organisers import endpoints as organising
 from ml_trainer_env.arena.pages import endpoints as pages
+from ml_trainer_env.arena.pages import organising as organising_pages
 from ml_trainer_env.arena.pages import people, submitting
+from ml_trainer_env.arena.pages import submissions as submission_pages
 from ml_trainer_env.arena.pages.endpoints import error_page
 from ml_trainer_env.arena.rates import Rates, call_rates
 from ml_trainer_env.arena.services import Services
@@ -59,6 +62,7 @@ def create_app(services: Services, rates: Rates | None = None) -> FastAPI:
         competitions.public,
         competitions.creator,
         submissions.creator,
+        organising.router,
         submissions.router,
         submissions.logs,
         submissions.packages,
@@ -71,12 +75,16 @@ def create_app(services: Services, rates: Rates | None = None) -> FastAPI:
         challenge_submissions.router,
         creators.public,
         creators.router,
+        creators.older,
         organisers.router,
+        organisers.older,
         teams.router,
         accounts.router,
         refusals.router,
         pages.router,
         submitting.router,
+        submission_pages.router,
+        organising_pages.router,
         people.router,
     ):
         app.include_router(router)

@@ -20,10 +20,11 @@ _WAIT_S = 60.0
 
 _FILES = re.compile(
     r"/api/direct_attache_agents/competition/\d+/\d+/file"
-    r"|/api/creator_competition/competition/\d+/(env/files|benchmark/files|image)"
+    r"|/api/creator_competition/competition/\d+/(env/files|benchmark/files|image|datasets/\d+/files)"
     r"|/api/submissions/challenge/\d+/\d+/file"
     r"|/api/creator_challenge/challenge/\d+/(env/files|benchmark/files|image|datasets/\d+/files)"
     r"|/competitions/\d+/submit"
+    r"|/submissions/\d+/files"
     r"|/api/teacher/(lessons/\d+/media|course/\d+/cover)"
 )
 

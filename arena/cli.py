@@ -1,5 +1,7 @@
 """The command `ml-arena`: serves a competition, works on its queue, manages tokens, makes backups.
 
+`organiser_commands` has the subcommands for competitions and their submissions.
+
 Each subcommand imports the service when it runs, so that `--help` is fast.
 """
 
@@ -9,6 +11,7 @@ import functools
 import logging
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -16,13 +19,14 @@ import tarfile
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ml_trainer_env.arena.errors import ArenaError
+from ml_trainer_env.arena.organiser_commands import add_commands
 from ml_trainer_env.arena.settings import DEFAULT_BASE_URL, Settings
 from ml_trainer_env.command_line import CommandParser, bound_socket, port_number, run_command
 
@@ -42,7 +46,7 @@ MAX_CONNECTIONS_PER_ADDRESS = 100
 HEAD_S = 20.0
 """Time limit for the head of a request, in seconds."""
 
-SCOPES = ("user", "creator", "teacher")
+SCOPES = ("user", "creator", "teacher", "worker")
 """Values of `tables.Scope`, repeated here because importing `tables` imports SQLAlchemy."""
 
 _STOP_S = 20.0
@@ -60,7 +64,9 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--workers", type=_count, help="worker processes (default: ARENA_WORKERS, 1)")
     command.set_defaults(run=_serve)
 
-    command = commands.add_parser("worker", help="start one worker for the queue of a service")
+    command = commands.add_parser(
+        "worker", help="start one worker for the queue of a service, on this or another machine"
+    )
     command.add_argument("--parent", type=int, help="process id; the worker stops when it ends (default: none)")
     command.set_defaults(run=_work)
 
@@ -93,6 +99,8 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("file", type=Path, metavar="FILE.tar.gz")
     command.set_defaults(run=_back_up)
 
+    add_commands(commands)
+
     chosen = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
     logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)  # it logs the name of each plugin
@@ -100,7 +108,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run_chosen(chosen: argparse.Namespace) -> int:
-    return int(chosen.run(chosen, Settings.from_environment(os.environ)))
+    settings = Settings.from_environment(os.environ)
+    if (organise := getattr(chosen, "organise", None)) is not None:
+        return int(organise(chosen, lambda: contextlib.closing(_open_services(settings))))
+    return int(chosen.run(chosen, settings))
 
 
 def _count(text: str) -> int:
@@ -140,7 +151,7 @@ def _serve(chosen: argparse.Namespace, settings: Settings) -> int:
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_S,
     )
-    with _supervise_workers(count):
+    with _token_for_workers(services) as variables, _supervise_workers(count, variables):
         return serve(config, listener)
 
 
@@ -154,7 +165,9 @@ def _work(chosen: argparse.Namespace, settings: Settings) -> int:
         threading.Thread(target=_stop_with_parent, args=(chosen.parent, stop), daemon=True).start()
     layers = _find_layers()
     with contextlib.closing(_open_services(settings)) as services:
-        Worker(services, layers).work(stop)
+        worker = Worker(services, layers)
+        worker.prove()
+        worker.work(stop)
     return 0
 
 
@@ -264,14 +277,40 @@ def _find_layers() -> "Layers":
 
 
 @contextlib.contextmanager
-def _supervise_workers(count: int) -> Iterator[None]:
-    """Supervise worker processes: restart each one that ends, and stop all at the end of the block."""
+def _token_for_workers(services: "Services") -> Iterator[dict[str, str]]:
+    """Create the token of the workers that this process starts, if workers need one. It is revoked at the end.
+
+    Yields environment variables.
+    """
+    if not services.settings.is_shared:
+        yield {}
+        return
+    from ml_trainer_env.arena.tables import Scope
+    from ml_trainer_env.arena.tokens.service import create_token, revoke_token
+
+    with services.database.transaction() as session:
+        token = create_token(session, f"serve-{socket.gethostname()}"[:64], Scope.WORKER)
+    try:
+        yield {"ARENA_WORKER_TOKEN": token}
+    finally:
+        with contextlib.closing(_open_services(services.settings)) as again, again.database.transaction() as session:
+            revoke_token(session, token.split("_")[2])
+
+
+@contextlib.contextmanager
+def _supervise_workers(count: int, variables: Mapping[str, str]) -> Iterator[None]:
+    """Supervise worker processes: restart each one that ends, and stop all at the end of the block.
+
+    Args:
+        count: Number of processes.
+        variables: Environment variables that they have beside those of this process.
+    """
     stop = threading.Event()
     command = [sys.executable, "-m", "ml_trainer_env.arena", "worker", "--parent", str(os.getpid())]
 
     def supervise() -> None:
         while not stop.is_set():
-            with subprocess.Popen(command) as process:
+            with subprocess.Popen(command, env={**os.environ, **variables}) as process:
                 while process.poll() is None and not stop.is_set():
                     stop.wait(0.2)
                 if stop.is_set():

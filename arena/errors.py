@@ -2,6 +2,7 @@
 
 __all__ = [
     "ArenaError",
+    "FilesUnavailableError",
     "ForbiddenError",
     "NoRoomError",
     "NotFoundError",
@@ -61,6 +62,12 @@ class NoRoomError(ArenaError):
     """The disk is nearly full."""
 
     status = 507
+
+
+class FilesUnavailableError(ArenaError):
+    """The object store of the files cannot be reached."""
+
+    status = 503
 
 
 class TooManyError(ArenaError):

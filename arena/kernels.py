@@ -35,6 +35,23 @@ _GYMNASIUM = '''class Agent:
 '''
 
 
+_TWO_PLAYERS = '''import random
+
+
+class Agent:
+    def __init__(self, seed=None):
+        self.random = random.Random(seed)
+
+    def reset(self):
+        """A match begins."""
+
+    def act(self, observation):
+        """A move that is allowed."""
+        mask = observation["action_mask"]
+        return self.random.choice([move for move, allowed in enumerate(mask) if allowed])
+'''
+
+
 class Kernel(StrEnum):
     """A kind of competition."""
 
@@ -44,17 +61,25 @@ class Kernel(StrEnum):
     GYMNASIUM = "gymnasium"
     """Act in an environment that the creator uploads. The reward of a run is the sum over its episode."""
 
+    TWO_PLAYERS = "two_players"
+    """Play matches against other submissions in a game that the creator uploads. Ratings follow from all matches."""
+
     @property
     def needs_env(self) -> bool:
         """Whether the creator must upload the environment, `env.py`."""
-        return self is Kernel.GYMNASIUM
+        return self is not Kernel.PERMUTED_MNIST
+
+    @property
+    def has_matches(self) -> bool:
+        """Whether submissions meet, and are ranked by ratings."""
+        return self is Kernel.TWO_PLAYERS
 
     @property
     def methods(self) -> tuple[tuple[str, ...], ...]:
         """Required methods of an agent: at least one of each group."""
-        return (("act", "predict"),) if self is Kernel.GYMNASIUM else (("train",), ("predict",))
+        return (("train",), ("predict",)) if self is Kernel.PERMUTED_MNIST else (("act", "predict"),)
 
     @property
     def template(self) -> str:
         """Source of a minimal agent."""
-        return _GYMNASIUM if self is Kernel.GYMNASIUM else _PERMUTED_MNIST
+        return {Kernel.GYMNASIUM: _GYMNASIUM, Kernel.TWO_PLAYERS: _TWO_PLAYERS}.get(self, _PERMUTED_MNIST)

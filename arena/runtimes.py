@@ -4,6 +4,7 @@ An environment that is added is a folder of its own in the data folder. It is ne
 runtime. Runs see it read-only in the sandbox, instead of the environment of this service.
 """
 
+import fcntl
 import json
 import platform
 import re
@@ -35,6 +36,7 @@ __all__ = [
     "find_runtime",
     "forget_unused",
     "inspect_environment",
+    "provide_environment",
     "remove_runtime",
     "runtimes",
 ]
@@ -115,6 +117,31 @@ def environment_of(runtime: Runtime | None, data_dir: Path) -> Path | None:
     if not (folder / "bin" / "python").exists():
         raise MissingRuntimeError(f"the runtime {runtime.framework} is not on this machine: the operator should add it")
     return folder
+
+
+def provide_environment(runtime: Runtime | None, data_dir: Path) -> None:
+    """Install the packages of a runtime on this machine, if it was added on another one: the same versions.
+
+    Raises:
+        ArenaError: The packages cannot be installed.
+    """
+    if runtime is None or not runtime.environment:
+        return
+    base = _folder(data_dir)
+    base.mkdir(mode=0o755, exist_ok=True)
+    folder, begun = base / runtime.environment, base / f"{runtime.environment}.begun"
+    with (base / "lock").open("w") as lock:  # several workers of a machine may need it at once
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if folder.exists() and not begun.exists():
+            return
+        shutil.rmtree(folder, ignore_errors=True)  # an installation that was interrupted
+        begun.write_text("".join(f"{name}=={version}\n" for name, version in runtime.packages.items()))
+        try:
+            _install(folder, begun)
+            begun.unlink()
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
 
 
 def describe_runtimes(session: Session) -> list[dict[str, Any]]:

@@ -11,17 +11,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Self
 
+import sqlalchemy as sa
+
 from ml_trainer_env.arena.database import Database
 from ml_trainer_env.arena.files.blobs import Blobs
 from ml_trainer_env.arena.files.locks import UserLocks
 from ml_trainer_env.arena.files.quota import Quota
 from ml_trainer_env.arena.files.sources import Sources
 from ml_trainer_env.arena.settings import Settings
+from ml_trainer_env.arena.tables import ServiceKey
 
 __all__ = ["LOG_URL_S", "Services"]
 
 LOG_URL_S = 60 * 24 * 3600
 """Lifetime of a signed URL: 60 days."""
+
+
+_INSERT_KEY = sa.text("INSERT INTO service_key (id, key_hex) VALUES (1, :key_hex) ON CONFLICT (id) DO NOTHING")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +44,19 @@ class Services:
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
-        """Open the database and the files. Migrates the tables, and creates the signing key if it is missing."""
+        """Open the database and the files. Migrates the tables, and creates the signing key if it is missing.
+
+        Raises:
+            FilesUnavailableError: The object store of the files cannot be used.
+        """
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         database = Database(settings.database_url)
         database.migrate()
-        blobs = Blobs(settings.data_dir / "files")
+        blobs = _open_blobs(settings)
         quota = Quota(settings.data_dir, settings.daily_upload_bytes)
         key = _key(settings.data_dir / "signing.key")
+        if settings.is_shared:
+            key = _shared_key(database, key)
         return cls(settings, database, blobs, Sources(blobs), quota, UserLocks(), key)
 
     def close(self) -> None:
@@ -73,6 +85,29 @@ class Services:
 
     def _signature(self, path: str, expires: int) -> str:
         return hmac.new(self.key, f"{path} {expires}".encode(), hashlib.sha256).hexdigest()
+
+
+def _open_blobs(settings: Settings) -> Blobs:
+    """Open the folder or the bucket of the files."""
+    if settings.files_url is None:
+        return Blobs(settings.data_dir / "files")
+    if not settings.files_url.startswith("s3://"):
+        return Blobs(Path(settings.files_url))
+    from ml_trainer_env.arena.files.buckets import BucketBlobs  # late: its libraries are an extra
+
+    return BucketBlobs(settings.files_url.removeprefix("s3://").strip("/"), settings.data_dir / "cache")
+
+
+def _shared_key(database: Database, own: bytes) -> bytes:
+    """Get the key of all machines from the database. The first machine gives its own.
+
+    Args:
+        database: The database.
+        own: The key of this machine.
+    """
+    with database.transaction() as session:
+        session.execute(_INSERT_KEY, {"key_hex": own.hex()})
+        return bytes.fromhex(session.get_one(ServiceKey, 1).key_hex)
 
 
 def _key(file: Path) -> bytes:

@@ -1,7 +1,7 @@
 """Settings of the service. They are read once from environment variables, at the entry point."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
@@ -36,6 +36,10 @@ class Settings:
         lease_s: A worker that has not renewed its lease for this long counts as dead (ARENA_LEASE_S; 30).
         train_images: Training images of each Permuted-MNIST task; it has a sixth as many test images
             (ARENA_TRAIN_IMAGES; 60000).
+        files_url: Place of the files that several machines share: an absolute folder, or `s3://bucket/prefix`
+            (ARENA_FILES_URL; none: a folder in `data_dir`).
+        worker_token: Token of the scope `worker`, by which a worker proves itself if `files_url` is set
+            (ARENA_WORKER_TOKEN; none).
         proxies: Addresses of reverse proxies, comma-separated. The limit of connections for an address does not hold
             for them (ARENA_PROXIES; none).
     """
@@ -50,6 +54,13 @@ class Settings:
     lease_s: float
     train_images: int
     proxies: frozenset[str] = frozenset()
+    files_url: str | None = None
+    worker_token: str | None = field(default=None, repr=False)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether workers may be on other machines."""
+        return self.files_url is not None
 
     @classmethod
     def from_environment(cls, variables: Mapping[str, str]) -> Self:
@@ -70,6 +81,8 @@ class Settings:
             daily_deploys=_whole(variables, "ARENA_DAILY_DEPLOYS", 20),
             lease_s=_number(variables, "ARENA_LEASE_S", 30.0),
             train_images=max(6, int(_number(variables, "ARENA_TRAIN_IMAGES", 60_000))),
+            files_url=_files_url(variables),
+            worker_token=variables.get("ARENA_WORKER_TOKEN", "").strip() or None,
             proxies=frozenset(filter(None, map(str.strip, variables.get("ARENA_PROXIES", "").split(",")))),
         )
 
@@ -90,6 +103,21 @@ def _whole(variables: Mapping[str, str], name: str, default: int) -> int:
     if value != int(value):
         raise SettingsError(f"{name} should be a whole number of at least 0, got {variables[name]!r}")
     return int(value)
+
+
+def _files_url(variables: Mapping[str, str]) -> str | None:
+    text = variables.get("ARENA_FILES_URL", "").strip().removeprefix("file://")
+    if not text:
+        return None
+    bucket = text.removeprefix("s3://").strip("/")
+    is_bucket = text.startswith("s3://") and bool(bucket) and not set("@?#") & set(bucket)
+    if not is_bucket and not text.startswith("/"):
+        raise SettingsError(
+            "ARENA_FILES_URL should be an absolute folder or s3://bucket/prefix, without keys and options"
+        )
+    if variables.get("ARENA_DATABASE_URL", "sqlite").startswith("sqlite"):
+        raise SettingsError("ARENA_FILES_URL is for several machines, which need PostgreSQL: set ARENA_DATABASE_URL")
+    return text
 
 
 def _url(variables: Mapping[str, str], name: str, default: str) -> str:

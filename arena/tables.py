@@ -43,6 +43,7 @@ __all__ = [
     "RunStatus",
     "Runtime",
     "Scope",
+    "ServiceKey",
     "Tag",
     "Team",
     "TeamMember",
@@ -71,6 +72,9 @@ class Scope(StrEnum):
 
     TEACHER = "teacher"
     """Create courses."""
+
+    WORKER = "worker"
+    """Evaluate submissions. The token of one worker, which no endpoint takes."""
 
 
 class AgentStatus(StrEnum):
@@ -392,7 +396,8 @@ class Agent(Base):
     """A submission: an agent in a competition.
 
     `rewards`, `mean_reward` and `reward_ci95` cover the runs before the finals, `final_rewards` only the finals. Anyone
-    with a token may read an agent with `is_public`. `changed_at` is when its name or `is_public` last changed.
+    with a token may read an agent with `is_public`. An agent with `is_baseline` is shown as a yardstick: an organiser
+    has marked it. `changed_at` is when its name, `is_public` or `is_baseline` last changed.
     """
 
     __tablename__ = "attached_agent"
@@ -408,6 +413,7 @@ class Agent(Base):
     name: Mapped[str] = mapped_column(sa.String(64))
     runtime_id: Mapped[int | None] = mapped_column(sa.ForeignKey("agent_runtime.id"))
     is_benchmark: Mapped[bool] = mapped_column(default=False)
+    is_baseline: Mapped[bool] = mapped_column(default=False)
     status: Mapped[AgentStatus] = mapped_column(sa.String(24), default=AgentStatus.CREATED)
     last_status_message: Mapped[str] = mapped_column(sa.Text, default="")
     files_ok: Mapped[bool] = mapped_column(default=False)
@@ -475,7 +481,10 @@ class Deploy(Base):
 
 
 class Run(Base):
-    """One task of an evaluation. Its seed is fixed at deployment, so that a retry gives the same result."""
+    """One task of an evaluation. Its seed is fixed at deployment, so that a retry gives the same result.
+
+    In a competition in which submissions meet, `opponent_deploy_id` is the evaluation whose files are the opponent.
+    """
 
     __tablename__ = "run"
     __table_args__ = (sa.UniqueConstraint("deploy_id", "number"),)
@@ -494,6 +503,7 @@ class Run(Base):
     error_owner: Mapped[Blame | None] = mapped_column(sa.String(16))
     log_sha256: Mapped[str | None] = mapped_column(sa.String(64))
     finished_at: Mapped[float | None]
+    opponent_deploy_id: Mapped[int | None]
 
     deploy: Mapped[Deploy] = relationship(back_populates="runs")
 
@@ -647,8 +657,20 @@ class Enrollment(Base):
     user: Mapped[User] = relationship(lazy="joined")
 
 
+class ServiceKey(Base):
+    """The signing key of a service whose workers are on several machines. A single row."""
+
+    __tablename__ = "service_key"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    key_hex: Mapped[str] = mapped_column(sa.String(128))
+
+
 class AuditEntry(Base):
-    """One action of a user. Never contains a secret."""
+    """One action of a user; of the operator if `user_id` is None. Never contains a secret.
+
+    `competition_id` is the competition whose organisers may read it, if there is one.
+    """
 
     __tablename__ = "audit"
 
@@ -657,3 +679,4 @@ class AuditEntry(Base):
     user_id: Mapped[int | None]
     action: Mapped[str] = mapped_column(sa.String(64))
     subject: Mapped[str] = mapped_column(sa.String(200))
+    competition_id: Mapped[int | None] = mapped_column(index=True)

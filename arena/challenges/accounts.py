@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from ml_trainer_env.arena.access import Anybody, InjectedServices, User
 from ml_trainer_env.arena.audit import record
 from ml_trainer_env.arena.challenges.values import iso
+from ml_trainer_env.arena.competitions.service import holds_results
 from ml_trainer_env.arena.errors import NotFoundError, RefusedError
 from ml_trainer_env.arena.leaderboard.cache import Boards
 from ml_trainer_env.arena.leaderboard.standings import standings
@@ -165,6 +166,8 @@ def _ranked_users(session: Session, boards: Boards) -> list[_Ranked]:
     tallies: defaultdict[int, _Tally] = defaultdict(_Tally)
     query = sa.select(Competition).where(Competition.is_public, Competition.started_at.is_not(None))
     for competition in session.scalars(query):
+        if holds_results(session, competition, None):
+            continue
         teams = teams_by_user(session, competition.id)
         entries = [entry for entry in boards.entries(session, competition) if not entry.is_benchmark]
         places = standings(entries, {user_id: team.id for user_id, team in teams.items()})

@@ -13,10 +13,11 @@ from ml_trainer_env.arena.access import Anybody, InjectedServices
 from ml_trainer_env.arena.challenges.values import iso
 from ml_trainer_env.arena.competitions.metrics import Metric
 from ml_trainer_env.arena.competitions.repository import can_edit, visible_competition
-from ml_trainer_env.arena.competitions.service import settings_of
+from ml_trainer_env.arena.competitions.service import holds_results, settings_of
 from ml_trainer_env.arena.errors import NotFoundError, RefusedError
 from ml_trainer_env.arena.leaderboard.cache import Boards
-from ml_trainer_env.arena.leaderboard.service import Entry
+from ml_trainer_env.arena.leaderboard.metrics import board_metric
+from ml_trainer_env.arena.leaderboard.service import Entry, figure_of, ranked_by
 from ml_trainer_env.arena.leaderboard.standings import Standing, neighbours, standings
 from ml_trainer_env.arena.tables import (
     Competition,
@@ -33,7 +34,7 @@ from ml_trainer_env.arena.tables import (
 )
 from ml_trainer_env.arena.teams.repository import teams_by_user
 
-__all__ = ["Board", "figures", "open_board", "router", "teaches"]
+__all__ = ["Board", "figures", "open_board", "passes", "router", "teaches"]
 
 router = APIRouter(prefix="/api/leaderboard", tags=["challenges"])
 
@@ -58,6 +59,7 @@ class Board:
         is_staff: Whether the reader may edit the competition.
         taught_ids: Users whom the reader teaches in the competition.
         threshold: The score with which students pass; None without a bar.
+        lower_is_better: Whether a lower score is better.
     """
 
     metrics: Sequence[Metric]
@@ -68,6 +70,7 @@ class Board:
     is_staff: bool
     taught_ids: frozenset[int]
     threshold: float | None = None
+    lower_is_better: bool = False
 
     def row(self, place: Standing) -> dict[str, Any]:
         """Get the row of a place."""
@@ -93,7 +96,9 @@ class Board:
             "is_public": entry.is_public if may_know or entry.is_public else None,
             "is_benchmark": entry.is_benchmark,
         }
-        return found if self.threshold is None else found | {"passed": entry.mean >= self.threshold}
+        if self.threshold is None:
+            return found
+        return found | {"passed": passes(entry.mean, self.threshold, self.lower_is_better)}
 
     def place_of(self, agent_id: int) -> Standing | None:
         """Get the place of a submission; None if it has none here."""
@@ -127,8 +132,9 @@ def open_board(
     *,
     by_participant: bool = True,
     course: Course | None = None,
+    metric: Metric | None = None,
 ) -> Board:
-    """Rank a competition for a reader.
+    """Rank a competition for a reader. While results are held back, only organisers see places.
 
     Args:
         session: A transaction.
@@ -137,11 +143,16 @@ def open_board(
         reader_id: The reader; None without a token.
         by_participant: Whether to rank participants instead of submissions.
         course: Rank only the students of this course.
+        metric: The metric to rank by; None for that of the competition.
 
     Raises:
         RefusedError: The course does not teach the competition.
     """
-    entries: Sequence[Entry] = boards.entries(session, competition)
+    settings = settings_of(competition)
+    is_held = holds_results(session, competition, reader_id)
+    entries: Sequence[Entry] = [] if is_held else boards.entries(session, competition)
+    ranking = settings.ranking_metric if metric is None else metric
+    entries = ranked_by(entries, ranking)
     teams = teams_by_user(session, competition.id)
     threshold, taught = None, frozenset[int]()
     if course is not None:
@@ -151,11 +162,16 @@ def open_board(
         if reader_id is not None and teaches(session, course, reader_id):
             taught = students
     team_ids = {user_id: team.id for user_id, team in teams.items()} if by_participant else None
-    places = standings(entries, team_ids)
+    places = standings(entries, team_ids, lambda entry: figure_of(entry, ranking))
     windows = _windows(session, competition, [place.entry.deploy_id for place in places])
     staff = can_edit(session, competition, reader_id)
-    metrics = settings_of(competition).shown_metrics
-    return Board(metrics, places, teams, windows, reader_id, staff, taught, threshold)
+    is_low = settings.lower_is_better
+    return Board(settings.shown_metrics, places, teams, windows, reader_id, staff, taught, threshold, is_low)
+
+
+def passes(score: float, threshold: float, lower_is_better: bool) -> bool:
+    """Whether a score reaches the bar of a course."""
+    return score <= threshold if lower_is_better else score >= threshold
 
 
 def teaches(session: Session, course: Course, user_id: int) -> bool:
@@ -170,7 +186,7 @@ def figures(entry: Entry, metrics: Sequence[Metric], windows: Mapping[int, list[
     return {
         "score": entry.mean,
         "score_ci95": entry.ci95,
-        "metrics": {metric.key: metric.aggregate(entry.rewards, run_s, ram) for metric in metrics},
+        "metrics": {metric.key: figure_of(entry, metric) for metric in metrics},
         "metrics_window": {metric.key: metric.aggregate(recent, run_s, ram) for metric in metrics} if recent else None,
         "number_of_runs": len(entry.rewards),
         "last_end_run_ts": iso(entry.scored_at),
@@ -194,15 +210,22 @@ def leaderboard(
     around: _Number = None,
     q: Annotated[str, Query(max_length=200)] = "",
     window: Annotated[int, Query(ge=0, le=25)] = 3,
+    metric: Annotated[str, Query(max_length=32)] = "",
 ) -> dict[str, Any]:
-    """Get the leaderboard of a challenge: one row for each participant, or for each submission."""
+    """Get the leaderboard of a challenge: one row for each participant, or for each submission.
+
+    The official client does not send `metric`, which asks for the board of another metric.
+    """
     boards: Boards = request.app.state.boards
     reader_id = caller.user_id if caller else None
     with services.database.transaction(read_only=True) as session:
         competition = visible_competition(session, cid, reader_id)
         course = None if course_id is None else _course_of_reader(session, course_id, reader_id)
         by_participant = aggregate == "user"
-        board = open_board(session, boards, competition, reader_id, by_participant=by_participant, course=course)
+        wanted = board_metric(competition, metric) if metric else None
+        board = open_board(
+            session, boards, competition, reader_id, by_participant=by_participant, course=course, metric=wanted
+        )
         end = None if limit is None else offset + limit
         matches = [place for place in board.places if q and q.lower() in place.entry.user_name.lower()]
         settings = settings_of(competition)

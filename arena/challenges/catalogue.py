@@ -117,6 +117,7 @@ def picture(cid: Id, caller: Anybody, services: InjectedServices) -> FileRespons
 
 
 @router.get("/api/challenges/{cid}/datasets")
+@router.get("/api/competitions/{cid}/datasets")
 def datasets(cid: Id, caller: User, services: InjectedServices) -> dict[str, Any]:
     """List the datasets of a challenge. Each file has a signed URL that needs no token."""
     with services.database.transaction(read_only=True) as session:
@@ -145,6 +146,7 @@ def dataset_file(
 
 
 @router.get("/api/challenges/{cid}/replays")
+@router.get("/api/competitions/{cid}/recent-replays")
 def replays(
     cid: Id,
     caller: Anybody,

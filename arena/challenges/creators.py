@@ -21,16 +21,18 @@ from ml_trainer_env.arena.kernels import Kernel
 from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.tables import Competition, CompetitionAssistant, CompetitionFile, FilePurpose
 
-__all__ = ["public", "router"]
+__all__ = ["older", "public", "router"]
 
 public = APIRouter(prefix="/api/creator_challenge", tags=["creators"])
 router = APIRouter(prefix="/api/creator_challenge", tags=["creators"])
+older = APIRouter(prefix="/api/creator_competition", tags=["creators"])
+"""Routes of the same functions in mlarena-sdk 1.0.0."""
 
 Id = Annotated[int, Path(ge=1, le=2**31 - 1)]
 
 _TEXT_BYTES = 1_000_000
 _TEXT_IN_ALL_BYTES = 4_000_000
-_RUNNING_EDITABLE = ["is_public", "metrics"]
+_RUNNING_EDITABLE = ["is_public", *config.RUNNING_EDITABLE]
 _SIZING = {"env_cpu_limit": "2", "env_memory_limit": "4Gi", "agent_cpu_limit": "2", "agent_memory_limit": "4Gi"}
 _CAPABILITIES = {
     "agent_template": True,
@@ -46,10 +48,15 @@ _CAPABILITIES = {
     "agent_containers": False,
     "multi_agent": False,
 }
-_LABELS = {Kernel.PERMUTED_MNIST: "Permuted MNIST", Kernel.GYMNASIUM: "Gymnasium"}
+_LABELS = {
+    Kernel.PERMUTED_MNIST: "Permuted MNIST",
+    Kernel.GYMNASIUM: "Gymnasium",
+    Kernel.TWO_PLAYERS: "Two players",
+}
 _DESCRIPTIONS = {
     Kernel.PERMUTED_MNIST: "Train and predict on permuted MNIST within a minute.",
     Kernel.GYMNASIUM: "Act in an environment that the creator uploads.",
+    Kernel.TWO_PLAYERS: "Meet other submissions in a game of two players that the creator uploads.",
 }
 
 
@@ -115,7 +122,7 @@ def available_kinds(caller: Creator) -> list[dict[str, Any]]:  # noqa: ARG001 - 
             "protocol": "files",
             "isolation": "sandbox",
             "has_machine": True,
-            "capabilities": _CAPABILITIES,
+            "capabilities": _CAPABILITIES | {"elo": kernel.has_matches, "multi_agent": kernel.has_matches},
             "runtime_defaults": _SIZING,
             "runtime_presets": {},
             "minimal_loop_snippet": kernel.template,
@@ -125,6 +132,7 @@ def available_kinds(caller: Creator) -> list[dict[str, Any]]:  # noqa: ARG001 - 
 
 
 @router.get("/challenges")
+@older.get("/competitions")
 def challenges(caller: Creator, services: InjectedServices) -> list[dict[str, Any]]:
     """List the challenges that the caller may edit, hidden ones included, newest first."""
     assists = sa.select(CompetitionAssistant.competition_id).where(CompetitionAssistant.user_id == caller.user_id)
@@ -135,6 +143,7 @@ def challenges(caller: Creator, services: InjectedServices) -> list[dict[str, An
                 "id": found.id,
                 "name": found.name,
                 "status": challenge_status(found),
+                "is_started": found.is_started,
                 "is_public": found.is_public,
                 "kernel_version": found.kernel,
                 "role": _role(found, caller.user_id),
@@ -213,7 +222,7 @@ def update(cid: Id, wanted: Update, caller: Creator, services: InjectedServices)
     with services.database.transaction(by=caller.user_id) as session:
         own = own_competition(session, cid, caller.user_id)
         service.update(own, wanted)
-        record(session, caller.user_id, "competition.update", f"{cid} {' '.join(sorted(wanted.model_fields_set))}")
+        record(session, caller.user_id, "competition.update", f"{cid} {' '.join(sorted(wanted.model_fields_set))}", cid)
         return _row(own, caller.user_id)
 
 
@@ -224,7 +233,7 @@ def settings(cid: Id, wanted: SettingsUpdate, caller: Creator, services: Injecte
     with services.database.transaction(by=caller.user_id) as session:
         own = own_competition(session, cid, caller.user_id)
         config.apply_changes(session, own, changes, services.settings.max_upload_bytes)
-        record(session, caller.user_id, "competition.settings", f"{cid} {' '.join(sorted(changes))}")
+        record(session, caller.user_id, "competition.settings", config.describe_changes(cid, changes), cid)
         return _settings(own, competition_files(session, cid, FilePurpose.ENV))
 
 
@@ -249,7 +258,7 @@ def set_tags(cid: Id, wanted: TagIds, caller: Creator, services: InjectedService
     with services.database.transaction(by=caller.user_id) as session:
         own = own_competition(session, cid, caller.user_id)
         service.set_tags(session, own, wanted.tag_ids)
-        record(session, caller.user_id, "competition.tags", f"{cid} {wanted.tag_ids}")
+        record(session, caller.user_id, "competition.tags", f"{cid} {wanted.tag_ids}", cid)
         return {"tags": [tag.name for tag in own.tags]}
 
 
@@ -339,7 +348,7 @@ def delete_image(cid: Id, caller: Creator, services: InjectedServices) -> dict[s
     """Remove the picture of a challenge."""
     with services.database.transaction(by=caller.user_id) as session:
         own_competition(session, cid, caller.user_id).image_sha256 = None
-        record(session, caller.user_id, "competition.image.delete", str(cid))
+        record(session, caller.user_id, "competition.image.delete", str(cid), cid)
     return {"message": "the picture was deleted"}
 
 
@@ -355,7 +364,7 @@ def set_markdown(cid: Id, wanted: Markdown, caller: Creator, services: InjectedS
     """Set the overview of a challenge in Markdown."""
     with services.database.transaction(by=caller.user_id) as session:
         own_competition(session, cid, caller.user_id).markdown = wanted.content
-        record(session, caller.user_id, "competition.markdown", str(cid))
+        record(session, caller.user_id, "competition.markdown", str(cid), cid)
     return {"size": len(wanted.content)}
 
 
@@ -367,6 +376,7 @@ def agent_template(cid: Id, caller: Creator, services: InjectedServices) -> dict
 
 
 @router.put("/challenge/{cid}/agent-template")
+@older.put("/competition/{cid}/agent-template")
 def set_agent_template(cid: Id, wanted: AgentTemplate, caller: Creator, services: InjectedServices) -> dict[str, Any]:
     """Set the source from which participants start. An empty one brings back that of the kind."""
     with services.database.transaction(by=caller.user_id) as session:
@@ -374,7 +384,7 @@ def set_agent_template(cid: Id, wanted: AgentTemplate, caller: Creator, services
         if own.is_started:
             raise RefusedError("the competition has started: stop it to change the template")
         own.agent_template = wanted.agent_template or None
-        record(session, caller.user_id, "competition.template", str(cid))
+        record(session, caller.user_id, "competition.template", str(cid), cid)
         return {"agent_template": service.template_of(own)}
 
 
@@ -398,6 +408,7 @@ def start(cid: Id, caller: Creator, services: InjectedServices) -> Any:
 
 
 @router.put("/challenge/{cid}/stop")
+@older.put("/competition/{cid}/stop")
 def stop(cid: Id, caller: Creator, services: InjectedServices) -> dict[str, Any]:
     """Stop a challenge. It can then be changed and started again."""
     with services.database.transaction(by=caller.user_id) as session:

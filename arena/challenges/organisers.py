@@ -18,10 +18,10 @@ from ml_trainer_env.arena.challenges.runs import run_rows
 from ml_trainer_env.arena.challenges.values import iso, status_block
 from ml_trainer_env.arena.competitions.repository import competition_files, own_competition
 from ml_trainer_env.arena.competitions.service import benchmark_agent, settings_of
-from ml_trainer_env.arena.errors import ArenaError, ForbiddenError, NotFoundError, RefusedError
+from ml_trainer_env.arena.errors import ForbiddenError, NotFoundError, RefusedError
 from ml_trainer_env.arena.files.uploads import read_form, uploaded_file
+from ml_trainer_env.arena.organisers import service as organisers
 from ml_trainer_env.arena.services import Services
-from ml_trainer_env.arena.submissions import service
 from ml_trainer_env.arena.submissions.benchmark import run_benchmark
 from ml_trainer_env.arena.submissions.repository import latest_deploy
 from ml_trainer_env.arena.tables import (
@@ -39,9 +39,11 @@ from ml_trainer_env.arena.tables import (
     RunKind,
 )
 
-__all__ = ["router"]
+__all__ = ["older", "router"]
 
 router = APIRouter(prefix="/api/creator_challenge/challenge/{cid}", tags=["creators"])
+older = APIRouter(prefix="/api/creator_competition/competition/{cid}", tags=["creators"])
+"""Routes of the same functions in mlarena-sdk 1.0.0."""
 
 Id = Annotated[int, Path(ge=1, le=2**31 - 1)]
 
@@ -50,6 +52,7 @@ MAX_DATASETS = 50
 MAX_DATASET_FILES = 200
 _MEMORY_BYTES = 4 * 2**30
 _WARN_RATIO = 0.8
+_DEPLOYED = (AgentStatus.ACTIVE, AgentStatus.DEPLOY_FAILED, AgentStatus.DEPLOY_QUEUE, AgentStatus.DEPLOY_RUN)
 _JOB_STATUSES = {
     DeployStatus.QUEUED: "pending",
     DeployStatus.RUNNING: "running",
@@ -120,9 +123,6 @@ def runs(cid: Id, caller: Creator, services: InjectedServices) -> dict[str, Any]
 @router.get("/submissions")
 def submissions(cid: Id, caller: Creator, services: InjectedServices, request: Request) -> dict[str, Any]:
     """List all submissions to a challenge, newest first."""
-    query = sa.select(Agent).where(
-        Agent.competition_id == cid, Agent.status != AgentStatus.DELETED, Agent.is_benchmark.is_(False)
-    )
     with services.database.transaction(read_only=True) as session:
         own = own_competition(session, cid, caller.user_id)
         settings = settings_of(own)
@@ -131,7 +131,7 @@ def submissions(cid: Id, caller: Creator, services: InjectedServices, request: R
         ranks = {place.entry.agent_id: place.rank for place in board.places}
         figures = {place.entry.agent_id: everyone.row(place) for place in everyone.places}
         rows = []
-        for agent in session.scalars(query.order_by(Agent.id.desc())):
+        for agent in session.scalars(organisers.submissions_query(cid)):
             found = figures.get(agent.id)
             rows.append(
                 {
@@ -145,7 +145,8 @@ def submissions(cid: Id, caller: Creator, services: InjectedServices, request: R
                     "metrics": found["metrics"] if found else None,
                     "number_of_runs": len(agent.rewards) + len(agent.final_rewards),
                     "rank": ranks.get(agent.id),
-                    "restart_allowed": agent.status in (AgentStatus.ACTIVE, AgentStatus.DEPLOY_FAILED),
+                    "is_benchmark": agent.is_baseline,
+                    "restart_allowed": agent.files_ok or agent.status in _DEPLOYED,
                     **status_block(agent),
                 }
             )
@@ -154,39 +155,23 @@ def submissions(cid: Id, caller: Creator, services: InjectedServices, request: R
 
 @router.post("/submissions/clean_redeploy_all")
 def rerun_all(cid: Id, caller: Creator, services: InjectedServices) -> dict[str, Any]:
-    """Run every active or failed submission again. One that is refused does not keep the others."""
-    query = sa.select(Agent.id).where(
-        Agent.competition_id == cid,
-        Agent.is_benchmark.is_(False),
-        Agent.status.in_((AgentStatus.ACTIVE, AgentStatus.DEPLOY_FAILED)),
-    )
-    with services.database.transaction(read_only=True) as session:
-        own_competition(session, cid, caller.user_id)
-        ids = list(session.scalars(query.order_by(Agent.scored_at, Agent.id)))
-    redeployed, failed = [], []
-    for sid in ids:
-        try:
-            redeployed.append(_rerun(services, cid, sid, caller.user_id))
-        except ArenaError as error:
-            failed.append({"submission_id": sid, "error": str(error)})
-    return {"total": len(ids), "redeployed": redeployed, "failed": failed}
+    """Run every submission again that was ever evaluated. One that is refused does not keep the others."""
+    found = organisers.rerun_all(services, cid, caller.user_id)
+    failed = [{"submission_id": sid, "error": reason} for sid, reason in found.refused.items()]
+    total = len(found.done) + len(failed)
+    return {"total": total, "redeployed": [_rerun_row(one) for one in found.done], "failed": failed}
 
 
 @router.post("/submissions/{sid}/clean_redeploy")
 def rerun(cid: Id, sid: Id, caller: Creator, services: InjectedServices) -> dict[str, Any]:
-    """Run a submission again. Its results until now no longer count."""
-    return _rerun(services, cid, sid, caller.user_id)
+    """Run a submission again, in whatever state it is. Its results until now no longer count."""
+    return _rerun_row(organisers.rerun(services, cid, sid, caller.user_id))
 
 
 @router.delete("/submissions/{sid}")
 def delete_submission(cid: Id, sid: Id, caller: Creator, services: InjectedServices) -> dict[str, Any]:
     """Delete a submission of a participant."""
-    with services.database.transaction(read_only=True) as session:
-        owner_id = _submission(session, cid, sid, caller.user_id).user_id
-    with services.database.transaction(by=owner_id) as session:
-        agent = _submission(session, cid, sid, caller.user_id)
-        service.delete(session, agent, by=caller.user_id)
-        return {"submission_id": sid, **status_block(agent)}
+    return {"submission_id": sid, **status_block(organisers.delete(services, cid, sid, caller.user_id))}
 
 
 @router.get("/assistants")
@@ -206,7 +191,7 @@ def add_assistant(cid: Id, wanted: Username, caller: Creator, services: Injected
     with services.database.transaction(by=caller.user_id) as session:
         own = _owned(session, cid, caller.user_id)
         user = assistants_service.add(session, CompetitionAssistant, cid, own.creator_id, wanted.username)
-        record(session, caller.user_id, "competition.assistant", f"{cid} {user.name}")
+        record(session, caller.user_id, "competition.assistant", f"{cid} {user.name}", cid)
         return {"message": f"{user.name} may edit the challenge", "user_id": user.id, "username": user.name}
 
 
@@ -216,11 +201,12 @@ def remove_assistant(cid: Id, user_id: Id, caller: Creator, services: InjectedSe
     with services.database.transaction(by=caller.user_id) as session:
         _owned(session, cid, caller.user_id)
         assistants_service.remove(session, CompetitionAssistant, cid, user_id)
-        record(session, caller.user_id, "competition.assistant.delete", f"{cid} {user_id}")
+        record(session, caller.user_id, "competition.assistant.delete", f"{cid} {user_id}", cid)
     return {"message": "the assistant was removed"}
 
 
 @router.get("/datasets")
+@older.get("/datasets")
 def datasets(cid: Id, caller: Creator, services: InjectedServices) -> dict[str, Any]:
     """List the datasets of a challenge with signed URLs of their files."""
     with services.database.transaction(read_only=True) as session:
@@ -229,6 +215,7 @@ def datasets(cid: Id, caller: Creator, services: InjectedServices) -> dict[str, 
 
 
 @router.post("/datasets", status_code=201)
+@older.post("/datasets", status_code=201)
 def create_dataset(cid: Id, wanted: NewDataset, caller: Creator, services: InjectedServices) -> dict[str, Any]:
     """Create a dataset."""
     with services.database.transaction(by=caller.user_id) as session:
@@ -239,11 +226,12 @@ def create_dataset(cid: Id, wanted: NewDataset, caller: Creator, services: Injec
         made = Dataset(competition_id=cid, label=wanted.label, description=wanted.description)
         session.add(made)
         session.flush()
-        record(session, caller.user_id, "dataset.create", f"{cid} {made.id}")
+        record(session, caller.user_id, "dataset.create", f"{cid} {made.id}", cid)
         return _dataset_row(made)
 
 
 @router.put("/datasets/{dataset_id}")
+@older.put("/datasets/{dataset_id}")
 def update_dataset(
     cid: Id, dataset_id: Id, wanted: DatasetChange, caller: Creator, services: InjectedServices
 ) -> dict[str, Any]:
@@ -252,7 +240,7 @@ def update_dataset(
         found = _dataset(session, cid, dataset_id, caller.user_id)
         found.label = wanted.label or found.label
         found.description = found.description if wanted.description is None else wanted.description
-        record(session, caller.user_id, "dataset.update", f"{cid} {dataset_id}")
+        record(session, caller.user_id, "dataset.update", f"{cid} {dataset_id}", cid)
         return _dataset_row(found)
 
 
@@ -261,11 +249,12 @@ def delete_dataset(cid: Id, dataset_id: Id, caller: Creator, services: InjectedS
     """Delete a dataset with its files."""
     with services.database.transaction(by=caller.user_id) as session:
         session.delete(_dataset(session, cid, dataset_id, caller.user_id))
-        record(session, caller.user_id, "dataset.delete", f"{cid} {dataset_id}")
+        record(session, caller.user_id, "dataset.delete", f"{cid} {dataset_id}", cid)
     return {"message": "the dataset was deleted"}
 
 
 @router.post("/datasets/{dataset_id}/files", status_code=201)
+@older.post("/datasets/{dataset_id}/files", status_code=201)
 async def add_dataset_file(
     cid: Id, dataset_id: Id, caller: Creator, services: InjectedServices, request: Request
 ) -> dict[str, Any]:
@@ -280,6 +269,7 @@ async def add_dataset_file(
 
 
 @router.delete("/datasets/{dataset_id}/files/{file_id}")
+@older.delete("/datasets/{dataset_id}/files/{file_id}")
 def delete_dataset_file(
     cid: Id, dataset_id: Id, file_id: Id, caller: Creator, services: InjectedServices
 ) -> dict[str, Any]:
@@ -290,28 +280,13 @@ def delete_dataset_file(
         if file is None:
             raise NotFoundError("the dataset has no such file")
         session.delete(file)
-        record(session, caller.user_id, "dataset.file.delete", f"{cid} {file.label}")
+        record(session, caller.user_id, "dataset.file.delete", f"{cid} {file.label}", cid)
     return {"message": f"{file.label} was deleted"}
 
 
-def _rerun(services: Services, cid: int, sid: int, user_id: int) -> dict[str, Any]:
-    with services.database.transaction(read_only=True) as session:
-        owner_id = _submission(session, cid, sid, user_id).user_id
-    with services.database.transaction(by=owner_id) as session:
-        agent = _submission(session, cid, sid, user_id)
-        results = len(agent.rewards) + len(agent.final_rewards)
-        queued = service.rerun(session, agent, services, user_id)
-        found = {"submission_id": sid, "deleted_results": results, "deployment_id": queued.id}
-        return found | status_block(agent)
-
-
-def _submission(session: Session, cid: int, sid: int, user_id: int) -> Agent:
-    """Get a submission to a challenge that the user may edit."""
-    own_competition(session, cid, user_id)
-    agent = session.get(Agent, sid, options=[joinedload(Agent.competition)])
-    if agent is None or agent.competition_id != cid or agent.is_benchmark or agent.status == AgentStatus.DELETED:
-        raise NotFoundError("the challenge has no such submission")
-    return agent
+def _rerun_row(done: organisers.Rerun) -> dict[str, Any]:
+    row = {"submission_id": done.agent.id, "deleted_results": done.dropped, "deployment_id": done.deploy_id}
+    return row | status_block(done.agent)
 
 
 def _owned(session: Session, cid: int, user_id: int) -> Competition:
@@ -356,7 +331,7 @@ def _add_file(services: Services, cid: int, dataset_id: int, user_id: int, form:
         made = DatasetFile(dataset_id=found.id, label=name, sha256=sha256, size=size)
         session.add(made)
         session.flush()
-        record(session, user_id, "dataset.file", f"{cid} {name} {sha256}")
+        record(session, user_id, "dataset.file", f"{cid} {name} {sha256}", cid)
         return {"id": made.id, "label": name, "file_size_bytes": size}
 
 

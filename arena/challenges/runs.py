@@ -5,7 +5,7 @@ from typing import Any
 
 from ml_trainer_env.arena.challenges.values import iso
 from ml_trainer_env.arena.services import Services
-from ml_trainer_env.arena.submissions.service import visible_figure, visible_status
+from ml_trainer_env.arena.submissions.service import visible_figure, visible_reward, visible_status
 from ml_trainer_env.arena.tables import Agent, Blame, Deploy, DeployStatus, Run, RunKind, RunStatus
 
 __all__ = ["deploy_row", "failure_row", "run_rows"]
@@ -31,7 +31,9 @@ def deploy_row(deploy: Deploy, is_close: bool) -> dict[str, Any]:
     }
 
 
-def run_rows(runs: Sequence[Run], services: Services, is_close: bool, is_staff: bool) -> list[dict[str, Any]]:
+def run_rows(
+    runs: Sequence[Run], services: Services, is_close: bool, is_staff: bool, is_held: bool = False
+) -> list[dict[str, Any]]:
     """Get runs.
 
     Args:
@@ -39,8 +41,9 @@ def run_rows(runs: Sequence[Run], services: Services, is_close: bool, is_staff: 
         services: The components of the service.
         is_close: Whether the reader may see the output and the error messages of the agent.
         is_staff: Whether the reader may see the error messages of the environment.
+        is_held: Whether scores are held back from the reader.
     """
-    return [_run_row(run, run.deploy.agent, services, is_close, is_staff) for run in runs]
+    return [_run_row(run, run.deploy.agent, services, is_close, is_staff, is_held) for run in runs]
 
 
 def failure_row(run: Run, is_close: bool) -> dict[str, Any]:
@@ -57,11 +60,13 @@ def failure_row(run: Run, is_close: bool) -> dict[str, Any]:
     }
 
 
-def _run_row(run: Run, agent: Agent, services: Services, is_close: bool, is_staff: bool) -> dict[str, Any]:
+def _run_row(
+    run: Run, agent: Agent, services: Services, is_close: bool, is_staff: bool, is_held: bool
+) -> dict[str, Any]:
     failed = run.status == RunStatus.ERROR
     of_agent = failed and run.error_owner in (None, Blame.PARTICIPANT)
     of_env = failed and not of_agent
-    reward = visible_figure(run.kind, run.reward)
+    reward = visible_reward(run, is_held)
     return {
         "simulation_result_id": run.id,
         "submission_deploy_id": run.deploy_id,

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Path, Query, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session, joinedload
@@ -22,7 +23,7 @@ from ml_trainer_env.arena.challenges.values import (
     team_block,
 )
 from ml_trainer_env.arena.competitions.repository import can_see
-from ml_trainer_env.arena.competitions.service import settings_of
+from ml_trainer_env.arena.competitions.service import holds_results, settings_of
 from ml_trainer_env.arena.errors import ArenaError, NotFoundError, RefusedError
 from ml_trainer_env.arena.files.names import file_path
 from ml_trainer_env.arena.leaderboard.cache import Boards
@@ -108,7 +109,8 @@ async def put_file(
     agent, message = await receive_file(request, services, caller.user_id, cid, sid)
     # An agent that is active keeps its status; the client asks whether its files can be deployed.
     status = AgentStatus.UPLOAD_VALIDATED if agent.files_ok else AgentStatus.UPLOAD_FAILED
-    return {"message": message, "validation_message": agent.files_message, **status_block(agent), "status": status}
+    block = await run_in_threadpool(_status_now, services, agent, caller.user_id)
+    return {"message": message, "validation_message": agent.files_message, **block, "status": status}
 
 
 @router.get("/challenge/{cid}/{sid}/file")
@@ -172,7 +174,7 @@ def delete(cid: Id, sid: Id, caller: Participant, services: InjectedServices) ->
     """Delete a submission."""
     with services.database.transaction(by=caller.user_id) as session:
         agent = own_agent(session, sid, caller.user_id, cid)
-        service.delete(session, agent)
+        service.delete(session, agent, caller.user_id)
         return {"message": "the submission was deleted", "submission_id": sid, **status_block(agent)}
 
 
@@ -183,7 +185,7 @@ def set_runtime(sid: Id, choice: RuntimeChoice, caller: Participant, services: I
     with services.database.transaction(by=caller.user_id) as session:
         agent = own_agent(session, sid, caller.user_id)
         chosen = service.set_runtime(session, agent, choice.docker_image_agent_runtime_id, services.sources)
-        record(session, caller.user_id, "agent.runtime", f"{sid} {chosen.id}")
+        record(session, caller.user_id, "agent.runtime", f"{sid} {chosen.id}", agent.competition_id)
         return runtime_row(chosen) or {}
 
 
@@ -197,7 +199,7 @@ def copyable(caller: User, services: InjectedServices) -> dict[str, Any]:
                 "submission_name": agent.name,
                 "challenge_id": agent.competition_id,
                 "challenge_name": agent.competition.name,
-                **status_block(agent),
+                **_status(session, agent, caller.user_id),
             }
             for agent in _own_agents(session, caller.user_id)
         ]
@@ -226,7 +228,7 @@ def mine(caller: User, services: InjectedServices, request: Request) -> dict[str
                 "created_at_ts": iso(agent.created_at),
                 "challenge_start_date_ts": iso(agent.competition.started_at),
                 "last_end_run_ts": iso(agent.scored_at),
-                **status_block(agent),
+                **_status(session, agent, caller.user_id),
             }
             for agent in agents
         ]
@@ -239,7 +241,7 @@ def submission(sid: Id, caller: User, services: InjectedServices, request: Reque
     """Get a submission, for its owner, teammates, the staff of its challenge, teachers, or everybody if published."""
     with services.database.transaction(read_only=True) as session:
         agent, role = readable_agent(session, sid, caller.user_id)
-        return submission_page(session, agent, role, request.app.state.boards)
+        return submission_page(session, agent, role, request.app.state.boards, caller.user_id)
 
 
 @router.patch("/submission/{sid}")
@@ -256,9 +258,10 @@ def update(
         if wanted.is_public is not None:
             agent.is_public = wanted.is_public
         agent.changed_at = time.time()
-        record(session, caller.user_id, "agent.update", f"{sid} {' '.join(sorted(wanted.model_fields_set))}")
+        changed = " ".join(sorted(wanted.model_fields_set))
+        record(session, caller.user_id, "agent.update", f"{sid} {changed}", agent.competition_id)
         session.flush()
-        return submission_page(session, agent, ViewerRole.OWNER, request.app.state.boards)
+        return submission_page(session, agent, ViewerRole.OWNER, request.app.state.boards, caller.user_id)
 
 
 @router.get("/submission/{sid}/runs")
@@ -276,6 +279,9 @@ def runs(
         agent, role = readable_agent(session, sid, caller.user_id)
         # An attempt has succeeded before its finals begin, so final runs are shown when they are done.
         shown = sa.or_(Run.kind != RunKind.FINAL, Run.finished_at.is_not(None))
+        is_held = holds_results(session, agent.competition, caller.user_id)
+        earned = Run.kind.in_((RunKind.EXTENDED, RunKind.FINAL))  # how many there are tells of the reward
+        shown = sa.and_(shown, sa.not_(earned)) if is_held else shown
         query = sa.select(Run).join(Deploy).where(Deploy.agent_id == agent.id, shown).options(joinedload(Run.deploy))
         if deploy_id is not None:
             attempt = session.get(Deploy, deploy_id)
@@ -287,7 +293,7 @@ def runs(
         total = session.scalar(sa.select(sa.func.count()).select_from(query.subquery())) or 0
         page = session.scalars(query.order_by(Run.id.desc()).offset(offset).limit(limit))
         return {
-            "runs": run_rows(list(page), services, role is not ViewerRole.PUBLIC, role is ViewerRole.STAFF),
+            "runs": run_rows(list(page), services, role is not ViewerRole.PUBLIC, role is ViewerRole.STAFF, is_held),
             "total": total,
             "retention_days": None,
             "challenge_context": challenge_context(agent.competition),
@@ -303,7 +309,7 @@ def deploys(sid: Id, caller: User, services: InjectedServices) -> dict[str, Any]
         return {"deploys": [deploy_row(one, role is not ViewerRole.PUBLIC) for one in found]}
 
 
-def submission_page(session: Session, agent: Agent, role: ViewerRole, boards: Boards) -> dict[str, Any]:
+def submission_page(session: Session, agent: Agent, role: ViewerRole, boards: Boards, reader_id: int) -> dict[str, Any]:
     """Get a submission as a reader sees it.
 
     Args:
@@ -311,8 +317,10 @@ def submission_page(session: Session, agent: Agent, role: ViewerRole, boards: Bo
         agent: The submission.
         role: What the reader is to it. A public reader gets no message, because messages quote the agent's output.
         boards: The cache of ranked agents.
+        reader_id: The reader.
     """
     is_close = role is not ViewerRole.PUBLIC
+    is_held = holds_results(session, agent.competition, reader_id)
     last = latest_deploy(session, agent.id)
     runtime = session.get(RuntimeTable, agent.runtime_id) if agent.runtime_id is not None else None
     return {
@@ -321,16 +329,25 @@ def submission_page(session: Session, agent: Agent, role: ViewerRole, boards: Bo
         "submission_name": agent.name,
         "created_at_ts": iso(agent.created_at),
         "is_public": agent.is_public,
-        **status_block(agent, with_message=is_close),
+        **status_block(agent, with_message=is_close, is_held=is_held),
         "owner": owner_block(agent.user),
         "team": team_block(team_of(session, agent.competition_id, agent.user_id)),
         "viewer_role": role,
         "agent_runtime": runtime_row(runtime),
         "latest_deploy": None if last is None else deploy_row(last, is_close),
         "queue_info": _queue_info(session, last),
-        **_figures(session, agent, boards),
+        **_figures(session, agent, boards, reader_id),
         "latest_run_failure": _latest_failure(session, agent, is_close),
     }
+
+
+def _status(session: Session, agent: Agent, reader_id: int) -> dict[str, Any]:
+    return status_block(agent, is_held=holds_results(session, agent.competition, reader_id))
+
+
+def _status_now(services: Services, agent: Agent, reader_id: int) -> dict[str, Any]:
+    with services.database.transaction(read_only=True) as session:
+        return _status(session, agent, reader_id)
 
 
 def _queue_info(session: Session, last: Deploy | None) -> dict[str, Any]:
@@ -345,11 +362,11 @@ def _queue_info(session: Session, last: Deploy | None) -> dict[str, Any]:
     }
 
 
-def _figures(session: Session, agent: Agent, boards: Boards) -> dict[str, Any]:
+def _figures(session: Session, agent: Agent, boards: Boards, reader_id: int) -> dict[str, Any]:
     """Get the figures of the submission's line on the leaderboard; None for each if it has none."""
     if agent.status != AgentStatus.ACTIVE:
         return dict(_NEVER_GRADED)
-    board = open_board(session, boards, agent.competition, None, by_participant=False)
+    board = open_board(session, boards, agent.competition, reader_id, by_participant=False)
     place = board.place_of(agent.id)
     return dict(_NEVER_GRADED) if place is None else figures(place.entry, board.metrics, board.windows)
 

@@ -117,7 +117,7 @@ def update(team_id: Id, wanted: TeamChange, caller: User, services: InjectedServ
         team.name = wanted.name
         if wanted.looking_for_members is not None:
             team.looking_for_members = wanted.looking_for_members
-        record(session, caller.user_id, "team.update", str(team_id))
+        record(session, caller.user_id, "team.update", str(team_id), team.competition_id)
         return _team_row(team, caller.user_id)
 
 

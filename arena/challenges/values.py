@@ -4,6 +4,7 @@ import datetime as dt
 from typing import Any
 
 from ml_trainer_env.arena.competitions.service import settings_of
+from ml_trainer_env.arena.submissions.service import visible_message
 from ml_trainer_env.arena.tables import Agent, AgentStatus, Competition, Runtime, Team, User
 
 __all__ = [
@@ -57,16 +58,17 @@ def challenge_context(competition: Competition) -> dict[str, Any]:
     }
 
 
-def status_block(agent: Agent, *, with_message: bool = True) -> dict[str, Any]:
+def status_block(agent: Agent, *, with_message: bool = True, is_held: bool = False) -> dict[str, Any]:
     """Get the status of a submission, as every reply with a submission has it.
 
     Args:
         agent: The submission.
         with_message: Whether the reader may see its message, which can quote the agent's own output.
+        is_held: Whether scores are held back from the reader.
     """
     status = AgentStatus(agent.status)
     exists = status is not AgentStatus.DELETED
-    message = agent.last_status_message or None
+    message = visible_message(agent, is_held) or None
     if not agent.files_ok and status in {AgentStatus.ACTIVE, AgentStatus.DEPLOY_QUEUE, AgentStatus.DEPLOY_RUN}:
         message = f"{message or status}; the files have changed since: {agent.files_message}"
     return {

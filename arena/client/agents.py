@@ -77,6 +77,10 @@ class AgentMethods(ClientBase):
         """Delete an agent."""
         return self._call_agent_route("delete_agent", "DELETE", competition_id, attache_agent_id, "")
 
+    def cancel_agent(self, competition_id: int, attache_agent_id: int) -> Json:
+        """Cancel the evaluation of an agent. If it had a score before, it counts again."""
+        return self._call_agent_route("cancel_agent", "PUT", competition_id, attache_agent_id, "/cancel")
+
     def agent_status(self, competition_id: int, attache_agent_id: int) -> Json:
         """Get the status of an agent, its position in the queue, and its runs."""
         return self._call_agent_route("agent_status", "GET", competition_id, attache_agent_id, "/status")

@@ -74,11 +74,12 @@ class CompetitionMethods(ClientBase):
         """List all tags."""
         return as_table(self._connection.call("list_tags", "GET", "/competition_tags/tags", token=False, known=False))
 
-    def leaderboard(self, competition_id: int | None = None) -> Any:
+    def leaderboard(self, competition_id: int | None = None, *, metric: str | None = None) -> Any:
         """Get the leaderboard of a competition, best agent first. Before anything is graded it has columns and no rows.
 
         Args:
             competition_id: The competition. By default the one of this client's last submission.
+            metric: Key of the metric to rank by. By default the one by which the competition ranks.
 
         Raises:
             SubmissionError: No competition is given, and this client has submitted nothing.
@@ -87,7 +88,8 @@ class CompetitionMethods(ClientBase):
         if cid is None:
             raise SubmissionError("name a competition: nothing was submitted yet")
         path = f"/leaderboard/competition/{cid}"
-        return as_table(self._connection.call("leaderboard", "GET", path, token=False), BOARD_COLUMNS)
+        wanted: dict[str, Any] = {"params": {"metric": metric}} if metric else {}
+        return as_table(self._connection.call("leaderboard", "GET", path, token=False, **wanted), BOARD_COLUMNS)
 
     def _competitions_page(self, params: dict[str, Any], page: int, per_page: int) -> Json:
         paged = {**params, "page": page, "per_page": per_page}

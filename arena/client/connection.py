@@ -1,7 +1,7 @@
 """A connection to a service. Holds the token and the URL, and maps HTTP statuses to errors."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 import httpx
@@ -68,6 +68,30 @@ class Connection:
         elif answer.status_code not in ok:
             raise error(f"{name} failed: {_error_message(answer)}")
         return answer.json()
+
+    def download(self, name: str, path: str, file: BinaryIO, error: type[MLArenaError]) -> None:
+        """Write the body of a response to a file, part by part.
+
+        Args:
+            name: Name of the client's method, used in error messages.
+            path: Path below `/api`.
+            file: The file, open for writing.
+            error: Error class for a status other than 200.
+
+        Raises:
+            AuthenticationError: The status is 401 or 403.
+            CompetitionNotFoundError: The status is 404.
+            MLArenaError: Another status is not 200. The class is `error`.
+            httpx.HTTPError: The service cannot be reached.
+        """
+        headers = {"Authorization": f"Bearer {self.token}"}
+        with self._http.stream("GET", f"{self.base_url}/api{path}", headers=headers) as answer:
+            if answer.status_code != 200:
+                answer.read()
+                _raise_known(answer)
+                raise error(f"{name} failed: {_error_message(answer)}")
+            for part in answer.iter_bytes():
+                file.write(part)
 
     def close(self) -> None:
         """Close the connection."""

@@ -86,8 +86,14 @@ class CreatorMethods(CompetitionMethods):
         evaluation_deployment_nb_constraint_run: int | None = None,
         evaluation_deployment_nb_initial_score_run: int | None = None,
         evaluation_episode_budget_brackets: Sequence[Sequence[float]] | None = None,
+        deletion_allowed: bool | None = None,
+        quota_returned: Sequence[str] | None = None,
+        results_held: bool | None = None,
+        rows_per_participant: int | None = None,
     ) -> Json:
         """Change settings of a competition. Returns all settings.
+
+        The last four may change while the competition runs. `rows_per_participant=0` gives every submission a row.
 
         Raises:
             MLArenaError: No setting is given, or the service refused the request.
@@ -103,7 +109,13 @@ class CreatorMethods(CompetitionMethods):
             evaluation_deployment_nb_constraint_run=evaluation_deployment_nb_constraint_run,
             evaluation_deployment_nb_initial_score_run=evaluation_deployment_nb_initial_score_run,
             evaluation_episode_budget_brackets=evaluation_episode_budget_brackets,
+            deletion_allowed=deletion_allowed,
+            quota_returned=quota_returned,
+            results_held=results_held,
+            rows_per_participant=rows_per_participant or None,
         )
+        if rows_per_participant == 0:
+            body["rows_per_participant"] = None
         if not body:
             raise MLArenaError("update_settings requires at least one field")
         return self._call_creator_route("update_settings", "PUT", competition_id, "/settings", json=body)

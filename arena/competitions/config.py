@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from ml_trainer_env.arena.competitions.metrics import PRESENTATION, Metric
-from ml_trainer_env.arena.competitions.schemas import CompetitionSettings
+from ml_trainer_env.arena.competitions.schemas import RULES, CompetitionSettings
 from ml_trainer_env.arena.competitions.service import check_settings, settings_of, update_settings
 from ml_trainer_env.arena.errors import RefusedError
 from ml_trainer_env.arena.tables import Competition
@@ -25,11 +25,13 @@ from ml_trainer_env.arena.tables import Competition
 __all__ = [
     "FILE",
     "KEYS",
+    "RUNNING_EDITABLE",
     "ConfigKey",
     "apply_changes",
     "apply_file",
     "config_document",
     "config_schema",
+    "describe_changes",
     "export_file",
     "forget_file",
 ]
@@ -87,9 +89,26 @@ KEYS = (
     ConfigKey(
         "runtime", "runtime", "resources", "name of the runtime of the environment, and of submissions without one"
     ),
+    ConfigKey("deletion_allowed", "deletion_allowed", "participation", "whether participants may delete submissions"),
+    ConfigKey(
+        "quota_returned",
+        "quota_returned",
+        "participation",
+        'evaluations that do not count against the limit: "cancelled" before a run was finished, of "deleted" ones',
+    ),
+    ConfigKey("results_held", "results_held", "evaluation", "whether only organisers see scores"),
+    ConfigKey(
+        "rows_per_participant",
+        "rows_per_participant",
+        "evaluation",
+        "rows of a participant on the leaderboard at the most; none for all",
+    ),
     ConfigKey("required_files", "required_files", "evaluation", "files of the environment that a start needs"),
 )
 """All keys, in the order in which an editor shows them."""
+
+RUNNING_EDITABLE = ("metrics", *sorted(RULES))
+"""Keys that may change while a competition runs; of `metrics` only how they are shown."""
 
 _BY_NAME = {key.name: key for key in KEYS}
 _FIXED = {"machine_id": 1, "number_of_agents": 1, "is_stop_after_deployment": True, "data_source_enabled": False}
@@ -103,7 +122,7 @@ def apply_changes(
 
     Raises:
         RefusedError: A key is unknown, is held by challenge.toml or has an invalid value, or the competition has
-            started and the change is not only how metrics are shown.
+            started and the key may not be changed then.
     """
     held: dict[str, int] = competition.config_origin.get("file", {})
     for name in changes:
@@ -191,6 +210,12 @@ def config_schema() -> dict[str, Any]:
     }
 
 
+def describe_changes(competition_id: int, changes: Mapping[str, Any]) -> str:
+    """Write changes of settings for the audit log, with their values."""
+    written = (f"{name}={json.dumps(value, default=str)}" for name, value in sorted(changes.items()))
+    return f"{competition_id} {' '.join(written)}"
+
+
 def export_file(competition: Competition) -> str:
     """Write the configuration as challenge.toml. Keys that nobody has set are commented out."""
     document = config_document(competition, None)
@@ -213,10 +238,9 @@ def _write(session: Session, competition: Competition, changes: Mapping[str, Any
         before = settings_of(competition)
         current = before.model_dump(mode="json")
         settings = {name: value for name, value in settings.items() if current[name] != value}
-        if set(settings) == {"metrics"}:
-            metrics = _shown_anew(before, settings["metrics"])
+        if set(settings) <= set(RUNNING_EDITABLE) and "metrics" in settings:
+            metrics = _shown_anew(before, settings.pop("metrics"))
             competition.settings = before.model_copy(update={"metrics": metrics}).model_dump(mode="json")
-            return
     if settings:
         update_settings(session, competition, settings, max_upload_bytes)
 

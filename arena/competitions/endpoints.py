@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path, Query, Request
 from ml_trainer_env.arena.access import Creator, InjectedServices
 from ml_trainer_env.arena.audit import record
 from ml_trainer_env.arena.competitions import service
+from ml_trainer_env.arena.competitions.config import describe_changes
 from ml_trainer_env.arena.competitions.files import receive_file, receive_image
 from ml_trainer_env.arena.competitions.repository import (
     list_competitions,
@@ -80,7 +81,7 @@ def update(cid: Id, wanted: Update, caller: Creator, services: InjectedServices)
     with services.database.transaction(by=caller.user_id) as session:
         own = own_competition(session, cid, caller.user_id)
         service.update(own, wanted)
-        record(session, caller.user_id, "competition.update", f"{cid} {' '.join(sorted(wanted.model_fields_set))}")
+        record(session, caller.user_id, "competition.update", f"{cid} {' '.join(sorted(wanted.model_fields_set))}", cid)
         return service.describe(own)
 
 
@@ -90,7 +91,7 @@ def set_tags(cid: Id, wanted: TagIds, caller: Creator, services: InjectedService
     with services.database.transaction(by=caller.user_id) as session:
         own = own_competition(session, cid, caller.user_id)
         service.set_tags(session, own, wanted.tag_ids)
-        record(session, caller.user_id, "competition.tags", f"{cid} {wanted.tag_ids}")
+        record(session, caller.user_id, "competition.tags", f"{cid} {wanted.tag_ids}", cid)
         return {"tags": [tag.name for tag in own.tags]}
 
 
@@ -99,8 +100,9 @@ def settings(cid: Id, wanted: SettingsUpdate, caller: Creator, services: Injecte
     """Change settings."""
     with services.database.transaction(by=caller.user_id) as session:
         own = own_competition(session, cid, caller.user_id)
-        changed = service.update_settings(session, own, wanted.model_dump(), services.settings.max_upload_bytes)
-        record(session, caller.user_id, "competition.settings", f"{cid} {' '.join(sorted(wanted.model_dump()))}")
+        changes = wanted.model_dump()
+        changed = service.update_settings(session, own, changes, services.settings.max_upload_bytes)
+        record(session, caller.user_id, "competition.settings", describe_changes(cid, changes), cid)
         return changed.model_dump(mode="json")
 
 
@@ -136,7 +138,7 @@ def markdown(cid: Id, wanted: Markdown, caller: Creator, services: InjectedServi
     """Set the Markdown page of a competition."""
     with services.database.transaction(by=caller.user_id) as session:
         own_competition(session, cid, caller.user_id).markdown = wanted.content
-        record(session, caller.user_id, "competition.markdown", str(cid))
+        record(session, caller.user_id, "competition.markdown", str(cid), cid)
     return {"size": len(wanted.content)}
 
 

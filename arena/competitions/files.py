@@ -79,7 +79,7 @@ def _keep_file(
         if is_config:
             apply_file(session, own, services.blobs.get(sha256), services.settings.max_upload_bytes)
         service.keep_file(session, own, purpose, name, sha256, size, while_started=is_config)
-        record(session, user_id, f"competition.{purpose}", f"{cid} {name}")
+        record(session, user_id, f"competition.{purpose}", f"{cid} {name}", cid)
         files = [file.name for file in competition_files(session, cid, purpose)]
     return {"filename": name, "size": size, "files": files, "validation": problem or "ok"}
 
@@ -92,7 +92,7 @@ def _upload_limit(cid: int, user_id: int, services: Services) -> int:
 def _set_image(cid: int, user_id: int, services: Services, sha256: str) -> None:
     with services.database.transaction(by=user_id) as session:
         own_competition(session, cid, user_id).image_sha256 = sha256
-        record(session, user_id, "competition.image", f"{cid} {sha256}")
+        record(session, user_id, "competition.image", f"{cid} {sha256}", cid)
 
 
 async def receive_image(cid: int, user_id: int, services: Services, request: Request) -> tuple[str, int]:
@@ -142,4 +142,4 @@ def delete_file(cid: int, purpose: FilePurpose, filename: str, user_id: int, ser
         service.remove_file(session, own, purpose, name)
         if purpose is FilePurpose.ENV and name == FILE:
             forget_file(own)
-        record(session, user_id, f"competition.{purpose}.delete", f"{cid} {name}")
+        record(session, user_id, f"competition.{purpose}.delete", f"{cid} {name}", cid)

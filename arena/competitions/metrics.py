@@ -108,8 +108,12 @@ def metrics_problem(metrics: Sequence[Metric]) -> str | None:
         if one.source == "platform" and _PLATFORM.get(one.key) != one.agg:
             known = ", ".join(f"{key} ({agg})" for key, agg in _PLATFORM.items())
             return f"metrics: of the platform's figures this service measures {known}"
-    if sum(one.source == "score" for one in metrics) != 1:
-        return "metrics: exactly one should have the source score"
-    if [(one.source, one.agg, one.order) for one in metrics if one.is_ranking] != [("score", "mean", "desc")]:
-        return "metrics: this service ranks by the mean of the reward, where more is better (agg mean, order desc)"
+    if any(one.source == "score" and one.agg == "rating" for one in metrics):
+        return "metrics: this service has no ratings of rewards: agg should be mean, sum, max, min or last"
+    ranking = [(one.source, one.agg, one.order is not None) for one in metrics if one.is_ranking]
+    if ranking != [("score", "mean", True)]:
+        return (
+            "metrics: exactly one should be the ranking one: the mean of the reward (source score, agg mean), with the "
+            "order desc if more is better, or asc if less is. Each other metric with an order has a board of its own"
+        )
     return None

@@ -1,19 +1,31 @@
 """Request bodies of creators, and the settings of a competition."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ml_trainer_env.arena.competitions.metrics import Metric, default_metrics, metrics_problem
 
-__all__ = ["CompetitionSettings", "FileContent", "Markdown", "NewCompetition", "SettingsUpdate", "TagIds", "Update"]
+__all__ = [
+    "RULES",
+    "CompetitionSettings",
+    "FileContent",
+    "Markdown",
+    "NewCompetition",
+    "SettingsUpdate",
+    "TagIds",
+    "Update",
+]
 
 MB = 2**20
 _Id = Annotated[int, Field(ge=1, le=2**31 - 1)]
 _Bracket = tuple[Annotated[float, Field(allow_inf_nan=False)], Annotated[int, Field(ge=0, le=100)]]
 MAX_EVALUATION_S = 12 * 3600
 """Upper bound for an evaluation whose runs all use their full time limit."""
+
+RULES = frozenset({"deletion_allowed", "quota_returned", "results_held", "rows_per_participant"})
+"""Settings that may change while a competition runs: no figure of a run depends on them."""
 
 
 class Body(BaseModel):
@@ -83,6 +95,11 @@ class CompetitionSettings(BaseModel):
         required_files: Files of the environment without which the competition cannot start.
         runtime: Name of the runtime of the environment, and of submissions that name none. Empty for the environment
             of the service.
+        deletion_allowed: Whether participants may delete their submissions. Organisers always may.
+        quota_returned: Evaluations that do not count against a participant's limit: those that were `cancelled` before
+            a run was finished, and those of submissions that were `deleted`.
+        results_held: Whether scores are held back: only organisers see them until this is False.
+        rows_per_participant: Rows of a participant on the leaderboard at the most, the best ones; None for all.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -102,11 +119,30 @@ class CompetitionSettings(BaseModel):
     window_days: int | None = Field(default=None, ge=1, le=3650)
     required_files: list[Annotated[str, Field(max_length=200)]] = Field(default_factory=list, max_length=50)
     runtime: str = Field(default="", max_length=64)
+    deletion_allowed: bool = True
+    quota_returned: list[Literal["cancelled", "deleted"]] = Field(default_factory=list, max_length=2)
+    results_held: bool = False
+    rows_per_participant: int | None = Field(default=None, ge=1, le=1000)
 
     @property
     def shown_metrics(self) -> list[Metric]:
         """What the leaderboard shows: the declared metrics, or the reward."""
         return self.metrics or default_metrics(self.evaluation_metric)
+
+    @property
+    def ranking_metric(self) -> Metric:
+        """The metric by which the leaderboard ranks."""
+        return next(metric for metric in self.shown_metrics if metric.is_ranking)
+
+    @property
+    def has_brackets(self) -> bool:
+        """Whether rewards earn more runs."""
+        return bool(self.evaluation_episode_budget_brackets or self.episode_budget_brackets)
+
+    @property
+    def lower_is_better(self) -> bool:
+        """Whether a lower mean reward ranks higher."""
+        return self.ranking_metric.order == "asc"
 
     def earned_runs(self, rewards: Sequence[float]) -> int:
         """Get the total number of runs of an agent with these rewards, by the thresholds that its mean reaches."""
@@ -129,6 +165,8 @@ class CompetitionSettings(BaseModel):
                 raise ValueError(f"the numbers of runs of {name} should not descend")
         if problem := metrics_problem(self.metrics):
             raise ValueError(problem)
+        if brackets and self.lower_is_better:
+            raise ValueError("brackets give more runs to higher rewards, so they need a metric of which more is better")
         most = max([self.evaluation_deployment_nb_initial_score_run, *(count for _, count in brackets)])
         count = self.evaluation_deployment_nb_constraint_run + most
         if count * self.simulation_timeout_sec > MAX_EVALUATION_S:

@@ -8,8 +8,13 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from ml_trainer_env.arena.audit import record
-from ml_trainer_env.arena.competitions.repository import competition_files, own_competition, visible_competition
-from ml_trainer_env.arena.competitions.schemas import CompetitionSettings, NewCompetition, Update
+from ml_trainer_env.arena.competitions.repository import (
+    can_edit,
+    competition_files,
+    own_competition,
+    visible_competition,
+)
+from ml_trainer_env.arena.competitions.schemas import RULES, CompetitionSettings, NewCompetition, Update
 from ml_trainer_env.arena.errors import NotFoundError, RefusedError, TooManyError
 from ml_trainer_env.arena.kernels import Kernel
 from ml_trainer_env.arena.runtimes import find_runtime
@@ -20,6 +25,7 @@ __all__ = [
     "check_settings",
     "create",
     "describe",
+    "holds_results",
     "keep_file",
     "remove_file",
     "set_tags",
@@ -40,6 +46,11 @@ MAX_DAILY_COMPETITIONS = 50
 def settings_of(competition: Competition) -> CompetitionSettings:
     """Get the settings of a competition as a value."""
     return CompetitionSettings.model_validate(competition.settings)
+
+
+def holds_results(session: Session, competition: Competition, reader_id: int | None) -> bool:
+    """Whether the scores of a competition are held back from a reader. Organisers always see them."""
+    return settings_of(competition).results_held and not can_edit(session, competition, reader_id)
 
 
 def describe(competition: Competition) -> dict[str, Any]:
@@ -102,7 +113,7 @@ def create(session: Session, user_id: int, wanted: NewCompetition) -> Competitio
             for purpose in FilePurpose:
                 for file in competition_files(session, source.id, purpose):
                     keep_file(session, competition, purpose, file.name, file.sha256, file.size)
-    record(session, user_id, "competition.create", str(competition.id))
+    record(session, user_id, "competition.create", str(competition.id), competition.id)
     return competition
 
 
@@ -122,7 +133,7 @@ def update(competition: Competition, wanted: Update) -> None:
 def update_settings(
     session: Session, competition: Competition, changes: dict[str, Any], max_upload_bytes: int
 ) -> CompetitionSettings:
-    """Change settings. Returns all settings. The benchmark must then be run again.
+    """Change settings. Returns all settings. The benchmark must then be run again, unless only rules have changed.
 
     Raises:
         RefusedError: The competition has started, a setting is unknown or out of bounds, or there is no such runtime.
@@ -130,7 +141,8 @@ def update_settings(
     settings = check_settings(competition, changes, max_upload_bytes)
     if settings.runtime and settings.runtime != competition.settings.get("runtime"):
         find_runtime(session, settings.runtime)
-    _invalidate_benchmark(session, competition)
+    if set(changes) - RULES:
+        _invalidate_benchmark(session, competition)
     competition.settings = settings.model_dump(mode="json")
     return settings
 
@@ -139,15 +151,18 @@ def check_settings(competition: Competition, changes: dict[str, Any], max_upload
     """Get the settings of a competition after a change, without changing them.
 
     Raises:
-        RefusedError: The competition has started, or a setting is unknown or out of bounds.
+        RefusedError: A setting is unknown or out of bounds, or may not change after the start.
     """
-    _require_not_started(competition)
+    if set(changes) - RULES:
+        _require_not_started(competition)
     if unknown := sorted(set(changes) - set(CompetitionSettings.model_fields)):
         raise RefusedError(f"there are no settings {', '.join(unknown)[:200]}")
     try:
         settings = CompetitionSettings.model_validate({**competition.settings, **changes})
     except ValidationError as error:
         raise RefusedError("; ".join(_format_error(one) for one in error.errors())) from error
+    if Kernel(competition.kernel).has_matches and (settings.has_brackets or settings.lower_is_better):
+        raise RefusedError("ratings of matches know no brackets, and more is better")
     if settings.max_upload_size_bytes > max_upload_bytes:
         raise RefusedError(f"max_upload_size_bytes should be {max_upload_bytes} at the most on this service")
     return settings
@@ -226,7 +241,7 @@ def start(session: Session, competition_id: int, user_id: int) -> Competition:
         raise RefusedError(blockers[0][1])
     competition.is_started = True
     competition.started_at = competition.started_at or time.time()
-    record(session, user_id, "competition.start", str(competition.id))
+    record(session, user_id, "competition.start", str(competition.id), competition.id)
     return competition
 
 
@@ -254,7 +269,7 @@ def stop(session: Session, competition: Competition, user_id: int) -> None:
     if not competition.is_started:
         raise RefusedError("the competition has not started")
     competition.is_started = False
-    record(session, user_id, "competition.stop", str(competition.id))
+    record(session, user_id, "competition.stop", str(competition.id), competition.id)
 
 
 def benchmark_agent(session: Session, competition_id: int) -> Agent | None:
@@ -281,7 +296,7 @@ def _tags(session: Session, tag_ids: list[int]) -> list[Tag]:
 
 def _require_not_started(competition: Competition) -> None:
     if competition.is_started:
-        raise RefusedError("the competition has started: only its visibility can still be changed")
+        raise RefusedError("the competition has started: only its visibility and its rules can still be changed")
 
 
 def _format_error(error: Any) -> str:

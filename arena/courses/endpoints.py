@@ -106,8 +106,13 @@ def list_courses(
     services: InjectedServices,
     show_all: bool = False,
     challenge_id: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None,
+    competition_id: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None,
 ) -> list[dict[str, Any]]:
-    """List the courses that the caller has joined or teaches, and public ones that have not ended."""
+    """List the courses that the caller has joined or teaches, and public ones that have not ended.
+
+    Older clients send `competition_id` for `challenge_id`.
+    """
+    challenge_id = challenge_id or competition_id
     today = dt.datetime.now(dt.UTC).date().isoformat()
     found = []
     with services.database.transaction(read_only=True) as session:

@@ -5,7 +5,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
-from pydantic import Field
+from pydantic import AliasChoices, Field
 from sqlalchemy.orm import Session
 
 from ml_trainer_env.arena.access import InjectedServices, Teacher
@@ -68,9 +68,9 @@ class ModuleChange(Body):
 
 
 class NewLink(Body):
-    """A competition to attach."""
+    """A competition to attach. Older clients call it `competition_id`."""
 
-    challenge_id: Number
+    challenge_id: Number = Field(validation_alias=AliasChoices("challenge_id", "competition_id"))
     label: str | None = Field(default=None, max_length=200)
     position: Position | None = None
     pass_threshold: Threshold | None = None
@@ -174,6 +174,7 @@ def fork_module(module_id: Id, caller: Teacher, services: InjectedServices) -> d
 
 
 @router.post("/modules/{module_id}/challenges", status_code=201)
+@router.post("/modules/{module_id}/competitions", status_code=201)
 def attach(module_id: Id, wanted: NewLink, caller: Teacher, services: InjectedServices) -> dict[str, Any]:
     """Attach a challenge to a module."""
     with services.database.transaction(by=caller.user_id) as session:
@@ -186,6 +187,7 @@ def attach(module_id: Id, wanted: NewLink, caller: Teacher, services: InjectedSe
 
 
 @router.put("/modules/{module_id}/challenges/reorder")
+@router.put("/modules/{module_id}/competitions/reorder")
 def reorder_challenges(
     module_id: Id, wanted: Order, caller: Teacher, services: InjectedServices
 ) -> list[dict[str, Any]]:
@@ -200,6 +202,7 @@ def reorder_challenges(
 
 
 @router.put("/modules/{module_id}/challenges/{challenge_id}")
+@router.put("/modules/{module_id}/competitions/{challenge_id}")
 def update_link(
     module_id: Id, challenge_id: Id, wanted: LinkChange, caller: Teacher, services: InjectedServices
 ) -> dict[str, Any]:
@@ -213,6 +216,7 @@ def update_link(
 
 
 @router.delete("/modules/{module_id}/challenges/{challenge_id}")
+@router.delete("/modules/{module_id}/competitions/{challenge_id}")
 def detach(module_id: Id, challenge_id: Id, caller: Teacher, services: InjectedServices) -> dict[str, Any]:
     """Detach a challenge from a module."""
     with services.database.transaction(by=caller.user_id) as session:

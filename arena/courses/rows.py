@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from ml_trainer_env.arena.challenges.board import passes
+from ml_trainer_env.arena.competitions.service import settings_of
 from ml_trainer_env.arena.courses.service import directives, metric_of, visible_lessons
 from ml_trainer_env.arena.tables import Course, CourseModule, Lesson, LessonMedia, Module, ModuleChallenge
 
@@ -82,12 +84,13 @@ def challenge_link(link: ModuleChallenge) -> dict[str, Any]:
 
 def challenge_cell(link: ModuleChallenge, value: float | None) -> dict[str, Any]:
     """Get the result of a student in a competition of a module."""
-    passed = None if value is None or link.pass_threshold is None else value >= link.pass_threshold
+    bar, is_low = link.pass_threshold, settings_of(link.competition).lower_is_better
+    passed = None if value is None or bar is None else passes(value, bar, is_low)
     return {
         "challenge_id": link.competition_id,
         "name": link.label or link.competition.name,
         "value": value,
-        "pass_threshold": link.pass_threshold,
+        "pass_threshold": bar,
         "passed": passed,
         "metric": metric_of(link.competition),
     }

@@ -44,7 +44,7 @@ class Blobs:
                 Path(file.name).unlink()
                 raise
         name = digest.hexdigest()  # replacing an existing file renews its time: see `keep_only`
-        target = self.path(name)
+        target = Blobs.path(self, name)
         target.parent.mkdir(exist_ok=True)
         os.replace(file.name, target)
         return name, size
@@ -56,6 +56,14 @@ class Blobs:
             FileNotFoundError: The file does not exist.
         """
         return self.path(digest).read_bytes()
+
+    def open(self, digest: str) -> BinaryIO:
+        """Open a file for reading.
+
+        Raises:
+            FileNotFoundError: The file does not exist.
+        """
+        return self.path(digest).open("rb")
 
     def copy(self, digest: str, target: Path) -> None:
         """Copy a file.

@@ -8,8 +8,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from ml_trainer_env.arena.competitions.service import settings_of
 from ml_trainer_env.arena.leaderboard.service import Entry, board_rows, ranked_entries
-from ml_trainer_env.arena.tables import Agent, AgentStatus, Competition
+from ml_trainer_env.arena.tables import Agent, AgentStatus, Competition, TeamMember
 
 __all__ = ["Boards"]
 
@@ -48,7 +49,7 @@ class Boards:
         if (found := self._boards.get(competition.id)) is None or found[0] != version:
             with self._rendering:  # another thread may have rendered it meanwhile
                 if (found := self._boards.get(competition.id)) is None or found[0] != version:
-                    entries = ranked_entries(session, competition.id)
+                    entries = ranked_entries(session, competition)
                     found = version, entries, json.dumps(board_rows(entries, competition)).encode()
                     self._boards[competition.id] = found
                     self._boards.move_to_end(competition.id)
@@ -58,12 +59,17 @@ class Boards:
 
 
 def _version(session: Session, competition: Competition) -> _Version:
-    """Get a key that changes with every new grade, every removed agent and every new name."""
+    """Get a key that changes with every new grade, every removed or marked agent, and every new name or setting."""
     query = sa.select(
         sa.func.count(),
         sa.func.sum(Agent.scored_deploy_id),
         sa.func.max(Agent.scored_at),
         sa.func.max(Agent.changed_at),
     ).where(Agent.competition_id == competition.id, Agent.status == AgentStatus.ACTIVE)
-    settings = competition.settings
-    return *session.execute(query).one(), settings["evaluation_metric"], settings["evaluation_metric2"]
+    settings = settings_of(competition)
+    shown = settings.evaluation_metric, settings.evaluation_metric2, settings.lower_is_better
+    found: _Version = (*session.execute(query).one(), *shown, settings.rows_per_participant)
+    if settings.rows_per_participant is None:
+        return found
+    members = sa.select(sa.func.count(), sa.func.sum(TeamMember.id)).where(TeamMember.competition_id == competition.id)
+    return *found, *session.execute(members).one()

@@ -1,7 +1,7 @@
 """The pages for people."""
 
 from pathlib import Path as FilePath
-from typing import Annotated, Any
+from typing import Annotated
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Form, Path, Query, Request
@@ -11,10 +11,11 @@ from sqlalchemy.orm import Session
 from ml_trainer_env.arena.access import InjectedServices
 from ml_trainer_env.arena.competitions.images import IMAGE_START, image_type
 from ml_trainer_env.arena.competitions.repository import list_competitions, visible_competition
-from ml_trainer_env.arena.competitions.service import describe
+from ml_trainer_env.arena.competitions.service import describe, holds_results, settings_of
 from ml_trainer_env.arena.errors import NotFoundError, UnauthorizedError
-from ml_trainer_env.arena.leaderboard.service import board
-from ml_trainer_env.arena.pages.charts import charts_of
+from ml_trainer_env.arena.leaderboard.history import earlier_scores
+from ml_trainer_env.arena.pages.boards import board_page, page_head
+from ml_trainer_env.arena.pages.charts import Earlier, charts_of
 from ml_trainer_env.arena.pages.rendering import (
     HEADERS,
     cacheable_part,
@@ -24,10 +25,7 @@ from ml_trainer_env.arena.pages.rendering import (
 )
 from ml_trainer_env.arena.pages.signin import forget, remember, signed_in
 from ml_trainer_env.arena.runtimes import describe_runtimes
-from ml_trainer_env.arena.services import Services
-from ml_trainer_env.arena.submissions.repository import finished_runs, own_agent
-from ml_trainer_env.arena.submissions.service import status, visible_figure
-from ml_trainer_env.arena.tables import Agent, AgentStatus, Run, RunKind
+from ml_trainer_env.arena.tables import Agent, AgentStatus, Scope
 from ml_trainer_env.arena.tokens.service import Caller, authenticate
 
 __all__ = ["error_page", "router"]
@@ -35,6 +33,8 @@ __all__ = ["error_page", "router"]
 router = APIRouter(include_in_schema=False)
 
 Id = Annotated[int, Path(ge=1, le=2**31 - 1)]
+
+_Key = Annotated[str, Query(max_length=32)]
 
 PER_PAGE = 20
 SHOWN_ROWS = 200
@@ -60,17 +60,15 @@ def home(
 
 
 @router.get("/competitions/{cid}", response_class=HTMLResponse)
-def competition(cid: Id, request: Request, services: InjectedServices) -> HTMLResponse:
-    """Show a competition: its leaderboard, and the submissions of the signed-in user."""
+def competition(cid: Id, request: Request, services: InjectedServices, metric: _Key = "") -> HTMLResponse:
+    """Show a competition: one of its boards, and the submissions of the signed-in user."""
     with services.database.transaction(read_only=True) as session:
         caller = signed_in(request, services, session)
         found = visible_competition(session, cid, caller.user_id if caller else None)
-        rows = board(session, found, SHOWN_ROWS)
-        mine = _own_agents(session, cid, caller)
-        shown, has_image = describe(found), found.image_sha256 is not None
-        return render_page(
-            "competition.html", caller, competition=shown, tab="board", has_image=has_image, rows=rows, mine=mine
-        )
+        shown = board_page(session, found, caller.user_id if caller else None, metric, SHOWN_ROWS)
+        mine, has_image = _own_agents(session, cid, caller), found.image_sha256 is not None
+        head = page_head(session, found, caller, "board")
+        return render_page("competition.html", caller, **head, has_image=has_image, board=shown, mine=mine)
 
 
 @router.get("/competitions/{cid}/rules", response_class=HTMLResponse)
@@ -79,7 +77,7 @@ def rules(cid: Id, request: Request, services: InjectedServices) -> HTMLResponse
     with services.database.transaction(read_only=True) as session:
         caller = signed_in(request, services, session)
         found = visible_competition(session, cid, caller.user_id if caller else None)
-        return render_page("rules.html", caller, competition=describe(found), tab="rules")
+        return render_page("rules.html", caller, **page_head(session, found, caller, "rules"))
 
 
 @router.get("/competitions/{cid}/scores", response_class=HTMLResponse)
@@ -88,11 +86,14 @@ def scores(cid: Id, request: Request, services: InjectedServices) -> HTMLRespons
     with services.database.transaction(read_only=True) as session:
         caller = signed_in(request, services, session)
         found = visible_competition(session, cid, caller.user_id if caller else None)
-        entries = request.app.state.boards.entries(session, found)[:SHOWN_ROWS]
-        charts = charts_of(entries)
-        return render_page(
-            "scores.html", caller, competition=describe(found), tab="scores", charts=charts, rows=entries
-        )
+        is_held = holds_results(session, found, caller.user_id if caller else None)
+        entries = [] if is_held else request.app.state.boards.entries(session, found)[:SHOWN_ROWS]
+        by_id = {entry.agent_id: entry for entry in entries}
+        found_earlier = earlier_scores(session, by_id, SHOWN_ROWS)
+        earlier = [Earlier(by_id[one.agent_id], one.at, one.mean) for one in found_earlier]
+        charts = charts_of(entries, earlier, lower_is_better=settings_of(found).lower_is_better)
+        head = page_head(session, found, caller, "scores")
+        return render_page("scores.html", caller, **head, charts=charts, rows=entries, is_held=is_held)
 
 
 @router.get("/runtimes", response_class=HTMLResponse)
@@ -117,24 +118,13 @@ def image(cid: Id, request: Request, services: InjectedServices) -> Response:
 
 
 @router.get("/competitions/{cid}/board", response_class=HTMLResponse)
-def live_board(cid: Id, request: Request, services: InjectedServices) -> Response:
+def live_board(cid: Id, request: Request, services: InjectedServices, metric: _Key = "") -> Response:
     """Get the leaderboard as a fragment, for live updates of the page."""
     with services.database.transaction(read_only=True) as session:
         caller = signed_in(request, services, session)
         found = visible_competition(session, cid, caller.user_id if caller else None)
-        return cacheable_part(request, render_page("board.html", caller, rows=board(session, found, SHOWN_ROWS)))
-
-
-@router.get("/submissions/{aid}", response_class=HTMLResponse)
-def submission(aid: Id, request: Request, services: InjectedServices) -> HTMLResponse:
-    """Show a submission to its owner: its status, its runs and their logs."""
-    return _submission("submission.html", aid, request, services)
-
-
-@router.get("/submissions/{aid}/progress", response_class=HTMLResponse)
-def live_progress(aid: Id, request: Request, services: InjectedServices) -> Response:
-    """Get the status and the runs of a submission as a fragment, for live updates of the page."""
-    return cacheable_part(request, _submission("progress.html", aid, request, services))
+        shown = board_page(session, found, caller.user_id if caller else None, metric, SHOWN_ROWS)
+        return cacheable_part(request, render_page("board.html", caller, board=shown))
 
 
 @router.get("/signin", response_class=HTMLResponse)
@@ -152,6 +142,8 @@ def signin(request: Request, services: InjectedServices, token: Annotated[str, F
     with services.database.transaction(read_only=True) as session:
         try:
             caller = authenticate(session, token.strip())
+            if caller.scope is Scope.WORKER:
+                raise UnauthorizedError("this is the token of a worker, with which nobody signs in")
         except UnauthorizedError as error:
             return render_page("signin.html", None, error=str(error), status_code=401)
     response = RedirectResponse("/", 303, HEADERS)
@@ -179,34 +171,6 @@ def static(name: str) -> FileResponse:
 def error_page(status_code: int, message: str) -> HTMLResponse:
     """Render an error page."""
     return render_page("error.html", None, status_code, status=status_code, message=message)
-
-
-def _submission(template: str, aid: int, request: Request, services: Services) -> HTMLResponse:
-    with services.database.transaction(read_only=True) as session:
-        caller = signed_in(request, services, session)
-        if caller is None:
-            raise NotFoundError("sign in to see a submission of yours")
-        agent = own_agent(session, aid, caller.user_id)
-        runs = [_run(run, services) for run in finished_runs(session, agent.id, 50)]
-        shown = describe(agent.competition)
-        return render_page(template, caller, agent=status(session, agent), competition=shown, runs=runs)
-
-
-def _run(run: Run, services: Services) -> dict[str, Any]:
-    log = services.blobs.get(run.log_sha256).decode(errors="replace")[-LOG_SHOWN:] if run.log_sha256 else ""
-    return {
-        "id": run.id,
-        "number": run.number + 1,
-        "kind": run.kind,
-        "reward": visible_figure(run.kind, run.reward),
-        "wall_s": run.wall_s or 0.0,
-        "ram_mb": (run.peak_ram_bytes or 0) / 2**20,
-        "is_withheld": run.kind == RunKind.FINAL,
-        "error_type": run.error_type,
-        "error_message": run.error_message,
-        "finished_at": run.finished_at,
-        "log": log,
-    }
 
 
 def _own_agents(session: Session, cid: int, caller: Caller | None) -> list[Agent]:

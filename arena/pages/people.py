@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session, joinedload
 
 from ml_trainer_env.arena.access import InjectedServices
 from ml_trainer_env.arena.competitions.repository import visible_to
+from ml_trainer_env.arena.competitions.service import holds_results
 from ml_trainer_env.arena.errors import NotFoundError, UnauthorizedError
 from ml_trainer_env.arena.leaderboard.cache import Boards
 from ml_trainer_env.arena.leaderboard.standings import Standing, standings
@@ -36,7 +37,7 @@ def own_submissions(request: Request, services: InjectedServices) -> HTMLRespons
             raise UnauthorizedError("sign in to see your submissions")
         agents = _agents(session, caller.user_id, caller.user_id, Agent.status != AgentStatus.DELETED)
         competitions = {agent.competition_id: agent.competition for agent in agents}
-        places = _places(session, request.app.state.boards, competitions.values())
+        places = _places(session, request.app.state.boards, competitions.values(), caller.user_id)
         daily = services.settings.daily_deploys
         quotas = [(one, service.quota(session, one, caller.user_id, daily)) for one in competitions.values()]
         return render_page(
@@ -55,7 +56,7 @@ def user(name: Annotated[str, Path(max_length=64)], request: Request, services: 
         reader_id = caller.user_id if caller else None
         agents = _agents(session, found.id, reader_id, Agent.status == AgentStatus.ACTIVE)
         competitions = {agent.competition_id: agent.competition for agent in agents}
-        places = _places(session, request.app.state.boards, competitions.values())
+        places = _places(session, request.app.state.boards, competitions.values(), reader_id)
         rows = [(agent, places[agent.id]) for agent in agents if agent.id in places]
         profile: dict[str, Any] = found.profile
         links = [profile.get("github_page"), profile.get("personal_website")]
@@ -77,9 +78,12 @@ def _agents(session: Session, user_id: int, reader_id: int | None, condition: sa
     return list(session.scalars(query.order_by(Agent.id.desc()).limit(SHOWN)))
 
 
-def _places(session: Session, boards: Boards, competitions: Iterable[Competition]) -> dict[int, Standing]:
-    """Get the places of all submissions to competitions, by their ids."""
-    found = (standings(boards.entries(session, one), None) for one in competitions)
+def _places(
+    session: Session, boards: Boards, competitions: Iterable[Competition], reader_id: int | None
+) -> dict[int, Standing]:
+    """Get the places of all submissions to competitions that the reader may know of, by their ids."""
+    shown = [one for one in competitions if not holds_results(session, one, reader_id)]
+    found = (standings(boards.entries(session, one), None) for one in shown)
     return {place.entry.agent_id: place for places in found for place in places}
 
 

@@ -11,11 +11,12 @@ from starlette.datastructures import FormData, UploadFile
 from ml_trainer_env.arena.access import InjectedServices
 from ml_trainer_env.arena.competitions.repository import visible_competition
 from ml_trainer_env.arena.competitions.schemas import CompetitionSettings
-from ml_trainer_env.arena.competitions.service import describe, settings_of
+from ml_trainer_env.arena.competitions.service import settings_of
 from ml_trainer_env.arena.errors import ArenaError, NotFoundError, RefusedError, UnauthorizedError
 from ml_trainer_env.arena.files.archives import lay_out
 from ml_trainer_env.arena.files.names import require_distinct
 from ml_trainer_env.arena.files.uploads import read_form
+from ml_trainer_env.arena.pages.boards import page_head
 from ml_trainer_env.arena.pages.rendering import HEADERS, render_page, require_same_site
 from ml_trainer_env.arena.pages.signin import signed_in
 from ml_trainer_env.arena.runtimes import runtimes
@@ -26,7 +27,7 @@ from ml_trainer_env.arena.submissions.schemas import NewAgent
 from ml_trainer_env.arena.tables import Scope
 from ml_trainer_env.arena.tokens.service import Caller, require
 
-__all__ = ["router"]
+__all__ = ["router", "store_fields"]
 
 router = APIRouter(include_in_schema=False)
 
@@ -77,15 +78,28 @@ def _admit(cid: int, request: Request, services: Services) -> tuple[Caller, Comp
         return caller, settings_of(visible_competition(session, cid, caller.user_id))
 
 
-def _submit(cid: int, caller: Caller, settings: CompetitionSettings, services: Services, fields: FormData) -> int:
+def store_fields(
+    services: Services, caller: Caller, settings: CompetitionSettings, fields: FormData
+) -> dict[str, tuple[str, int]]:
+    """Store the files of a form, and parse its sources. They belong to no submission yet.
+
+    Args:
+        services: The components of the service.
+        caller: Who sends the form.
+        settings: Settings of the competition.
+        fields: The form: files, the files of a folder, or archives.
+
+    Returns:
+        SHA-256 and size in bytes of each file, by its path.
+
+    Raises:
+        RefusedError: There are no files, or a path or an archive is not valid.
+        TooManyError: The user's daily upload limit is exhausted.
+    """
     uploads = [one for _, one in fields.multi_items() if isinstance(one, UploadFile) and one.filename]
     paths = lay_out([upload.filename or "" for upload in uploads])
     if not paths:
         raise RefusedError("choose files, a folder or a .zip archive")
-    try:
-        wanted = NewAgent(agent_name=str(fields.get("name") or "").strip() or "agent")
-    except ValidationError as error:
-        raise RefusedError("a submission's name should have 1 to 64 letters, digits, spaces and . , + - _") from error
     stored: list[tuple[str, tuple[str, int]]] = []
     for path, upload in zip(paths, uploads, strict=True):
         if path is not None:
@@ -94,6 +108,15 @@ def _submit(cid: int, caller: Caller, settings: CompetitionSettings, services: S
     require_distinct(path for path, _ in stored)
     files = dict(stored)
     services.sources.parse_ahead((path, *kept) for path, kept in files.items())
+    return files
+
+
+def _submit(cid: int, caller: Caller, settings: CompetitionSettings, services: Services, fields: FormData) -> int:
+    try:
+        wanted = NewAgent(agent_name=str(fields.get("name") or "").strip() or "agent")
+    except ValidationError as error:
+        raise RefusedError("a submission's name should have 1 to 64 letters, digits, spaces and . , + - _") from error
+    files = store_fields(services, caller, settings, fields)
     with services.database.transaction(by=caller.user_id) as session:
         agent = service.attach(session, caller.user_id, cid, wanted.agent_name, None, services.sources)
         if (chosen := str(fields.get("runtime") or "")).isdecimal():
@@ -114,8 +137,7 @@ def _form_page(
             "submit.html",
             caller,
             status_code,
-            competition=describe(found),
-            tab="submit",
+            **page_head(session, found, caller, "submit"),
             quota=service.quota(session, found, caller.user_id, daily) if caller else None,
             daily_upload_mb=services.settings.daily_upload_bytes / 2**20,
             runtimes=[(one.id, f"{one.framework} {one.framework_version}") for one in runtimes(session)],

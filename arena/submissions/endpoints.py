@@ -8,6 +8,7 @@ from fastapi.responses import PlainTextResponse
 from ml_trainer_env.arena.access import Creator, InjectedServices, Participant
 from ml_trainer_env.arena.audit import record
 from ml_trainer_env.arena.competitions.repository import competition_files, own_competition, visible_competition
+from ml_trainer_env.arena.competitions.service import holds_results
 from ml_trainer_env.arena.errors import NotFoundError, RefusedError
 from ml_trainer_env.arena.files.names import file_path
 from ml_trainer_env.arena.runtimes import describe_runtimes, runtimes
@@ -103,23 +104,34 @@ def deploy_state(cid: Id, aid: Id, caller: Participant, services: InjectedServic
 def delete_agent(cid: Id, aid: Id, caller: Participant, services: InjectedServices) -> dict[str, Any]:
     """Delete a submission."""
     with services.database.transaction(by=caller.user_id) as session:
-        service.delete(session, own_agent(session, aid, caller.user_id, cid))
+        service.delete(session, own_agent(session, aid, caller.user_id, cid), caller.user_id)
     return {"message": "the agent was deleted"}
+
+
+@router.put("/competition/{cid}/{aid}/cancel")
+def cancel(cid: Id, aid: Id, caller: Participant, services: InjectedServices) -> dict[str, Any]:
+    """Cancel the evaluation of a submission."""
+    with services.database.transaction(by=caller.user_id) as session:
+        agent = own_agent(session, aid, caller.user_id, cid)
+        service.cancel(session, agent, caller.user_id)
+        return service.status(session, agent, caller.user_id)
 
 
 @router.get("/competition/{cid}/{aid}/status")
 def agent_status(cid: Id, aid: Id, caller: Participant, services: InjectedServices) -> dict[str, Any]:
     """Get the status of a submission."""
     with services.database.transaction(read_only=True) as session:
-        return service.status(session, own_agent(session, aid, caller.user_id, cid))
+        return service.status(session, own_agent(session, aid, caller.user_id, cid), caller.user_id)
 
 
 @router.get("/agent/{aid}/games")
 def games(aid: Id, caller: Participant, services: InjectedServices) -> dict[str, Any]:
     """List the runs of an agent, with signed URLs of their logs."""
     with services.database.transaction(read_only=True) as session:
-        runs = finished_runs(session, own_agent(session, aid, caller.user_id).id)
-    return {"games": [_game(run, services) for run in runs]}
+        agent = own_agent(session, aid, caller.user_id)
+        is_held = holds_results(session, agent.competition, caller.user_id)
+        runs = service.visible_runs(finished_runs(session, agent.id), is_held)
+    return {"games": [_game(run, services, is_held) for run in runs]}
 
 
 @router.get("/runtime_options/{cid}")
@@ -157,7 +169,7 @@ def set_agent_runtime(
     with services.database.transaction(by=caller.user_id) as session:
         agent = own_agent(session, aid, caller.user_id)
         chosen = service.set_runtime(session, agent, choice.docker_image_agent_runtime_id, services.sources)
-        record(session, caller.user_id, "agent.runtime", f"{aid} {chosen.id}")
+        record(session, caller.user_id, "agent.runtime", f"{aid} {chosen.id}", agent.competition_id)
         return service.runtime_row(chosen)
 
 
@@ -198,12 +210,12 @@ def log(
     return PlainTextResponse(text, headers={"X-Content-Type-Options": "nosniff"})
 
 
-def _game(run: Run, services: Services) -> dict[str, Any]:
+def _game(run: Run, services: Services, is_held: bool) -> dict[str, Any]:
     return {
         "id": run.id,
         "kind": run.kind,
         "status": run.status,
-        "reward": service.visible_figure(run.kind, run.reward),
+        "reward": service.visible_reward(run, is_held),
         "game_outcome": "completed" if run.reward is not None else "error",
         "error_type": run.error_type,
         "error_message": run.error_message,

@@ -105,7 +105,7 @@ def _change_files(
         with services.database.transaction(by=user_id) as session:
             agent = own_agent(session, aid, user_id, cid)
             service.delete_file(session, agent, deleted_name, services.sources)
-            record(session, user_id, "agent.file.delete", f"{aid} {deleted_name}")
+            record(session, user_id, "agent.file.delete", f"{aid} {deleted_name}", cid)
             return agent, f"{deleted_name} was deleted"
     name, file = uploaded_file(form, str)
     files = store_files(services, user_id, settings, name, file.file, file.size or 0)
@@ -114,5 +114,5 @@ def _change_files(
         agent = own_agent(session, aid, user_id, cid)
         service.keep_files(session, agent, files, services.sources)
         for path, (sha256, _) in files.items():
-            record(session, user_id, "agent.file", f"{aid} {path} {sha256}")
+            record(session, user_id, "agent.file", f"{aid} {path} {sha256}", cid)
         return agent, f"{', '.join(list(files)[:20])} uploaded" if is_archive(name) else f"{name} was uploaded"

@@ -1,5 +1,6 @@
 """Queries for submissions."""
 
+from collections.abc import Collection
 from enum import StrEnum
 
 import sqlalchemy as sa
@@ -148,14 +149,39 @@ def count_agents_since(session: Session, user_id: int, since: float) -> int:
     return session.scalar(query.select_from(Agent)) or 0
 
 
-def deploys_since(session: Session, user_id: int, competition_id: int, is_benchmark: bool, since: float) -> list[float]:
-    """List the times of a user's deployments to a competition, earliest first.
+def deploys_since(
+    session: Session,
+    user_id: int,
+    competition_id: int,
+    is_benchmark: bool,
+    since: float,
+    returned: Collection[str] = (),
+    most_returned: int = 0,
+) -> list[float]:
+    """List the times of a user's deployments to a competition that count, earliest first.
 
-    Includes deleted agents, and excludes the reruns that organisers ordered.
+    Excludes the reruns that organisers ordered.
+
+    Args:
+        session: A transaction.
+        user_id: The user.
+        competition_id: The competition.
+        is_benchmark: Whether to list those of the benchmark instead of the user's own.
+        since: Time in seconds since 1970.
+        returned: Which deployments do not count: `cancelled` before a run was finished, or of `deleted` agents.
+        most_returned: How many of these do not count at the most. Later ones do.
     """
-    query = sa.select(Deploy.created_at).join(Agent).where(Deploy.is_rerun.is_(False)).order_by(Deploy.created_at)
+    begun = sa.exists().where(Run.deploy_id == Deploy.id, Run.finished_at.is_not(None))
+    conditions = {
+        "cancelled": sa.and_(Deploy.status == DeployStatus.CANCELLED, ~begun),
+        "deleted": Agent.status == AgentStatus.DELETED,
+    }
+    is_returned = sa.or_(sa.false(), *(conditions[name] for name in returned))
     of_user = Agent.user_id == user_id, Agent.competition_id == competition_id, Agent.is_benchmark == is_benchmark
-    return list(session.scalars(query.where(*of_user, Deploy.created_at >= since)))
+    query = sa.select(Deploy.created_at, is_returned).join(Agent).where(Deploy.is_rerun.is_(False), *of_user)
+    found = session.execute(query.where(Deploy.created_at >= since).order_by(Deploy.created_at, Deploy.id)).all()
+    back = [at for at, is_back in found if is_back][most_returned:]
+    return sorted([*(at for at, is_back in found if not is_back), *back])
 
 
 def count_on_board(session: Session, agent: Agent) -> int:
@@ -164,7 +190,7 @@ def count_on_board(session: Session, agent: Agent) -> int:
 
 
 def count_active(session: Session, competition_id: int, user_id: int, but: int | None = None) -> int:
-    """Count the submissions of a participant to a competition that are active or being evaluated.
+    """Count the submissions of a participant to a competition that are active or being evaluated, but no baselines.
 
     Args:
         session: A transaction.
@@ -178,6 +204,7 @@ def count_active(session: Session, competition_id: int, user_id: int, but: int |
         Agent.user_id.in_(participant_ids(session, competition_id, user_id)),
         Agent.status.in_(on_the_way),
         Agent.is_benchmark.is_(False),
+        Agent.is_baseline.is_(False),
     )
     if but is not None:
         query = query.where(Agent.id != but)

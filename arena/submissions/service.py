@@ -8,19 +8,21 @@ change the status of an agent that is being evaluated or is active.
 import hashlib
 import hmac
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from ml_trainer_env.arena.audit import record
 from ml_trainer_env.arena.competitions.repository import visible_competition
-from ml_trainer_env.arena.competitions.service import settings_of
+from ml_trainer_env.arena.competitions.service import holds_results, settings_of
 from ml_trainer_env.arena.errors import NotFoundError, RefusedError, TooManyError
 from ml_trainer_env.arena.files.names import require_distinct
 from ml_trainer_env.arena.files.sources import Sources
+from ml_trainer_env.arena.kernels import Kernel
 from ml_trainer_env.arena.runtimes import default_runtime, runtimes
 from ml_trainer_env.arena.services import Services
+from ml_trainer_env.arena.submissions.opponents import draw_opponents
 from ml_trainer_env.arena.submissions.repository import (
     agent_files,
     count_active,
@@ -47,6 +49,7 @@ from ml_trainer_env.arena.tables import (
 
 __all__ = [
     "attach",
+    "cancel",
     "cancel_open",
     "delete",
     "delete_file",
@@ -56,12 +59,16 @@ __all__ = [
     "derive_seed",
     "keep_file",
     "keep_files",
+    "mark_baseline",
     "quota",
     "rerun",
     "runtime_row",
     "set_runtime",
     "status",
     "visible_figure",
+    "visible_message",
+    "visible_reward",
+    "visible_runs",
     "visible_status",
 ]
 
@@ -98,7 +105,7 @@ def attach(
             session.add(AgentFile(agent_id=agent.id, name=file.name, sha256=file.sha256, size=file.size))
         session.flush()
         validate(session, agent, sources)
-    record(session, user_id, "agent.create", str(agent.id))
+    record(session, user_id, "agent.create", str(agent.id), agent.competition_id)
     return agent
 
 
@@ -107,7 +114,9 @@ def keep_file(session: Session, agent: Agent, name: str, sha256: str, size: int,
     keep_files(session, agent, {name: (sha256, size)}, sources)
 
 
-def keep_files(session: Session, agent: Agent, files: Mapping[str, tuple[str, int]], sources: Sources) -> None:
+def keep_files(
+    session: Session, agent: Agent, files: Mapping[str, tuple[str, int]], sources: Sources, *, only: bool = False
+) -> None:
     """Add or replace files, then validate all files.
 
     Args:
@@ -115,10 +124,15 @@ def keep_files(session: Session, agent: Agent, files: Mapping[str, tuple[str, in
         agent: The submission.
         files: SHA-256 and size in bytes of each file, by its valid path.
         sources: What inspects them.
+        only: Whether all other files are removed.
 
     Raises:
         RefusedError: The agent would have too many files, or two that are the same file on some systems.
     """
+    for file in agent_files(session, agent.id) if only else []:
+        if file.name not in files:
+            session.delete(file)
+    session.flush()
     known = {file.name: file for file in agent_files(session, agent.id)}
     allowed = settings_of(agent.competition).max_upload_files
     if len(known.keys() | files.keys()) > allowed:
@@ -153,7 +167,8 @@ def deploy(session: Session, agent: Agent, services: Services) -> Deploy:
     Raises:
         RefusedError: The files are not a valid agent, its runtime was removed, the competition has not started, or the
             user has too many active agents.
-        TooManyError: The user has deployed too often in the last 24 hours. Deleted agents count, too.
+        TooManyError: The user has deployed too often in the last 24 hours. Deleted agents and cancelled evaluations
+            count, too, unless `quota_returned` says otherwise.
     """
     competition = agent.competition
     settings = settings_of(competition)
@@ -168,35 +183,46 @@ def deploy(session: Session, agent: Agent, services: Services) -> Deploy:
     if not agent.is_benchmark and _reached_active_limit(session, agent):
         raise RefusedError(f"{settings.max_active_agents_per_participant} agents of yours may be active at a time")
     daily = services.settings.daily_deploys
-    if len(_deploys_of_the_day(session, agent)) >= daily:
+    if len(_deploys_of_the_day(session, agent, daily)) >= daily:
         raise TooManyError(f"you may deploy {daily} times in 24 hours to a competition")
     files = {file.name: file.sha256 for file in agent_files(session, agent.id)}
     deploy = _queue(session, agent, services, files, agent.runtime_id)
-    record(session, agent.user_id, "agent.deploy", f"{agent.id} {deploy.id}")
+    record(session, agent.user_id, "agent.deploy", f"{agent.id} {deploy.id}", agent.competition_id)
     return deploy
 
 
-def rerun(session: Session, agent: Agent, services: Services, by: int) -> Deploy:
-    """Queue another evaluation of what was evaluated last, for an organiser. The old results no longer count.
+def rerun(session: Session, agent: Agent, services: Services, by: int | None) -> Deploy:
+    """Queue another evaluation of a submission in any state, for an organiser. The old results no longer count.
 
-    It does not count against the limits of the owner, and waits until no participant's evaluation does.
+    What was evaluated last is evaluated, and the current files of a submission that never was. It does not count
+    against the limits of the owner, and waits until no participant's evaluation does. One that waits for its first run
+    stays as it is, and one that is under way begins again in its place.
 
     Args:
         session: A transaction.
         agent: The submission.
         services: The components of the service.
-        by: The organiser.
+        by: The organiser; None for the operator.
 
     Raises:
-        RefusedError: The submission is neither active nor failed.
+        RefusedError: The submission was never evaluated, and its files are not a valid agent.
     """
     last = latest_deploy(session, agent.id)
-    if agent.status not in (AgentStatus.ACTIVE, AgentStatus.DEPLOY_FAILED) or last is None:
-        raise RefusedError(f"only an active or a failed submission can be run again, and this one is {agent.status}")
-    deploy = _queue(session, agent, services, dict(last.files), last.runtime_id, is_rerun=True)
+    if last is None and not agent.files_ok:
+        raise RefusedError(f"the submission was never evaluated, and its files make no agent: {agent.files_message}")
+    is_open = agent.status in (AgentStatus.DEPLOY_QUEUE, AgentStatus.DEPLOY_RUN)
+    if last is not None and is_open and last.attempt == 0:
+        deploy = last
+    elif last is not None and is_open and not last.is_rerun:
+        deploy = _queue(session, agent, services, dict(last.files), last.runtime_id)
+        deploy.created_at, last.is_rerun = last.created_at, True  # it counts once against the owner's limit
+    else:
+        files = {file.name: file.sha256 for file in agent_files(session, agent.id)} if last is None else last.files
+        runtime_id = agent.runtime_id if last is None else last.runtime_id
+        deploy = _queue(session, agent, services, dict(files), runtime_id, is_rerun=True)
     agent.mean_reward, agent.reward_ci95, agent.rewards, agent.final_rewards = None, None, [], []
     agent.max_run_s, agent.max_ram_bytes, agent.scored_at, agent.scored_deploy_id = None, None, None, None
-    record(session, by, "agent.rerun", f"{agent.id} {deploy.id}")
+    record(session, by, "agent.rerun", f"{agent.id} {deploy.id}", agent.competition_id)
     return deploy
 
 
@@ -222,6 +248,8 @@ def _queue(
     session.add(deploy)
     agent.status, agent.last_status_message = AgentStatus.DEPLOY_QUEUE, "waiting for a worker"
     session.flush()
+    if Kernel(competition.kernel).has_matches:
+        draw_opponents(session, deploy, agent, services.key)
     return deploy
 
 
@@ -230,9 +258,17 @@ def _reached_active_limit(session: Session, agent: Agent) -> bool:
     return count_on_board(session, agent) >= settings_of(agent.competition).max_active_agents_per_participant
 
 
-def _deploys_of_the_day(session: Session, agent: Agent) -> list[float]:
+def _deploys_of_the_day(session: Session, agent: Agent, daily: int) -> list[float]:
+    return _deploys_that_count(session, agent.competition, agent.user_id, agent.is_benchmark, daily)
+
+
+def _deploys_that_count(
+    session: Session, competition: Competition, user_id: int, is_benchmark: bool, daily: int
+) -> list[float]:
+    """List the times of the deployments of the last 24 hours that count against the limit."""
+    returned = settings_of(competition).quota_returned
     since = time.time() - DAY_S
-    return deploys_since(session, agent.user_id, agent.competition_id, agent.is_benchmark, since)
+    return deploys_since(session, user_id, competition.id, is_benchmark, since, returned, most_returned=daily)
 
 
 def derive_seed(key: bytes, competition: Competition, number: int) -> int:
@@ -248,17 +284,66 @@ def cancel_open(session: Session, agent: Agent) -> None:
         one.finished_at = one.finished_at or time.time()
 
 
-def delete(session: Session, agent: Agent, by: int | None = None) -> None:
+def cancel(session: Session, agent: Agent, by: int | None, *, is_organiser: bool = False) -> None:
+    """Cancel the evaluation of a submission. If it had results before, they count again.
+
+    Args:
+        session: A transaction.
+        agent: The submission.
+        by: Who cancels it; None for the operator.
+        is_organiser: Whether an organiser or the operator cancels it, and not its owner.
+
+    Raises:
+        RefusedError: Nothing is being evaluated, or an organiser has ordered it and its owner would cancel it. Finals
+            cannot be cancelled.
+    """
+    found = [one for one in open_deploys(session, agent.id) if not one.is_final]
+    if not found:
+        raise RefusedError("nothing of the submission is being evaluated")
+    if found[0].is_rerun and not is_organiser:
+        raise RefusedError("an organiser has ordered this evaluation, so only an organiser cancels it")
+    cancel_open(session, agent)
+    session.refresh(agent)  # a worker may have written to it before the cancellation
+    if agent.mean_reward is not None:
+        agent.status = AgentStatus.ACTIVE
+    else:
+        agent.status = AgentStatus.UPLOAD_VALIDATED if agent.files_ok else AgentStatus.UPLOAD_FAILED
+    agent.last_status_message = "the evaluation was cancelled"
+    record(session, by, "agent.cancel", str(agent.id), agent.competition_id)
+
+
+def mark_baseline(session: Session, agent: Agent, is_baseline: bool, by: int | None) -> None:
+    """Mark a submission as a yardstick, or take the mark back. Only an organiser may.
+
+    A baseline is shown as such, is a participant of its own, plays no finals, and does not count against limits.
+
+    Args:
+        session: A transaction.
+        agent: The submission.
+        is_baseline: Whether it is a baseline.
+        by: The organiser; None for the operator.
+    """
+    agent.is_baseline, agent.changed_at = is_baseline, time.time()
+    record(session, by, "agent.baseline", f"{agent.id} {is_baseline}", agent.competition_id)
+
+
+def delete(session: Session, agent: Agent, by: int | None = None, *, is_organiser: bool = False) -> None:
     """Delete a submission. It leaves the leaderboard; its rows stay in the database.
 
     Args:
         session: A transaction.
         agent: The submission.
-        by: Who deletes it; None for its owner.
+        by: Who deletes it; None for the operator.
+        is_organiser: Whether an organiser or the operator deletes it, and not its owner.
+
+    Raises:
+        RefusedError: The competition does not let participants delete submissions.
     """
+    if not is_organiser and not settings_of(agent.competition).deletion_allowed:
+        raise RefusedError("submissions to this competition cannot be deleted: its organisers do not allow it")
     cancel_open(session, agent)
     agent.status, agent.last_status_message = AgentStatus.DELETED, ""
-    record(session, agent.user_id if by is None else by, "agent.delete", str(agent.id))
+    record(session, by, "agent.delete", str(agent.id), agent.competition_id)
 
 
 def set_runtime(session: Session, agent: Agent, runtime_id: int, sources: Sources) -> Runtime:
@@ -285,24 +370,26 @@ def runtime_row(runtime: Runtime) -> dict[str, Any]:
     return {name: getattr(runtime, name) for name in names}
 
 
-def status(session: Session, agent: Agent) -> dict[str, Any]:
-    """Get the status of an agent for its owner."""
+def status(session: Session, agent: Agent, reader_id: int | None) -> dict[str, Any]:
+    """Get the status of an agent for a reader, who may read it."""
     last = latest_deploy(session, agent.id)
+    is_held = holds_results(session, agent.competition, reader_id)
     queued = last is not None and last.status == DeployStatus.QUEUED and not last.is_final
+    finished = [run for run in last.runs if run.finished_at is not None] if last else []
     return {
         "attache_agent_id": agent.id,
         "competition_id": agent.competition_id,
         "agent_name": agent.name,
         "status": agent.status,
-        "last_status_message": agent.last_status_message,
-        "mean_reward": agent.mean_reward,
+        "last_status_message": visible_message(agent, is_held),
+        "mean_reward": None if is_held else agent.mean_reward,
         "queue_info": {
             "position_in_queue": position_in_queue(session, last),
             "in_queue_for_second": round(time.time() - last.created_at, 1),
         }
         if last is not None and queued
         else None,
-        "run_info": {"results": [_run_row(run) for run in last.runs if run.finished_at is not None]} if last else None,
+        "run_info": {"results": [_run_row(run, is_held) for run in visible_runs(finished, is_held)]} if last else None,
     }
 
 
@@ -325,7 +412,7 @@ def deploy_state(session: Session, agent: Agent, daily: int) -> dict[str, Any]:
 
 def deploy_limits(session: Session, agent: Agent, daily: int) -> dict[str, Any]:
     """Get how often the owner of an agent may deploy to its competition, and whether the agent may be deployed now."""
-    times = _deploys_of_the_day(session, agent)
+    times = _deploys_of_the_day(session, agent, daily)
     can_deploy = (
         len(times) < daily
         and agent.files_ok
@@ -337,7 +424,7 @@ def deploy_limits(session: Session, agent: Agent, daily: int) -> dict[str, Any]:
 
 def quota(session: Session, competition: Competition, user_id: int, daily: int) -> dict[str, Any]:
     """Get how often a user may still deploy to a competition, and how many of the user's submissions may be active."""
-    times = deploys_since(session, user_id, competition.id, False, time.time() - DAY_S)
+    times = _deploys_that_count(session, competition, user_id, False, daily)
     most = settings_of(competition).max_active_agents_per_participant
     return _used(times, daily) | {"active": count_active(session, competition.id, user_id), "most_active": most}
 
@@ -367,12 +454,34 @@ def visible_figure(kind: RunKind, figure: float | None) -> float | None:
     return None if kind == RunKind.FINAL else figure
 
 
-def _run_row(run: Run) -> dict[str, Any]:
+def visible_reward(run: Run, is_held: bool) -> float | None:
+    """Get the reward of a run for its owner, or None for a final run and while results are held back."""
+    return None if is_held else visible_figure(run.kind, run.reward)
+
+
+def visible_runs(runs: Sequence[Run], is_held: bool) -> list[Run]:
+    """Get the runs that the owner may know of.
+
+    While results are held back, the runs that a reward has earned are left out: their number tells of it.
+    """
+    return [run for run in runs if not (is_held and run.kind in (RunKind.EXTENDED, RunKind.FINAL))]
+
+
+def visible_message(agent: Agent, is_held: bool) -> str:
+    """Get the status message for the owner. While results are held back, it tells no score and no number of runs."""
+    if is_held and agent.status == AgentStatus.ACTIVE:
+        return "it is graded, and the organisers hold the results back"
+    if is_held and agent.status == AgentStatus.DEPLOY_QUEUE:
+        return "waiting for a worker"
+    return agent.last_status_message
+
+
+def _run_row(run: Run, is_held: bool) -> dict[str, Any]:
     return {
         "status": run.status,
         "kind": run.kind,
         "steps_completed": 1 if run.reward is not None else 0,
-        "current_reward": visible_figure(run.kind, run.reward),
+        "current_reward": visible_reward(run, is_held),
         "game_outcome": "completed" if run.reward is not None else "error",
         "error_type": run.error_type,
         "error_message": run.error_message,

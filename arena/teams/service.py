@@ -72,7 +72,7 @@ def create(session: Session, competition: Competition, user_id: int, name: str) 
     team.members.append(TeamMember(competition_id=competition.id, user_id=user_id, role=TeamRole.LEADER))
     session.add(team)
     session.flush()
-    record(session, user_id, "team.create", f"{competition.id} {team.id}")
+    record(session, user_id, "team.create", f"{competition.id} {team.id}", competition.id)
     return team
 
 
@@ -93,7 +93,7 @@ def delete(session: Session, team: Team, user_id: int) -> None:
     """Delete a team with its members and invitations."""
     session.execute(sa.delete(Invitation).where(Invitation.team_id == team.id))
     session.delete(team)
-    record(session, user_id, "team.delete", str(team.id))
+    record(session, user_id, "team.delete", str(team.id), team.competition_id)
 
 
 def leave(session: Session, team_id: int, user_id: int) -> None:
@@ -107,7 +107,7 @@ def leave(session: Session, team_id: int, user_id: int) -> None:
     if member.role == TeamRole.LEADER:
         raise RefusedError("a leader cannot leave: delete the team")
     team.members.remove(member)
-    record(session, user_id, "team.leave", str(team_id))
+    record(session, user_id, "team.leave", str(team_id), team.competition_id)
 
 
 def remove_member(session: Session, team: Team, member_id: int, user_id: int) -> None:
@@ -123,7 +123,7 @@ def remove_member(session: Session, team: Team, member_id: int, user_id: int) ->
     if member.role == TeamRole.LEADER:
         raise RefusedError("a leader cannot be removed: delete the team")
     team.members.remove(member)
-    record(session, user_id, "team.remove", f"{team.id} {member.user_id}")
+    record(session, user_id, "team.remove", f"{team.id} {member.user_id}", team.competition_id)
 
 
 def find_candidates(session: Session, competition_id: int, words: str) -> list[User]:
@@ -158,7 +158,7 @@ def invite(session: Session, team: Team, user_id: int, sender_id: int) -> Invita
     made = Invitation(team_id=team.id, user_id=user_id, sender_id=sender_id)
     session.add(made)
     session.flush()
-    record(session, sender_id, "team.invite", f"{team.id} {user_id}")
+    record(session, sender_id, "team.invite", f"{team.id} {user_id}", team.competition_id)
     return made
 
 
@@ -190,7 +190,7 @@ def respond(session: Session, invitation_id: int, user_id: int, accept: bool) ->
         member = TeamMember(competition_id=team.competition_id, user_id=user_id, role=TeamRole.MEMBER)
         team.members.append(member)
     found.status = InvitationStatus.ACCEPTED if accept else InvitationStatus.DECLINED
-    record(session, user_id, f"team.{found.status}", f"{team.id} {found.id}")
+    record(session, user_id, f"team.{found.status}", f"{team.id} {found.id}", team.competition_id)
     session.flush()
     return found
 
@@ -205,9 +205,9 @@ def cancel(session: Session, invitation_id: int, user_id: int) -> Invitation:
     found = session.get(Invitation, invitation_id)
     if found is None or found.status != InvitationStatus.PENDING:
         raise NotFoundError("there is no such invitation")
-    led_team(session, found.team_id, user_id)
+    team = led_team(session, found.team_id, user_id)
     found.status = InvitationStatus.CANCELLED
-    record(session, user_id, "team.cancel", f"{found.team_id} {found.id}")
+    record(session, user_id, "team.cancel", f"{found.team_id} {found.id}", team.competition_id)
     return found
 
 

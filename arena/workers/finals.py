@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ml_trainer_env.arena.competitions.service import settings_of
+from ml_trainer_env.arena.kernels import Kernel
 from ml_trainer_env.arena.leaderboard.service import find_finalists
 from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.submissions.service import derive_seed
@@ -18,7 +19,9 @@ def queue_finalist(session: Session, services: Services) -> bool:
     Its agent stays on the leaderboard meanwhile. Returns False if all finalists have played or are queued.
     """
     for competition in session.scalars(sa.select(Competition).where(Competition.is_started)):
-        for agent in find_finalists(session, competition.id):
+        if Kernel(competition.kernel).has_matches:
+            continue  # ratings follow from all matches, and a finalist would meet the same opponents again
+        for agent in find_finalists(session, competition):
             if not agent.final_rewards and _queue_finals(session, services, competition, agent):
                 return True
     return False

@@ -21,13 +21,13 @@ from permuted_mnist.sandbox.layers import Layers
 from permuted_mnist.sandbox.limits import Limits
 from permuted_mnist.sandbox.process import SandboxedProcess
 
-__all__ = ["MAX_STEPS", "roll_out"]
+__all__ = ["MAX_STEPS", "Player", "PlayerError", "roll_out"]
 
 MAX_STEPS = 100_000
 """An episode is truncated after this many steps."""
 
 
-class _PlayerError(Exception):
+class PlayerError(Exception):
     """The environment or the agent failed."""
 
     def __init__(self, player: str, failure: Failure, message: str) -> None:
@@ -35,7 +35,7 @@ class _PlayerError(Exception):
         self.player, self.failure = player, failure
 
 
-class _Player:
+class Player:
     """The sandboxed process of the environment or of the agent. It answers each value with a value."""
 
     def __init__(self, name: str, process: SandboxedProcess, started_by: float) -> None:
@@ -47,13 +47,13 @@ class _Player:
         """Send a value and wait for the answer.
 
         Raises:
-            _PlayerError: The process failed.
+            PlayerError: The process failed.
         """
         try:
             self.process.send(pack(Kind.VALUE, dump(value)))
             return load(self._receive(Kind.VALUE, deadline))
         except ValueFormError as error:
-            raise _PlayerError(self.name, Failure.BAD_OUTPUT, str(error)) from error
+            raise PlayerError(self.name, Failure.BAD_OUTPUT, str(error)) from error
         except SandboxError as error:
             raise self._failed(error) from error
 
@@ -63,13 +63,13 @@ class _Player:
         except SandboxError as error:
             raise self._failed(error) from error
         if received is Kind.RAISED:
-            raise _PlayerError(self.name, Failure.CODE_ERROR, body.decode(errors="replace"))
+            raise PlayerError(self.name, Failure.CODE_ERROR, body.decode(errors="replace"))
         if received is not kind:
-            raise _PlayerError(self.name, Failure.BAD_OUTPUT, f"it should have sent {kind.name}, got {received.name}")
+            raise PlayerError(self.name, Failure.BAD_OUTPUT, f"it should have sent {kind.name}, got {received.name}")
         return body
 
-    def _failed(self, error: SandboxError) -> _PlayerError:
-        return _PlayerError(self.name, failure_of(error), str(error))
+    def _failed(self, error: SandboxError) -> PlayerError:
+        return PlayerError(self.name, failure_of(error), str(error))
 
 
 def roll_out(
@@ -103,10 +103,10 @@ def roll_out(
         reward, error = None, None
         try:
             started_by = began + limits.start_s
-            players = _Player("environment", env, started_by), _Player("agent", agent, started_by)
+            players = Player("environment", env, started_by), Player("agent", agent, started_by)
             began = time.monotonic()
             reward = _episode(*players, seed, began + limits.wall_s)
-        except _PlayerError as failure:
+        except PlayerError as failure:
             error = failure
     wall_s = time.monotonic() - began
     log = printable(agent.log)
@@ -119,7 +119,7 @@ def roll_out(
     return failed(error.failure, printable(message), wall_s, agent.peak_memory_bytes, log, owner)
 
 
-def _episode(env: _Player, agent: _Player, seed: int, deadline: float) -> float:
+def _episode(env: Player, agent: Player, seed: int, deadline: float) -> float:
     """Play the steps of an episode. Returns the sum of the rewards."""
     total = 0.0
     observation, _, _, _ = _step(env, ("reset", seed), deadline)
@@ -128,16 +128,16 @@ def _episode(env: _Player, agent: _Player, seed: int, deadline: float) -> float:
         observation, reward, terminated, truncated = _step(env, ("step", action), deadline)
         total += reward
         if not math.isfinite(total):
-            raise _PlayerError("environment", Failure.BAD_OUTPUT, "the sum of an episode's rewards should be finite")
+            raise PlayerError("environment", Failure.BAD_OUTPUT, "the sum of an episode's rewards should be finite")
         if terminated or truncated:
             break
     return total
 
 
-def _step(env: _Player, command: tuple[str, Any], deadline: float) -> tuple[Any, float, bool, bool]:
+def _step(env: Player, command: tuple[str, Any], deadline: float) -> tuple[Any, float, bool, bool]:
     answer = env.ask(command, deadline)
     match answer:
         case (observation, float() as reward, bool() as terminated, bool() as truncated) if math.isfinite(reward):
             return observation, reward, terminated, truncated
     message = "a step should give an observation, a finite reward and two flags"
-    raise _PlayerError("environment", Failure.BAD_OUTPUT, message)
+    raise PlayerError("environment", Failure.BAD_OUTPUT, message)

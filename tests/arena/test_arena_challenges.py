@@ -72,6 +72,62 @@ def test_the_page_names_every_method_once() -> None:
     assert len(names) == len(set(names)) == 167
 
 
+OLDER = """
+import json, sys, mlarena
+tokens = json.load(sys.stdin)
+carl, tess, ada = (mlarena.connect(tokens[name], base_url=sys.argv[1]) for name in ("carl", "tess", "ada"))
+cid = carl.create_challenge("old", "permuted_mnist", is_public=True)["competition_id"]
+assert [row["role"] for row in carl.creator_challenges() if row["id"] == cid] == ["owner"]
+carl.update_agent_template(cid, "class Agent: pass")
+data = carl.create_dataset(cid, "numbers")["id"]
+carl.update_dataset(cid, data, label="figures")
+file = carl.upload_dataset_file(cid, data, sys.argv[2])["id"]
+(found,) = ada.datasets(cid)["datasets"]
+assert (found["label"], len(found["files"])) == ("figures", 1)
+carl.delete_dataset_file(cid, data, file)
+assert carl.creator_datasets(cid)["datasets"][0]["files"] == []
+assert ada.recent_replays(cid)["replays"] == []
+module = tess.create_module("m")["id"]
+tess.attach_challenge(module, cid, pass_threshold=0.5)
+assert tess.update_challenge_link(module, cid, label="l")["label"] == "l"
+assert len(tess.reorder_module_challenges(module, [cid])) == 1
+course = tess.create_course("c")
+tess.link_module(course["id"], module)
+ada.enroll_in_course(course["join_code"], student_email="a@b.example", student_number="1")
+rows = ada.list_courses(challenge_id=cid)
+rows = rows.to_dict("records") if hasattr(rows, "to_dict") else rows
+assert [row["id"] for row in rows] == [course["id"]]
+tess.detach_challenge(module, cid)
+assert ada.profile()["username"]
+ada.global_ranking()
+try:
+    carl.stop_challenge(cid)
+except mlarena.MLArenaError as error:
+    assert "has not started" in str(error), error
+else:
+    raise AssertionError("it was stopped twice")
+"""
+
+
+@pytest.mark.slow
+def test_routes_of_the_client_1_0_0_are_served(arena: Any, python_with: Any, tmp_path: Path) -> None:
+    mark = secrets.token_hex(4)
+    tokens = {name: arena.token(f"{name}-{mark}", scope) for name, scope in PEOPLE.items()}
+    (tmp_path / "data.csv").write_text("1,2\n")
+
+    done = subprocess.run(
+        [python_with("1.0.0"), "-W", "ignore", "-c", OLDER, arena.url, str(tmp_path / "data.csv")],
+        input=json.dumps(tokens),
+        env={"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")},
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("version", ["2.1.0", "3.0.0"])
 def test_a_client_of_another_protocol_is_told_which_versions_are_served(
@@ -194,6 +250,18 @@ CREATOR_ROUTES: tuple[tuple[str, str, Any], ...] = (
 )
 
 
+OLDER_ROUTES: tuple[tuple[str, str, Any], ...] = (
+    ("PUT", "/stop", None),
+    ("PUT", "/agent-template", {"agent_template": ""}),
+    ("GET", "/datasets", None),
+    ("POST", "/datasets", {"label": "x"}),
+    ("PUT", "/datasets/1", {"label": "x"}),
+    ("POST", "/datasets/1/files", None),
+    ("DELETE", "/datasets/1/files/1", None),
+)
+"""Those of mlarena-sdk 1.0.0 beside the ones of 0.2.0."""
+
+
 def test_only_its_creator_edits_a_challenge(client: TestClient, headers: Any) -> None:
     body = {"name": "x", "kernel_version": "permuted_mnist", "is_public": True}
     cid = client.post("/api/creator_challenge/challenge", json=body, headers=headers["carl"]).json()["challenge_id"]
@@ -201,6 +269,11 @@ def test_only_its_creator_edits_a_challenge(client: TestClient, headers: Any) ->
     for method, path, wanted in CREATOR_ROUTES:
         for name, status in {"dora": 404, "ada": 403, "tess": 403}.items():
             url = f"/api/creator_challenge/challenge/{cid}{path}"
+            found = client.request(method, url, json=wanted, headers=headers[name]).status_code
+            assert found == status, (name, method, path)
+    for method, path, wanted in OLDER_ROUTES:
+        for name, status in {"dora": 404, "ada": 403, "tess": 403}.items():
+            url = f"/api/creator_competition/competition/{cid}{path}"
             found = client.request(method, url, json=wanted, headers=headers[name]).status_code
             assert found == status, (name, method, path)
 

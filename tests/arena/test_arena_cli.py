@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,9 @@ def test_a_token_is_printed_once_and_its_secret_is_nowhere(command: Any, tmp_pat
         (("token", "create", "--user", "a b"), "a user's name"),
         (("token", "create", "--user", "ada", "--scope", "king"), "choose from 'user', 'creator'"),
         (("nothing",), "invalid choice"),
+        (("rules", "7"), "there is no such competition"),
+        (("submissions", "rerun", "7"), "name submissions, or give --all"),
+        (("submissions", "delete", "7", "1"), "there is no such competition"),
     ],
 )
 def test_what_makes_no_sense_is_said_so(
@@ -100,3 +104,40 @@ def test_a_backup_is_a_data_folder_again(command: Any, services: Services, make_
     for file in services.blobs.path("").rglob("*"):
         assert not file.is_file() or restored.blobs.path(file.name).read_bytes() == file.read_bytes()
     restored.close()
+
+
+def test_the_operator_organises_every_competition(
+    services: Services,
+    make_agent: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    aid = make_agent()
+    monkeypatch.setenv("ARENA_DATA_DIR", str(services.settings.data_dir))
+    monkeypatch.setenv("ARENA_DATABASE_URL", services.settings.database_url)
+
+    def run(*words: str) -> str:
+        assert main(list(words)) == 0
+        return capsys.readouterr().out
+
+    assert "\nresults_held = true\n" in run("rules", "1", "results_held=true", "rows_per_participant=2")
+    assert run("submissions", "rerun", "1", str(aid)) == f"{aid} waits to be run again\n"
+    assert run("submissions", "cancel", "1", str(aid)) == f"{aid} is upload_validated\n"
+    assert "a baseline" in run("submissions", "baseline", "1", str(aid))
+    assert run("submissions", "list", "1").split("\t")[:3] == [str(aid), "agent", "ada"]
+    run("submissions", "download", "1", str(tmp_path / "all.zip"))
+    with zipfile.ZipFile(tmp_path / "all.zip") as archive:
+        assert f"{aid}/agent.py" in archive.namelist()
+    run("submissions", "delete", "1", str(aid))
+    audit = [line.split("\t") for line in run("audit", "--competition", "1").splitlines()]
+    assert [entry[3] for entry in audit if entry[2] == "-"] == [
+        "agent.delete",
+        "competition.download",
+        "agent.baseline",
+        "agent.cancel",
+        "agent.rerun",
+        "competition.settings",
+    ]
+    assert main(["rules", "1", "results_held=maybe"]) == 2
+    assert "a value in JSON" in capsys.readouterr().err

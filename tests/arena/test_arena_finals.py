@@ -168,7 +168,7 @@ def test_a_finalist_stays_on_the_board_and_is_told_of_its_success(services: Serv
         with services.database.transaction(read_only=True) as session:
             agent = session.get_one(Agent, aid)
             latest = service.deploy_state(session, agent, 3)["latestDeploy"]
-            return agent.status, latest["status"], service.status(session, agent)["queue_info"]
+            return agent.status, latest["status"], service.status(session, agent, None)["queue_info"]
 
     assert told() == (AgentStatus.ACTIVE, DeployStatus.SUCCEEDED, None)
     with services.database.transaction() as session:
@@ -275,7 +275,7 @@ def test_many_finals_that_end_badly_seat_many(services: Services, make_agent: An
             for number in range(90)
         )
         session.flush()
-        seated = find_finalists(session, pattern.competition_id)
+        seated = find_finalists(session, pattern.competition)
 
     assert len(seated) == 91
 
@@ -286,7 +286,7 @@ def test_figures_of_single_finals_are_not_told(services: Services, make_agent: A
     play_finals(services, {aid: 0.7})
 
     with services.database.transaction(read_only=True) as session:
-        results = service.status(session, session.get_one(Agent, aid))["run_info"]["results"]
+        results = service.status(session, session.get_one(Agent, aid), None)["run_info"]["results"]
     assert [run["current_reward"] for run in results] == [0.9, 0.9, 0.9, None, None]
     assert visible_figure(RunKind.FINAL, 0.7) is None
 

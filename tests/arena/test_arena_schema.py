@@ -21,6 +21,7 @@ from ml_trainer_env.arena.client import connect
 PUBLIC = {
     "GET /api/competitions/",
     "GET /api/competitions/{cid}",
+    "GET /api/competitions/{cid}/recent-replays",
     "GET /api/competition_tags/tags",
     "GET /api/leaderboard/competition/{cid}",
     "GET /api/challenges/",
@@ -46,7 +47,7 @@ PUBLIC = {
     "GET /logs/{run_id}",
     "GET /health",
 }
-ROUTES = 170
+ROUTES = 193
 """Those of both protocols, with file routes counted once for each method, beside logs, files and the health check."""
 
 AGENT = "class Agent:\n    def train(self, X, y): pass\n    def predict(self, X): return [0] * len(X)\n"

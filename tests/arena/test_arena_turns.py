@@ -77,7 +77,7 @@ def test_an_evaluation_that_has_had_its_turn_goes_behind_those_of_others(service
     with services.database.transaction() as session:
         release(session, held)
         agent = session.get_one(Agent, aid)
-        told = service.status(session, agent)
+        told = service.status(session, agent, None)
     assert (agent.status, told["queue_info"]["position_in_queue"]) == (AgentStatus.DEPLOY_QUEUE, 2)
     assert agent.last_status_message == "0 of 3 runs are done; waiting for a worker"
     assert [take(services).deploy_id for _ in range(3)] == [others, long, own]

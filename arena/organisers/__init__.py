@@ -1,0 +1,1 @@
+"""What organisers do with the submissions to their competitions."""
