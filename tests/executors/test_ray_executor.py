@@ -4,7 +4,7 @@ import asyncio
 import os
 import random
 import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ import pytest
 from ray_nodes import RayNode, RayNodes
 
 from ml_trainer_env.server.executors import conversation, supervisor
-from ml_trainer_env.server.executors.contract import Executor, ExecutorError, wait_quietly
+from ml_trainer_env.server.executors.contract import Executor, ExecutorError, OnUnit, ignore_unit, wait_quietly
 from ml_trainer_env.server.executors.job import Job, UnitResult
 from ml_trainer_env.server.trainer import PROBE
+from ml_trainer_env.server.trainer.arrays import State
 from ml_trainer_env.server.trainer.figures import Figures
 from ml_trainer_env.server.trainer.fleet import faults
 from ml_trainer_env.server.trainer.fleet.faults import Scenario
@@ -60,8 +61,30 @@ def text() -> Text:
     return Text.of({name: source.integers(0, VOCABULARY, size, dtype=np.uint8) for name, size in draws.items()})
 
 
-def bits(results: tuple[UnitResult, ...]) -> Bits:
+@pytest.fixture(scope="module")
+def workers(run: Run, make_on_ray: Callable[..., Any], nodes: list[RayNode], until: Until) -> Iterator[Any]:
+    """An executor with a worker on each of the nodes."""
+    executor = make_on_ray(workers=len(nodes), torch_threads=2, probe=PROBE)
+    run(executor.start())
+    run(until(lambda: count_nodes(executor) == len(nodes)))
+    yield executor
+    run(executor.close())
+
+
+def count_nodes(executor: Any) -> int:
+    return len({place.node for place in executor.places})
+
+
+def bits(results: Sequence[UnitResult]) -> Bits:
     return [(result.digest, result.figures) for result in results]
+
+
+async def run_whole(executor: Executor, job: Job, on_unit: OnUnit = ignore_unit) -> list[UnitResult]:
+    """Run all units of a job, which may end early where others wait."""
+    results: list[UnitResult] = []
+    while len(results) < job.units and not (results and results[-1].ends):
+        results += await executor.run(job.after(results), LIMIT_S, wait_quietly, on_unit)
+    return results
 
 
 async def play_all_kinds(executor: Executor, networks: dict[str, Job], text: Text) -> dict[str, Bits]:
@@ -69,7 +92,7 @@ async def play_all_kinds(executor: Executor, networks: dict[str, Job], text: Tex
     found: dict[str, Bits] = {}
 
     async def run(name: str, job: Job) -> UnitResult:
-        results = await executor.run(job, LIMIT_S)
+        results = await run_whole(executor, job)
         found[name] = bits(results)
         return results[-1]
 
@@ -93,36 +116,43 @@ async def play_all_kinds(executor: Executor, networks: dict[str, Job], text: Tex
     return found
 
 
-def test_all_kinds_of_jobs_have_the_same_bits_in_process_in_the_pool_and_on_three_nodes(
-    run: Run,
-    in_process: Executor,
-    pool: Executor,
-    make_on_ray: Callable[..., Any],
-    nodes: list[RayNode],
-    network_jobs: dict[str, Job],
-    job: Job,
-    text: Text,
-    until: Until,
+def test_a_job_that_needs_too_much_memory_fails_with_the_limit_in_words(
+    run: Run, make_on_ray: Callable[..., Any]
 ) -> None:
-    networks = {"simple_mlp": job, **network_jobs}
+    from toy_jobs import Steps
 
-    async def on_three_nodes() -> list[dict[str, Bits]]:
-        executor = make_on_ray(workers=len(nodes), torch_threads=2, probe=PROBE)
+    small = Job("toy_jobs:allocate", "toy_jobs:prepare", State({}, {"start": "0"}), 1, Steps("1"))
+
+    async def ask_too_much() -> UnitResult:
+        executor = make_on_ray(memory_mb=3000, torch_threads=2, probe="toy_jobs:probe")
         try:
-            await executor.start()
-            await until(lambda: len({place.node for place in executor.places}) == len(nodes))
-            played = await asyncio.gather(*(play_all_kinds(executor, networks, text) for _ in nodes))
-            assert await executor.identity() == await pool.identity()
-            return played
+            with pytest.raises(ExecutorError, match="a unit needed more memory than the worker's limit of 3000 MB"):
+                await executor.run(replace(small, settings=4000), LIMIT_S)
+            result: UnitResult = (await executor.run(small, LIMIT_S))[0]
+            return result
         finally:
             await executor.close()
 
-    here, there = (run(play_all_kinds(executor, networks, text)) for executor in (in_process, pool))
-    played = run(on_three_nodes())
+    assert run(ask_too_much()).figures["value"] == 1
 
-    assert len(here) == 17
-    assert here == there
-    assert played == [here] * len(nodes)
+
+def test_a_worker_that_finds_no_place_says_what_it_waits_for(
+    run: Run, make_on_ray: Callable[..., Any], until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "WARNING_INTERVAL_S", 0.1)
+
+    async def ask_too_much() -> str:
+        executor = make_on_ray(torch_threads=64, probe=PROBE)
+        try:
+            await executor.start()
+            await until(lambda: executor.trouble is not None)
+            assert not executor.ready
+            trouble: str = executor.trouble
+            return trouble
+        finally:
+            await executor.close()
+
+    assert "a node of the Ray cluster with 64 free processors" in run(ask_too_much())
 
 
 def test_a_dead_actor_costs_no_unit_that_it_had_delivered(run: Run, on_ray: Any, job: Job) -> None:
@@ -172,84 +202,67 @@ def test_an_actor_that_hangs_in_an_epoch_is_replaced_and_ends(
     run(until(lambda: not is_running(frozen)))
 
 
-def test_a_job_that_needs_too_much_memory_fails_with_the_limit_in_words(
-    run: Run, make_on_ray: Callable[..., Any], job: Job
+# From here on `workers` leaves no place on the nodes that there are.
+
+
+def test_all_kinds_of_jobs_have_the_same_bits_in_process_in_the_pool_and_on_three_nodes(
+    run: Run, in_process: Executor, pool: Executor, workers: Any, network_jobs: dict[str, Job], job: Job, text: Text
 ) -> None:
-    images, labels = np.zeros((60_000, 28, 28), np.uint8), np.zeros(60_000, np.int64)
-    large = replace(job, data=replace(job.data, key="large", train_inputs=images, train_labels=labels))
+    networks = {"simple_mlp": job, **network_jobs}
 
-    async def ask_too_much() -> UnitResult:
-        executor = make_on_ray(memory_mb=700, torch_threads=2, probe=PROBE)
-        try:
-            with pytest.raises(ExecutorError, match="an epoch needed more memory than the worker's limit of 700 MB"):
-                await executor.run(large, LIMIT_S)
-            result: UnitResult = (await executor.run(job, LIMIT_S))[0]
-            return result
-        finally:
-            await executor.close()
+    async def at_once() -> list[dict[str, Bits]]:
+        return await asyncio.gather(*(play_all_kinds(workers, networks, text) for _ in range(3)))
 
-    assert run(ask_too_much()).figures["val_accuracy"] >= 0
+    here, there = (run(play_all_kinds(executor, networks, text)) for executor in (in_process, pool))
+    played = run(at_once())
 
-
-def test_a_worker_that_finds_no_place_says_what_it_waits_for(
-    run: Run, make_on_ray: Callable[..., Any], until: Until, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(supervisor, "WARNING_INTERVAL_S", 0.1)
-
-    async def ask_too_much() -> str:
-        executor = make_on_ray(torch_threads=64, probe=PROBE)
-        try:
-            await executor.start()
-            await until(lambda: executor.trouble is not None)
-            assert not executor.ready
-            trouble: str = executor.trouble
-            return trouble
-        finally:
-            await executor.close()
-
-    assert "a node of the Ray cluster with 64 free processors" in run(ask_too_much())
+    assert len(here) == 17
+    assert here == there
+    assert played == [here] * 3
+    assert run(workers.identity()) == run(pool.identity())
 
 
 def test_a_node_that_would_give_other_bits_is_not_used_and_a_like_one_is(
     run: Run,
     make_on_ray: Callable[..., Any],
     ray_nodes: RayNodes,
-    nodes: list[RayNode],
+    workers: Any,
     job: Job,
     until: Until,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async def play() -> int:
-        executor = make_on_ray(workers=len(nodes) + 1, torch_threads=2, probe=PROBE)
+    assert workers.ready  # it leaves no place on the nodes that there are
+
+    async def play() -> None:
+        executor, added = make_on_ray(workers=2, torch_threads=2, probe=PROBE), []
+
+        async def add_node(**variables: str) -> None:
+            added.append(await asyncio.to_thread(ray_nodes.add_node, 2, **variables))
+
         try:
-            await executor.start()
-            await until(lambda: len(executor.places) == len(nodes))
-            await executor.run(job, LIMIT_S)
-            unlike = await asyncio.to_thread(ray_nodes.add_node, 2, **OTHER_KERNELS)
-            await until(lambda: "it would give other results" in caplog.text or len(executor.places) == 4)
-            refused = "it would give other results" in caplog.text
-            like = await asyncio.to_thread(ray_nodes.add_node, 2)
-            if refused:
-                await until(lambda: len(executor.places) == 4)
-            found = {place.node for place in executor.places}
-            for node in (unlike, like):
-                await asyncio.to_thread(node.kill)
-            if not refused:
+            await add_node()
+            await run_whole(executor, job)
+            await add_node(**OTHER_KERNELS)
+            await until(lambda: "it would give other results" in caplog.text or count_nodes(executor) == 2)
+            if "it would give other results" not in caplog.text:
                 pytest.skip("these kernels change no bit on this processor")
-            return len(found)
+            await add_node()
+            await until(lambda: count_nodes(executor) == 2 and executor.worker_deaths == 1)
         finally:
             await executor.close()
+            for node in added:
+                node.kill()
 
-    assert run(play()) == 4
+    run(play())
 
 
 @pytest.mark.parametrize("seed", range(KILLS))
 def test_a_node_killed_and_one_added_in_mid_episode_change_no_bit(
     run: Run,
     on_ray: Executor,
-    make_on_ray: Callable[..., Any],
     ray_nodes: RayNodes,
     nodes: list[RayNode],
+    workers: Any,
     job: Job,
     text: Text,
     until: Until,
@@ -258,12 +271,12 @@ def test_a_node_killed_and_one_added_in_mid_episode_change_no_bit(
     draw = random.Random(seed)
     victim, after = draw.randrange(1, 3), draw.randrange(1, 60)
     steps = Job(STEP, PREPARE_TEXT, FreshFleet(seed).to_state(), StepSettings(), text, UNITS, unit="step")
-    other = replace(job, state=FreshState("small_cnn", seed).to_state(), units=UNITS)
-    jobs = [replace(job, state=FreshState("simple_mlp", seed).to_state(), units=UNITS), other, steps]
-    straight = [bits(run(on_ray.run(job, LIMIT_S))) for job in jobs]
+    networks = [FreshState(name, seed).to_state() for name in ("simple_mlp", "small_cnn")]
+    jobs = [*(replace(job, state=state, units=UNITS) for state in networks), steps]
+    straight = [bits(run(run_whole(on_ray, job))) for job in jobs]
+    deaths = workers.worker_deaths
 
-    async def play() -> tuple[list[Bits], int, int]:
-        executor = make_on_ray(workers=3, torch_threads=2, probe=PROBE)
+    async def play() -> list[Bits]:
         delivered, due = [0], asyncio.Event()
 
         def count(_: UnitResult) -> None:
@@ -271,29 +284,20 @@ def test_a_node_killed_and_one_added_in_mid_episode_change_no_bit(
             if delivered[0] == after:
                 due.set()
 
-        async def change_nodes() -> int:
+        async def change_nodes() -> None:
             await due.wait()
+            assert workers.busy > 0
             nodes[victim].kill()
-            under_way: int = executor.busy
             nodes[victim] = await asyncio.to_thread(ray_nodes.add_node, 2)
-            return under_way
 
-        try:
-            await executor.start()
-            await until(lambda: len({place.node for place in executor.places}) == 3)
-            changing = asyncio.create_task(change_nodes())
-            played = await asyncio.gather(*(executor.run(job, LIMIT_S, wait_quietly, count) for job in jobs))
-            under_way = await changing
-            await until(lambda: len({place.node for place in executor.places}) == 3)
-            return [bits(results) for results in played], under_way, executor.worker_deaths
-        finally:
-            await executor.close()
+        changing = asyncio.create_task(change_nodes())
+        played = await asyncio.gather(*(run_whole(workers, job, count) for job in jobs))
+        await changing
+        await until(lambda: count_nodes(workers) == len(nodes))
+        return [bits(results) for results in played]
 
-    results, under_way, deaths = run(play())
-
-    assert results == straight
-    assert under_way == 3
-    assert deaths == 1
+    assert run(play()) == straight
+    assert workers.worker_deaths == deaths + 1
 
 
 def is_running(pid: int) -> bool:
