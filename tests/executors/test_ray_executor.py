@@ -33,7 +33,7 @@ Until = Callable[[Callable[[], bool]], Awaitable[None]]
 Bits = list[tuple[str, Figures]]
 LIMIT_S = 300.0
 KILLS = 20
-UNITS = 60
+UNITS = 24
 """Units of each of the jobs that run while a node is killed."""
 
 STEP = "ml_trainer_env.server.trainer.fleet.jobs:train_step"
@@ -269,9 +269,9 @@ def test_a_node_killed_and_one_added_in_mid_episode_change_no_bit(
     seed: int,
 ) -> None:
     draw = random.Random(seed)
-    victim, after = draw.randrange(1, 3), draw.randrange(1, 60)
+    victim, after = draw.randrange(1, 3), draw.randrange(1, UNITS)
     steps = Job(STEP, PREPARE_TEXT, FreshFleet(seed).to_state(), StepSettings(), text, UNITS, unit="step")
-    networks = [FreshState(name, seed).to_state() for name in ("simple_mlp", "small_cnn")]
+    networks = [FreshState(name, seed).to_state() for name in ("simple_mlp", "batch_norm_mlp")]
     jobs = [*(replace(job, state=state, units=UNITS) for state in networks), steps]
     straight = [bits(run(run_whole(on_ray, job))) for job in jobs]
     deaths = workers.worker_deaths

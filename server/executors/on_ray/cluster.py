@@ -72,7 +72,8 @@ class RayCluster:
     def _join(self) -> None:
         if not has_tokens(os.environ):
             _LOG.warning("Ray demands no token (RAY_AUTH_MODE): whoever reaches one of its ports can run code")
+        logging.getLogger("ray").setLevel(logging.ERROR)  # it warns that it leaves the signals of this process alone
         try:
-            ray.init(self._address, log_to_driver=False, configure_logging=False, logging_level=logging.ERROR)
+            ray.init(self._address, log_to_driver=False, configure_logging=False)
         except Exception as error:  # Ray's own errors, and those of its transport, have no common class
             raise ExecutorError(f"the Ray cluster at {self._address} cannot be joined: {error}") from error
