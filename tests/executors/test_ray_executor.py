@@ -297,7 +297,9 @@ def test_a_node_killed_and_one_added_in_mid_episode_change_no_bit(
         return [bits(results) for results in played]
 
     assert run(play()) == straight
-    assert workers.worker_deaths == deaths + 1
+    assert (
+        workers.worker_deaths > deaths
+    )  # Ray may place a new worker on a node of which it does not know yet that it died
 
 
 def is_running(pid: int) -> bool:
