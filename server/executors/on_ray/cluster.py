@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import threading
 from typing import Any
 
@@ -16,6 +17,9 @@ from ml_trainer_env.server.executors.on_ray.address import check_address, has_to
 __all__ = ["RayCluster"]
 
 _LOG = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT_S = 10.0
+"""Seconds that the head may take to accept a connection."""
 
 _LOCK = threading.Lock()
 _USERS: list["RayCluster"] = []
@@ -70,10 +74,13 @@ class RayCluster:
             return self._parts[part.key]
 
     def _join(self) -> None:
-        if not has_tokens(os.environ):
-            _LOG.warning("Ray demands no token (RAY_AUTH_MODE): whoever reaches one of its ports can run code")
         logging.getLogger("ray").setLevel(logging.ERROR)  # it warns that it leaves the signals of this process alone
+        host, _, port = self._address.rpartition(":")
         try:
+            # Ray itself would try for a quarter of an hour.
+            socket.create_connection((host.strip("[]"), int(port)), CONNECT_TIMEOUT_S).close()
             ray.init(self._address, log_to_driver=False, configure_logging=False)
         except Exception as error:  # Ray's own errors, and those of its transport, have no common class
             raise ExecutorError(f"the Ray cluster at {self._address} cannot be joined: {error}") from error
+        if not has_tokens(os.environ):
+            _LOG.warning("Ray demands no token (RAY_AUTH_MODE): whoever reaches one of its ports can run code")
