@@ -121,12 +121,12 @@ def test_a_job_that_needs_too_much_memory_fails_with_the_limit_in_words(
 ) -> None:
     from toy_jobs import Steps
 
-    small = Job("toy_jobs:allocate", "toy_jobs:prepare", State({}, {"start": "0"}), 1, Steps("1"))
+    small = Job("toy_jobs:allocate", "toy_jobs:prepare", State({}, {"start": "0"}), 1, Steps("1"), unit="step")
 
     async def ask_too_much() -> UnitResult:
         executor = make_on_ray(memory_mb=3000, torch_threads=2, probe="toy_jobs:probe")
         try:
-            with pytest.raises(ExecutorError, match="a unit needed more memory than the worker's limit of 3000 MB"):
+            with pytest.raises(ExecutorError, match="a step needed more memory than the worker's limit of 3000 MB"):
                 await executor.run(replace(small, settings=4000), LIMIT_S)
             result: UnitResult = (await executor.run(small, LIMIT_S))[0]
             return result
