@@ -37,7 +37,7 @@ export ML_TRAINER_DATA_DIR := $(DATA_DIR)
 endif
 endif
 
-.PHONY: help install demo test test-slow test-libraries chaos arena-chaos serve lint bench data bundled-data pins shipped push clean
+.PHONY: help install demo test test-slow test-libraries test-ray chaos arena-chaos serve lint bench data bundled-data pins shipped push clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,13 +54,18 @@ demo: install ## Let an agent play the three tasks, and leave a report in output
 	$(RUN) inference.py $(ARGS)
 
 test: install ## Run the tests
-	$(RUN) pytest -m "not slow and not chaos and not libraries" $(PARALLEL) $(ARGS)
+	$(RUN) pytest -m "not slow and not chaos and not libraries and not ray" $(PARALLEL) $(ARGS)
 
 test-slow: install ## Run the tests that take long
-	$(RUN) pytest -m slow $(PARALLEL) --no-loadscope-reorder --timeout 900 --durations 25 $(LONGEST) tests $(ARGS)
+	$(RUN) pytest -m "slow and not ray" $(PARALLEL) --no-loadscope-reorder --timeout 900 --durations 25 \
+		$(LONGEST) tests $(ARGS)
 
 test-libraries: install ## Run the adapters in the newest versions of their libraries, which it installs from PyPI
 	$(RUN) pytest -m libraries $(ARGS)
+
+test-ray: DEPENDENCY_GROUPS += --group ray
+test-ray: install ## Run the tests of the executor on Ray, which start clusters on this machine
+	$(RUN) pytest -m ray --timeout 1800 --durations 10 $(ARGS)
 
 chaos: install ## Kill the server and its workers KILLS times while clients train, as SEED says
 	$(RUN) pytest tests/chaos --log-cli-level=INFO --chaos-kills $(KILLS) --chaos-seed $(SEED) $(ARGS)

@@ -53,7 +53,7 @@ def resolve(pyproject: str) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pyproject.toml"
         path.write_text(pyproject, encoding="utf-8")
-        groups = [f"--group={path}:{group}" for group in ("dev", "bench")]
+        groups = [f"--group={path}:{group}" for group in ("dev", "bench", "ray")]
         command = [os.environ.get("UV", "uv"), "pip", "compile", *OPTIONS, *groups, str(path)]
         output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=folder)
     return [line for line in output.stdout.splitlines() if "==" in line and not LEFT_TO_TORCH.match(line)]

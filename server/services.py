@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from importlib.util import find_spec
 
 from ml_trainer_env.server.datasets import DataSettings
 from ml_trainer_env.server.episodes.game import Game
@@ -12,7 +13,7 @@ from ml_trainer_env.server.executors.contract import Executor
 from ml_trainer_env.server.executors.pool import ProcessPoolExecutor
 from ml_trainer_env.server.fleet.game import FleetGame
 from ml_trainer_env.server.operations.metrics import Telemetry
-from ml_trainer_env.server.settings import Settings
+from ml_trainer_env.server.settings import ExecutorKind, Settings, SettingsError
 from ml_trainer_env.server.store import Database, EpisodeExports, Journal, StateStore, UnitStore
 from ml_trainer_env.server.store.folder import JOURNAL_FILE, STATES_FOLDER, state_folder
 from ml_trainer_env.server.store.measured import evaluation_batch
@@ -28,10 +29,11 @@ class Services:
 
     Args:
         settings: The server's settings.
-        executor: Runs jobs. None for a pool of worker processes.
+        executor: Runs jobs. None for the one that the settings name.
         games: The games by the prefix of their paths; "" is the root. None for the games that the program has.
 
     Raises:
+        SettingsError: The settings name Ray, and it is not installed.
         StoreError: The journal or the place of the models cannot be opened.
         RankedTableError: The server is ranked, and has no calibrated tasks.
         ValueError: The server is ranked, and has several games.
@@ -61,13 +63,8 @@ class Services:
         self.database = Database(settings.database_url or folder / JOURNAL_FILE)
         place = settings.states_url or folder / STATES_FOLDER
         self._states = StateStore(self.database, place, settings.state_mb * 1_000_000)
-        self.executor = executor or ProcessPoolExecutor(
-            settings.workers,
-            settings.torch_threads,
-            settings.worker_memory_mb,
-            probe=PROBE,
-            options={"evaluation_batch": evaluation_batch(settings.evaluation_batch, folder)},
-        )
+        options = {"evaluation_batch": evaluation_batch(settings.evaluation_batch, folder)}
+        self.executor = executor or _executor(settings, options)
         source = LiveSource(
             self.executor,
             states=self._states,
@@ -119,13 +116,26 @@ class Services:
         watch, executor, workers = self.telemetry.watch, self.executor, self._workers
         watch("open_episodes", "Episodes that a session plays.", self._open_episodes)
         watch("queue_length", "Jobs that wait for a worker.", lambda: executor.waiting)
-        watch("workers", "Worker processes that the server has.", lambda: workers)
+        watch("workers", "Workers that the server has or waits for.", lambda: workers)
         watch("busy_workers", "Workers that are training.", lambda: executor.busy)
         watch("worker_deaths", "Workers lost.", lambda: executor.worker_deaths, only_grows=True)
         watch("state_bytes", "Size of the models kept.", self._states.total_bytes)
 
     def _open_episodes(self) -> int:
         return sum(registry.open_episodes for registry in self.registries.values())
+
+
+def _executor(settings: Settings, options: Mapping[str, int]) -> Executor:
+    """Return the executor that the settings name."""
+    workers, threads, memory_mb = settings.workers, settings.torch_threads, settings.worker_memory_mb
+    if settings.executor is ExecutorKind.POOL:
+        return ProcessPoolExecutor(workers, threads, memory_mb, probe=PROBE, options=options)
+    if find_spec("ray") is None:
+        raise SettingsError("ML_TRAINER_EXECUTOR=ray needs the extra [ray]: pip install 'openenv-ml-trainer-env[ray]'")
+    # A late import: Ray is an extra, and its import takes a second.
+    from ml_trainer_env.server.executors.on_ray.executor import RayExecutor
+
+    return RayExecutor(settings.ray_address, workers, threads, memory_mb, probe=PROBE, options=options)
 
 
 def _games(settings: Settings, ranked: RankedTasks | None) -> dict[str, Game]:

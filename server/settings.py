@@ -4,17 +4,19 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Self
 
 from ml_trainer_env.errors import MLTrainerError
 from ml_trainer_env.server.datasets import DataSettings
 from ml_trainer_env.server.episodes.game import TimeLimits
+from ml_trainer_env.server.executors.on_ray.address import DEFAULT_ADDRESS, RayAddressError, check_address
 from ml_trainer_env.server.security import Access, AccessError
 from ml_trainer_env.server.store.folder import configured_database, configured_states
 from ml_trainer_env.server.tuning.grading import RubricVersion
 
-__all__ = ["RankedSettings", "Settings", "SettingsError"]
+__all__ = ["ExecutorKind", "RankedSettings", "Settings", "SettingsError"]
 
 _TORCH_THREADS = 2
 _IDLE_MARGIN_S = 60.0
@@ -25,6 +27,15 @@ MIN_SECRET_LENGTH = 16
 
 class SettingsError(MLTrainerError, ValueError):
     """An environment variable has an invalid value. The message names the variable."""
+
+
+class ExecutorKind(StrEnum):
+    """Where the workers of a server run."""
+
+    POOL = "pool"
+    """In processes of the server's machine."""
+    RAY = "ray"
+    """In actors of a Ray cluster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +58,7 @@ class Settings:
     """Settings of the server. The variable and its default are in parentheses.
 
     Attributes:
-        workers: Number of worker processes (ML_TRAINER_WORKERS; half the cores).
+        workers: Number of workers (ML_TRAINER_WORKERS; half the cores).
         torch_threads: Number of threads of each worker (ML_TRAINER_TORCH_THREADS; 2). It changes the bits of results.
         max_sessions: Limit for the number of sessions (ML_TRAINER_MAX_SESSIONS; 256). It holds for each game, and for
             OpenEnv's sessions and those of MCP clients apart.
@@ -73,6 +84,9 @@ class Settings:
             (ML_TRAINER_RANKED_TABLE; none).
         results_dir: The folder whose runs the training room lists (ML_TRAINER_RESULTS_DIR; `outputs`, where the server
             was started).
+        executor: Where the workers run, `pool` or `ray` (ML_TRAINER_EXECUTOR; pool).
+        ray_address: Host and port of the head of the Ray cluster (ML_TRAINER_RAY_ADDRESS; 127.0.0.1:6379). One off
+            loopback is refused without RAY_AUTH_MODE=token.
         access: The token (ML_TRAINER_TOKEN; none: this machine only), that of observers, who may read the training room
             (ML_TRAINER_OBSERVER_TOKEN; none), and the hosts and origins, separated by commas
             (ML_TRAINER_ALLOWED_HOSTS, ML_TRAINER_ALLOWED_ORIGINS; none). A Space on Hugging Face has SPACE_HOST.
@@ -95,6 +109,8 @@ class Settings:
     results_dir: Path = Path("outputs")
     database_url: str | None = field(default=None, repr=False)
     states_url: str | None = None
+    executor: ExecutorKind = ExecutorKind.POOL
+    ray_address: str = DEFAULT_ADDRESS
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
@@ -131,6 +147,8 @@ class Settings:
             results_dir=read.path("RESULTS_DIR") or Path("outputs"),
             database_url=configured_database(environment),
             states_url=configured_states(environment),
+            executor=read.executor("EXECUTOR", ExecutorKind.POOL),
+            ray_address=read.ray_address("RAY_ADDRESS"),
         )
 
 
@@ -174,6 +192,18 @@ class _Reader:
         if text and text not in set(RubricVersion):
             raise SettingsError(f"ML_TRAINER_{name} must be one of {', '.join(RubricVersion)}, got {text!r}")
         return RubricVersion(text) if text else default
+
+    def executor(self, name: str, default: ExecutorKind) -> ExecutorKind:
+        text = self._text(name)
+        if text and text not in set(ExecutorKind):
+            raise SettingsError(f"ML_TRAINER_{name} must be one of {', '.join(ExecutorKind)}, got {text!r}")
+        return ExecutorKind(text) if text else default
+
+    def ray_address(self, name: str) -> str:
+        try:
+            return check_address(self._text(name) or DEFAULT_ADDRESS, self._environment)
+        except RayAddressError as error:
+            raise SettingsError(f"ML_TRAINER_{name} {error}") from None
 
     def ranked(self) -> RankedSettings | None:
         secret = self._text("RANKED")

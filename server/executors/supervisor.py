@@ -1,4 +1,4 @@
-"""Supervises one worker of the pool, in a thread of its own.
+"""Supervises one worker of an executor, in a thread of its own.
 
 It keeps a worker warm, gives it jobs from the queue, and replaces it when it has ended. A job whose worker died is
 tried again. Jobs are pure functions, so a second try costs only time.
@@ -7,17 +7,19 @@ tried again. Jobs are pure functions, so a second try costs only time.
 import logging
 import threading
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
 from ml_trainer_env.server.executors.contract import ExecutorError
 from ml_trainer_env.server.executors.identity import IdentityError
 from ml_trainer_env.server.executors.job_queue import JobQueue, QueuedJob
-from ml_trainer_env.server.executors.startup import StartupWatch
 from ml_trainer_env.server.executors.wakeup import Wakeup
-from ml_trainer_env.server.executors.worker_process import WorkerDiedError, WorkerProcess
+from ml_trainer_env.server.executors.worker_contract import StartupProgress, Worker, WorkerDiedError
 
 __all__ = ["WorkerSupervisor"]
 
 _LOG = logging.getLogger(__name__)
+
+AnyWorker = TypeVar("AnyWorker", bound=Worker)
 
 MAX_ATTEMPTS = 3
 """A job fails after this many workers died of it. Queued jobs fail after this many failed starts in a row."""
@@ -37,15 +39,16 @@ IDLE_CHECK_INTERVAL_S = 1.0
 """Seconds between two checks whether an idle worker has died."""
 
 
-class WorkerSupervisor:
+class WorkerSupervisor(Generic[AnyWorker]):
     """A worker and the thread that supervises it.
 
     Args:
         queue: The queue of jobs. The thread ends when the queue is closed.
-        start_worker: Starts a process. May raise OSError.
+        start_worker: Starts a worker. An exception is a failed start.
         on_no_worker: Called from the thread with the reason after each failed start in a row from the third on.
 
     Attributes:
+        worker: The worker. None if there is none.
         ready: Whether the worker is warm.
         trouble: Why a start failed or takes long, as text. None if neither is so.
         deaths: Number of workers lost so far.
@@ -54,28 +57,22 @@ class WorkerSupervisor:
     def __init__(
         self,
         queue: JobQueue,
-        start_worker: Callable[[], WorkerProcess],
+        start_worker: Callable[[], AnyWorker],
         on_no_worker: Callable[[ExecutorError], None],
     ) -> None:
         self._queue = queue
         self._start_worker = start_worker
         self._on_no_worker = on_no_worker
-        self._worker: WorkerProcess | None = None
+        self.worker: AnyWorker | None = None
         self._failed_starts = 0
         self.ready = False
         self.trouble: str | None = None
         self.deaths = 0
         self.thread = threading.Thread(target=self._serve, name="worker-supervisor", daemon=True)
 
-    @property
-    def pid(self) -> int | None:
-        """The worker's process id. None if no worker runs."""
-        worker = self._worker
-        return worker.pid if worker else None
-
     def kill_worker(self) -> None:
         """Kill the worker, so that the thread stops waiting for it. May be called from any thread."""
-        worker = self._worker
+        worker = self.worker
         if worker is not None:
             worker.kill()
 
@@ -92,7 +89,7 @@ class WorkerSupervisor:
         finally:
             self._drop_worker("its supervisor has ended")
 
-    def _run(self, queued: QueuedJob, worker: WorkerProcess, wakeup: Wakeup) -> None:
+    def _run(self, queued: QueuedJob, worker: Worker, wakeup: Wakeup) -> None:
         queued.attempts += 1
         try:
             worker.run(queued, wakeup, lambda: self._queue.is_crowded)
@@ -108,46 +105,48 @@ class WorkerSupervisor:
         else:
             self._queue.finish(queued)
 
-    def _ensure_worker(self) -> WorkerProcess | None:
+    def _ensure_worker(self) -> AnyWorker | None:
         """Return the warm worker; start it if necessary. Returns None after a failure and a pause."""
-        if self._worker is not None and not self._worker.is_alive:
+        if self.worker is not None and not self.worker.is_alive:
             self._drop_worker("it died while idle")
-        if self._worker is None:
+        if self.worker is None:
             try:
                 self._start()
             except Exception as error:  # the thread's boundary: a later start may succeed
                 self._record_failed_start(error)
-        return self._worker
+        return self.worker
 
     def _start(self) -> None:
-        self._worker = self._start_worker()
+        self.worker = self._start_worker()
         if self._queue.closed.is_set():
-            self._worker.kill()  # `kill_worker` may have been called before the worker was set
+            self.worker.kill()  # `kill_worker` may have been called before the worker was set
         warned_at_s = 0.0
 
-        def warn(watch: StartupWatch) -> None:
+        def warn(progress: StartupProgress) -> None:
             nonlocal warned_at_s
-            if watch.elapsed_s >= warned_at_s + WARNING_INTERVAL_S:
-                warned_at_s, self.trouble = watch.elapsed_s, watch.describe()
+            if progress.elapsed_s >= warned_at_s + WARNING_INTERVAL_S:
+                warned_at_s, self.trouble = progress.elapsed_s, progress.describe()
                 _LOG.warning("%s", self.trouble)
 
-        self._queue.register_worker(self._worker.wait_ready(warn))
+        self._queue.register_worker(self.worker.wait_ready(warn))
         self._failed_starts, self.ready, self.trouble = 0, True, None
 
     def _record_failed_start(self, error: Exception) -> None:
+        is_refused = isinstance(error, IdentityError)
+        goes_elsewhere = is_refused and self.worker is not None and self.worker.refuse()
         self._drop_worker(str(error))
-        self._failed_starts += 1
+        self._failed_starts += not goes_elsewhere
         self.trouble = f"no worker can be started: {error}"
         if self._failed_starts >= MAX_ATTEMPTS:
             self._on_no_worker(ExecutorError(self.trouble))
         pause_s = PAUSE_S * 2 ** min(self._failed_starts, _MAX_DOUBLINGS)
-        if isinstance(error, IdentityError) and self._failed_starts >= MAX_ATTEMPTS:
+        if is_refused and self._failed_starts >= MAX_ATTEMPTS:
             pause_s = IDENTITY_PAUSE_S
         self._queue.closed.wait(pause_s)
 
     def _drop_worker(self, reason: str) -> None:
         self.ready = False
-        worker, self._worker = self._worker, None
+        worker, self.worker = self.worker, None
         if worker is None:
             return
         worker.close()

@@ -30,9 +30,13 @@ class Wakeup:
         """Return the descriptor."""
         return self._receiver.fileno()
 
+    def close(self) -> None:
+        """Close the descriptor. Setting the flag then does nothing."""
+        self._sender.close()
+        self._receiver.close()
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._sender.close()
-        self._receiver.close()
+        self.close()

@@ -17,7 +17,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import torch
 
 from ml_trainer_env.server.executors.channel import Channel
+from ml_trainer_env.server.executors.conversation import Link
 from ml_trainer_env.server.executors.job import Job, UnitResult
+from ml_trainer_env.server.executors.process_limits import limit_memory, lower_priority
 from ml_trainer_env.server.executors.runner import JobRunner, is_out_of_memory
 from ml_trainer_env.server.executors.wire import (
     Cancel,
@@ -33,29 +35,36 @@ from ml_trainer_env.server.executors.wire import (
 from ml_trainer_env.server.executors.worker_process import WorkerSettings
 from ml_trainer_env.server.trainer.errors import Interrupted
 
-NICENESS = 5
-"""Workers have a lower priority, so that the server's event loop answers while they train."""
-
 
 def main() -> None:
     """Serve requests until the pool closes its end or memory runs out."""
     descriptor, settings = int(sys.argv[1]), WorkerSettings.from_json(sys.argv[2])
     threading.Thread(target=_exit_with_parent, daemon=True).start()
-    os.nice(NICENESS)
-    torch.set_num_interop_threads(1)
+    lower_priority()
     channel = Channel(socket.socket(fileno=descriptor))
     with contextlib.closing(channel), contextlib.suppress(EOFError, OSError):
-        try:
-            if settings.memory_mb:
-                _limit_memory(settings.memory_mb)
-            serve(channel, JobRunner(settings.torch_threads, settings.probe, settings.options))
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            channel.send(OutOfMemory())
+        work(channel, settings)
 
 
-def serve(channel: Channel, runner: JobRunner) -> None:
+def work(channel: Link, settings: WorkerSettings) -> None:
+    """Warm up within the limits of memory, and serve requests.
+
+    Raises:
+        EOFError: The other end has closed.
+        OSError: The connection has failed.
+    """
+    torch.set_num_interop_threads(1)
+    try:
+        if settings.memory_mb:
+            limit_memory(settings.memory_mb)
+        serve(channel, JobRunner(settings.torch_threads, settings.probe, settings.options))
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        channel.send(OutOfMemory())
+
+
+def serve(channel: Link, runner: JobRunner) -> None:
     """Answer requests until the other end closes.
 
     Raises:
@@ -72,7 +81,7 @@ def serve(channel: Channel, runner: JobRunner) -> None:
                     pass  # it came too late
 
 
-def _run(channel: Channel, sender: ThreadPoolExecutor, runner: JobRunner, job: Job) -> None:
+def _run(channel: Link, sender: ThreadPoolExecutor, runner: JobRunner, job: Job) -> None:
     """Run a job and send the results of its units, or its error."""
     commands, results = _PoolCommands(channel), _ResultSender(channel, sender)
     try:
@@ -90,7 +99,7 @@ def _run(channel: Channel, sender: ThreadPoolExecutor, runner: JobRunner, job: J
 class _PoolCommands:
     """The commands that the pool sends while a job runs."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Link) -> None:
         self._channel = channel
         self._cancelled = False
         self._yields = False
@@ -119,7 +128,7 @@ class _PoolCommands:
 class _ResultSender:
     """Sends results. Another thread completes and sends them while the next unit runs, except a job's last."""
 
-    def __init__(self, channel: Channel, sender: ThreadPoolExecutor) -> None:
+    def __init__(self, channel: Link, sender: ThreadPoolExecutor) -> None:
         self._channel = channel
         self._sender = sender
         self._sending: Future[None] | None = None
@@ -142,16 +151,6 @@ class _ResultSender:
 def _exit_with_parent() -> None:
     sys.stdin.buffer.read()
     os._exit(0)
-
-
-def _limit_memory(megabytes: int) -> None:
-    """Make allocations beyond the limit fail. Linux counts private writable memory. macOS enforces nothing."""
-    import resource  # not there on Windows
-
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    limit = megabytes << 20
-    if hard == resource.RLIM_INFINITY or limit < hard:
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
 if __name__ == "__main__":

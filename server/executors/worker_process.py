@@ -4,43 +4,26 @@ import contextlib
 import dataclasses
 import json
 import os
-import select
 import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from ml_trainer_env.server.executors.channel import Channel
 from ml_trainer_env.server.executors.contract import ExecutorError
+from ml_trainer_env.server.executors.conversation import ConversingWorker
 from ml_trainer_env.server.executors.identity import Identity
-from ml_trainer_env.server.executors.job_queue import QueuedJob
 from ml_trainer_env.server.executors.startup import StartupWatch, snapshot_of
-from ml_trainer_env.server.executors.wakeup import Wakeup
-from ml_trainer_env.server.executors.wire import (
-    Cancel,
-    Done,
-    Failed,
-    OutOfMemory,
-    Ready,
-    Request,
-    Stopped,
-    Unit,
-    Yield,
-)
+from ml_trainer_env.server.executors.worker_contract import StartupProgress, WorkerDiedError
 
-__all__ = ["WorkerDiedError", "WorkerProcess", "WorkerSettings"]
+__all__ = ["WorkerProcess", "WorkerSettings"]
 
 _WORKER = "ml_trainer_env.server.executors.worker"
 
 START_CHECK_INTERVAL_S = 1.0
 """Seconds between two checks of a starting worker."""
-
-STOP_TIMEOUT_S = 5.0
-"""Seconds to wait after `Cancel`. A worker stops at its next batch, within milliseconds; otherwise it hangs."""
 
 STUCK_S = 30.0
 """A worker that leaves a message half read or half sent for this many seconds hangs."""
@@ -52,10 +35,6 @@ _ALLOCATOR = {
 }
 """The worker keeps freed memory for the next batch instead of returning it to the system. So an epoch of a small
 convolutional network takes 6 to 12 % less time. 32 MB is the largest mmap threshold that glibc accepts."""
-
-
-class WorkerDiedError(ExecutorError):
-    """The worker process ended by itself, or another process killed it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +65,7 @@ class WorkerSettings:
         return cls(**json.loads(text))
 
 
-class WorkerProcess:
+class WorkerProcess(ConversingWorker):
     """A running worker.
 
     Args:
@@ -97,9 +76,9 @@ class WorkerProcess:
     """
 
     def __init__(self, settings: WorkerSettings) -> None:
-        self._memory_mb = settings.memory_mb
         ours, theirs = socket.socketpair()
         self._channel = Channel(ours, STUCK_S)
+        super().__init__(self._channel, settings.memory_mb)
         with theirs, contextlib.ExitStack() as on_failure:
             on_failure.callback(self._channel.close)
             self._process = subprocess.Popen(
@@ -120,84 +99,19 @@ class WorkerProcess:
         """Whether the process still runs."""
         return self._process.poll() is None
 
-    def wait_ready(self, on_wait: Callable[[StartupWatch], None] = lambda _: None) -> Identity:
-        """Wait until the worker is warm. The limits are those of `startup`.
-
-        Args:
-            on_wait: Called about once a second meanwhile.
-
-        Returns:
-            The worker's identity.
-
-        Raises:
-            ExecutorError: The worker died, exceeded a limit or ran out of memory. Its process has ended.
-        """
+    def wait_ready(self, on_wait: Callable[[StartupProgress], None] = lambda _: None) -> Identity:
+        """Wait until the worker is warm; see `Worker`. The limits are those of `startup`."""
         watch = StartupWatch(lambda: snapshot_of(self.pid))
         with self._killed_on_error():
             while not self._channel.has_message(START_CHECK_INTERVAL_S):
                 if (exceeded := watch.check()) is not None:
                     raise ExecutorError(exceeded)
                 on_wait(watch)
-            message = self._channel.receive()
-            if isinstance(message, OutOfMemory):
-                raise ExecutorError(f"a worker needed more memory to start than {self._memory}")
-            assert isinstance(message, Ready)
-            return message.identity
+            return self._receive_ready()
 
-    def run(self, queued: QueuedJob, wakeup: Wakeup, is_crowded: Callable[[], bool]) -> None:
-        """Run the rest of a job and deliver the result of each unit.
-
-        Args:
-            queued: The job. It is stopped when it is cancelled or a unit exceeds its time.
-            wakeup: Set when `queued` was cancelled or another job was queued.
-            is_crowded: Returns whether the job should end after its running unit.
-
-        Raises:
-            WorkerDiedError: The worker died.
-            ExecutorError: The job was stopped. Its worker was killed if it did not stop. Or the worker ran out of
-                memory and has ended.
-            RuntimeError: The job raised an exception. This is a bug. The worker goes on.
-        """
-        with self._killed_on_error():
-            self._channel.send(Request(queued.rest()))
-            answer = self._exchange(queued, wakeup, is_crowded)
-            if isinstance(answer, OutOfMemory):
-                raise ExecutorError(f"{queued.job.a_unit} needed more memory than {self._memory}")
-        match answer:
-            case Done(result):
-                queued.results.append(result)
-            case Stopped():
-                raise queued.timeout_error()
-            case Failed(text):
-                raise RuntimeError(f"a job failed in a worker:\n{text}")
-
-    def _exchange(self, queued: QueuedJob, wakeup: Wakeup, is_crowded: Callable[[], bool]) -> Any:
-        """Deliver results, and send `Cancel` and `Yield` when they are due. Returns the worker's last message."""
-        waiting = select.poll()
-        for descriptor in (self._channel.fileno(), wakeup.fileno()):
-            waiting.register(descriptor, select.POLLIN)
-        deadline = time.monotonic() + queued.timeout_s
-        was_stopped, was_asked_to_yield = False, queued.rest().units == 1
-        while True:
-            left_s = deadline - time.monotonic()
-            if not was_stopped and (left_s <= 0 or queued.cancelled.is_set()):
-                self._channel.send(Cancel())
-                was_stopped, left_s = True, STOP_TIMEOUT_S
-                deadline = time.monotonic() + left_s
-            elif left_s <= 0:
-                raise queued.timeout_error()
-            if not was_asked_to_yield and is_crowded():
-                self._channel.send(Yield())
-                was_asked_to_yield = True
-            waiting.poll(left_s * 1000)
-            wakeup.clear()
-            if self._channel.has_message():
-                message = self._channel.receive()
-                if not isinstance(message, Unit):
-                    return message
-                queued.deliver(message.result)
-                if not was_stopped:
-                    deadline = time.monotonic() + queued.timeout_s
+    def refuse(self) -> bool:
+        """Return false: this machine gives the next worker the same identity."""
+        return False
 
     def kill(self) -> None:
         """Kill the process and wait for it. May be called twice, and from any thread."""
@@ -211,21 +125,6 @@ class WorkerProcess:
         self._channel.close()
         assert self._process.stdin is not None
         self._process.stdin.close()
-
-    @property
-    def _memory(self) -> str:
-        return f"the worker's limit of {self._memory_mb} MB" if self._memory_mb else "there is"
-
-    @contextlib.contextmanager
-    def _killed_on_error(self) -> Iterator[None]:
-        """Kill the worker if the body raises. A failed connection raises `WorkerDiedError`."""
-        try:
-            yield
-        except (EOFError, OSError):
-            raise self._died_error() from None
-        except Exception:
-            self.kill()
-            raise
 
     def _died_error(self) -> WorkerDiedError:
         self.kill()

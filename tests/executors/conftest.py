@@ -5,11 +5,14 @@ import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import pytest
+from ray_nodes import RayNodes, ray_cluster
 
 from ml_trainer_env.server.datasets import Permutation
 from ml_trainer_env.server.executors.contract import Executor
@@ -129,7 +132,37 @@ def in_process(run: Run[None]) -> Iterator[InProcessExecutor]:
     run(executor.close())
 
 
-@pytest.fixture(params=["in_process", "pool"])
+@pytest.fixture(scope="session")
+def ray_nodes() -> Iterator[RayNodes]:
+    """A Ray cluster with one node of four processors, on which this process and others may start actors."""
+    if find_spec("ray") is None:  # not imported yet: Ray reads the token's variables on import
+        pytest.skip("needs the extra [ray]")
+    folder = str(Path(__file__).parent)
+    path = os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH")]))
+    with ray_cluster(PYTHONPATH=path) as cluster, pytest.MonkeyPatch.context() as patch:
+        for name, value in cluster.variables.items():
+            patch.setenv(name, value)
+        cluster.add_node(2 * TORCH_THREADS)
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def make_on_ray(ray_nodes: RayNodes) -> Callable[..., Executor]:
+    """Makes an executor on Ray with the arguments of one, which the test closes."""
+    from ml_trainer_env.server.executors.on_ray.executor import RayExecutor  # late: ray is an extra
+
+    return partial(RayExecutor, ray_nodes.address)
+
+
+@pytest.fixture(scope="session")
+def on_ray(run: Run[object], make_on_ray: Callable[..., Executor]) -> Iterator[Executor]:
+    executor = make_on_ray(torch_threads=TORCH_THREADS, probe=PROBE)
+    run(executor.identity())
+    yield executor
+    run(executor.close())
+
+
+@pytest.fixture(params=["in_process", "pool", pytest.param("on_ray", marks=pytest.mark.ray)])
 def executor(request: pytest.FixtureRequest) -> Executor:
     executor: Executor = request.getfixturevalue(request.param)
     return executor

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ml_trainer_env.server.executors import job_queue, worker_process
+from ml_trainer_env.server.executors import conversation, job_queue
 from ml_trainer_env.server.executors.contract import Executor, ExecutorError, wait_quietly
 from ml_trainer_env.server.executors.in_process import InProcessExecutor
 from ml_trainer_env.server.executors.job import Job, UnitResult
@@ -32,7 +32,7 @@ START = State({}, {"start": "0"})
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker has minutes to stop, not seconds: on a busy machine it may not be given a processor for so long."""
-    monkeypatch.setattr(worker_process, "STOP_TIMEOUT_S", LIMIT_S)
+    monkeypatch.setattr(conversation, "STOP_TIMEOUT_S", LIMIT_S)
 
 
 async def first_unit(executor: Executor, job: Job, timeout_s: float, *rest: Any) -> UnitResult:
@@ -202,8 +202,16 @@ def test_a_job_that_raises_is_told_as_the_bug_it_is_and_the_next_one_runs(
     assert run(first_unit(executor, job, LIMIT_S)).state.facts["epoch"] == "1"
 
 
-@pytest.mark.parametrize("make", [InProcessExecutor, ProcessPoolExecutor])
-def test_a_closed_executor_refuses_work(run: Run, make: Callable[[], Executor], job: Job) -> None:
+@pytest.fixture(params=["in_process", "pool", pytest.param("on_ray", marks=pytest.mark.ray)])
+def make(request: pytest.FixtureRequest) -> Callable[..., Executor]:
+    """Makes an executor of each kind, which the test closes."""
+    if request.param == "on_ray":
+        on_ray: Callable[..., Executor] = request.getfixturevalue("make_on_ray")
+        return on_ray
+    return {"in_process": InProcessExecutor, "pool": ProcessPoolExecutor}[request.param]
+
+
+def test_a_closed_executor_refuses_work(run: Run, make: Callable[..., Executor], job: Job) -> None:
     async def use_after_close() -> None:
         executor = make(probe=PROBE)
         await executor.start()
@@ -214,9 +222,8 @@ def test_a_closed_executor_refuses_work(run: Run, make: Callable[[], Executor], 
         run(use_after_close())
 
 
-@pytest.mark.parametrize("make", [InProcessExecutor, ProcessPoolExecutor])
 def test_closing_fails_what_waits_and_what_is_under_way_and_leaves_no_thread(
-    run: Run, make: Callable[[], Executor], lasting_job: Job, until: Until
+    run: Run, make: Callable[..., Executor], lasting_job: Job, until: Until
 ) -> None:
     async def close_while_it_trains() -> None:
         executor = make(probe=PROBE)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ml_trainer_env.server.executors import supervisor, worker_process
+from ml_trainer_env.server.executors import conversation, supervisor, worker_process
 from ml_trainer_env.server.executors.contract import Executor, ExecutorError, wait_quietly
 from ml_trainer_env.server.executors.job import Job, UnitResult
 from ml_trainer_env.server.executors.pool import ProcessPoolExecutor
@@ -127,7 +127,7 @@ def test_a_worker_that_died_while_idle_is_replaced_before_it_is_needed(
 def test_a_worker_that_hangs_in_an_epoch_is_killed_and_replaced(
     run: Run, pool: ProcessPoolExecutor, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_process, "STOP_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(conversation, "STOP_TIMEOUT_S", 0.1)
     run(first_unit(pool, job, LIMIT_S))
     (frozen,), deaths = pool.worker_pids, pool.worker_deaths
     os.kill(frozen, signal.SIGSTOP)

@@ -69,3 +69,8 @@ def count_behind_a_file(state: State, gate: FileGate, step: int, interrupted: Ca
     while state.arrays and not gate.path.exists():
         time.sleep(0.005)
     return count(state, 99, step, interrupted)
+
+
+def allocate(state: State, megabytes: int, step: int, _interrupted: Callable[[], bool]) -> Outcome:
+    """Allocate memory, and count one step."""
+    return count(state, len(bytearray(megabytes << 20)), step, _interrupted)

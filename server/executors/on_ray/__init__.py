@@ -1,0 +1,1 @@
+"""The executor on a Ray cluster. Needs the extra `[ray]`; only `address` can be imported without it."""
