@@ -24,7 +24,9 @@ __all__ = ["Command", "ServerProcess", "ServerStartError", "default_command"]
 
 START_LIMIT_S = 120.0
 STOP_LIMIT_S = 20.0
-SAMPLE_S = 0.5
+SAMPLE_S = 2.0
+"""Seconds between samples. One walks the memory of all processes, which takes a fiftieth of a second or more."""
+
 TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 Command = Sequence[str]
@@ -99,6 +101,7 @@ class ServerProcess:
 
         On Linux, of the process and all its descendants; empty elsewhere, except for the disk.
         """
+        self._take_sample()
         disk = sum(path.stat().st_size for path in Path(self._folder.name).rglob("*") if path.is_file())
         measured = {"disk_mb": disk / 2**20}
         if self._peak_bytes:
@@ -154,9 +157,12 @@ class ServerProcess:
 
     def _sample(self) -> None:
         while not self._stopping.wait(SAMPLE_S):
-            sampled = [_memory_and_time(pid) for pid in _descendants(self._process.pid)]
-            self._peak_bytes = max(self._peak_bytes, sum(memory for memory, _ in sampled))
-            self._cpu_s = max(self._cpu_s, sum(seconds for _, seconds in sampled))
+            self._take_sample()
+
+    def _take_sample(self) -> None:
+        sampled = [_memory_and_time(pid) for pid in _descendants(self._process.pid)]
+        self._peak_bytes = max(self._peak_bytes, sum(memory for memory, _ in sampled))
+        self._cpu_s = max(self._cpu_s, sum(seconds for _, seconds in sampled))
 
 
 def _free_port() -> int:
