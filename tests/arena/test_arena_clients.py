@@ -1,5 +1,6 @@
 """The official SDK, unmodified and in an environment of its own, and our client run the same scenarios."""
 
+import inspect
 import json
 import os
 import secrets
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from ml_trainer_env.arena.client.organisers import OrganiserMethods
 
 SCENARIOS = ("participant", "a_class", "creator", "courses", "refusals", "failures")
 OFFICIAL = "mlarena-sdk 0.2.0"
@@ -83,5 +86,9 @@ def test_our_client_has_every_method_of_the_official_one_with_its_arguments(pyth
     ours = signatures(sys.executable, "ml_trainer_env.arena.client")
 
     assert len(official) >= 30
-    assert {name: ours.get(name) for name in official} == official
-    assert set(ours) - set(official) == {"close"}
+    for name, arguments in official.items():
+        more = ours[name][len(arguments) :]
+        assert ours[name][: len(arguments)] == arguments
+        assert all(kind == inspect.Parameter.KEYWORD_ONLY and default == "None" for _, kind, default in more)
+    of_organisers = {name for name in vars(OrganiserMethods) if not name.startswith("_")}
+    assert set(ours) - set(official) == {"close", "cancel_agent"} | of_organisers

@@ -109,7 +109,8 @@ def _imported_distributions(modules: set[Path], repository: Path) -> set[str]:
     owners = packages_distributions()
     foreign = tops - set(sys.stdlib_module_names) - PACKAGES - BROUGHT_BY_USERS
     # fastmcp's modules come in fastmcp-slim, which fastmcp brings along with what its servers need.
-    return {canonicalize_name(owners[top][0]).removesuffix("-slim") for top in foreign}
+    # ray is not installed for development: its name is that of its package.
+    return {canonicalize_name(owners.get(top, [top])[0]).removesuffix("-slim") for top in foreign}
 
 
 def _imported_packages(source: str) -> set[str]:
