@@ -9,19 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 from postgresql_server import PostgresqlServer
 
 sys.path.insert(0, str(Path(__file__).parent))  # the modules beside this one
 
 from arena_service import TRAIN_IMAGES, Arena, empty, running
 
+from ml_trainer_env.arena.app import create_app
 from ml_trainer_env.arena.competitions.schemas import NewCompetition
 from ml_trainer_env.arena.competitions.service import create
 from ml_trainer_env.arena.kernels import Kernel
 from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.settings import Settings
 from ml_trainer_env.arena.submissions import service
-from ml_trainer_env.arena.tokens.service import find_or_create_user
+from ml_trainer_env.arena.tables import Scope
+from ml_trainer_env.arena.tokens.service import create_token, find_or_create_user
 from ml_trainer_env.arena.workers.worker import layers_for_submissions
 from permuted_mnist.sandbox.errors import UnsupportedError
 from permuted_mnist.sandbox.layers import Layers
@@ -98,6 +101,22 @@ def services(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service
     if request.param == "postgresql":
         empty(opened.database)
     opened.close()
+
+
+@pytest.fixture
+def client(services: Services) -> Iterator[TestClient]:
+    """Callers of the service, in this process."""
+    with TestClient(create_app(services), raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture
+def headers(request: pytest.FixtureRequest, services: Services) -> dict[str, dict[str, str]]:
+    """The header of each of the module's `PEOPLE`, with a token of the person's scope, and that of nobody."""
+    people: dict[str, str] = request.module.PEOPLE
+    with services.database.transaction() as session:
+        tokens = {name: create_token(session, name, Scope(scope)) for name, scope in people.items()}
+    return {name: {"Authorization": f"Bearer {token}"} for name, token in tokens.items()} | {"nobody": {}}
 
 
 @pytest.fixture

@@ -5,22 +5,19 @@ import os
 import re
 import secrets
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
-from ml_trainer_env.arena.app import create_app
 from ml_trainer_env.arena.competitions.metrics import default_metrics
 from ml_trainer_env.arena.competitions.schemas import CompetitionSettings
 from ml_trainer_env.arena.leaderboard.service import Entry
 from ml_trainer_env.arena.leaderboard.standings import neighbours, standings
 from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.submissions import service
-from ml_trainer_env.arena.tables import Agent, AgentStatus, Scope
-from ml_trainer_env.arena.tokens.service import create_token
+from ml_trainer_env.arena.tables import Agent, AgentStatus
 from ml_trainer_env.arena.workers.queue import claim, must_yield
 
 SCRIPT = Path(__file__).with_name("challenge_scenarios.py")
@@ -37,13 +34,12 @@ PEOPLE = {
 LIMIT_S = 1200
 
 
-@pytest.mark.slow
-def test_every_method_of_the_official_client_is_served_or_refused_in_words(arena: Any, python_with: Any) -> None:
+def run_as_people(arena: Any, python: str, *arguments: str) -> str:
+    """Run a program of the official client with a token of each person. Returns what it prints."""
     mark = secrets.token_hex(4)
     tokens = {name: arena.token(f"{name}-{mark}", scope) for name, scope in PEOPLE.items()}
-
     done = subprocess.run(
-        [python_with("4.6.0"), "-W", "ignore", str(SCRIPT), arena.url],
+        [python, "-W", "ignore", *arguments],
         input=json.dumps(tokens),
         env={"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")},
         capture_output=True,
@@ -51,9 +47,15 @@ def test_every_method_of_the_official_client_is_served_or_refused_in_words(arena
         timeout=LIMIT_S,
         check=False,
     )
-
     assert done.returncode == 0, done.stderr[-3000:]
-    assert json.loads(done.stdout) == methods_of_the_page()
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_every_method_of_the_official_client_is_served_or_refused_in_words(arena: Any, python_with: Any) -> None:
+    told = run_as_people(arena, python_with("4.6.0"), str(SCRIPT), arena.url)
+
+    assert json.loads(told) == methods_of_the_page()
 
 
 def methods_of_the_page() -> dict[str, str]:
@@ -111,21 +113,9 @@ else:
 
 @pytest.mark.slow
 def test_routes_of_the_client_1_0_0_are_served(arena: Any, python_with: Any, tmp_path: Path) -> None:
-    mark = secrets.token_hex(4)
-    tokens = {name: arena.token(f"{name}-{mark}", scope) for name, scope in PEOPLE.items()}
     (tmp_path / "data.csv").write_text("1,2\n")
 
-    done = subprocess.run(
-        [python_with("1.0.0"), "-W", "ignore", "-c", OLDER, arena.url, str(tmp_path / "data.csv")],
-        input=json.dumps(tokens),
-        env={"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")},
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-        check=False,
-    )
-
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_as_people(arena, python_with("1.0.0"), "-c", OLDER, arena.url, str(tmp_path / "data.csv"))
 
 
 @pytest.mark.slow
@@ -150,20 +140,6 @@ def test_a_client_of_another_protocol_is_told_which_versions_are_served(
     )
 
     assert "mlarena-sdk 0.2.0 to 1.0.0 and 4.6.0" in done.stdout
-
-
-@pytest.fixture
-def client(services: Services) -> Iterator[TestClient]:
-    with TestClient(create_app(services), raise_server_exceptions=False) as client:
-        yield client
-
-
-@pytest.fixture
-def headers(services: Services) -> dict[str, dict[str, str]]:
-    """The header of each person, with a token of the person's scope."""
-    with services.database.transaction() as session:
-        tokens = {name: create_token(session, name, Scope(scope)) for name, scope in PEOPLE.items()}
-    return {name: {"Authorization": f"Bearer {token}"} for name, token in tokens.items()}
 
 
 def test_an_unknown_route_names_the_versions_that_are_served(client: TestClient) -> None:

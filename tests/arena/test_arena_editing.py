@@ -1,12 +1,9 @@
 """A submission is changed on its page, and its earlier evaluations are in the chart. In less-is-better boards, too."""
 
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
 from fastapi.testclient import TestClient
 
-from ml_trainer_env.arena.app import create_app
 from ml_trainer_env.arena.leaderboard.history import earlier_scores
 from ml_trainer_env.arena.leaderboard.service import Entry
 from ml_trainer_env.arena.pages.charts import Earlier, charts_of
@@ -17,12 +14,6 @@ from ml_trainer_env.arena.tables import Agent, AgentStatus, Deploy, DeployStatus
 from ml_trainer_env.arena.tokens.service import create_token
 
 OTHER = b"import helper\n\nclass Agent:\n    def train(self, X, y): pass\n    def predict(self, X): return X\n"
-
-
-@pytest.fixture
-def client(services: Services) -> Iterator[TestClient]:
-    with TestClient(create_app(services), raise_server_exceptions=False) as client:
-        yield client
 
 
 def sign_in(client: TestClient, services: Services, user: str, scope: Scope = Scope.USER) -> None:

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -152,12 +151,6 @@ def test_a_token_that_calls_too_often_is_told_so(services: Services) -> None:
         codes = [call(eager)[0] for _ in range(2)]
         assert call(eager) == (429, {"error": "too many requests"})
         assert codes == [404, 404] == [call(calm)[0] for _ in range(2)]
-
-
-@pytest.fixture
-def client(services: Services) -> Iterator[TestClient]:
-    with TestClient(create_app(services), raise_server_exceptions=False) as client:
-        yield client
 
 
 @pytest.mark.parametrize(
