@@ -27,7 +27,6 @@ class SharedRun:
     def __init__(self, keys: Sequence[str], run: "Callable[[SharedRun], Coroutine[Any, Any, None]]") -> None:
         self.keys = keys
         self.results: list[UnitResult] = []
-        self._first: list[Subscription | None] = []
         self._subscriptions: list[Subscription] = []
         self._on_end: Callable[[], None] = _do_nothing
         self._task = asyncio.ensure_future(run(self))
@@ -63,14 +62,11 @@ class SharedRun:
     def publish(self, result: UnitResult) -> None:
         """Deliver the result of a unit to all subscriptions that want it."""
         number = len(self.results)
-        self._first.append(next((one for one in self._subscriptions if one.wants(number)), None))
+        if (first := next((one for one in self._subscriptions if one.wants(number)), None)) is not None:
+            first.led.add(number)
         self.results.append(result)
         self._notify()
         self._stop_if_unwanted()
-
-    def is_first(self, subscription: "Subscription", number: int) -> bool:
-        """Whether a subscription was the first of those that wanted a result."""
-        return self._first[number] is subscription
 
     def report_position(self, position: int) -> None:
         """Deliver the position in the queue to all subscriptions."""
@@ -86,13 +82,21 @@ class SharedRun:
     def _stop_if_unwanted(self) -> None:
         if self.remaining and not any(one.wants(len(self.results)) for one in self._subscriptions):
             self._task.cancel()
-            self._on_end()
+            self._end()
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled():
             task.exception()  # marks it as retrieved: there may be no subscription left
-        self._on_end()
+        self._end()
         self._notify()
+
+    def _end(self) -> None:
+        """Call the function of `on_end`, once.
+
+        It may refer to this run, and the states of a run that has ended must not wait for the garbage collector.
+        """
+        function, self._on_end = self._on_end, _do_nothing
+        function()
 
     def _notify(self) -> None:
         for subscription in self._subscriptions:
@@ -107,11 +111,17 @@ class Subscription:
         next_number: Number of the next result, from 0.
         end: Number of the first result that is not wanted.
         on_wait: Receives the position in the queue.
+
+    Attributes:
+        on_wait: As above.
+        changed: Set when a result has come, or the run has ended.
+        led: The numbers of the results that it was the first to want.
     """
 
     def __init__(self, shared: SharedRun, next_number: int, end: int, on_wait: OnWait) -> None:
         self.on_wait = on_wait
         self.changed = asyncio.Event()
+        self.led: set[int] = set()
         self._shared = shared
         self._next = next_number
         self._end = end
@@ -140,7 +150,7 @@ class Subscription:
             self.changed.clear()
             await self.changed.wait()
         self._next += 1
-        return shared.results[number], shared.is_first(self, number)
+        return shared.results[number], number in self.led
 
     def close(self) -> None:
         """End the subscription."""
