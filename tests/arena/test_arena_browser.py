@@ -108,6 +108,7 @@ class Contest:
     active: int
     failed: int
     token: str
+    organiser: str
 
     @property
     def path(self) -> str:
@@ -118,6 +119,12 @@ class Contest:
         tabs = (f"{self.path}/{tab}" for tab in ("rules", "scores", "submit"))
         own = (f"/submissions/{number}" for number in (self.active, self.failed))
         return "/", "/signin", self.path, *tabs, *own, "/submissions", "/users/ada", "/runtimes"
+
+    @property
+    def views(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """The pages, with the token of somebody who may see them: a participant, an organiser."""
+        organised = f"{self.path}/organise"
+        return (self.token, self.paths), (self.organiser, (organised, f"{organised}/audit"))
 
 
 def png(width: int, height: int) -> bytes:
@@ -158,7 +165,8 @@ def browser() -> Iterator[Browser]:
 def contest(arena: Arena, tmp_path_factory: pytest.TempPathFactory) -> Contest:
     picture = tmp_path_factory.mktemp("picture") / "picture.png"
     picture.write_bytes(png(1200, 300))
-    with connect(arena.token("carl", "creator"), arena.url) as client:
+    organiser = arena.token("carl", "creator")
+    with connect(organiser, arena.url) as client:
         cid: int = client.create_competition(TITLE, "permuted_mnist", description="<b>Plain</b>")["competition_id"]
         client.update_settings(
             cid,
@@ -179,7 +187,7 @@ def contest(arena: Arena, tmp_path_factory: pytest.TempPathFactory) -> Contest:
         client.deploy_agent(cid, failed)
         wait(lambda: client.agent_status(cid, failed)["status"] == "deploy_failed")
         wait(lambda: client.agent_status(cid, active)["status"] == "active")
-    return Contest(cid, active, failed, token)
+    return Contest(cid, active, failed, token, organiser)
 
 
 @pytest.fixture
@@ -254,23 +262,25 @@ def test_a_keyboard_leads_from_the_first_page_to_ones_own_submission(visit: Any,
 
 
 def test_every_page_begins_with_a_link_past_the_navigation(visit: Any, contest: Contest) -> None:
-    page = visit(contest.token)
-    for path in contest.paths:
-        page.goto(path)
-        page.keyboard.press("Tab")
-        assert page.evaluate(FOCUSED) == {"name": "Skip to content", "outlined": True, "on_screen": True}
-        page.keyboard.press("Enter")
-        page.keyboard.press("Tab")
-        assert page.evaluate("document.querySelector('main').contains(document.activeElement)"), path
+    for token, paths in contest.views:
+        page = visit(token)
+        for path in paths:
+            page.goto(path)
+            page.keyboard.press("Tab")
+            assert page.evaluate(FOCUSED) == {"name": "Skip to content", "outlined": True, "on_screen": True}
+            page.keyboard.press("Enter")
+            page.keyboard.press("Tab")
+            assert page.evaluate("document.querySelector('main').contains(document.activeElement)"), path
 
 
 def test_no_page_scrolls_sideways_on_a_phone(visit: Any, contest: Contest) -> None:
-    page = visit(contest.token, **PHONE)
-    for path in (*contest.paths, "/nothing"):
-        page.goto(path)
-        page.locator("details").evaluate_all("all => all.forEach((one) => { one.open = true; })")
-        width, shown = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
-        assert width <= shown == PHONE["viewport"]["width"], path
+    for token, paths in contest.views:
+        page = visit(token, **PHONE)
+        for path in (*paths, "/nothing"):
+            page.goto(path)
+            page.locator("details").evaluate_all("all => all.forEach((one) => { one.open = true; })")
+            width, shown = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
+            assert width <= shown == PHONE["viewport"]["width"], path
 
 
 def test_wide_tables_scroll_within_their_regions_on_a_phone(visit: Any, contest: Contest) -> None:
@@ -289,10 +299,11 @@ def test_wide_tables_scroll_within_their_regions_on_a_phone(visit: Any, contest:
 
 
 def test_text_on_a_phone_is_as_large_as_readers_have_set_it(visit: Any, contest: Contest) -> None:
-    page = visit(contest.token, **PHONE)
-    for path in contest.paths:
-        page.goto(path)
-        assert page.evaluate(SMALL_TEXT) == [], path
+    for token, paths in contest.views:
+        page = visit(token, **PHONE)
+        for path in paths:
+            page.goto(path)
+            assert page.evaluate(SMALL_TEXT) == [], path
 
 
 @pytest.mark.parametrize("signed_in", [False, True], ids=["signed out", "signed in"])
@@ -301,6 +312,23 @@ def test_what_navigates_is_large_enough_for_a_finger(visit: Any, contest: Contes
     page.goto("/?q=d")
     for one in page.locator("nav :is(a, button), main :is(button, input, h2 a)").all():
         assert one.bounding_box()["height"] >= AA_TARGET_PX, one
+
+
+def test_what_is_tapped_on_the_pages_of_a_submission_and_of_organisers_is_large_enough(
+    visit: Any, contest: Contest
+) -> None:
+    for token, path in (
+        (contest.token, f"/submissions/{contest.active}"),
+        (contest.organiser, f"{contest.path}/organise"),
+        (contest.organiser, f"{contest.path}/organise/audit"),
+    ):
+        page = visit(token, **PHONE)
+        page.goto(path)
+        controls = page.locator("main :is(button, input)").all()
+        assert len(controls) > 1
+        for one in controls:
+            box = one.bounding_box()
+            assert min(box["height"], box["width"]) >= AA_TARGET_PX, one
 
 
 def test_an_open_board_shows_a_new_agent(visit: Any, contest: Contest, owner: Client) -> None:
@@ -413,6 +441,74 @@ def test_a_refused_upload_says_why_and_keeps_the_name(visit: Any, contest: Conte
     assert width <= shown
 
 
+@pytest.mark.parametrize("device", [{}, PHONE], ids=["desk", "phone"])
+def test_files_of_a_submission_are_replaced_and_it_is_deleted(
+    visit: Any, contest: Contest, owner: Client, tmp_path: Any, device: dict[str, Any]
+) -> None:
+    aid = attach(owner, contest.cid, "replaced", "raise ValueError('oh')")
+    owner.update_agent_file_content(contest.cid, aid, "old.py", "")
+    (tmp_path / "agent.py").write_text(AGENT.format(train="pass", label=5))
+    page = visit(contest.token, **device)
+    page.goto(f"/submissions/{aid}")
+    expect(page.get_by_role("listitem").filter(has_text="old.py")).to_be_visible()
+
+    tab_to(page, "Files, or a .zip archive")
+    page.get_by_label("Files, or a .zip archive").set_input_files(tmp_path / "agent.py")
+    tab_to(page, "Remove all other files")
+    page.keyboard.press("Space")
+    tab_to(page, "Replace files")
+    page.keyboard.press("Enter")
+
+    expect(page.get_by_role("status")).to_contain_text("active", timeout=LIVE_MS)
+    expect(page.get_by_role("listitem").filter(has_text="old.py")).to_have_count(0)
+    assert set(owner.list_agent_files(contest.cid, aid)["files"]) == {"agent.py"}
+    page.get_by_role("button", name="Delete the submission").click()
+    expect(page).to_have_url(contest.path)
+    page.goto("/submissions")
+    expect(page.get_by_role("link", name=f"replaced {aid}")).to_have_count(0)
+
+
+@pytest.mark.parametrize("device", [{}, PHONE], ids=["desk", "phone"])
+def test_an_organiser_holds_results_back_and_runs_a_submission_again_by_keyboard(
+    visit: Any, contest: Contest, owner: Client, device: dict[str, Any]
+) -> None:
+    name = "on a phone" if device else "at a desk"
+    aid = attach(owner, contest.cid, name, label=6)
+    owner.deploy_agent(contest.cid, aid)
+    wait(lambda: owner.agent_status(contest.cid, aid)["status"] == "active")
+    page, reader = visit(contest.organiser, **device), visit(**device)
+    page.goto(contest.path)
+    tab_to(page, "Organise")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Save rules")).to_be_visible()
+
+    for held in (True, False):
+        tab_to(page, "Hold results back")
+        page.keyboard.press("Space")
+        tab_to(page, "Save rules")
+        with page.expect_navigation():
+            page.keyboard.press("Enter")
+        expect(page.get_by_label("Hold results back")).to_be_checked(checked=held)
+        reader.goto(contest.path)
+        board = reader.get_by_role("region", name="Leaderboard")
+        expect(board.get_by_role("cell", name=name)).to_have_count(0 if held else 1)
+
+    own = visit(contest.token)
+    own.goto(f"/submissions/{aid}")
+    runs = own.locator("details").count()
+    table = page.get_by_role("region", name="Submissions")
+    button = table.get_by_role("button", name=f"Run {aid} again")
+    button.focus()
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+    expect(own.locator("details")).to_have_count(2 * runs, timeout=LIVE_MS)
+    expect(own.get_by_role("status")).to_contain_text("active", timeout=LIVE_MS)
+    tab_to(page, "Audit log")
+    page.keyboard.press("Enter")
+    log = page.get_by_role("region", name="Audit log")
+    expect(log.get_by_role("row").filter(has_text="rerun").filter(has_text=str(aid)).first).to_contain_text("carl")
+
+
 def test_a_board_leads_to_its_people(visit: Any, contest: Contest) -> None:
     page = visit()
     page.goto(contest.path)
@@ -432,34 +528,36 @@ def test_the_picture_of_a_competition_is_shown(visit: Any, contest: Contest) -> 
 
 
 def test_every_page_has_a_structure_that_can_be_read_aloud(visit: Any, contest: Contest) -> None:
-    page = visit(contest.token)
     titles = set()
-    for path in contest.paths:
-        page.goto(path)
-        titles.add(page.title())
-        assert page.locator("html").get_attribute("lang") == "en"
-        assert page.get_by_role("heading", level=1).count() == 1
-        assert page.get_by_role("main").count() == page.get_by_role("navigation", name="Main").count() == 1
-        levels = page.get_by_role("heading").evaluate_all("all => all.map((one) => +one.tagName[1])")
-        assert all(after <= before + 1 for before, after in pairwise(levels)), levels
-        assert page.locator("th:not([scope])").count() == 0
-        assert page.locator("input, select").evaluate_all("all => all.every((one) => one.labels.length)")
-        assert page.locator("img:not([alt])").count() == 0
-    assert len(titles) == len(contest.paths)
+    for token, paths in contest.views:
+        page = visit(token)
+        for path in paths:
+            page.goto(path)
+            titles.add(page.title())
+            assert page.locator("html").get_attribute("lang") == "en"
+            assert page.get_by_role("heading", level=1).count() == 1
+            assert page.get_by_role("main").count() == page.get_by_role("navigation", name="Main").count() == 1
+            levels = page.get_by_role("heading").evaluate_all("all => all.map((one) => +one.tagName[1])")
+            assert all(after <= before + 1 for before, after in pairwise(levels)), levels
+            assert page.locator("th:not([scope])").count() == 0
+            assert page.locator("input, select").evaluate_all("all => all.every((one) => one.labels.length)")
+            assert page.locator("img:not([alt])").count() == 0
+    assert len(titles) == sum(len(paths) for _, paths in contest.views)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_stands_out_in_light_and_dark(visit: Any, contest: Contest, scheme: str) -> None:
-    page = visit(contest.token, color_scheme=scheme)
-    for path in (*contest.paths, "/nothing"):
-        page.goto(path)
-        if path == "/signin":
-            page.get_by_label("Token").fill("wrong")
-            page.get_by_role("button", name="Sign in").click()
-            expect(page.get_by_role("alert")).to_be_visible()
-        found = page.evaluate(CONTRASTS)
-        assert len(found) > 3
-        assert [(html, ratio) for html, ratio in found if ratio < AA_CONTRAST] == [], path
+    for token, paths in contest.views:
+        page = visit(token, color_scheme=scheme)
+        for path in (*paths, "/nothing"):
+            page.goto(path)
+            if path == "/signin":
+                page.get_by_label("Token").fill("wrong")
+                page.get_by_role("button", name="Sign in").click()
+                expect(page.get_by_role("alert")).to_be_visible()
+            found = page.evaluate(CONTRASTS)
+            assert len(found) > 3
+            assert [(html, ratio) for html, ratio in found if ratio < AA_CONTRAST] == [], path
 
 
 def test_signing_out_ends_it(visit: Any, contest: Contest) -> None:
