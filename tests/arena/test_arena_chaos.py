@@ -1,18 +1,24 @@
 """Whatever is killed, and whenever: every submission comes to its end, once, and the board is as if nothing had been.
 
-make arena-chaos SUBMISSIONS=200 KILLS=20 SEED=1
+    make arena-chaos SUBMISSIONS=200 ARENA_KILLS=20 SEED=1
+
+Three services: on SQLite, on PostgreSQL, and on PostgreSQL and a bucket with a worker on each of two other machines
+(folders of their own). On the last one, every second participant has the official client of the newer protocol.
 """
 
 import contextlib
+import json
 import logging
 import os
 import random
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -48,6 +54,9 @@ AGENT = """class Agent:
 LABELS = 11
 """The last of them fails."""
 
+SUBMITTER = Path(__file__).parent / "chaos_submitter.py"
+SDK = "4.6.0"
+
 Result = TypeVar("Result")
 
 _LOG = logging.getLogger(__name__)
@@ -57,19 +66,19 @@ logging.getLogger("httpx").setLevel(logging.WARNING)
 class Ruin:
     """A service that is killed and started again on the same data, and its workers, who are killed, too."""
 
-    def __init__(self, folder: Path, database_url: str | None) -> None:
+    workers = 2
+
+    def __init__(self, folder: Path, variables: Mapping[str, str]) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self._port = free.getsockname()[1]
         self._folder = folder
-        self._variables = {"ARENA_LEASE_S": "3", "ARENA_DAILY_DEPLOYS": "100000"}
-        if database_url is not None:
-            self._variables["ARENA_DATABASE_URL"] = database_url
+        self._variables = {"ARENA_LEASE_S": "3", "ARENA_DAILY_DEPLOYS": "100000", **variables}
         self._held = contextlib.ExitStack()
         self.start()
 
     def start(self) -> None:
         self.arena: Arena = self._held.enter_context(
-            running(self._folder, workers=2, port=self._port, **self._variables)
+            running(self._folder, workers=self.workers, port=self._port, **self._variables)
         )
 
     def kill_the_service(self) -> None:
@@ -89,6 +98,49 @@ class Ruin:
 
     def close(self) -> None:
         self._held.close()
+
+    def key(self) -> bytes:
+        """What the seeds of runs are derived from."""
+        return (self._folder / "signing.key").read_bytes()
+
+
+class Machines(Ruin):
+    """A service without workers, and a worker on each of two machines: with its own folder, and its own token."""
+
+    workers = 0
+    names = ("one", "two")
+
+    def __init__(self, folder: Path, variables: Mapping[str, str]) -> None:
+        super().__init__(folder, variables)
+        self._tokens = {name: self.arena.token(name, "worker") for name in self.names}
+        self._processes = {name: self._worker(name) for name in self.names}
+
+    def kill_a_worker(self, dice: random.Random) -> None:
+        name = dice.choice(self.names)
+        self._processes[name].kill()
+        self._processes[name].wait()
+        self._processes[name] = self._worker(name)
+
+    def close(self) -> None:
+        for process in self._processes.values():
+            process.kill()
+            process.wait()
+        super().close()
+
+    def key(self) -> bytes:
+        url = self._variables["ARENA_DATABASE_URL"]
+        with contextlib.closing(Database(url)) as database, database.transaction(read_only=True) as session:
+            return bytes.fromhex(session.connection().exec_driver_sql("SELECT key_hex FROM service_key").scalar_one())
+
+    def _worker(self, name: str) -> subprocess.Popen[bytes]:
+        own = {"ARENA_DATA_DIR": str(self._folder.parent / name), "ARENA_WORKER_TOKEN": self._tokens[name]}
+        with (self._folder.parent / f"{name}.log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "ml_trainer_env.arena", "worker"],
+                env=self.arena.environment | own,
+                stdout=log,
+                stderr=log,
+            )
 
 
 def is_worker(process: int) -> bool:
@@ -123,6 +175,23 @@ def submit(client: Client, cid: int, name: str, label: int) -> int:
     insist(lambda: client.update_agent_file_content(cid, aid, "agent.py", AGENT.format(label=label)))
     insist(lambda: deploy_unless_done(client, cid, aid))
     return aid
+
+
+def submit_by_sdk(python: str, url: str, token: str, cid: int, agents: Sequence[tuple[str, int]]) -> list[int]:
+    """Submit agents, as (name, label), with the official client."""
+    sources = [(name, AGENT.format(label=label)) for name, label in agents]
+    done = subprocess.run(
+        [python, "-W", "ignore", str(SUBMITTER), url, str(cid)],
+        input=json.dumps([token, sources]),
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        timeout=2 * LIMIT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: list[int] = json.loads(done.stdout)
+    return found
 
 
 def deploy_unless_done(client: Client, cid: int, aid: int) -> None:
@@ -162,22 +231,35 @@ def players(rows: Any) -> list[dict[str, Any]]:
     return [row for row in found if not row["IsBenchmark"]]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def ruin(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ruin]:
-    url = request.getfixturevalue("postgresql") if request.param == "postgresql" else None
-    found = Ruin(tmp_path / "arena", url)
+@pytest.fixture(params=["sqlite", "postgresql", "machines"])
+def ruin(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ruin]:
+    variables = {}
+    if request.param != "sqlite":
+        variables["ARENA_DATABASE_URL"] = request.getfixturevalue("postgresql")
+    if request.param == "machines":
+        s3 = request.getfixturevalue("s3")
+        variables["ARENA_FILES_URL"] = f"s3://{s3.new_bucket()}/arena"
+        for name, value in s3.variables.items():
+            monkeypatch.setenv(name, value)
+    found = (Machines if request.param == "machines" else Ruin)(tmp_path / "arena", variables)
     yield found
     found.close()
-    if url is not None:
-        with contextlib.closing(Database(url)) as database:
+    if variables:
+        with contextlib.closing(Database(variables["ARENA_DATABASE_URL"])) as database:
             empty(database)
+
+
+@pytest.fixture
+def sdk(ruin: Ruin, request: pytest.FixtureRequest) -> str | None:
+    """An interpreter with the official client, where every second participant has it."""
+    return request.getfixturevalue("python_with")(SDK) if isinstance(ruin, Machines) else None
 
 
 @pytest.mark.chaos
 @pytest.mark.timeout(0)
 @pytest.mark.usefixtures("layers")
 def test_every_submission_is_graded_once_whatever_is_killed(
-    ruin: Ruin, tmp_path: Path, pytestconfig: pytest.Config
+    ruin: Ruin, sdk: str | None, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
     count, kills = (pytestconfig.getoption(f"--arena-{name}") for name in ("submissions", "kills"))
     dice = random.Random(pytestconfig.getoption("--arena-seed"))
@@ -190,11 +272,13 @@ def test_every_submission_is_graded_once_whatever_is_killed(
 
     def play(number: int) -> None:
         client, agents = clients[number]
+        turns = [(f"agent {turn}", turn % LABELS) for turn in range(number, count, USERS)]
         try:
-            for turn in range(number, count, USERS):
-                aid = submit(client, cid, f"agent {turn}", turn % LABELS)
-                agents.append(aid)
-                labels[aid] = turn % LABELS
+            if sdk is not None and number % 2:
+                agents += submit_by_sdk(sdk, ruin.arena.url, list(tokens.values())[number], cid, turns)
+            else:
+                agents += [submit(client, cid, name, label) for name, label in turns]
+            labels.update(zip(agents, (label for _, label in turns), strict=True))
         except (MLArenaError, CompetitionNotFoundError, AssertionError) as error:
             errors.append(error)
 
@@ -211,8 +295,7 @@ def test_every_submission_is_graded_once_whatever_is_killed(
 
     with database.transaction(read_only=True) as session:
         competition = session.get_one(Competition, cid)
-        key = (tmp_path / "arena" / "signing.key").read_bytes()
-        expected = expected_rewards(key, competition)
+        expected = expected_rewards(ruin.key(), competition)
         agents = {agent.id: agent for agent in session.scalars(sa.select(Agent).where(Agent.id.in_(labels)))}
         assert set(agents) == set(labels)
         for aid, label in labels.items():
