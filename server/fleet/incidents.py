@@ -185,6 +185,7 @@ def _nothing(at: Occasion) -> tuple[Fault, ...]:
     return (
         faults.BenignSpike(at.shard_read(position), position),
         faults.HarmlessAlert(_moment(at.begin + at.below(60)), alerts[at.below(len(alerts))]),
+        faults.LoneDeath(at.node(), (at.seconds(60, 300),)),
     )
 
 

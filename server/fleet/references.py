@@ -1,7 +1,7 @@
 """The two runs that a score lies between, as an inquiry that a source carries out behind all other work."""
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from ml_trainer_env.errors import MLTrainerError
 from ml_trainer_env.server.episodes.errors import TrainingStoppedError
@@ -21,7 +21,9 @@ _NO_EPISODE = 2**63
 
 @dataclass(frozen=True, slots=True)
 class ReferenceRuns:
-    """The runs of one seed: nobody acts, with the faults and without; see `Inquiry`. Those of any time limit are equal.
+    """The runs of one seed in which nobody acts: with all faults, and with the harmless ones; see `Inquiry`.
+
+    Those of any time limit are equal.
 
     Attributes:
         seed: Seed of weights, data and noise.
@@ -51,8 +53,8 @@ class ReferenceRuns:
             TrainingStoppedError: A run took too long.
         """
         runs = [await self._trained(self.seed, self.scenario, source)]
-        clean = replace(self.scenario, faults=())
-        if self.scenario.faults:
+        clean = self.scenario.without_harm
+        if not self.scenario.is_harmless:
             runs.append(await self._trained(self.seed, clean, source))
         missing = 2 * len(runs[-1].units) - sum(len(run.units) for run in runs)
         await self._trained(_NO_EPISODE + self.seed, clean, source, missing)

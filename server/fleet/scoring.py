@@ -31,7 +31,7 @@ class References:
 
     Attributes:
         nothing_loss: Nobody acts.
-        clean_loss: Nothing goes wrong, and nobody acts.
+        clean_loss: Nobody acts, and nothing goes wrong but what is harmless.
     """
 
     nothing_loss: float

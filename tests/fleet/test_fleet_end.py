@@ -8,6 +8,8 @@ import pytest
 from fleet_play import Begin, Player, Run
 
 from ml_trainer_env.server.episodes.units import LiveSource
+from ml_trainer_env.server.fleet.draw import DRAWN_COUNTS, draw_setup
+from ml_trainer_env.server.fleet.incidents import Incident
 from ml_trainer_env.server.fleet.references import ReferenceRuns
 from ml_trainer_env.server.fleet.tasks import find_task
 from ml_trainer_env.server.trainer.figures import Figures
@@ -105,6 +107,28 @@ def test_references_are_equal_where_what_is_trained_is_equal() -> None:
     assert told != references("fleet_straggler", 2)
     assert told != replace(told, spares=told.spares + 1)
     assert told != replace(told, scenario=references("fleet_nothing_wrong", 1).scenario)
+
+
+@pytest.mark.parametrize("split", DRAWN_COUNTS)
+def test_the_clean_reference_has_what_is_harmless_and_nothing_else(split: str) -> None:
+    for index in range(DRAWN_COUNTS[split]):
+        setup = draw_setup(split, index, 3)
+        clean = setup.scenario.without_harm
+
+        assert [fault for fault in setup.scenario.faults if fault.is_harmless] == list(clean.faults)
+        assert clean.is_harmless
+        assert (clean == setup.scenario) == (setup.incidents == (Incident.NOTHING,))
+
+
+def test_a_lone_death_loses_the_steps_since_the_last_checkpoint_and_nothing_else(begin: Begin) -> None:
+    player = begin(faults.LoneDeath(3, (30 * SECOND,)))
+    player("set_training", checkpoint_every=10)
+    before = player("run_steps", num_steps=40, stop_on="restart")
+    status = player("run_steps", num_steps=30)
+
+    assert (before["restarts"], before["step"]) == (1, 20)
+    assert (status["restarts"], status["step"]) == (1, 50)
+    assert sorted(status["nodes"]) == list(range(8))
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ NOT_YET: dict[str, Fault] = {
     "sticky_node": faults.StickyNode(6, LATER, SECOND),
     "hang": faults.Hang(7, (LATER,)),
     "maintenance": faults.Maintenance(0, LATER, LATER + SECOND, LATER + 9 * SECOND),
+    "lone_death": faults.LoneDeath(1, (LATER,)),
     "harmless_alert": faults.HarmlessAlert(LATER, "node 3: fans at 90 %"),
     "corrupt_checkpoint": faults.CorruptCheckpoint(LATER, LATER + SECOND, 500, 0.6),
     "bad_shard": faults.BadShard((1, 2, 3), FAR),
@@ -271,8 +272,9 @@ class Asked(LiveSource):
 def test_the_work_of_the_references_does_not_tell_whether_anything_is_wrong(executor: Executor, run: Run) -> None:
     """Calls wait for it, and are answered at once where it has taken their steps."""
     slow, deadly = faults.Straggler(1, 0, 3.0), faults.Crash(5, tuple(range(20 * SECOND, LATER, 20 * SECOND)))
+    alert = faults.HarmlessAlert(LATER, "node 3: fans at 90 %")
     asked = []
-    for scenario in (Scenario(), Scenario((slow,)), Scenario((deadly,))):
+    for scenario in (Scenario(), Scenario((slow,)), Scenario((deadly,)), Scenario((alert,))):
         source = Asked(executor)
         run(ReferenceRuns(3, scenario, 2, 60.0).carry_out(source))
         asked.append(source.scenarios)
@@ -283,15 +285,17 @@ def test_the_work_of_the_references_does_not_tell_whether_anything_is_wrong(exec
 
 
 @pytest.mark.parametrize("tier", range(1, len(TIERS)))
-def test_an_alert_does_not_tell_whether_anything_is_wrong(tier: int) -> None:
+def test_what_is_harmless_does_not_tell_whether_anything_is_wrong(tier: int) -> None:
     setups = [draw_setup("train", index, 3) for index in range(tier - 1, 512, len(TIERS))]
-    alerts = {
-        setup.incidents == (Incident.NOTHING,)
+    quiet_and_kind = {
+        (setup.incidents == (Incident.NOTHING,), fault.kind)
         for setup in setups
-        if any(fault.kind is FaultKind.HARMLESS_ALERT for fault in setup.scenario.faults)
+        for fault in setup.scenario.faults
+        if fault.is_harmless
     }
 
-    assert alerts == {True, False}
+    kinds = (FaultKind.HARMLESS_ALERT, FaultKind.BENIGN_SPIKE, FaultKind.LONE_DEATH)
+    assert quiet_and_kind == {(is_quiet, kind) for is_quiet in (True, False) for kind in kinds}
 
 
 def test_an_observer_sees_as_many_steps_as_the_agent_may_ask_for(begin: Begin) -> None:

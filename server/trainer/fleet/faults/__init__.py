@@ -18,7 +18,7 @@ from ml_trainer_env.server.trainer.fleet.faults.deaths import (
 )
 from ml_trainer_env.server.trainer.fleet.faults.delays import LoaderStall, SlowLink, SlowStorage, Straggler
 from ml_trainer_env.server.trainer.fleet.faults.gradients import DriftingReplica, HalfPrecision, SilentCorruption
-from ml_trainer_env.server.trainer.fleet.faults.harmless import BenignSpike, HarmlessAlert
+from ml_trainer_env.server.trainer.fleet.faults.harmless import BenignSpike, HarmlessAlert, LoneDeath
 from ml_trainer_env.server.trainer.fleet.faults.kinds import FaultKind
 from ml_trainer_env.server.trainer.fleet.faults.settings import HighRate, RareCheckpoints, SharedSampler
 
@@ -37,6 +37,7 @@ __all__ = [
     "HarmlessAlert",
     "HighRate",
     "LoaderStall",
+    "LoneDeath",
     "LostCursor",
     "LostSchedule",
     "Maintenance",

@@ -5,7 +5,7 @@ moving things is an experiment that tells causes apart.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -96,7 +96,7 @@ class Fault:
 
     Attributes:
         kind: Its kind.
-        is_harmless: Whether it does no harm.
+        is_harmless: Whether it does no harm, or none that could be prevented.
         is_half_precision: Whether gradients are half precision, so that a step that overflows is left out.
         is_sampler_wrong: Whether the run begins with a setting of the sampler that does not suit the loader.
     """
@@ -187,7 +187,12 @@ class Scenario:
     @property
     def is_harmless(self) -> bool:
         """Whether nothing is wrong."""
-        return all(fault.is_harmless for fault in self.faults)
+        return self == self.without_harm
+
+    @property
+    def without_harm(self) -> "Scenario":
+        """The scenario in which nothing is wrong, though it may look so."""
+        return replace(self, faults=tuple(fault for fault in self.faults if fault.is_harmless))
 
     @property
     def repeats_positions(self) -> int | None:

@@ -1,4 +1,4 @@
-"""What looks like a fault and is none. Whoever acts on it loses time."""
+"""What looks like a fault and is none. Whoever acts on it loses time. The clean reference has it, too."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,9 +7,10 @@ from typing import ClassVar
 import numpy as np
 
 from ml_trainer_env.server.trainer.fleet.faults.base import Batch, Fault, Notice, Place
+from ml_trainer_env.server.trainer.fleet.faults.deaths import Crash
 from ml_trainer_env.server.trainer.fleet.faults.kinds import FaultKind
 
-__all__ = ["BenignSpike", "HarmlessAlert"]
+__all__ = ["BenignSpike", "HarmlessAlert", "LoneDeath"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +54,11 @@ class HarmlessAlert(Fault):
     def notices(self) -> Sequence[Notice]:
         """The warning."""
         return (Notice(self.clock_us, self.text),)
+
+
+@dataclass(frozen=True, slots=True)
+class LoneDeath(Crash):
+    """A node that dies once, as nodes do. The launcher sees to it, and nobody could have prevented it."""
+
+    kind: ClassVar[FaultKind] = FaultKind.LONE_DEATH
+    is_harmless: ClassVar[bool] = True

@@ -56,3 +56,5 @@ class FaultKind(StrEnum):
     """One batch has a high loss. It does no harm."""
     HARMLESS_ALERT = "harmless_alert"
     """A warning that means nothing."""
+    LONE_DEATH = "lone_death"
+    """A node dies once. No more follows of it than of any restart."""
