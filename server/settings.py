@@ -88,7 +88,8 @@ class Settings:
         ray_address: Host and port of the head of the Ray cluster (ML_TRAINER_RAY_ADDRESS; 127.0.0.1:6379). One off
             loopback is refused without RAY_AUTH_MODE=token.
         access: The token (ML_TRAINER_TOKEN; none: this machine only), that of observers, who may read the training room
-            (ML_TRAINER_OBSERVER_TOKEN; none), and the hosts and origins, separated by commas
+            (ML_TRAINER_OBSERVER_TOKEN; none), that of operators, who may also move episodes
+            (ML_TRAINER_OPERATOR_TOKEN; none), and the hosts and origins, separated by commas
             (ML_TRAINER_ALLOWED_HOSTS, ML_TRAINER_ALLOWED_ORIGINS; none). A Space on Hugging Face has SPACE_HOST.
     """
 
@@ -224,6 +225,7 @@ class _Reader:
                 self._list("ALLOWED_ORIGINS"),
                 self._environment.get("SPACE_HOST", "").strip(),
                 self._text("OBSERVER_TOKEN"),
+                self._text("OPERATOR_TOKEN"),
             )
         except AccessError as error:
             raise SettingsError(str(error)) from None

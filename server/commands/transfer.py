@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
     from ml_trainer_env.server.episodes.game import Game
@@ -38,25 +38,46 @@ def add_transfer_commands(commands: Any) -> None:
         "is damaged, or of another identity than the server's, is refused.",
     )
     imported.add_argument("file", type=Path, metavar="FILE", help="a file that export-episode wrote")
+    imported.add_argument(
+        "--verify", action="store_true", help="train its epochs again first, and refuse a file with other results"
+    )
     imported.set_defaults(run=_import, creates=True)
 
 
 async def _export(options: argparse.Namespace, _: Journal) -> int:
-    async with _transfer(options.games) as transfer:
-        content = await transfer.export(options.episode, not options.without_states)
-    part = options.output.with_name(f"{options.output.name}.part")
-    part.write_bytes(content)
-    part.replace(options.output)
+    with _private_file(options.output) as file:  # before the episode is taken away
+        async with _transfer(options.games) as transfer:
+            content = await transfer.export(options.episode, not options.without_states)
+        file.write(content)
     print(f"episode {options.episode} is in {options.output}: {len(content):,} bytes")
     return 0
 
 
 async def _import(options: argparse.Namespace, _: Journal) -> int:
-    content = options.file.read_bytes()
+    from ml_trainer_env.server.store.episode_file import MAX_FILE_BYTES  # late, so that `--help` is fast
+
+    with options.file.open("rb") as file:
+        content = file.read(MAX_FILE_BYTES + 1)
     async with _transfer(options.games) as transfer:
-        episode = await transfer.import_(content)
+        episode = await transfer.import_(content, options.verify)
     print(f"episode {episode.header.name} can be resumed here: {len(episode.calls)} calls")
     return 0
+
+
+@contextlib.contextmanager
+def _private_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for writing that only its owner may read. It has its name once it is complete.
+
+    It tells what the agent of the episode must find out.
+    """
+    part = path.with_name(f"{path.name}.part")
+    part.unlink(missing_ok=True)
+    try:
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            yield file
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 @contextlib.asynccontextmanager

@@ -1,14 +1,13 @@
 """Registry of episodes. Creates, resumes and forks them."""
 
 import asyncio
-import re
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from weakref import WeakValueDictionary
 
 from ml_trainer_env.server.episodes.errors import ReplayError, ResetError
 from ml_trainer_env.server.episodes.game import BeginOptions, Episode, Game, TimeLimits
+from ml_trainer_env.server.episodes.names import check_agent_name, new_episode_name
 from ml_trainer_env.server.episodes.open_episode import OpenEpisode
 from ml_trainer_env.server.episodes.replay import cut_calls, replay_calls
 from ml_trainer_env.server.episodes.units import UnitSource
@@ -31,11 +30,6 @@ from ml_trainer_env.server.store import (
 from ml_trainer_env.server.trainer.limits import check_flag, shown
 
 __all__ = ["EpisodeRegistry", "EpisodeRequest"]
-
-_NAME = re.compile(r"[^\s@/\\][^@\n]{0,127}")
-
-MAX_AGENT_CHARACTERS = 64
-"""Length limit of an agent's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +179,7 @@ class EpisodeRegistry:
             raise ResetError(f"a ranked task draws its own seed: leave seed out, got {shown(request.seed)}")
         if isinstance(request.task_id, str):
             self._require_here(request.task_id, "task", request.task_id)
-        options = BeginOptions(_new_name(request.episode_id), self._source, request.rubric)
+        options = BeginOptions(new_episode_name(request.episode_id), self._source, request.rubric)
         episode = await self.game.begin(request.task_id, request.seed, options)
         start = episode.start
         header = EpisodeHeader(
@@ -196,7 +190,7 @@ class EpisodeRegistry:
             data=start.data,
             versions=(await self._source.identity()).facts,
             rules=start.rules,
-            agent=_agent_name(request.agent),
+            agent=check_agent_name(request.agent),
         )
         return self._opened(episode, header, (), await self._begun(header))
 
@@ -204,7 +198,7 @@ class EpisodeRegistry:
         name = request.episode_id
         if not isinstance(name, str):
             raise ResetError(f"resume needs the episode_id of the episode to go on with, got {shown(name)}")
-        _agent_name(request.agent)
+        check_agent_name(request.agent)
         # One session at a time resumes an episode. So each one finds the session before it and closes its episode.
         async with self._resuming.setdefault(name, asyncio.Lock()):
             opened = self._open[name] = await self._resume_alone(request, name)
@@ -241,10 +235,10 @@ class EpisodeRegistry:
             raise ResetError(f"episode {shown(parent)} cannot be forked at {shown(place)}: {error}") from error
         header = replace(
             journaled.header,
-            name=_new_name(request.episode_id),
+            name=new_episode_name(request.episode_id),
             versions=(await self._source.identity()).facts,
             forked_from=request.fork_from,
-            agent=_agent_name(request.agent),
+            agent=check_agent_name(request.agent),
         )
         episode = await self.recreate(header)
         replies = await replay_calls(episode, self.game.tools, calls)
@@ -286,26 +280,6 @@ class EpisodeRegistry:
     ) -> OpenEpisode:
         tools = self.game.tools
         return OpenEpisode(episode, tools, header, calls, self._journal, ownership, self._telemetry, resumed)
-
-
-def _new_name(episode_id: object) -> str:
-    if episode_id is None:
-        return str(uuid.uuid4())
-    if isinstance(episode_id, str) and _NAME.fullmatch(episode_id) and episode_id.isprintable():
-        return episode_id
-    raise ResetError(f"episode_id must be 1 to 128 printable characters without @, got {shown(episode_id)}")
-
-
-def _agent_name(agent: object) -> str | None:
-    """Return the name of an agent if it may be shown. Raises ResetError."""
-    if agent is None:
-        return None
-    if isinstance(agent, str) and agent.isprintable() and 0 < len(agent.strip()) == len(agent) <= MAX_AGENT_CHARACTERS:
-        return agent
-    raise ResetError(
-        f"agent must be a name of 1 to {MAX_AGENT_CHARACTERS} printable characters, without blanks at its ends, got "
-        f"{shown(agent)}"
-    )
 
 
 def _require_same(request: EpisodeRequest, header: EpisodeHeader) -> None:

@@ -10,11 +10,22 @@ from collections.abc import Mapping, Sequence
 
 from safetensors import SafetensorError
 
-from ml_trainer_env.server.datasets import DatasetError
+from ml_trainer_env.errors import MLTrainerError
 from ml_trainer_env.server.episodes.errors import ReplayError, ResetError
+from ml_trainer_env.server.episodes.game import Episode
+from ml_trainer_env.server.episodes.names import check_agent_name, check_episode_name
+from ml_trainer_env.server.episodes.recorded import VerifyingSource
 from ml_trainer_env.server.episodes.registry import EpisodeRegistry
+from ml_trainer_env.server.episodes.replay import replay_calls
 from ml_trainer_env.server.executors.identity import Identity
-from ml_trainer_env.server.store import EpisodeExports, ExportError, JournaledEpisode, StateStore, StoreError
+from ml_trainer_env.server.store import (
+    EpisodeExports,
+    EpisodeHeader,
+    ExportError,
+    JournaledEpisode,
+    StateStore,
+    StoreError,
+)
 from ml_trainer_env.server.store.episode_file import EpisodeFile, EpisodeFileError, pack_file, unpack_file
 from ml_trainer_env.server.store.states import pack_state, unpack_state
 from ml_trainer_env.server.trainer.arrays import State
@@ -66,12 +77,18 @@ class EpisodeTransfer:
                 states[key] = await asyncio.to_thread(pack_state, state)
         return await asyncio.to_thread(pack_file, EpisodeFile(file.episode, file.begun_at, states))
 
-    async def import_(self, content: bytes) -> JournaledEpisode:
+    async def import_(self, content: bytes, verify: bool = False) -> JournaledEpisode:
         """Record the episode of a file, which any session may then resume. Returns the episode.
+
+        Args:
+            content: The file.
+            verify: Whether to train the recorded units again and compare them. The checksum of a file finds damage.
+                This also finds figures that somebody made up, and takes as long as the units took.
 
         Raises:
             EpisodeFileError: The file is damaged.
-            ExportError: This server cannot go on with the episode, or has an episode of that name.
+            ExportError: This server cannot go on with the episode, or has an episode of that name, or `verify` has
+                found a difference.
             ExecutorError: No worker can be started, so the identity of this server is unknown.
             StoreError: The journal cannot be written.
         """
@@ -79,13 +96,13 @@ class EpisodeTransfer:
         states = await asyncio.to_thread(_unpack_states, file.states)
         header = file.episode.header
         registry = self._registry_of(header.task)
+        _require_allowed_names(header)
         _require_identity(file.episode, await registry.identity())
-        try:
-            episode = await registry.replay(file.episode)
-        except (ResetError, DatasetError, ReplayError) as error:
-            raise ExportError(f"episode {shown(header.name)} cannot go on here: {error}") from error
+        episode = await _replayed(registry, file.episode)
         episode.interrupt("it is only checked")  # an episode may have work between its calls
         needed = episode.needed_keys
+        if verify:
+            await _require_proven(registry, file.episode)
         await self._exports.import_(file, needed)
         await self._save({key: states[key] for key in needed if key in states})
         return file.episode
@@ -106,10 +123,54 @@ class EpisodeTransfer:
                 _LOG.warning("an imported model cannot be kept and will be trained again: %s", error)
 
 
+async def _replayed(registry: EpisodeRegistry, journaled: JournaledEpisode) -> Episode:
+    """Carry out the calls of a file.
+
+    Raises:
+        ExportError: A reply is another one, or this server cannot carry out the calls. Games check their own records
+            less than a file needs, so every failure means that the file is wrong.
+    """
+    name = shown(journaled.header.name)
+    try:
+        return await registry.replay(journaled)
+    except MLTrainerError as error:
+        raise ExportError(f"episode {name} cannot go on here: {error}") from error
+    except Exception as error:
+        raise ExportError(f"episode {name} cannot go on here: its record is malformed: {error}") from error
+
+
+async def _require_proven(registry: EpisodeRegistry, journaled: JournaledEpisode) -> None:
+    """Train the units of a file again. Raises ExportError for the first difference."""
+    episode = await registry.recreate(journaled.header)
+    verifier = VerifyingSource(episode.source)
+    found = ""
+    try:
+        await replay_calls(episode, registry.game.tools, journaled.calls, verifier)
+    except ReplayError as error:
+        found = str(error)
+    finally:
+        episode.interrupt("it is only checked")
+    if verifier.differences:
+        first = verifier.differences[0]
+        place = f"{first.figure} of {registry.game.unit} {first.epoch}"
+        found = f"{place} is {shown(first.recorded)} in the file, and {shown(first.now)} here"
+    if found:
+        raise ExportError(f"episode {shown(journaled.header.name)} was trained again and came out different: {found}")
+
+
+def _require_allowed_names(header: EpisodeHeader) -> None:
+    """Check the names that clients choose, as `reset` does. Raises EpisodeFileError."""
+    try:
+        check_episode_name(header.name)
+        check_agent_name(header.agent)
+    except ResetError as error:
+        raise EpisodeFileError(f"the file of the episode is malformed: {error}") from error
+
+
 def _unpack_states(contents: Mapping[str, bytes]) -> dict[str, State]:
     try:
         return {key: unpack_state(content) for key, content in contents.items()}
-    except (KeyError, ValueError, SafetensorError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, SafetensorError) as error:
         raise EpisodeFileError(f"a model in the file of the episode is malformed: {error}") from error
 
 
@@ -126,5 +187,5 @@ def _require_identity(episode: JournaledEpisode, identity: Identity) -> None:
     differences = "; ".join(identity.differences(versions)) or "it went on under another one than it began with"
     raise ExportError(
         f"episode {shown(episode.header.name)} was trained under another identity than this server's, and would not go "
-        f"on with equal bits: {differences}"
+        f"on with equal bits ({recorded[:12]} there, {identity.key[:12]} here): {differences}"
     )

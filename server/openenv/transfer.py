@@ -1,4 +1,7 @@
-"""The orchestrator's HTTP surface for moving episodes, beside OpenEnv's own. No tool of an agent leads here."""
+"""The orchestrator's HTTP surface for moving episodes, beside OpenEnv's own.
+
+No tool of an agent leads here, and the token that agents have does not open it: `TokenMiddleware` admits operators.
+"""
 
 from typing import Annotated
 
@@ -8,12 +11,11 @@ from fastapi.responses import JSONResponse, Response
 from ml_trainer_env.server.episodes.transfer import EpisodeTransfer
 from ml_trainer_env.server.executors.contract import ExecutorError
 from ml_trainer_env.server.security.bodies import IMPORT_PATH
+from ml_trainer_env.server.security.tokens import EXPORT_PATH
 from ml_trainer_env.server.store import ExportError, NoSuchEpisodeError
 from ml_trainer_env.server.store.episode_file import EpisodeFileError
 
-__all__ = ["EXPORT_PATH", "transfer_routes"]
-
-EXPORT_PATH = "/episodes/export"
+__all__ = ["transfer_routes"]
 
 Name = Annotated[str, Query(min_length=1, max_length=128, description="The episode's name")]
 

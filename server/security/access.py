@@ -25,6 +25,8 @@ class Access:
     Attributes:
         token: The secret that every caller must send. If None, only callers on this machine are admitted.
         observer_token: A secret that opens the pages of the training room for reading, and nothing else. None for none.
+        operator_token: A secret that opens everything, the moves of episodes to other servers included. None for none:
+            then episodes move by the command alone.
         open_to_all: Whether all callers are admitted without a token.
         allowed_hosts: Allowed values of `Host`, without ports. Loopback connections may also use loopback names. If
             empty, connections from other machines may use any name.
@@ -34,6 +36,7 @@ class Access:
 
     token: str | None = field(default=None, repr=False)
     observer_token: str | None = field(default=None, repr=False)
+    operator_token: str | None = field(default=None, repr=False)
     open_to_all: bool = False
     allowed_hosts: frozenset[str] = frozenset()
     allowed_origins: frozenset[str] = frozenset()
@@ -47,6 +50,7 @@ class Access:
         origins: Iterable[str] = (),
         public_host: str = "",
         observer_token: str = "",
+        operator_token: str = "",
     ) -> Self:
         """Parse the policy from settings.
 
@@ -56,20 +60,31 @@ class Access:
             origins: Origins.
             public_host: Public host name, or empty. A malformed name is ignored.
             observer_token: A secret as the token, or empty.
+            operator_token: A secret as the token, or empty.
 
         Raises:
-            AccessError: A token, host or origin is malformed, or both tokens are the same.
+            AccessError: A token, host or origin is malformed, or two tokens are the same.
         """
-        if observer_token and observer_token == token:
-            raise AccessError("ML_TRAINER_OBSERVER_TOKEN must differ from ML_TRAINER_TOKEN, which opens everything")
+        _require_different(
+            ML_TRAINER_TOKEN=token, ML_TRAINER_OBSERVER_TOKEN=observer_token, ML_TRAINER_OPERATOR_TOKEN=operator_token
+        )
         return cls(
             token=_secret("ML_TRAINER_TOKEN", f"`{OFF}` or ", token) if token and token.lower() != OFF else None,
             observer_token=_secret("ML_TRAINER_OBSERVER_TOKEN", "", observer_token) if observer_token else None,
+            operator_token=_secret("ML_TRAINER_OPERATOR_TOKEN", "", operator_token) if operator_token else None,
             open_to_all=token.lower() == OFF,
             allowed_hosts=frozenset(map(_host, hosts)),
             allowed_origins=frozenset(map(_origin, origins)),
             public_host=public_host.lower() if HOST_PATTERN.fullmatch(public_host.lower()) else None,
         )
+
+
+def _require_different(**tokens: str) -> None:
+    """Check that no two variables have the same token: each opens something else. Raises AccessError."""
+    variables: dict[str, str] = {}
+    for variable, token in tokens.items():
+        if token and (other := variables.setdefault(token, variable)) != variable:
+            raise AccessError(f"{variable} must differ from {other}, because each of them opens something else")
 
 
 def _secret(variable: str, otherwise: str, text: str) -> str:

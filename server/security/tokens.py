@@ -11,12 +11,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ml_trainer_env.server.security.access import Access
 from ml_trainer_env.server.security.addresses import header_values, is_cross_site, is_from_this_machine
 from ml_trainer_env.server.security.answers import answer, refuse
+from ml_trainer_env.server.security.bodies import IMPORT_PATH
 from ml_trainer_env.server.security.login import FIRST_PAGES, LOGIN_PATH, ROOM_PATH, log_in, login_page
 from ml_trainer_env.server.security.paths import route_path
 
-__all__ = ["COOKIE_NAME", "Role", "TokenMiddleware"]
+__all__ = ["COOKIE_NAME", "EXPORT_PATH", "Role", "TokenMiddleware"]
 
 COOKIE_NAME = "ml_trainer_token"
+
+EXPORT_PATH = "/episodes/export"
 
 _CHALLENGE = {"WWW-Authenticate": "Bearer"}
 _NO_TOKEN = (
@@ -24,14 +27,21 @@ _NO_TOKEN = (
     "or to `off` to let everybody in"
 )
 _NEEDED = "send the server's token: the header `Authorization: Bearer <ML_TRAINER_TOKEN>`"
+_MOVES_NOTHING = (
+    "only an operator moves episodes: set ML_TRAINER_OPERATOR_TOKEN on the server and send the header `Authorization: "
+    "Bearer <ML_TRAINER_OPERATOR_TOKEN>`, or use the commands `ml-trainer-journal export-episode` and `import-episode`"
+)
 _READS_ONLY = f"an observer's token reads {ROOM_PATH} and nothing else; this needs the server's own token"
 
 
 class Role(StrEnum):
     """What a token lets its holder do."""
 
-    PLAYER = "player"
+    OPERATOR = "operator"
     """Everything."""
+
+    PLAYER = "player"
+    """Everything but moves of episodes: their files tell what an agent must find out, and moves interrupt others."""
 
     OBSERVER = "observer"
     """Read the training room."""
@@ -43,7 +53,11 @@ class TokenMiddleware:
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self._app = app
         self._access = access
-        tokens = {Role.PLAYER: access.token, Role.OBSERVER: access.observer_token}
+        tokens = {
+            Role.OPERATOR: access.operator_token,
+            Role.PLAYER: access.token,
+            Role.OBSERVER: access.observer_token,
+        }
         self._tokens = {role: token.encode() for role, token in tokens.items() if token is not None}
         # Browsers send a host's cookies to all its ports, so a cookie must not contain a token.
         self._cookies = {
@@ -56,10 +70,10 @@ class TokenMiddleware:
         role = self._role(scope)
         if self._tokens and _is_login(scope) and (role is not None or scope["method"] == "POST"):
             await answer(await self._sign_in(scope, receive), scope, receive, send)
-        elif role is Role.PLAYER or (role is Role.OBSERVER and _only_reads_room(scope)):
+        elif role is not None and (refusal := _refusal_of(role, scope)):
+            await refuse(scope, receive, send, 403, refusal)
+        elif role is not None:
             await self._app(scope, receive, send)
-        elif role is Role.OBSERVER:
-            await refuse(scope, receive, send, 403, _READS_ONLY)
         elif self._tokens and _is_page(scope):
             await answer(login_page(scope, 401, _CHALLENGE, self._access.public_host), scope, receive, send)
         else:
@@ -73,9 +87,12 @@ class TokenMiddleware:
 
     def _role(self, scope: Scope) -> Role | None:
         """Return what the caller may do. None for nothing."""
+        role = self._bearer_role(scope)
+        if role is Role.OPERATOR:
+            return role
         if self._access.token is None and (self._access.open_to_all or is_from_this_machine(scope)):
             return Role.PLAYER
-        if (role := self._bearer_role(scope)) is not None:
+        if role is not None:
             return role
         # Browsers add the cookie to requests of any page, so it counts only for requests of this server's pages.
         return None if is_cross_site(scope) else self._cookie_role(scope)
@@ -103,6 +120,15 @@ class TokenMiddleware:
         """Return the cookie of a token. None if it is no token."""
         role = self._token_role(given)
         return None if role is None else f"{COOKIE_NAME}={self._cookies[role]}"
+
+
+def _refusal_of(role: Role, scope: Scope) -> str | None:
+    """Return why a role may not send a request. None if it may."""
+    if role is Role.OBSERVER and not _only_reads_room(scope):
+        return _READS_ONLY
+    if role is not Role.OPERATOR and route_path(scope).rstrip("/") in {EXPORT_PATH, IMPORT_PATH}:
+        return _MOVES_NOTHING
+    return None
 
 
 def _only_reads_room(scope: Scope) -> bool:

@@ -8,17 +8,20 @@ import hashlib
 import io
 import json
 import re
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ml_trainer_env.errors import MLTrainerError
 from ml_trainer_env.server.store.damage import DamagedError, check_value
+from ml_trainer_env.server.store.episode_checks import check_episode, check_key, check_time
 from ml_trainer_env.server.store.records import CallRecord, JournaledEpisode
 from ml_trainer_env.server.store.rows import call_from_row, call_to_row, header_from_row, header_to_row
 
-__all__ = ["EpisodeFile", "EpisodeFileError", "call_to_text", "pack_file", "unpack_file"]
+__all__ = ["MAX_FILE_BYTES", "EpisodeFile", "EpisodeFileError", "call_to_text", "pack_file", "unpack_file"]
 
 _VERSION = 1
 _FIRST_LINE = re.compile(rb"ml-trainer-episode (\d+) ([0-9a-f]{64})\n")
@@ -27,8 +30,30 @@ _EPISODE = "episode.json"
 _STATES = "states/"
 _STATE_SUFFIX = ".safetensors"
 
-MAX_UNPACKED_BYTES = 2_000_000_000
-"""Limit for the files of the archive together."""
+MAX_FILE_BYTES = 2_000_000_000
+"""Limit for the file. Its states are not compressed, so they are no larger than the file."""
+
+MAX_EPISODE_BYTES = 256_000_000
+"""Limit for the facts and calls, unpacked. The replies of an episode's calls are bounded, and so is their number."""
+
+_JSON_COLUMNS = frozenset({"versions", "arguments", "reply", "epochs", "withheld"})
+"""Columns of the journal that have JSON as text. In the file they are JSON."""
+
+
+_MALFORMED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    DamagedError,
+    AttributeError,
+    EOFError,
+    KeyError,
+    OverflowError,
+    RuntimeError,  # an archive with a password, a compression that is unknown, JSON that is nested too deep
+    TypeError,
+    ValueError,
+)
+"""What reading a file raises whose checksum is right and whose content is wrong."""
 
 
 class EpisodeFileError(MLTrainerError, ValueError):
@@ -73,6 +98,8 @@ def unpack_file(content: bytes) -> EpisodeFile:
     Raises:
         EpisodeFileError: It is no such file, has another version, or is damaged.
     """
+    if len(content) > MAX_FILE_BYTES:
+        raise EpisodeFileError(f"the file of an episode has at most {MAX_FILE_BYTES:,} bytes, got {len(content):,}")
     line = _FIRST_LINE.match(content[:_LONGEST_LINE])
     if line is None:
         raise EpisodeFileError("this is not the file of an exported episode, or its beginning is damaged")
@@ -84,7 +111,7 @@ def unpack_file(content: bytes) -> EpisodeFile:
         raise EpisodeFileError("the file of the episode is damaged: its checksum is wrong; copy or export it again")
     try:
         return _read(zipfile.ZipFile(io.BytesIO(archived)))
-    except (zipfile.BadZipFile, DamagedError, KeyError, TypeError, ValueError, RecursionError) as error:
+    except _MALFORMED as error:
         raise EpisodeFileError(f"the file of the episode is malformed: {error}") from error
 
 
@@ -100,24 +127,43 @@ def _call_to_json(call: CallRecord) -> dict[str, Any]:
 
 
 def _read(archive: zipfile.ZipFile) -> EpisodeFile:
-    if sum(member.file_size for member in archive.infolist()) > MAX_UNPACKED_BYTES:
-        raise ValueError(f"it unpacks to more than {MAX_UNPACKED_BYTES:,} bytes")
-    found = check_value("episode", json.loads(archive.read(_EPISODE)), dict)
+    found = check_value("episode", json.loads(_read_member(archive, _EPISODE, MAX_EPISODE_BYTES)), dict)
     header = header_from_row(str(found["header"]["name"]), _as_row(found["header"]))
     calls = tuple(
         call_from_row(header.name, number, _as_row({**call, "number": number}))
         for number, call in enumerate(check_value("calls", found["calls"], list), 1)
     )
-    states = {
-        name.removeprefix(_STATES).removesuffix(_STATE_SUFFIX): archive.read(name)
-        for name in archive.namelist()
-        if name.startswith(_STATES)
-    }
-    return EpisodeFile(
-        JournaledEpisode(header, calls), float(check_value("begun_at", found["begun_at"], float)), states
-    )
+    episode = JournaledEpisode(header, calls)
+    check_episode(episode)
+    begun_at = check_time("begun_at", check_value("begun_at", found["begun_at"], float | int))
+    return EpisodeFile(episode, begun_at, _read_states(archive))
+
+
+def _read_states(archive: zipfile.ZipFile) -> dict[str, bytes]:
+    states: dict[str, bytes] = {}
+    left = MAX_FILE_BYTES
+    for member in archive.infolist():
+        if member.filename.startswith(_STATES):
+            key = check_key(member.filename.removeprefix(_STATES).removesuffix(_STATE_SUFFIX))
+            if member.compress_type != zipfile.ZIP_STORED:
+                raise ValueError(f"the model {key} is compressed")
+            states[key] = _read_member(archive, member.filename, left)
+            left -= len(states[key])
+    return states
+
+
+def _read_member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
+    """Return a file of the archive. No more than the limit is unpacked, whatever size the archive names."""
+    with archive.open(name) as member:
+        content = member.read(limit + 1)
+    if len(content) > limit:
+        raise ValueError(f"{name} unpacks to more than {limit:,} bytes")
+    return content
 
 
 def _as_row(fields: Mapping[str, Any]) -> Any:
-    """Return a JSON object as a row of the database, in which objects and lists are text."""
-    return {name: json.dumps(value) if isinstance(value, dict | list) else value for name, value in fields.items()}
+    """Return a JSON object as a row of the database."""
+    return {
+        name: json.dumps(value) if name in _JSON_COLUMNS and value is not None else value
+        for name, value in fields.items()
+    }

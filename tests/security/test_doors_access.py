@@ -74,3 +74,16 @@ def test_an_observers_token_is_another_secret_and_is_never_shown() -> None:
         access_of(TOKEN=SECRET, OBSERVER_TOKEN=SECRET)
     with pytest.raises(SettingsError, match="ML_TRAINER_OBSERVER_TOKEN must be a secret of at least 16"):
         access_of(OBSERVER_TOKEN="off")
+
+
+def test_an_operators_token_is_a_third_secret_and_is_never_shown() -> None:
+    operator = f"{SECRET}-of-operators"
+    settings = Settings.from_environment({"ML_TRAINER_TOKEN": SECRET, "ML_TRAINER_OPERATOR_TOKEN": operator})
+
+    assert settings.access.operator_token == operator
+    assert operator not in repr(settings)
+    for other in ("TOKEN", "OBSERVER_TOKEN"):
+        with pytest.raises(SettingsError, match=f"ML_TRAINER_OPERATOR_TOKEN must differ from ML_TRAINER_{other}"):
+            access_of(**{other: SECRET, "OPERATOR_TOKEN": SECRET})
+    with pytest.raises(SettingsError, match="ML_TRAINER_OPERATOR_TOKEN must be a secret of at least 16"):
+        access_of(OPERATOR_TOKEN="off")

@@ -1,4 +1,4 @@
-"""Episodes move by the command, over HTTP and with the Python client; never by an agent's tool."""
+"""Episodes move by the command, and over HTTP by whoever has the operator's token; never by what an agent has."""
 
 from pathlib import Path
 from typing import Any
@@ -14,17 +14,26 @@ from ml_trainer_env.server.commands.journal import main
 from ml_trainer_env.server.episodes.registry import EpisodeRequest
 
 TASK = "tuning/train/11"
+OPERATOR = "the-token-of-operators"
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
 
 
 @pytest.mark.slow
 def test_the_client_moves_episodes_of_both_games_from_server_to_server(tmp_path: Path) -> None:
-    with served_here(tmp_path / "a") as (one, _), served_here(tmp_path / "b") as (other, _):
+    with (
+        served_here(tmp_path / "a", OPERATOR_TOKEN=OPERATOR) as (one, _),
+        served_here(tmp_path / "b", OPERATOR_TOKEN=OPERATOR) as (other, _),
+    ):
         for kind, path, task, call in (
             (MLTrainerEnv, "", TASK, {"name": "run_epochs", "num_epochs": 1}),
             (FleetEnv, "/fleet", "fleet_sticky_node", {"name": "run_steps", "num_steps": 2}),
         ):
             name = call.pop("name")
-            with kind(base_url=f"http://{one}{path}") as env, kind(base_url=f"http://{other}{path}") as new:
+            old, there = ({"base_url": f"http://{host}{path}", "headers": bearer(OPERATOR)} for host in (one, other))
+            with kind(**old) as env, kind(**there) as new:
                 env.reset(task_id=task, seed=3)
                 env.call_tool(name, **call)
                 file = env.export_episode()
@@ -43,17 +52,48 @@ def test_the_client_moves_episodes_of_both_games_from_server_to_server(tmp_path:
                 assert not any("import" in tool or "export" in tool for tool in tools)
 
 
-def test_only_the_servers_own_token_moves_episodes(tmp_path: Path) -> None:
-    with served_here(tmp_path, TOKEN="the-servers-own-token", OBSERVER_TOKEN="a-token-of-observers") as (address, _):
+PATHS = [
+    f"{prefix}/episodes/{verb}"
+    for prefix in ("", "/fleet")
+    for verb in ("export?name=nobody", "export/?name=nobody", "%65xport?name=nobody", "import", "import//")
+]
 
-        def status(path: str, token: str | None) -> int:
-            headers = {"Authorization": f"Bearer {token}"} if token else {}
-            return httpx.post(f"http://{address}{path}", content=b"?", headers=headers).status_code
 
-        paths = ("/episodes/export?name=nobody", "/episodes/import")
-        assert [status(path, None) for path in paths] == [401, 401]
-        assert [status(path, "a-token-of-observers") for path in paths] == [403, 403]
-        assert [status(path, "the-servers-own-token") for path in paths] == [404, 422]
+def statuses(address: str, token: str | None) -> set[int]:
+    """What the paths of moves answer to the holder of a token, in all ways to write them."""
+    with httpx.Client(headers=bearer(token) if token else {}, trust_env=False, timeout=300) as http:
+        urls = [httpx.URL(f"http://{address}", raw_path=path.encode()) for path in PATHS]
+        return {http.post(url, content=b"?").status_code for url in urls}
+
+
+def test_neither_the_token_of_agents_nor_that_of_observers_moves_episodes(tmp_path: Path) -> None:
+    tokens = {"TOKEN": "the-token-of-agents", "OBSERVER_TOKEN": "a-token-of-observers", "OPERATOR_TOKEN": OPERATOR}
+    with served_here(tmp_path, **tokens) as (address, _):
+        assert statuses(address, None) == {401}
+        assert statuses(address, "a-wrong-token-of-nobody") == {401}
+        assert statuses(address, "the-token-of-agents") == {403}
+        assert statuses(address, "a-token-of-observers") == {403}
+        assert statuses(address, OPERATOR) == {404, 422}
+
+
+@pytest.mark.parametrize("token", [None, "off"])
+def test_without_a_token_of_operators_nobody_moves_episodes_over_http(tmp_path: Path, token: str | None) -> None:
+    """An agent on the server's machine needs no token to play, and must not read what the file tells."""
+    with served_here(tmp_path, **({"TOKEN": token} if token else {})) as (address, _):
+        assert statuses(address, None) == statuses(address, OPERATOR) == {403}
+        answer = httpx.post(f"http://{address}/episodes/export?name=nobody", trust_env=False)
+        assert "set ML_TRAINER_OPERATOR_TOKEN" in answer.json()["detail"]
+        assert "ml-trainer-journal export-episode" in answer.json()["detail"]
+
+
+def test_an_operator_may_do_what_a_player_may(tmp_path: Path) -> None:
+    with served_here(tmp_path, TOKEN="the-token-of-agents", OPERATOR_TOKEN=OPERATOR) as (address, _):
+        answers = [
+            httpx.get(f"http://{address}{path}", headers=bearer(OPERATOR), trust_env=False)
+            for path in ("/metadata", "/metrics", "/room/api/live")
+        ]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 200]
 
 
 def test_the_command_moves_an_episode_from_state_folder_to_state_folder(
@@ -63,6 +103,10 @@ def test_the_command_moves_an_episode_from_state_folder_to_state_folder(
         async with serve("a") as services:
             opened = await services.registry.open(EpisodeRequest(task_id=TASK, episode_id="e"))
             await opened.call("run_epochs", {"num_epochs": 2})
+
+    async def resumable() -> None:
+        async with serve("a") as services:
+            (await services.registry.open(EpisodeRequest(episode_id="e", resume=True))).close()
 
     def command(folder: str, *arguments: str, **variables: str) -> tuple[int, str]:
         given = {"STATE_DIR": str(tmp_path / folder), "DOWNLOAD": "no", "TORCH_THREADS": "1", **variables}
@@ -74,10 +118,15 @@ def test_the_command_moves_an_episode_from_state_folder_to_state_folder(
 
     run(begin())
     file = tmp_path / "e.episode"
+    nowhere = command("a", "export-episode", "e", "-o", str(tmp_path / "nowhere" / "e.episode"))
+    assert nowhere[0] == 2
+    assert "No such file or directory" in nowhere[1]
+    run(resumable())  # it was not taken away for a file that cannot be written
     assert command("a", "export-episode", "e", "-o", str(file))[0] == 0
+    assert file.stat().st_mode & 0o777 == 0o600
 
     refused = command("b", "import-episode", str(file), EVALUATION_BATCH="128")
-    moved = command("b", "import-episode", str(file), EVALUATION_BATCH="64")
+    moved = command("b", "import-episode", str(file), "--verify", EVALUATION_BATCH="64")
     again = command("b", "import-episode", str(file))
 
     assert refused[0] == 2
