@@ -108,7 +108,8 @@ class JobQueue:
         self._identity_known = _uncancellable_future()
         self.closed = threading.Event()
         self.wakeups: list[Callable[[], None]] = []
-        """Called from any thread when a job is queued or cancelled. The threads that wait for workers add theirs."""
+        """Called from any thread when the queue becomes crowded or a job is cancelled. The threads that wait for
+        workers add theirs."""
 
     @property
     def waiting(self) -> int:
@@ -140,9 +141,10 @@ class JobQueue:
         with self._changed:
             if self.closed.is_set():
                 raise closed_error()
-            self._insert(queued, len(self._jobs) if queued.job.is_background else self._foreground)
+            becomes_crowded = self._insert(queued, len(self._jobs) if queued.job.is_background else self._foreground)
             self._changed.notify()
-        self._wake_workers()
+        if becomes_crowded:
+            self._wake_workers()
         return queued
 
     async def wait_for(
@@ -258,13 +260,16 @@ class JobQueue:
 
     def put_back(self, queued: QueuedJob) -> None:
         """Put a job back at the front of the queue."""
+        becomes_crowded = False
         with self._changed:
             self._release()
             if self.closed.is_set():
                 queued.end(closed_error())
             elif not queued.cancelled.is_set():
-                self._insert(queued, self._foreground if queued.job.is_background else 0)
+                becomes_crowded = self._insert(queued, self._foreground if queued.job.is_background else 0)
                 self._changed.notify()
+        if becomes_crowded:
+            self._wake_workers()
 
     def fail_waiting(self, error: ExecutorError) -> None:
         """Fail every queued job, and every caller that waits for the identity."""
@@ -286,10 +291,13 @@ class JobQueue:
             self._changed.notify_all()
         self.fail_waiting(closed_error())
 
-    def _insert(self, queued: QueuedJob, index: int) -> None:
+    def _insert(self, queued: QueuedJob, index: int) -> bool:
+        """Insert a job. Returns whether the queue becomes crowded by it. One that was crowded has woken all."""
+        was_crowded = self.is_crowded
         self._jobs.insert(index, queued)
         queued.position = index + 1
         self._foreground += not queued.job.is_background
+        return self.is_crowded and not was_crowded
 
     def _leave(self, queued: QueuedJob) -> None:
         """Note that a job waits no more."""

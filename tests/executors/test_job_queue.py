@@ -106,6 +106,34 @@ def test_the_position_of_a_job_is_found_without_a_look_at_its_results(queue: Job
     assert "QueuedJob" in repr(taken)
 
 
+def test_those_who_wait_for_workers_are_woken_when_the_queue_becomes_crowded_and_not_for_each_job(
+    queue: JobQueue, job: Job
+) -> None:
+    woken: list[int] = []
+    queue.wakeups.append(lambda: woken.append(queue.waiting))
+
+    for _ in range(3):
+        queue.put(job, LIMIT_S)
+    taken = [queue.take() for _ in range(3)]
+    queue.put(job, LIMIT_S)
+    assert taken[0]
+    queue.put_back(taken[0])
+
+    assert woken == [1, 1]
+
+
+def test_a_job_that_is_put_back_into_an_empty_queue_wakes_those_who_wait_for_workers(queue: JobQueue, job: Job) -> None:
+    queue.put(job, LIMIT_S)
+    taken = queue.take()
+    assert taken
+    woken: list[int] = []
+    queue.wakeups.append(lambda: woken.append(queue.waiting))
+
+    queue.put_back(taken)
+
+    assert woken == [1]
+
+
 def test_a_listener_that_raises_ends_the_wait_and_takes_the_job_out(
     run: Run, queue: JobQueue, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
