@@ -18,7 +18,7 @@ NODES = (8, 64, 1_000)
 EPOCHS = 5
 THINK_S = 5.0
 SURPLUS = 1.2
-SECONDS, WARM_UP_S = 40.0, 40.0
+SECONDS, WARM_UP_S = 30.0, 30.0
 LINEAR = 0.9
 """A server feeds its workers if each trains at least this share of what it trains where there is only one node."""
 
