@@ -1,10 +1,12 @@
 """What an epoch costs on Ray in place of the pool, and how it scales with nodes: figures in benchmarks/RESULTS.md.
 
     python benchmarks/scale.py --epochs 60                 # needs the extra [ray]; starts a cluster on this machine
+    python benchmarks/scale.py --journals                  # needs [postgresql]: calls a second of 1 and 3 servers
 
 Overhead is the wall time of a job of one epoch less the time that its worker says the epoch took. Pool and Ray take
 turns, with the same jobs: either goes on from its own last state, which the worker has, or from a state that is sent.
-Nodes are raylets of this machine, with one worker of one torch thread each: they share its cores.
+Nodes are raylets of this machine, with one worker of one torch thread each: they share its cores, so their throughput
+says little. `benchmarks/simulate.py` has epochs that only wait, and a model.
 """
 
 import argparse
@@ -22,6 +24,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "doubles"))
 
 from ray_nodes import RayNode, RayNodes, ray_cluster
+from simulation.journals import calls_per_s, places
 
 from ml_trainer_env.server.executors.contract import Executor
 from ml_trainer_env.server.executors.job import Job, UnitResult
@@ -35,6 +38,10 @@ from ml_trainer_env.server.trainer.schedules import LearningRatePlan, LrSchedule
 from ml_trainer_env.server.trainer.state import FreshState
 
 LIMIT_S = 600.0
+JOURNAL_SERVERS = (1, 3)
+JOURNAL_SESSIONS = 16
+JOURNAL_S = 4.0
+JOURNAL_ROUNDS = 3
 Make = Callable[[int], Executor]
 
 
@@ -131,14 +138,35 @@ async def measure(cluster: RayNodes, epochs: int) -> None:
         await executor.close()
 
 
+def measure_journals() -> None:
+    """Print the calls a second that 1 and 3 servers record, each for sessions that never pause."""
+    with places() as found:
+        for servers in JOURNAL_SERVERS:
+            for name, place in found.items():
+                rates = [
+                    sum(calls_per_s(place, servers, JOURNAL_SESSIONS, JOURNAL_S, f"run{number}"))
+                    for number in range(JOURNAL_ROUNDS)
+                ]
+                low, middle, high = sorted(rates)[0], statistics.median(rates), sorted(rates)[-1]
+                print(
+                    f"{name}, {servers} servers of {JOURNAL_SESSIONS} sessions: {middle:.0f} [{low:.0f}, {high:.0f}] "
+                    f"calls/s, n = {len(rates)} rounds of {JOURNAL_S:g} s",
+                    flush=True,
+                )
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Measure the executor on Ray beside the pool.")
+    parser = argparse.ArgumentParser(description="Measure the executor on Ray beside the pool, or the journal.")
     parser.add_argument("--epochs", type=int, default=60, help="epochs of each measurement (default: %(default)s)")
+    parser.add_argument("--journals", action="store_true", help="measure the journals in place of the executors")
     chosen = parser.parse_args()
     print(f"load {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores")
-    with ray_cluster() as cluster:
-        os.environ.update(cluster.variables)
-        asyncio.run(measure(cluster, chosen.epochs))
+    if chosen.journals:
+        measure_journals()
+    else:
+        with ray_cluster() as cluster:
+            os.environ.update(cluster.variables)
+            asyncio.run(measure(cluster, chosen.epochs))
     print(f"load {os.getloadavg()[0]:.1f}")
 
 

@@ -103,16 +103,18 @@ def _app_or_exit(games: "Games | None" = None) -> Any:
 
 
 def _prepare_process() -> None:
-    """Configure the log and the garbage collector of the process.
+    """Configure the log, the allocator and the garbage collector of the process.
 
     A full collection visits every object and blocks all sessions. With 500 sessions it took half a second, every five
     seconds. So imported objects are excluded. Young objects are collected less often, so that the objects of running
     calls do not become old ones.
     """
-    # A late import, as in `_serve`.
+    # Late imports, as in `_serve`.
+    from ml_trainer_env.server.operations.allocator import keep_freed_memory
     from ml_trainer_env.server.operations.logs import configure_logging
 
     configure_logging()
+    keep_freed_memory()
     gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS)
 

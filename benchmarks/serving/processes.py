@@ -5,9 +5,11 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self
 
 import httpx
@@ -25,6 +27,8 @@ class Server:
 
     Args:
         folder: For its log, its journal and its models.
+        program: Arguments of the interpreter. The server's address is appended.
+        variables: Further environment variables.
         settings: `ML_TRAINER_*` variables, without that prefix: `workers=2`.
 
     Attributes:
@@ -33,7 +37,13 @@ class Server:
         state_dir: Its journal and its models.
     """
 
-    def __init__(self, folder: Path, **settings: object) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        program: Sequence[str] = ("-m", "ml_trainer_env.server.app"),
+        variables: Mapping[str, str] = MappingProxyType({}),
+        **settings: object,
+    ) -> None:
         self.log_path = folder / "server.log"
         self.state_dir = folder / "state"
         with socket.socket() as probe:
@@ -43,12 +53,12 @@ class Server:
         named = {f"ML_TRAINER_{name.upper()}": str(value) for name, value in settings.items()}
         with self.log_path.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "ml_trainer_env.server.app", "--host", HOST, "--port", str(port)],
+                [sys.executable, *program, "--host", HOST, "--port", str(port)],
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**environment(folder), "ML_TRAINER_STATE_DIR": str(self.state_dir), **named},
+                env={**environment(folder), "ML_TRAINER_STATE_DIR": str(self.state_dir), **variables, **named},
             )
         try:
             self._wait_until_ready()

@@ -6,7 +6,9 @@ queue. A job whose worker died goes back to the front. Nothing here runs a job.
 
 import asyncio
 import contextlib
+import math
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -38,7 +40,7 @@ def _do_nothing() -> None:
     pass
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class QueuedJob:
     """A job that was queued, and its results.
 
@@ -47,6 +49,7 @@ class QueuedJob:
         timeout_s: Time limit of each unit, in seconds. The time in the queue does not count.
         results: The results so far.
         attempts: Number of workers that have tried the next unit.
+        position: Position in the queue when the queue was last counted. 1 is next, 0 is a job that does not wait.
         cancelled: Set when the caller no longer waits.
         is_over: Whether the job has ended.
         error: The error of a failed job. None if it did not fail.
@@ -57,6 +60,7 @@ class QueuedJob:
     timeout_s: float
     results: list[UnitResult] = field(default_factory=list)
     attempts: int = 0
+    position: int = 0
     cancelled: threading.Event = field(default_factory=threading.Event)
     is_over: bool = False
     error: Exception | None = None
@@ -99,11 +103,13 @@ class JobQueue:
         self._changed = threading.Condition()
         self._busy = 0
         self._free = 0
+        self._counted_at = -math.inf
         self._identity: Identity | None = None
         self._identity_known = _uncancellable_future()
         self.closed = threading.Event()
         self.wakeups: list[Callable[[], None]] = []
-        """Called from any thread when a job is queued or cancelled. The threads that wait for workers add theirs."""
+        """Called from any thread when the queue becomes crowded or a job is cancelled. The threads that wait for
+        workers add theirs."""
 
     @property
     def waiting(self) -> int:
@@ -135,9 +141,10 @@ class JobQueue:
         with self._changed:
             if self.closed.is_set():
                 raise closed_error()
-            self._insert(queued, len(self._jobs) if queued.job.is_background else self._foreground)
+            becomes_crowded = self._insert(queued, len(self._jobs) if queued.job.is_background else self._foreground)
             self._changed.notify()
-        self._wake_workers()
+        if becomes_crowded:
+            self._wake_workers()
         return queued
 
     async def wait_for(
@@ -189,16 +196,23 @@ class JobQueue:
         return await asyncio.wrap_future(known)
 
     def _position(self, queued: QueuedJob) -> int:
-        """Position in the queue: 1 is next, 0 if a worker has taken the job."""
-        with self._changed, contextlib.suppress(ValueError):
-            return self._jobs.index(queued) + 1
-        return 0
+        """Position in the queue, at most half an interval old. 1 is next, 0 is a job that does not wait.
+
+        All jobs are counted in one pass. A search for each of them would take quadratic time.
+        """
+        with self._changed:
+            if queued.position and time.monotonic() >= self._counted_at + POSITION_INTERVAL_S / 2:
+                for position, waiting in enumerate(self._jobs, 1):
+                    waiting.position = position
+                self._counted_at = time.monotonic()
+            return queued.position
 
     def _cancel(self, queued: QueuedJob) -> None:
-        with self._changed, contextlib.suppress(ValueError):
+        with self._changed:
             queued.cancelled.set()
-            self._jobs.remove(queued)
-            self._foreground -= not queued.job.is_background
+            if queued.position:
+                self._jobs.remove(queued)
+                self._leave(queued)
         self._wake_workers()
 
     def _wake_workers(self) -> None:
@@ -231,7 +245,7 @@ class JobQueue:
                 return None
             self._busy += 1
             queued = self._jobs.popleft()
-            self._foreground -= not queued.job.is_background
+            self._leave(queued)
             return queued
 
     def finish(self, queued: QueuedJob) -> None:
@@ -246,20 +260,24 @@ class JobQueue:
 
     def put_back(self, queued: QueuedJob) -> None:
         """Put a job back at the front of the queue."""
+        becomes_crowded = False
         with self._changed:
             self._release()
             if self.closed.is_set():
                 queued.end(closed_error())
             elif not queued.cancelled.is_set():
-                self._insert(queued, self._foreground if queued.job.is_background else 0)
+                becomes_crowded = self._insert(queued, self._foreground if queued.job.is_background else 0)
                 self._changed.notify()
+        if becomes_crowded:
+            self._wake_workers()
 
     def fail_waiting(self, error: ExecutorError) -> None:
         """Fail every queued job, and every caller that waits for the identity."""
         with self._changed:
             failed = list(self._jobs)
             self._jobs.clear()
-            self._foreground = 0
+            for queued in failed:
+                self._leave(queued)
             if self._identity is None:
                 self._identity_known.set_exception(error)
                 self._identity_known = _uncancellable_future()
@@ -273,9 +291,18 @@ class JobQueue:
             self._changed.notify_all()
         self.fail_waiting(closed_error())
 
-    def _insert(self, queued: QueuedJob, position: int) -> None:
-        self._jobs.insert(position, queued)
+    def _insert(self, queued: QueuedJob, index: int) -> bool:
+        """Insert a job. Returns whether the queue becomes crowded by it. One that was crowded has woken all."""
+        was_crowded = self.is_crowded
+        self._jobs.insert(index, queued)
+        queued.position = index + 1
         self._foreground += not queued.job.is_background
+        return self.is_crowded and not was_crowded
+
+    def _leave(self, queued: QueuedJob) -> None:
+        """Note that a job waits no more."""
+        queued.position = 0
+        self._foreground -= not queued.job.is_background
 
     def _release(self) -> None:
         with self._changed:

@@ -32,6 +32,22 @@ _MAX_BATCH = 256
 _ATTEMPTS = 5
 """How often a transaction is tried that loses against those of other servers."""
 
+_Work = Callable[[sa.Connection], Any]
+_Outcome = tuple[Any, Exception | None]
+"""Result and error of a write."""
+
+
+class _FailedWriteError(Exception):
+    """A write of a transaction failed.
+
+    Args:
+        error: The error for its caller.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
 
 class Database:
     """A SQLite file in WAL mode, or a PostgreSQL database. Tables of an earlier version are migrated.
@@ -62,6 +78,7 @@ class Database:
             raise StoreError(f"the journal {self.name} cannot be opened: {_reason(error)}") from error
         self.presence = self._backend.presence
         self._engine = self._backend.engine
+        self._writing = self._engine.execution_options(writes=True)
         self._failure: str | None = None
         self._thread = threading.Thread(target=self._run_writer, name="journal-writer", daemon=True)
         self._thread.start()
@@ -175,14 +192,34 @@ class Database:
             else:
                 future.set_exception(failure)
 
-    def _run_batch(self, works: Sequence[Callable[[sa.Connection], Any]]) -> list[tuple[Any, Exception | None]]:
-        """Commit a batch, and return result or error of each write. Raises if nothing was written."""
+    def _run_batch(self, works: Sequence[_Work]) -> list[_Outcome]:
+        """Commit a batch, and return result or error of each write. Raises if nothing was written.
+
+        Writes rarely fail, so a batch first runs without savepoints, which would be a third of its statements. If a
+        write fails, the batch is rolled back and runs again with a savepoint for each write.
+        """
+        try:
+            return self._run_transaction(works, lambda connection, work: (work(connection), None))
+        except _FailedWriteError as failed:
+            if len(works) == 1:
+                return [(None, failed.error)]
+        return self._run_transaction(works, self._run_write)
+
+    def _run_transaction(
+        self, works: Sequence[_Work], run: Callable[[sa.Connection, _Work], _Outcome]
+    ) -> list[_Outcome]:
+        """Commit a transaction. It is tried several times if it loses against those of other servers.
+
+        Raises:
+            _FailedWriteError: A write raised an error. Nothing was written.
+            Exception: Nothing was written.
+        """
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 self._backend.require_same()
                 self._backend.require_writable()
-                with self._engine.execution_options(writes=True).begin() as connection:
-                    outcomes = [self._run_write(connection, work) for work in works]
+                with self._writing.begin() as connection:
+                    outcomes = [self._run_one(connection, work, run) for work in works]
                 self._backend.require_same()
                 return outcomes
             except sa.exc.OperationalError as error:
@@ -190,9 +227,18 @@ class Database:
                     raise
         raise AssertionError("the last attempt returns or raises")
 
-    def _run_write(
-        self, connection: sa.Connection, work: Callable[[sa.Connection], Any]
-    ) -> tuple[Any, Exception | None]:
+    def _run_one(
+        self, connection: sa.Connection, work: _Work, run: Callable[[sa.Connection, _Work], _Outcome]
+    ) -> _Outcome:
+        try:
+            return run(connection, work)
+        except sa.exc.OperationalError:
+            raise
+        except Exception as error:  # boundary of the thread: the caller gets the error
+            raise _FailedWriteError(self._translate_error(error)) from error
+
+    def _run_write(self, connection: sa.Connection, work: _Work) -> _Outcome:
+        """Run a write in a savepoint, so that it is rolled back alone if it fails."""
         try:
             with connection.begin_nested():
                 return work(connection), None

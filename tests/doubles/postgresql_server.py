@@ -35,8 +35,12 @@ class PostgresqlServer:
 
 
 @contextmanager
-def postgresql_server() -> Iterator[PostgresqlServer]:
-    """Run a server until the end of the block. It is reached by a socket in its folder. Skips without PostgreSQL."""
+def postgresql_server(is_durable: bool = False) -> Iterator[PostgresqlServer]:
+    """Run a server until the end of the block. It is reached by a socket in its folder. Skips without PostgreSQL.
+
+    Args:
+        is_durable: Whether a transaction waits for the disk, as it does where data matter.
+    """
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not found:
         pytest.skip("PostgreSQL is not installed")
@@ -51,7 +55,7 @@ def postgresql_server() -> Iterator[PostgresqlServer]:
         initdb = [programs / "initdb", "-D", data, "-A", "trust", "-U", "tests", "--encoding=UTF8", "--no-sync"]
         subprocess.run([*as_owner, *map(str, initdb)], check=True, stdout=subprocess.DEVNULL, cwd=folder)
         control = [*as_owner, str(programs / "pg_ctl"), "-D", str(data), "-w"]
-        options = f"-c listen_addresses= -k {folder} -c max_connections=200 -c fsync=off"
+        options = f"-c listen_addresses= -k {folder} -c max_connections=200 -c fsync={'on' if is_durable else 'off'}"
         subprocess.run(
             [*control, "-l", str(folder / "log"), "-o", options, "start"],
             check=True,

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ml_trainer_env.server.executors import job_queue
 from ml_trainer_env.server.executors.background import BackgroundExecutor
 from ml_trainer_env.server.executors.contract import Executor, ExecutorError, wait_quietly
 from ml_trainer_env.server.executors.in_process import InProcessExecutor
@@ -52,7 +53,10 @@ class Model:
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(made=moves)
-def test_a_queue_is_two_lists_of_which_the_second_waits_for_the_first(job: Job, made: list[tuple[str, Any]]) -> None:
+def test_a_queue_is_two_lists_of_which_the_second_waits_for_the_first(
+    job: Job, monkeypatch: pytest.MonkeyPatch, made: list[tuple[str, Any]]
+) -> None:
+    monkeypatch.setattr(job_queue, "POSITION_INTERVAL_S", 0.0)  # positions are counted each time
     queue, model = JobQueue(), Model()
     for move, value in made:
         _make(queue, model, job, move, value)

@@ -77,6 +77,63 @@ def test_a_job_that_waits_hears_its_place_until_it_is_taken(
     assert sorted(heard, reverse=True) == heard
 
 
+def test_positions_are_counted_once_for_all_jobs_that_ask_at_the_same_time(
+    queue: JobQueue, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_queue, "POSITION_INTERVAL_S", 1_000_000.0)
+    lined_up = [queue.put(job, LIMIT_S) for _ in range(3)]
+    first = queue.take()
+    assert first
+
+    counted = [queue._position(queued) for queued in lined_up]
+    assert queue.take() is lined_up[1]
+
+    assert counted == [0, 1, 2]
+    assert [queue._position(queued) for queued in lined_up] == [0, 0, 2]
+
+
+def test_the_position_of_a_job_is_found_without_a_look_at_its_results(queue: JobQueue, job: Job) -> None:
+    class Secret:
+        def __repr__(self) -> str:
+            raise AssertionError("a state of megabytes must not become text")
+
+    taken, waiting = (queue.put(job, LIMIT_S) for _ in range(2))
+    assert queue.take() is taken
+    for queued in (taken, waiting):
+        queued.results.append(Secret())  # type: ignore[arg-type]
+
+    assert [queue._position(queued) for queued in (taken, waiting)] == [0, 1]
+    assert "QueuedJob" in repr(taken)
+
+
+def test_those_who_wait_for_workers_are_woken_when_the_queue_becomes_crowded_and_not_for_each_job(
+    queue: JobQueue, job: Job
+) -> None:
+    woken: list[int] = []
+    queue.wakeups.append(lambda: woken.append(queue.waiting))
+
+    for _ in range(3):
+        queue.put(job, LIMIT_S)
+    taken = [queue.take() for _ in range(3)]
+    queue.put(job, LIMIT_S)
+    assert taken[0]
+    queue.put_back(taken[0])
+
+    assert woken == [1, 1]
+
+
+def test_a_job_that_is_put_back_into_an_empty_queue_wakes_those_who_wait_for_workers(queue: JobQueue, job: Job) -> None:
+    queue.put(job, LIMIT_S)
+    taken = queue.take()
+    assert taken
+    woken: list[int] = []
+    queue.wakeups.append(lambda: woken.append(queue.waiting))
+
+    queue.put_back(taken)
+
+    assert woken == [1]
+
+
 def test_a_listener_that_raises_ends_the_wait_and_takes_the_job_out(
     run: Run, queue: JobQueue, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:

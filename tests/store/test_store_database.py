@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -76,6 +77,36 @@ def test_a_work_that_fails_takes_back_its_own_writes_and_no_others(database: Dat
     with pytest.raises(sa.exc.IntegrityError):
         futures[3].result()
     assert notes() == ["before", "after"]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_batch_runs_once_and_again_with_savepoints_if_one_of_its_writes_fails(
+    database: Database, notes: Notes, fails: bool
+) -> None:
+    """The second note is the first again in a batch that fails: its database refuses it."""
+    runs, has_begun, may_end = [], threading.Event(), threading.Event()
+
+    def hold_up(_: sa.Connection) -> None:
+        has_begun.set()
+        may_end.wait()
+
+    def counted(text: str) -> Callable[[sa.Connection], None]:
+        def write(connection: sa.Connection) -> None:
+            runs.append(text)
+            connection.execute(NOTE, {"text": text})
+
+        return write
+
+    texts = ["one", "one" if fails else "two", "three"]
+    database.submit(hold_up)
+    has_begun.wait()
+    futures = [database.submit(counted(text)) for text in texts]
+    may_end.set()
+    errors = [future.exception() for future in futures]
+
+    assert [type(error) for error in errors] == [type(None), sa.exc.IntegrityError if fails else type(None), type(None)]
+    assert runs == (["one", "one", *texts] if fails else texts)
+    assert notes() == (["one", "three"] if fails else texts)
 
 
 def test_writes_that_wait_are_finished_when_it_closes_and_later_ones_refused(database: Database, notes: Notes) -> None:
