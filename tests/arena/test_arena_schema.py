@@ -33,6 +33,7 @@ PUBLIC = {
     "GET /api/leaderboard/challenge/{cid}",
     "GET /api/public/stats/",
     "GET /api/ranking/",
+    "GET /api/ranking/user/{user_id}",
     "GET /api/academic_courses/catalog",
     "GET /api/academic_courses/enroll/{link}",
     "GET /api/academic_courses/assets/courses/{course_id}/cover",
