@@ -119,21 +119,22 @@ def ranking(
 @router.get("/ranking/user/{user_id}")
 def user_rank(
     user_id: Annotated[int, Path(ge=1, le=2**31 - 1)],
-    caller: User,  # noqa: ARG001 - needs a token
+    caller: Anybody,  # noqa: ARG001 - a token that is not valid is refused
     services: InjectedServices,
     request: Request,
 ) -> dict[str, Any]:
-    """Get the rank of a user among all users."""
+    """Get the rank of a user among all users. It needs no token: mlarena-sdk 1.0.0 sends none, and reads `stats`."""
     with services.database.transaction(read_only=True) as session:
         users = _ranked_users(session, request.app.state.boards)
     found = next(((position, user) for position, user in enumerate(users, 1) if user.user_id == user_id), None)
     if found is None:
         raise NotFoundError("there is no such user")
     position, user = found
-    if user.rank is None:
-        return _ranking_row(user) | {"percentile": None, "position": None}
-    ranked = sum(one.rank is not None for one in users)
-    return _ranking_row(user) | {"percentile": 100.0 * (ranked - position + 1) / ranked, "position": position}
+    row = _ranking_row(user) | {"percentile": None, "position": None}
+    if user.rank is not None:
+        ranked = sum(one.rank is not None for one in users)
+        row |= {"percentile": 100.0 * (ranked - position + 1) / ranked, "position": position}
+    return row | {"stats": row}
 
 
 @dataclass(slots=True)

@@ -146,6 +146,7 @@ def challenges(caller: Creator, services: InjectedServices) -> list[dict[str, An
                 "is_started": found.is_started,
                 "is_public": found.is_public,
                 "kernel_version": found.kernel,
+                "simulation_version": found.kernel,  # its name in older clients
                 "role": _role(found, caller.user_id),
                 "owner_username": found.creator.name,
             }

@@ -119,7 +119,8 @@ def list_courses(
         query = sa.select(Course).order_by(Course.id)
         if challenge_id is not None:
             linked = sa.select(CourseModule.course_id).join(Module).join(ModuleChallenge)
-            query = query.where(Course.id.in_(linked.where(ModuleChallenge.competition_id == challenge_id)))
+            is_linked = Course.id.in_(linked.where(ModuleChallenge.competition_id == challenge_id))
+            query = query.where(sa.or_(is_linked, Course.competition_id == challenge_id))
         enrolled = set(session.scalars(sa.select(Enrollment.course_id).where(Enrollment.user_id == caller.user_id)))
         for course in session.scalars(query):
             is_close = course.id in enrolled or teaches(session, course, caller.user_id)
@@ -165,10 +166,13 @@ def enroll(
             setattr(found, name, getattr(wanted, name))
         record(session, caller.user_id, "course.enroll", str(course.id))
         modules = course_modules(session, course.id, False)
+        taught = [one.competition_id for module in modules for one in module.challenges]
+        named = [] if course.competition_id is None else [course.competition_id]
         return {
             "message": f"you have joined {course.name}",
             "competition_id": course.competition_id,
-            "challenge_ids": [one.competition_id for module in modules for one in module.challenges],
+            "competition_ids": list(dict.fromkeys([*named, *taught])),
+            "challenge_ids": taught,
             "course_slug": course.slug,
         }
 

@@ -43,7 +43,8 @@ def course_row(course: Course, with_code: bool) -> dict[str, Any]:
 
 
 def module_row(module: Module, with_drafts: bool) -> dict[str, Any]:
-    """Get a module with its lessons, without their bodies, and its competitions."""
+    """Get a module with its lessons, without their bodies, and its competitions, under their newer and older name."""
+    links = [challenge_link(link) for link in module.challenges]
     return {
         "id": module.id,
         "owner_id": module.owner_id,
@@ -55,7 +56,8 @@ def module_row(module: Module, with_drafts: bool) -> dict[str, Any]:
         "is_published": module.is_published,
         "forked_from_module_id": module.forked_from_id,
         "lessons": [lesson_entry(lesson) for lesson in visible_lessons(module, with_drafts)],
-        "challenges": [challenge_link(link) for link in module.challenges],
+        "challenges": links,
+        "competitions": links,
     }
 
 
@@ -75,6 +77,7 @@ def challenge_link(link: ModuleChallenge) -> dict[str, Any]:
     return {
         "challenge": {"id": link.competition_id, "name": link.competition.name},
         "challenge_id": link.competition_id,
+        "competition_id": link.competition_id,
         "label": link.label,
         "position": link.position,
         "pass_threshold": link.pass_threshold,
@@ -88,6 +91,7 @@ def challenge_cell(link: ModuleChallenge, value: float | None) -> dict[str, Any]
     passed = None if value is None or bar is None else passes(value, bar, is_low)
     return {
         "challenge_id": link.competition_id,
+        "competition_id": link.competition_id,
         "name": link.label or link.competition.name,
         "value": value,
         "pass_threshold": bar,

@@ -22,10 +22,11 @@ def leaderboard(
     services: InjectedServices,
     request: Request,
     metric: Annotated[str, Query(max_length=32)] = "",
+    limit: Annotated[int | None, Query(ge=0, le=100_000)] = None,
 ) -> Any:
     """Get the leaderboard of a public competition, by its ranking metric or another one that has an order.
 
-    It is empty while results are held back.
+    It is empty while results are held back. `limit` keeps that many rows, the best ones.
     """
     boards: Boards = request.app.state.boards
     with services.database.transaction(read_only=True) as session:
@@ -34,6 +35,8 @@ def leaderboard(
         if holds_results(session, found, None):
             return []
         if wanted is not None:
-            return board_rows(ranked_by(boards.entries(session, found), wanted), found, wanted)
+            return board_rows(ranked_by(boards.entries(session, found), wanted)[:limit], found, wanted)
+        if limit is not None:
+            return board_rows(boards.entries(session, found)[:limit], found)
         content = boards.as_json(session, found)
     return Response(content, media_type="application/json")

@@ -2,14 +2,13 @@
 
 import json
 import os
-import re
-import secrets
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from official_client import LIMIT_S, PEOPLE, names_in, outcome_in, rows_of_the_page, run_as_people
 
 from ml_trainer_env.arena.competitions.metrics import default_metrics
 from ml_trainer_env.arena.competitions.schemas import CompetitionSettings
@@ -21,34 +20,6 @@ from ml_trainer_env.arena.tables import Agent, AgentStatus
 from ml_trainer_env.arena.workers.queue import claim, must_yield
 
 SCRIPT = Path(__file__).with_name("challenge_scenarios.py")
-PAGE = Path(__file__).parents[2] / "docs" / "arena.md"
-PEOPLE = {
-    "ada": "user",
-    "bob": "user",
-    "eve": "user",
-    "carl": "creator",
-    "dora": "creator",
-    "tess": "teacher",
-    "tom": "teacher",
-}
-LIMIT_S = 1200
-
-
-def run_as_people(arena: Any, python: str, *arguments: str) -> str:
-    """Run a program of the official client with a token of each person. Returns what it prints."""
-    mark = secrets.token_hex(4)
-    tokens = {name: arena.token(f"{name}-{mark}", scope) for name, scope in PEOPLE.items()}
-    done = subprocess.run(
-        [python, "-W", "ignore", *arguments],
-        input=json.dumps(tokens),
-        env={"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")},
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
 
 
 @pytest.mark.slow
@@ -60,62 +31,13 @@ def test_every_method_of_the_official_client_is_served_or_refused_in_words(arena
 
 def methods_of_the_page() -> dict[str, str]:
     """What docs/arena.md says of each method."""
-    text = PAGE.read_text(encoding="utf-8")
-    table = text[text.index("<!-- methods of mlarena-sdk 4.6.0 -->") :]
-    rows = [line.split("|")[1:-1] for line in table.splitlines() if line.startswith("| ")]
-    return {name: row[0].split()[0].rstrip(":") for row in rows for name in re.findall(r"`(\w+)`", row[1])}
+    return {name: outcome_in(outcome) for outcome, names in rows_of_the_page("4.6.0") for name in names_in(names)}
 
 
 def test_the_page_names_every_method_once() -> None:
-    text = PAGE.read_text(encoding="utf-8")
-    table = text[text.index("<!-- methods of mlarena-sdk 4.6.0 -->") :]
-    names = [name for line in table.splitlines() if line.startswith("| ") for name in re.findall(r"`(\w+)`", line)]
+    names = [name for _, cell in rows_of_the_page("4.6.0") for name in names_in(cell)]
 
     assert len(names) == len(set(names)) == 167
-
-
-OLDER = """
-import json, sys, mlarena
-tokens = json.load(sys.stdin)
-carl, tess, ada = (mlarena.connect(tokens[name], base_url=sys.argv[1]) for name in ("carl", "tess", "ada"))
-cid = carl.create_challenge("old", "permuted_mnist", is_public=True)["competition_id"]
-assert [row["role"] for row in carl.creator_challenges() if row["id"] == cid] == ["owner"]
-carl.update_agent_template(cid, "class Agent: pass")
-data = carl.create_dataset(cid, "numbers")["id"]
-carl.update_dataset(cid, data, label="figures")
-file = carl.upload_dataset_file(cid, data, sys.argv[2])["id"]
-(found,) = ada.datasets(cid)["datasets"]
-assert (found["label"], len(found["files"])) == ("figures", 1)
-carl.delete_dataset_file(cid, data, file)
-assert carl.creator_datasets(cid)["datasets"][0]["files"] == []
-assert ada.recent_replays(cid)["replays"] == []
-module = tess.create_module("m")["id"]
-tess.attach_challenge(module, cid, pass_threshold=0.5)
-assert tess.update_challenge_link(module, cid, label="l")["label"] == "l"
-assert len(tess.reorder_module_challenges(module, [cid])) == 1
-course = tess.create_course("c")
-tess.link_module(course["id"], module)
-ada.enroll_in_course(course["join_code"], student_email="a@b.example", student_number="1")
-rows = ada.list_courses(challenge_id=cid)
-rows = rows.to_dict("records") if hasattr(rows, "to_dict") else rows
-assert [row["id"] for row in rows] == [course["id"]]
-tess.detach_challenge(module, cid)
-assert ada.profile()["username"]
-ada.global_ranking()
-try:
-    carl.stop_challenge(cid)
-except mlarena.MLArenaError as error:
-    assert "has not started" in str(error), error
-else:
-    raise AssertionError("it was stopped twice")
-"""
-
-
-@pytest.mark.slow
-def test_routes_of_the_client_1_0_0_are_served(arena: Any, python_with: Any, tmp_path: Path) -> None:
-    (tmp_path / "data.csv").write_text("1,2\n")
-
-    run_as_people(arena, python_with("1.0.0"), "-c", OLDER, arena.url, str(tmp_path / "data.csv"))
 
 
 @pytest.mark.slow

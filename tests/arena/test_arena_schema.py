@@ -2,10 +2,9 @@
 
 import json
 import re
-import secrets
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -15,8 +14,7 @@ from arena_service import Arena
 from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
-
-from ml_trainer_env.arena.client import connect
+from strangers import Victim, callers, make_victim
 
 PUBLIC = {
     "GET /api/competitions/",
@@ -33,6 +31,7 @@ PUBLIC = {
     "GET /api/leaderboard/challenge/{cid}",
     "GET /api/public/stats/",
     "GET /api/ranking/",
+    "GET /api/ranking/user/{user_id}",
     "GET /api/academic_courses/catalog",
     "GET /api/academic_courses/enroll/{link}",
     "GET /api/academic_courses/assets/courses/{course_id}/cover",
@@ -47,31 +46,21 @@ PUBLIC = {
     "GET /logs/{run_id}",
     "GET /health",
 }
+LET_IN = ("user", "creator", "teacher", "assistant of somebody else")
+"""The kinds of callers whose token opens something."""
+
+TOO_FAST = "too many requests: a token may send"
+
 ROUTES = 193
 """Those of both protocols, with file routes counted once for each method, beside logs, files and the health check."""
 
-AGENT = "class Agent:\n    def train(self, X, y): pass\n    def predict(self, X): return [0] * len(X)\n"
-
-
-@dataclass
-class Victim:
-    """Somebody whose things nobody else may see: random words, which are found wherever they appear."""
-
-    agent: str
-    source: str
-    competition: str
-
 
 @pytest.fixture(scope="module")
-def victim(arena: Arena) -> Victim:
-    found = Victim(*(f"secret{secrets.token_hex(8)}" for _ in range(3)))
-    with connect(arena.token("victim"), arena.url) as client:
-        cid = min(int(row["id"]) for row in client.competitions().to_dict("records"))
-        aid = client.create_attached_agent(cid, found.agent)["attache_agent_id"]
-        client.update_agent_file_content(cid, aid, "agent.py", f"# {found.source}\n{AGENT}")
-    with connect(arena.token("victim", "creator"), arena.url) as client:
-        client.create_competition(found.competition, "permuted_mnist", is_public=False)
-    return found
+def victim(arena: Arena) -> Iterator[Victim]:
+    found = make_victim(arena)
+    yield found
+    for http in found.http.values():
+        http.close()
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +71,7 @@ def operations(arena: Arena) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def tokens(arena: Arena) -> dict[str, str]:
-    scopes = {scope: arena.token(f"fuzzer-{scope}", scope) for scope in ("user", "creator", "teacher")}
-    return {"none": "", "wrong": "mlk_user_00000000_00", **scopes}
+    return callers(arena)
 
 
 @pytest.fixture(scope="module")
@@ -97,37 +85,91 @@ def test_every_route_is_in_the_schema(operations: dict[str, Any]) -> None:
     assert len(operations) == ROUTES, sorted(operations)
 
 
-def test_without_a_token_only_what_is_public_answers(operations: dict[str, Any], arena: Arena) -> None:
+def test_without_a_token_only_what_is_public_answers(
+    operations: dict[str, Any], arena: Arena, session: requests.Session
+) -> None:
     for label in sorted(set(operations) - PUBLIC):
         method, path = label.split()
         path = re.sub(r"\{\w+\}", "1", path)
-        answer = requests.request(method, arena.url + path, json={}, timeout=30)
+        answer = session.request(method, arena.url + path, json={}, timeout=30)
         assert answer.status_code == 401, label
         assert set(answer.json()) == {"error"}
 
 
+def test_callers_whose_token_opens_nothing_are_told_so(arena: Arena, tokens: dict[str, str]) -> None:
+    assert len(tokens) == 9
+    for kind, token in tokens.items():
+        if kind not in LET_IN:
+            headers = {"Authorization": f"Bearer {token}"} if token else {}
+            answer = requests.get(f"{arena.url}/api/profile/", headers=headers, timeout=30)
+            assert answer.status_code == (403 if kind == "worker" else 401), kind
+
+
+def test_no_request_about_what_is_someone_elses_shows_or_changes_it(
+    operations: dict[str, Any], session: requests.Session, tokens: dict[str, str], victim: Victim
+) -> None:
+    before = victim.state()
+    let_in = {kind: token for kind, token in tokens.items() if kind in LET_IN}
+
+    for label, operation in operations.items():
+        cases = operation.as_strategy(generation_mode=GenerationMode.POSITIVE)
+        _law(label, cases, session, let_in, victim, examples=1, as_drawn=False)()
+
+    assert victim.state() == before
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=str)
-def test_no_request_is_a_server_error_or_shows_what_is_someone_elses(
+def test_no_request_is_a_server_error_or_shows_or_changes_what_is_someone_elses(
     operations: dict[str, Any], session: requests.Session, tokens: dict[str, str], victim: Victim, mode: Any
 ) -> None:
-    hidden = (victim.agent, victim.source, victim.competition)
+    before = victim.state()
+
     for label, operation in operations.items():
         with suppress(Unsatisfiable):  # nothing can be wrong with a request that takes nothing
-            _law(label, operation.as_strategy(generation_mode=mode), session, tokens, hidden)()
+            cases = operation.as_strategy(generation_mode=mode)
+            _law(label, cases, session, tokens, victim, addressed=mode is GenerationMode.POSITIVE)()
+
+    assert victim.state() == before
 
 
-def _law(label: str, cases: Any, session: requests.Session, tokens: dict[str, str], hidden: Any) -> Callable[[], None]:
-    """Each request is sent with every kind of token, since to draw it costs far more than to answer it."""
+def _law(
+    label: str,
+    cases: Any,
+    session: requests.Session,
+    tokens: dict[str, str],
+    victim: Victim,
+    examples: int = 2,
+    as_drawn: bool = True,
+    addressed: bool = True,
+) -> Callable[[], None]:
+    """Each request is sent by every kind of caller, since to draw it costs far more than to answer it.
 
-    @settings(max_examples=5, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
-    @given(case=cases)
-    def law(case: Any) -> None:
+    It is sent as it was drawn, and addressed: with the numbers of the victim's things in its path and its body.
+    """
+
+    def send(case: Any) -> None:
         for kind, token in tokens.items():
             headers = {"Authorization": f"Bearer {token}"} if token else {}
-            response = case.call(session=session, timeout=60.0, headers=headers)
+            while TOO_FAST in (response := case.call(session=session, timeout=60.0, headers=headers)).text:
+                time.sleep(0.1)  # otherwise the rate of a token would answer in place of the route
             assert response.status_code < 500, (label, kind, response.text)
-            assert not any(word in response.text for word in hidden), (label, kind)
+            assert not any(word in response.text for word in victim.words), (label, kind)
             if response.status_code >= 400:
                 assert isinstance(json.loads(response.text)["error"], str), (label, kind)
+
+    @settings(
+        max_examples=examples, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+    )
+    @given(case=cases)
+    def law(case: Any) -> None:
+        if as_drawn:
+            send(case)
+        if not addressed:
+            return
+        case.path_parameters = victim.address(label.split()[1], dict(case.path_parameters or {}))
+        if isinstance(case.body, dict) and case.media_type == "application/json":
+            case.body = victim.references(case.body)
+        send(case)
 
     return law
