@@ -83,6 +83,7 @@ def test_the_fleet_at_its_path_passes_a_grader_of_its_package(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1_800)
 def test_the_package_of_the_fleet_passes_every_check_that_needs_no_container(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the cache, so that the references of a task are trained once on each of the two servers."""
     monkeypatch.setenv("OPENENV_GRADERS_TASKS", "fleet_loader_stall,fleet_nothing_wrong")
