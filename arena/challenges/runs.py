@@ -118,7 +118,7 @@ def _run_row(
 def _job_status(run: Run) -> str:
     if run.finished_at is not None:
         return "completed"
-    if run.deploy.status == DeployStatus.CANCELLED:
+    if run.deploy.status in {DeployStatus.CANCELLED, DeployStatus.FAILED}:  # no worker takes it any more
         return "cancelled"
     return "running" if run.deploy.status == DeployStatus.RUNNING and _is_next(run) else "pending"
 
