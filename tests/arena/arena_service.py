@@ -99,6 +99,27 @@ def running(folder: Path, workers: int = 1, port: int | None = None, **variables
         log.close()
 
 
+@contextmanager
+def worker_process(folder: Path, environment: dict[str, str], token: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker of another machine: with a folder of its own and a token of its own, until the end of the block."""
+    own = {"ARENA_DATA_DIR": str(folder), "ARENA_WORKER_TOKEN": token}
+    with (folder.parent / f"{folder.name}.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ml_trainer_env.arena", "worker"], env=environment | own, stdout=log, stderr=log
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+
+def shared_key(database: Database) -> bytes:
+    """What the seeds of runs are derived from, where machines share a database."""
+    with database.transaction(read_only=True) as session:
+        return bytes.fromhex(session.connection().exec_driver_sql("SELECT key_hex FROM service_key").scalar_one())
+
+
 def empty(database: Database) -> None:
     """Drop all tables of a database that the next test uses, too."""
     Base.metadata.drop_all(database.engine)

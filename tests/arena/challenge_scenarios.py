@@ -1,5 +1,5 @@
-"""What people do with mlarena-sdk 4.6.0, method by method. A script that stands alone: it runs with the official SDK in
-an environment of its own.
+"""What people do with mlarena-sdk 4.6.0, method by method. A script that runs with the official SDK in an environment
+of its own, and needs only outcomes.py beside it.
 
     python challenge_scenarios.py URL     (tokens come as JSON on standard input)
 
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import mlarena
 from mlarena.client import _KEYED_BY_SUBMISSION_METHODS, _RENAMED_METHODS, MLArenaClient
+from outcomes import OUTCOMES, noting
 
 POLL_S, TIMEOUT_S = 0.3, 400.0
 
@@ -35,8 +36,6 @@ PICTURE = bytes.fromhex(
 )
 """One pixel."""
 
-OUTCOMES = {}
-
 
 class Constant:
     """An agent to be submitted as a class."""
@@ -55,16 +54,7 @@ class Recorded:
         self.client = mlarena.connect(token, base_url=url)
 
     def __getattr__(self, name):
-        method = getattr(self.client, name)
-
-        def call(*arguments, **options):
-            OUTCOMES.setdefault(name, "refused")
-            found = method(*arguments, **options)
-            found = list(found) if inspect.isgenerator(found) else found
-            OUTCOMES[name] = "served"
-            return found
-
-        return call
+        return noting(name, getattr(self.client, name))
 
 
 def raises(kind, *words):

@@ -1,5 +1,5 @@
 """What people do with mlarena-sdk 0.2.0, 0.3.0 and 1.0.0, method by method. A script that runs with the official SDK in
-an environment of its own, and needs only scenarios.py beside it.
+an environment of its own, and needs only scenarios.py and outcomes.py beside it.
 
     python competition_scenarios.py URL     (tokens come as JSON on standard input)
 
@@ -17,6 +17,7 @@ from types import SimpleNamespace
 
 import mlarena
 from mlarena.client import MLArenaClient
+from outcomes import OUTCOMES, noting
 from scenarios import (
     AGENT,
     PICTURE,
@@ -37,8 +38,6 @@ HAS_CONTENT = hasattr(MLArenaClient, "create_lesson")
 HAS_CHALLENGES = hasattr(MLArenaClient, "create_challenge")
 """From 1.0.0 on: competitions are called challenges, and users have a rank."""
 
-OUTCOMES = {}
-
 
 class Recorded(MLArenaClient):
     """A client that notes which methods were called, by others of its methods too, and whether any call was served."""
@@ -47,15 +46,7 @@ class Recorded(MLArenaClient):
         found = super().__getattribute__(name)
         if name.startswith("_") or not inspect.ismethod(found):
             return found
-
-        def call(*arguments, **options):
-            OUTCOMES.setdefault(name, "refused")
-            reply = found(*arguments, **options)
-            reply = list(reply) if inspect.isgenerator(reply) else reply
-            OUTCOMES[name] = "served"
-            return reply
-
-        return call
+        return noting(name, found)
 
 
 def connect(token, base_url):

@@ -14,7 +14,6 @@ import random
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -25,7 +24,7 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 import sqlalchemy as sa
-from arena_service import TRAIN_IMAGES, Arena, empty, running
+from arena_service import TRAIN_IMAGES, Arena, empty, running, shared_key, worker_process
 
 from ml_trainer_env.arena.client import Client, CompetitionNotFoundError, MLArenaError, connect
 from ml_trainer_env.arena.database import Database
@@ -105,7 +104,7 @@ class Ruin:
 
 
 class Machines(Ruin):
-    """A service without workers, and a worker on each of two machines: with its own folder, and its own token."""
+    """A service without workers, and a worker on each of two machines."""
 
     workers = 0
     names = ("one", "two")
@@ -121,26 +120,13 @@ class Machines(Ruin):
         self._processes[name].wait()
         self._processes[name] = self._worker(name)
 
-    def close(self) -> None:
-        for process in self._processes.values():
-            process.kill()
-            process.wait()
-        super().close()
-
     def key(self) -> bytes:
-        url = self._variables["ARENA_DATABASE_URL"]
-        with contextlib.closing(Database(url)) as database, database.transaction(read_only=True) as session:
-            return bytes.fromhex(session.connection().exec_driver_sql("SELECT key_hex FROM service_key").scalar_one())
+        with contextlib.closing(Database(self._variables["ARENA_DATABASE_URL"])) as database:
+            return shared_key(database)
 
     def _worker(self, name: str) -> subprocess.Popen[bytes]:
-        own = {"ARENA_DATA_DIR": str(self._folder.parent / name), "ARENA_WORKER_TOKEN": self._tokens[name]}
-        with (self._folder.parent / f"{name}.log").open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "ml_trainer_env.arena", "worker"],
-                env=self.arena.environment | own,
-                stdout=log,
-                stderr=log,
-            )
+        folder = self._folder.parent / name
+        return self._held.enter_context(worker_process(folder, self.arena.environment, self._tokens[name]))
 
 
 def is_worker(process: int) -> bool:

@@ -3,8 +3,6 @@
 import contextlib
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from arena_service import empty, running
+from arena_service import empty, running, shared_key, worker_process
 from fastapi.testclient import TestClient
 from test_arena_chaos import (
     RUNS,
@@ -174,20 +172,6 @@ COUNT, USERS = 16, 4
 LIMIT_S = 900.0
 
 
-@contextlib.contextmanager
-def worker_process(folder: Path, variables: dict[str, str], token: str) -> Iterator[subprocess.Popen[bytes]]:
-    environment = {**variables, "ARENA_DATA_DIR": str(folder), "ARENA_WORKER_TOKEN": token}
-    with (folder.parent / f"{folder.name}.log").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "ml_trainer_env.arena", "worker"], env=environment, stdout=log, stderr=log
-        )
-        try:
-            yield process
-        finally:
-            process.kill()
-            process.wait()
-
-
 class Machines:
     """What `make_competition` needs of a service."""
 
@@ -241,8 +225,7 @@ def test_workers_on_two_machines_grade_each_submission_once_whatever_is_killed(
     with contextlib.closing(Database(postgresql)) as database:
         with database.transaction(read_only=True) as session:
             competition = session.get_one(Competition, cid)
-            key = bytes.fromhex(session.connection().exec_driver_sql("SELECT key_hex FROM service_key").scalar_one())
-            expected = expected_rewards(key, competition)
+            expected = expected_rewards(shared_key(database), competition)
             for aid, label in labels.items():
                 agent = session.get_one(Agent, aid)
                 assert (agent.status, agent.rewards) == (AgentStatus.ACTIVE, expected[label][:RUNS])

@@ -33,27 +33,19 @@ def arrive_at_random(events: Any, rate: float, service_s: float, until: float, s
     return station
 
 
-def test_visitors_are_served_in_the_order_in_which_they_come(events: Any) -> None:
+@pytest.mark.parametrize(("places", "ends"), [(1, [3.0, 4.0, 6.0]), (2, [1.0, 3.0, 3.0])])
+def test_visitors_are_served_in_the_order_in_which_they_come_each_place_one(
+    events: Any, places: int, ends: list[float]
+) -> None:
     clock, left = events.Clock(), []
-    station = events.Station(clock, 1)
+    station = events.Station(clock, places)
     for seconds in (3.0, 1.0, 2.0):
         clock.start(visit(station, seconds, left, clock))
 
-    clock.run(100.0)
+    clock.run(8.0)
 
-    assert left == [3.0, 4.0, 6.0]
-
-
-def test_several_places_serve_at_the_same_time(events: Any) -> None:
-    clock, left = events.Clock(), []
-    station = events.Station(clock, 2)
-    for seconds in (3.0, 1.0, 2.0):
-        clock.start(visit(station, seconds, left, clock))
-
-    clock.run(4.0)
-
-    assert left == [1.0, 3.0, 3.0]
-    assert station.utilisation == (3.0 + 3.0) / (2 * 4.0)
+    assert left == ends
+    assert station.utilisation == (3.0 + 1.0 + 2.0) / (places * 8.0)
 
 
 def test_who_waits_for_an_event_goes_on_when_it_happens_and_not_before(events: Any) -> None:

@@ -1,4 +1,4 @@
-"""What looks like a fault and is none. Whoever acts on it loses time. The clean reference has it, too."""
+"""What looks like a fault and is none. Whoever acts on it loses time. Both references of a score have it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
