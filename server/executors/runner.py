@@ -31,8 +31,8 @@ class JobRunner:
     Args:
         torch_threads: Number of threads that torch computes with. It holds for the whole process and may change
             bits, so it is set only here.
-        probe: Reference of the probe. It is called as `probe(options)` and returns a digest of the results of
-            the kernels that torch chose.
+        probe: Reference of the probe. It is called as `probe(options)` and returns facts of the identity, among them
+            a digest of the results of the kernels that were chosen.
         options: The options of the executor.
 
     Attributes:
@@ -44,8 +44,8 @@ class JobRunner:
         torch.set_num_threads(torch_threads)
         self._options = options
         named = {name: str(value) for name, value in options.items()}
-        probed: str = pkgutil.resolve_name(probe)(options)
-        self.identity = Identity({**versions(torch_threads, probe), **named, "probe": probed})
+        probed: Mapping[str, str] = pkgutil.resolve_name(probe)(options)
+        self.identity = Identity({**versions(torch_threads, probe), **named, **probed})
         self._identity_key = self.identity.key
         self._prepared: BoundedMap[Any] = BoundedMap(PREPARED_BYTES)
 

@@ -6,6 +6,7 @@ convolution and norm layers, and whose activations are modules.
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -15,21 +16,17 @@ from torch import Tensor, nn
 
 from ml_trainer_env.server.trainer.config import OptimizerKind, TrainingConfig
 from ml_trainer_env.server.trainer.data import TensorData
-from ml_trainer_env.server.trainer.engine import (
-    arrays_of,
-    initial_state,
-    mean_loss,
-    network_for,
-    never,
-    train_batches,
-)
+from ml_trainer_env.server.trainer.engine import initial_state, network_for
 from ml_trainer_env.server.trainer.errors import Interrupted
-from ml_trainer_env.server.trainer.networks import build_network
-from ml_trainer_env.server.trainer.optimizers import Optimizer, build_optimizer
+from ml_trainer_env.server.trainer.learner import Learner, never, train_batches
+from ml_trainer_env.server.trainer.learners import open_learner
+from ml_trainer_env.server.trainer.network_specs import find_network
+from ml_trainer_env.server.trainer.networks import build_network, owned_tensor
 from ml_trainer_env.server.trainer.randomness import Purpose, generator
 from ml_trainer_env.server.trainer.schedules import LearningRatePlan, LrSchedule
 from ml_trainer_env.server.trainer.starts import StartKind, StartSpec
 from ml_trainer_env.server.trainer.state import FreshState, TrainingState
+from ml_trainer_env.server.trainer.torch_learner import arrays_of, mean_loss
 
 __all__ = ["mislabelled_fifth", "started_state"]
 
@@ -81,6 +78,7 @@ _Batches = Iterator[tuple[Tensor, Tensor]]
 class _Run:
     """What an accident happens to. It changes the network in place, and returns the buffers of sgd by name."""
 
+    name: str
     network: nn.Module
     data: TensorData
     severity: float
@@ -119,7 +117,7 @@ def _start(fresh: FreshState, start: StartSpec, data: TensorData, interrupted: _
     state = initial_state(fresh)
     source = generator(Purpose.START, fresh.seed, fresh.epoch)
     network = build_network(network_for(state, data), state.weights)
-    run = _Run(network, data, start.severity, source, interrupted)
+    run = _Run(state.network, network, data, start.severity, source, interrupted)
     _train(run, start.trained_epochs)
     buffers = _ACCIDENTS[start.kind](run)
     return TrainingState(
@@ -135,12 +133,22 @@ def _start(fresh: FreshState, start: StartSpec, data: TensorData, interrupted: _
 def _train(run: _Run, epochs: int) -> None:
     """Train for some sensible epochs."""
     plan = LearningRatePlan(LrSchedule.COSINE, _RATE, 0, max(1, epochs))
-    optimizer = _optimizer(run.network, OptimizerKind.ADAM, _RATE)
-    for epoch in range(epochs):
-        optimizer.rate = plan.rate_at(epoch)
-        order = torch.randperm(len(run.data.train_labels), generator=run.source)
-        batches = _batches(run.data.train_inputs, run.data.train_labels, order, _BATCH)
-        train_batches(run.network, optimizer, batches, 0, run.interrupted)
+    with _learning(run, _RATE, _BATCH) as learner:
+        for epoch in range(epochs):
+            learner.rate = plan.rate_at(epoch)
+            order = torch.randperm(len(run.data.train_labels), generator=run.source)
+            batches = _batches(run.data.train_inputs, run.data.train_labels, order, _BATCH)
+            train_batches(learner, batches, 0, run.interrupted)
+
+
+@contextmanager
+def _learning(run: _Run, rate: float, batch: int) -> Iterator[Learner]:
+    """Open a learner with a new Adam. Afterwards the network has its weights."""
+    state = TrainingState(run.name, arrays_of(run.network), {}, "", 0, 0)
+    config = TrainingConfig(optimizer=OptimizerKind.ADAM, batch_size=batch)
+    learner = open_learner(find_network(run.name), state, config, rate, run.data.kernels)
+    yield learner
+    run.network.load_state_dict({name: owned_tensor(array) for name, array in learner.weights().items()})
 
 
 def _overheat(run: _Run) -> Mapping[str, Tensor]:
@@ -278,12 +286,12 @@ def _distance(units: Tensor, saturates: bool, source: torch.Generator) -> Tensor
 def _learn_by_heart(run: _Run) -> Mapping[str, Tensor]:
     """Train on a fifth of the examples, with wrong labels, until they are known."""
     inputs, labels = mislabelled_fifth(run.data, run.severity, run.source)
-    optimizer = _optimizer(run.network, OptimizerKind.ADAM, _HEART_RATE)
-    for _ in range(_HEART_PASSES):
-        order = torch.randperm(len(labels), generator=run.source)
-        batches = _batches(inputs, labels, order, _HEART_BATCH)
-        if train_batches(run.network, optimizer, batches, 0, run.interrupted).mean_loss < _KNOWN:
-            break
+    with _learning(run, _HEART_RATE, _HEART_BATCH) as learner:
+        for _ in range(_HEART_PASSES):
+            order = torch.randperm(len(labels), generator=run.source)
+            batches = _batches(inputs, labels, order, _HEART_BATCH)
+            if train_batches(learner, batches, 0, run.interrupted).mean_loss < _KNOWN:
+                break
     return {}
 
 
@@ -313,11 +321,6 @@ _ACCIDENTS: Mapping[StartKind, Callable[[_Run], Mapping[str, Tensor]]] = {
     StartKind.DEAD: _kill_units,
     StartKind.MEMORISED: _learn_by_heart,
 }
-
-
-def _optimizer(network: nn.Module, kind: OptimizerKind, rate: float) -> Optimizer:
-    """A new optimizer."""
-    return build_optimizer(network, TrainingConfig(optimizer=kind), rate, TrainingState("", {}, {}, "", 0, 0))
 
 
 def _batches(inputs: Tensor, labels: Tensor, order: Tensor, size: int) -> _Batches:

@@ -8,9 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ml_trainer_env.native import Library
 from ml_trainer_env.server.datasets import ExampleKind
 from ml_trainer_env.server.trainer.changes import ChangedExamples, Drift, TrainingData
 from ml_trainer_env.server.trainer.examples import Examples, PermutedExamples
+from ml_trainer_env.server.trainer.kernels import AUTO, chosen_kernels
 
 __all__ = ["BORDER", "EVALUATION_BATCH", "TensorData", "prepare"]
 
@@ -32,9 +34,11 @@ def prepare(data: TrainingData, options: Mapping[str, int | str]) -> "TensorData
 
     Args:
         data: The examples.
-        options: `evaluation_batch` is the number of examples evaluated together. Other options are ignored.
+        options: `evaluation_batch` is the number of examples evaluated together, `kernels` one of `KERNELS`. Other
+            options are ignored.
     """
-    return TensorData(data, int(options.get("evaluation_batch", EVALUATION_BATCH)))
+    batch, kernels = int(options.get("evaluation_batch", EVALUATION_BATCH)), str(options.get("kernels", AUTO))
+    return TensorData(data, batch, chosen_kernels(kernels))
 
 
 class TensorData:
@@ -52,6 +56,7 @@ class TensorData:
         data: The examples.
         evaluation_batch: Number of examples evaluated together, at least 1. It may change the bits of accuracies and
             losses.
+        kernels: The native kernels that train on these examples and evaluate them. None for torch.
 
     Attributes:
         train_sample: The train accuracy is measured on this many first training examples.
@@ -62,7 +67,9 @@ class TensorData:
         ValueError: `evaluation_batch` is below 1.
     """
 
-    def __init__(self, data: TrainingData, evaluation_batch: int = EVALUATION_BATCH) -> None:
+    def __init__(
+        self, data: TrainingData, evaluation_batch: int = EVALUATION_BATCH, kernels: Library | None = None
+    ) -> None:
         if evaluation_batch < 1:
             raise ValueError(f"evaluation_batch must be at least 1, got {evaluation_batch}")
         examples = data if isinstance(data, Examples) else data.base
@@ -70,7 +77,7 @@ class TensorData:
         self._change = data if isinstance(data, ChangedExamples) else None
         self._drift = self._change.drift() if self._change else None
         self._permutation = data.permutation if isinstance(data, PermutedExamples) else None
-        self.evaluation_batch = evaluation_batch
+        self.evaluation_batch, self.kernels = evaluation_batch, kernels
         self.kind, self.target, self.outputs = examples.kind, examples.target, examples.outputs
         self.augmentation, self.input_shape = examples.augmentation, examples.input_shape
         self.input_scale = examples.input_scale
@@ -97,7 +104,7 @@ class TensorData:
     @cached_property
     def unchanged(self) -> "TensorData":
         """The examples before a change on the way. Without a change, these examples."""
-        return self if self._change is None else TensorData(self._base, self.evaluation_batch)
+        return self if self._change is None else TensorData(self._base, self.evaluation_batch, self.kernels)
 
     @property
     def black(self) -> Tensor:

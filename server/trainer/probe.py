@@ -11,9 +11,10 @@ import numpy as np
 
 from ml_trainer_env.server.datasets import ExampleKind, TargetKind
 from ml_trainer_env.server.trainer.config import OptimizerKind, TrainingConfig
-from ml_trainer_env.server.trainer.data import TensorData
+from ml_trainer_env.server.trainer.data import prepare
 from ml_trainer_env.server.trainer.engine import advance, initial_state
 from ml_trainer_env.server.trainer.examples import Examples
+from ml_trainer_env.server.trainer.kernels import kernels_name
 from ml_trainer_env.server.trainer.kinds import AugmentationKind, NetworkKind
 from ml_trainer_env.server.trainer.network_specs import NetworkSpec
 from ml_trainer_env.server.trainer.schedules import LearningRatePlan, LrSchedule
@@ -50,14 +51,18 @@ _TOKENS = (
 """The networks that read tokens."""
 
 
-def probe(_options: Mapping[str, int | str]) -> str:
+def probe(options: Mapping[str, int | str]) -> Mapping[str, str]:
     """Train each network for one step on fixed noise.
 
     Args:
-        _options: The options of the executor. None of them changes a step.
+        options: The options of the executor; see `prepare`.
 
     Returns:
-        SHA-256 (hex) of the weights and the figures after the steps.
+        `kernels`, the name of the kernels that are used, and `probe`, SHA-256 (hex) of the weights and the figures
+        after the steps.
+
+    Raises:
+        KernelError: The native kernels were asked for, and cannot be used.
     """
     steps = [(name, _noise(shape, kind), optimizer) for name, (shape, kind, optimizer) in _STEPS.items()]
     steps += [(spec.name, _tokens(spec), OptimizerKind.ADAMW) for spec in _TOKENS]
@@ -65,9 +70,10 @@ def probe(_options: Mapping[str, int | str]) -> str:
     for network, examples, optimizer in steps:
         config = TrainingConfig(optimizer=optimizer, batch_size=_IMAGES, dropout=0.2, augmentation=True)
         plan = LearningRatePlan(LrSchedule.CONSTANT, 0.01, 0, 1)
-        state, (metrics,) = advance(initial_state(FreshState(network, 0)), config, plan, TensorData(examples))
+        data = prepare(examples, options)
+        state, (metrics,) = advance(initial_state(FreshState(network, 0)), config, plan, data)
         digest.update(f"{network}:{weights_hash(state)}:{metrics!r};".encode())
-    return digest.hexdigest()
+    return {"kernels": kernels_name(data.kernels), "probe": digest.hexdigest()}
 
 
 def _noise(shape: tuple[int, ...], augmentation: AugmentationKind) -> Examples:

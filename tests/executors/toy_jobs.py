@@ -25,7 +25,7 @@ def prepare(data: Steps, options: Mapping[str, int | str]) -> int:
     return int(data.key) * int(options.get("factor", 1))
 
 
-def probe(_options: Mapping[str, int | str]) -> str:
+def probe(_options: Mapping[str, int | str]) -> Mapping[str, str]:
     return "counts"
 
 

@@ -1,0 +1,32 @@
+"""Optional kernels in C++ for perceptrons and CNNs, of images and of sequences. Torch is not imported.
+
+`library.py` finds the library that was compiled for this processor and calls it. Where there is none, torch computes.
+"""
+
+from ml_trainer_env.native.library import (
+    AVERAGE,
+    CONVOLUTION,
+    EMBEDDING,
+    LINEAR,
+    NO_ACTIVATION,
+    RELU,
+    TANH,
+    Library,
+    Network,
+    Shape,
+    find_library,
+)
+
+__all__ = [
+    "AVERAGE",
+    "CONVOLUTION",
+    "EMBEDDING",
+    "LINEAR",
+    "NO_ACTIVATION",
+    "RELU",
+    "TANH",
+    "Library",
+    "Network",
+    "Shape",
+    "find_library",
+]

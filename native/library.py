@@ -1,0 +1,212 @@
+"""Finds the compiled kernels for this processor, and calls them through ctypes.
+
+The library is compiled once for each instruction set. The best one that the processor has is loaded.
+"""
+
+import ctypes
+from collections.abc import Mapping, Sequence
+from ctypes import c_double, c_float, c_int, c_int64, c_long, c_void_p
+from dataclasses import dataclass, fields
+from functools import cache
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+from typing import Any
+
+__all__ = ["AVERAGE", "CONVOLUTION", "EMBEDDING", "LINEAR", "NO_ACTIVATION", "RELU", "TANH", "VERSION", "Library", "Network", "Shape", "find_library"]
+
+VERSION = 1
+"""Version of the kernels. It is raised with every change that may change a bit of a result."""
+
+_INSTRUCTION_SETS: Mapping[str, frozenset[str]] = {
+    "avx512": frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl", "fma"}),
+    "avx2": frozenset({"avx2", "fma"}),
+}
+"""Instruction sets, best first, and the flags of processors that have them."""
+
+LINEAR, CONVOLUTION, AVERAGE, EMBEDDING = range(4)
+NO_ACTIVATION, RELU, TANH = range(3)
+ABSENT = -1
+
+_SIGNATURES: Mapping[str, tuple[Any, Sequence[Any]]] = {
+    "lanes": (c_int, ()),
+    "network_new": (c_void_p, (c_void_p, c_int, c_int, c_int, c_void_p, c_void_p, c_void_p)),
+    "network_delete": (None, (c_void_p,)),
+    "network_loss": (c_float, (c_void_p, c_void_p, c_void_p, c_int, c_void_p)),
+    "network_evaluate": (None, (c_void_p, c_void_p, c_int, c_void_p, c_void_p)),
+    "sgd": (None, (c_void_p, c_void_p, c_void_p, c_long, c_float, c_float, c_float)),
+    "adam": (None, (c_void_p,) * 4 + (c_long,) + (c_double,) * 3 + (c_int,) + (c_double,) * 3),
+    "squared_norm": (c_double, (c_void_p, c_long)),
+}
+
+
+@dataclass(slots=True)
+class Shape:
+    """A layer as the kernels see it: what it computes first, and what follows.
+
+    Channels are padded to a multiple of `Library.lanes`, except those of the network's inputs. A vector is an image of
+    one pixel, a sequence an image of one row.
+
+    Attributes:
+        kind: LINEAR, CONVOLUTION, AVERAGE (over all pixels) or EMBEDDING (of tokens).
+        inputs: Number of values or channels that it reads; of an embedding, the number of tokens that there are.
+        height: Height of what it reads.
+        width: Width of what it reads.
+        outputs: Number of values or channels that it writes, padded.
+        units: The same without padding.
+        kernel_height: Height of a convolution's kernel, odd. The padding is half of it.
+        kernel_width: Its width.
+        stride: Its stride.
+        pool_height: Height of the pixels of which the largest is kept. 1 for all.
+        pool_width: Their width, 1 or 2.
+        has_norm: Whether batch norm follows instead of a shift.
+        activation: NO_ACTIVATION, RELU or TANH.
+        drops: Whether dropout follows.
+        weights: Place of the weights in the parameters.
+        shift: Place of the shifts. ABSENT if there are none.
+        scale: Place of batch norm's scales.
+        statistics: Place of its running means and variances in the statistics.
+    """
+
+    kind: int
+    inputs: int
+    height: int
+    width: int
+    outputs: int
+    units: int
+    kernel_height: int = 1
+    kernel_width: int = 1
+    stride: int = 1
+    pool_height: int = 1
+    pool_width: int = 1
+    has_norm: int = 0
+    activation: int = NO_ACTIVATION
+    drops: int = 0
+    weights: int = ABSENT
+    shift: int = ABSENT
+    scale: int = ABSENT
+    statistics: int = ABSENT
+
+    @property
+    def pixels(self) -> int:
+        """Number of pixels of the outputs; 1 for vectors."""
+        if self.kind not in (CONVOLUTION, EMBEDDING):
+            return 1
+        height, width = (-(-side // self.stride) for side in (self.height, self.width))
+        return (height // self.pool_height) * (width // self.pool_width)
+
+    @property
+    def values(self) -> int:
+        """Number of values of the outputs of an example, padding included."""
+        return self.pixels * self.outputs
+
+
+class Library:
+    """Compiled kernels.
+
+    Args:
+        path: The shared library.
+        instructions: Its instruction set.
+
+    Attributes:
+        name: Name and version of the kernels. Equal names on equal processors give equal bits.
+        lanes: Number of floats of a register. Channels are padded to a multiple of it.
+        panel: Number of columns of weights that are kept together.
+    """
+
+    def __init__(self, path: Path, instructions: str) -> None:
+        functions = ctypes.CDLL(str(path))
+        for name, (result, arguments) in _SIGNATURES.items():
+            function = getattr(functions, name)
+            function.restype, function.argtypes = result, arguments
+        self.functions = functions
+        self.name = f"native-{VERSION}-{instructions}"
+        self.lanes: int = functions.lanes()
+        self.panel = 2 * self.lanes
+
+    def padded(self, channels: int) -> int:
+        """Return a number of channels, rounded up to whole registers."""
+        return -(-channels // self.lanes) * self.lanes
+
+
+class Network:
+    """A network in the library. It reads and writes arrays of its caller, who keeps them alive.
+
+    All arrays are float32, and addresses are those of their first elements.
+
+    Args:
+        library: The library.
+        layers: The layers, inputs first.
+        largest_batch: Largest number of examples at a time.
+        threads: Number of threads. It does not change results.
+        parameters: Address of the parameters.
+        gradients: Address of as many gradients.
+        statistics: Address of the running statistics of batch norm.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        layers: Sequence[Shape],
+        largest_batch: int,
+        threads: int,
+        parameters: int,
+        gradients: int,
+        statistics: int,
+    ) -> None:
+        values = [int(getattr(layer, field.name)) for layer in layers for field in fields(Shape)]
+        shapes = (c_int64 * len(values))(*values)
+        self._functions = library.functions
+        self.largest_batch = largest_batch
+        self._handle = self._functions.network_new(
+            shapes, len(layers), largest_batch, threads, parameters, gradients, statistics
+        )
+
+    def __del__(self) -> None:
+        self._functions.network_delete(self._handle)
+
+    def loss(self, inputs: int, labels: int, count: int, masks: Sequence[int]) -> float:
+        """Return the mean cross entropy of a batch in nats, compute its gradients, and update the statistics.
+
+        Args:
+            inputs: Address of the examples, float32, pixel by pixel and channel by channel; or of tokens, int64.
+            labels: Address of their labels, int64.
+            count: Number of examples, at most `largest_batch`.
+            masks: Address of the factors of dropout (count, padded values) for each layer; 0 if it does not drop.
+        """
+        addresses = (c_void_p * len(masks))(*masks)
+        loss: float = self._functions.network_loss(self._handle, inputs, labels, count, addresses)
+        return loss
+
+    def evaluate(self, inputs: int, count: int, logits: int, extremes: int = 0) -> None:
+        """Compute logits (count, classes) without dropout, by the running statistics.
+
+        Args:
+            inputs: As in `loss`.
+            count: As in `loss`.
+            logits: Address of the logits.
+            extremes: Address of one float for each padded channel of each layer with an activation. It becomes the largest
+                output of a relu, or the smallest magnitude of a tanh, if that goes beyond what is there. 0 for none.
+        """
+        self._functions.network_evaluate(self._handle, inputs, count, logits, extremes or None)
+
+
+@cache
+def find_library() -> Library | None:
+    """Return the kernels for this processor, or None if none were compiled that it can run."""
+    flags = _processor_flags()
+    for instructions, needed in _INSTRUCTION_SETS.items():
+        for suffix in EXTENSION_SUFFIXES:
+            path = Path(__file__).parent / f"_{instructions}{suffix}"
+            if needed <= flags and path.exists():
+                return Library(path, instructions)
+    return None
+
+
+def _processor_flags() -> frozenset[str]:
+    """Return the flags of the processor as Linux names them. Empty on other systems."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return frozenset()
+    flags = next((line.partition(":")[2] for line in lines if line.startswith("flags")), "")
+    return frozenset(flags.split())

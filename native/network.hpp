@@ -1,0 +1,75 @@
+// A network: the loss of a batch and its gradients, and evaluation.
+//
+// Examples are split into groups of `GROUP`. A thread takes a whole group, each group has sums of its own, and these are
+// added in order. So results do not depend on the number of threads.
+#pragma once
+#include "layers.hpp"
+#include "team.hpp"
+
+class Network {
+   public:
+    static constexpr int GROUP = 16;
+    static constexpr float EPSILON = 1e-5f, MOMENTUM = 0.1f;  // of batch norm: torch's
+
+    // The arrays belong to the caller. They hold parameters, gradients and running statistics as `Shape` places them.
+    Network(const Shape* shapes, int layer_count, int largest_batch, int threads, const float* parameters,
+            float* gradients, float* statistics);
+
+    // Mean cross entropy (nats) of a batch: floats, or tokens as int64. Fills the gradients, and updates the running statistics. `masks` has the
+    // factors of dropout, (count, values of the layer), for each layer that drops.
+    float loss(const void* batch, const int64_t* labels, int size, const float* const* dropout_masks);
+
+    // Logits (size, units of the last layer). Each layer with an activation has a place for each padded channel
+    // in `extremes`: it takes part in the largest output of a relu, or in the smallest magnitude of a tanh. Null to leave it out.
+    void evaluate(const void* batch, int size, float* logits, float* extremes);
+
+   private:
+    // What batch norm does to a channel in this batch, and its sums by group.
+    struct Norm {
+        std::vector<float> mean, deviation_inverse, factor, shift;
+    };
+    using Sums = std::vector<std::vector<double>>;  // by group and channel
+
+    std::vector<Layer> layers;
+    std::vector<Buffers> buffers;
+    std::vector<Norm> norms;
+    std::vector<Sums> sums, products;
+    std::vector<std::vector<std::vector<float>>> weight_gradients;  // of convolutions, by layer and group
+    std::vector<std::vector<float>> raw_scratch, row_scratch;       // by thread
+    std::vector<std::vector<std::vector<float>>> spread_scratch;    // by thread and layer
+    std::vector<float> images;  // the inputs with a border, if a convolution reads them
+    int largest_batch, thread_count;
+    const float* parameters;
+    float *gradients, *statistics;
+    Team team;
+
+    const void* inputs = nullptr;
+    const float* const* masks = nullptr;
+    int count = 0;
+    bool is_training = false;
+
+    template <typename Work>
+    void each_group(Work work);
+    const float* input_of(int layer, int example) const;
+    void add_border(int example);
+    bool is_measured(int layer) const;
+    void forward();
+    void apply(int layer, int first, int last, int thread);
+    void multiply_examples(int layer, int first, int last, int thread);
+    void convolve_example(int layer, int example, int thread);
+    void average_pixels(int layer, int example, int thread);
+    void look_up(int example);
+    void finish(int layer, int example, const float* raw);
+    void measure_norm(int layer);
+    void use_running_norm(int layer);
+    double loss_of_logits(const int64_t* labels);
+    void backward(int layer);
+    void activation_gradients(int layer, int example, int group);
+    void add_up_sums(int layer);
+    void norm_gradients(int layer, int example);
+    void convolution_gradients(int layer, int first, int last, int group, int thread);
+    void linear_input_gradients(int layer, int first, int last);
+    void linear_weight_gradients(int layer);
+    void spread_average(int layer, int example);
+    void embedding_gradients();
+};

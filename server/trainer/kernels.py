@@ -1,0 +1,108 @@
+"""Chooses what computes: the native kernels, or torch.
+
+The kernels are used if they were compiled for this processor and agree with torch on a few small networks.
+"""
+
+import logging
+from collections.abc import Iterator
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from ml_trainer_env.native import Library, find_library
+from ml_trainer_env.server.datasets import ExampleKind
+from ml_trainer_env.server.trainer.config import OptimizerKind, TrainingConfig
+from ml_trainer_env.server.trainer.kinds import Activation, NetworkKind
+from ml_trainer_env.server.trainer.learners import open_learner
+from ml_trainer_env.server.trainer.network_specs import NetworkSpec
+from ml_trainer_env.server.trainer.networks import draw_weights
+from ml_trainer_env.server.trainer.state import TrainingState
+
+__all__ = ["AUTO", "KERNELS", "NATIVE", "TORCH", "KernelError", "chosen_kernels", "kernels_name"]
+
+AUTO, NATIVE, TORCH = KERNELS = ("auto", "native", "torch")
+"""What can be asked for: the native kernels where they work, these or an error, torch."""
+
+_TOLERANCE = 1e-4
+"""Largest allowed difference from torch, relative to the largest number of each array."""
+
+_EXAMPLES = 19
+"""Number of examples of the comparison: a whole group of the kernels, and a part of one."""
+
+_LOG = logging.getLogger(__name__)
+
+
+class KernelError(Exception):
+    """The native kernels were asked for, and cannot be used."""
+
+
+@cache
+def chosen_kernels(wanted: str) -> Library | None:
+    """Return the kernels that this process uses, or None for torch. It says once why torch is used.
+
+    Args:
+        wanted: One of `KERNELS`.
+
+    Raises:
+        KernelError: `wanted` is native, and the kernels are absent or wrong.
+        ValueError: `wanted` is none of `KERNELS`.
+    """
+    if wanted not in KERNELS:
+        raise ValueError(f"kernels must be one of {', '.join(KERNELS)}, got {wanted!r}")
+    if wanted == TORCH:
+        return None
+    library = find_library()
+    problem = "they were not compiled for this processor" if library is None else _problem(library)
+    if problem is None:
+        return library
+    if wanted == NATIVE:
+        raise KernelError(f"the native kernels cannot be used: {problem}")
+    _LOG.warning("Torch computes everything, without the faster native kernels: %s.", problem)
+    return None
+
+
+def kernels_name(kernels: Library | None) -> str:
+    """Return the name of the kernels in the identity."""
+    return kernels.name if kernels else TORCH
+
+
+def _problem(library: Library) -> str | None:
+    """Compare the kernels with torch. Returns what is wrong, or None."""
+    for spec in _compared_networks():
+        difference = _difference(library, spec)
+        if not difference <= _TOLERANCE:
+            return f"they differ from torch by {difference:.1e} on the network {spec.name}"
+    return None
+
+
+def _compared_networks() -> Iterator[NetworkSpec]:
+    yield NetworkSpec(NetworkKind.MLP, (1, 5, 5), 3, depth=2, width=20, norm=True)
+    yield NetworkSpec(NetworkKind.CNN, (3, 9, 8), 4, depth=3, width=9, norm=True, first_stride=2, hidden=10)
+    yield NetworkSpec(NetworkKind.CNN, (1, 8, 9), 4, depth=2, width=17, activation=Activation.TANH)
+    yield NetworkSpec(NetworkKind.CNN_1D, (9, 5), 4, depth=2, width=9, norm=True, examples=ExampleKind.TOKENS)
+
+
+def _difference(library: Library, spec: NetworkSpec) -> float:
+    """Largest relative difference of losses and gradients on random examples, of the first step and after it."""
+    source = torch.Generator().manual_seed(0)
+    state = TrainingState(spec.name, draw_weights(spec, source), {}, "", 0, 0)
+    if spec.examples is ExampleKind.TOKENS:
+        inputs = torch.randint(0, spec.inputs[1], (_EXAMPLES, spec.inputs[0]), generator=source)
+    else:
+        inputs = torch.empty(_EXAMPLES, *spec.inputs).normal_(generator=source)
+    labels = torch.randint(0, spec.outputs, (_EXAMPLES,), generator=source)
+    found, wanted = (_step(spec, state, inputs, labels, kernels) for kernels in (library, None))
+    return max(float((found[name] - wanted[name]).abs().max() / wanted[name].abs().max()) for name in wanted)
+
+
+def _step(
+    spec: NetworkSpec, state: TrainingState, inputs: Tensor, labels: Tensor, kernels: Library | None
+) -> dict[str, Tensor]:
+    """Make a step of sgd, whose first momenta are the gradients. Returns them and the losses, by name."""
+    config = TrainingConfig(optimizer=OptimizerKind.SGD, weight_decay=0.0)
+    learner = open_learner(spec, state, config, 0.01, kernels)
+    before = learner.step(inputs, labels, is_measured=False)
+    after = learner.evaluate(inputs, labels, _EXAMPLES).loss
+    gradients = {name: torch.from_numpy(array) for name, array in learner.optimizer_arrays().items()}
+    return gradients | {"loss before": torch.as_tensor(before), "loss after": torch.tensor(after)}
