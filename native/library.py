@@ -12,7 +12,20 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any
 
-__all__ = ["AVERAGE", "CONVOLUTION", "EMBEDDING", "LINEAR", "NO_ACTIVATION", "RELU", "TANH", "VERSION", "Library", "Network", "Shape", "find_library"]
+__all__ = [
+    "AVERAGE",
+    "CONVOLUTION",
+    "EMBEDDING",
+    "LINEAR",
+    "NO_ACTIVATION",
+    "RELU",
+    "TANH",
+    "VERSION",
+    "Library",
+    "Network",
+    "Shape",
+    "find_library",
+]
 
 VERSION = 1
 """Version of the kernels. It is raised with every change that may change a bit of a result."""
@@ -184,8 +197,9 @@ class Network:
             inputs: As in `loss`.
             count: As in `loss`.
             logits: Address of the logits.
-            extremes: Address of one float for each padded channel of each layer with an activation. It becomes the largest
-                output of a relu, or the smallest magnitude of a tanh, if that goes beyond what is there. 0 for none.
+            extremes: Address of one float for each padded channel of each layer with an activation. It becomes the
+                largest output of a relu, or the smallest magnitude of a tanh, if that goes beyond what is there. 0 for
+                none.
         """
         self._functions.network_evaluate(self._handle, inputs, count, logits, extremes or None)
 

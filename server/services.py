@@ -63,7 +63,8 @@ class Services:
         self.database = Database(settings.database_url or folder / JOURNAL_FILE)
         place = settings.states_url or folder / STATES_FOLDER
         self._states = StateStore(self.database, place, settings.state_mb * 1_000_000)
-        options = {"evaluation_batch": evaluation_batch(settings.evaluation_batch, folder)}
+        batch = evaluation_batch(settings.evaluation_batch, folder)
+        options = {"evaluation_batch": batch, "kernels": settings.kernels.value}
         self.executor = executor or _executor(settings, options)
         source = LiveSource(
             self.executor,

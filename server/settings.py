@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 from ml_trainer_env.errors import MLTrainerError
 from ml_trainer_env.server.datasets import DataSettings
@@ -14,6 +14,7 @@ from ml_trainer_env.server.episodes.game import TimeLimits
 from ml_trainer_env.server.executors.on_ray.address import DEFAULT_ADDRESS, RayAddressError, check_address
 from ml_trainer_env.server.security import Access, AccessError
 from ml_trainer_env.server.store.folder import configured_database, configured_states
+from ml_trainer_env.server.trainer.kinds import Kernels
 from ml_trainer_env.server.tuning.grading import RubricVersion
 
 __all__ = ["ExecutorKind", "RankedSettings", "Settings", "SettingsError"]
@@ -23,6 +24,9 @@ _IDLE_MARGIN_S = 60.0
 
 MIN_SECRET_LENGTH = 16
 """Shortest secret of a ranked server. Replies tell values that are drawn with it, so a guess can be tested."""
+
+
+Choice = TypeVar("Choice", bound=StrEnum)
 
 
 class SettingsError(MLTrainerError, ValueError):
@@ -79,6 +83,8 @@ class Settings:
         worker_memory_mb: Limit for the memory of a worker, in MB (ML_TRAINER_WORKER_MEMORY_MB; 4096).
         evaluation_batch: Number of examples evaluated together (ML_TRAINER_EVALUATION_BATCH; that of
             `ml-trainer-measure`, or 64). It changes the last digits of losses.
+        kernels: What computes epochs, `auto`, `native` or `torch` (ML_TRAINER_KERNELS; auto). It changes the bits of
+            results.
         ranked: The secret of a ranked server (ML_TRAINER_RANKED; none: not ranked), its number of tasks
             (ML_TRAINER_RANKED_TASKS; all), and a table of calibrated tasks in place of the split `test`
             (ML_TRAINER_RANKED_TABLE; none).
@@ -106,6 +112,7 @@ class Settings:
     worker_memory_mb: int
     access: Access
     evaluation_batch: int | None = None
+    kernels: Kernels = Kernels.AUTO
     ranked: RankedSettings | None = None
     results_dir: Path = Path("outputs")
     database_url: str | None = field(default=None, repr=False)
@@ -137,18 +144,19 @@ class Settings:
                 download=read.flag("DOWNLOAD", True),
                 download_timeout_s=read.number("DOWNLOAD_TIMEOUT_S", 300.0, least=1.0),
             ),
-            rubric=read.rubric("RUBRIC", RubricVersion.V1),
+            rubric=read.one_of("RUBRIC", RubricVersion.V1),
             state_dir=read.path("STATE_DIR"),
             state_mb=read.whole("STATE_MB", 4096),
             cache=read.flag("CACHE", True),
             worker_memory_mb=read.whole("WORKER_MEMORY_MB", 4096),
             access=read.access(),
             evaluation_batch=read.optional_whole("EVALUATION_BATCH"),
+            kernels=read.one_of("KERNELS", Kernels.AUTO),
             ranked=read.ranked(),
             results_dir=read.path("RESULTS_DIR") or Path("outputs"),
             database_url=configured_database(environment),
             states_url=configured_states(environment),
-            executor=read.executor("EXECUTOR", ExecutorKind.POOL),
+            executor=read.one_of("EXECUTOR", ExecutorKind.POOL),
             ray_address=read.ray_address("RAY_ADDRESS"),
         )
 
@@ -188,17 +196,11 @@ class _Reader:
         text = self._text(name)
         return Path(text).expanduser() if text else None
 
-    def rubric(self, name: str, default: RubricVersion) -> RubricVersion:
-        text = self._text(name)
-        if text and text not in set(RubricVersion):
-            raise SettingsError(f"ML_TRAINER_{name} must be one of {', '.join(RubricVersion)}, got {text!r}")
-        return RubricVersion(text) if text else default
-
-    def executor(self, name: str, default: ExecutorKind) -> ExecutorKind:
-        text = self._text(name)
-        if text and text not in set(ExecutorKind):
-            raise SettingsError(f"ML_TRAINER_{name} must be one of {', '.join(ExecutorKind)}, got {text!r}")
-        return ExecutorKind(text) if text else default
+    def one_of(self, name: str, default: Choice) -> Choice:
+        text, choices = self._text(name), type(default)
+        if text and text not in set(choices):
+            raise SettingsError(f"ML_TRAINER_{name} must be one of {', '.join(choices)}, got {text!r}")
+        return choices(text) if text else default
 
     def ray_address(self, name: str) -> str:
         try:

@@ -35,7 +35,8 @@ def main() -> None:
     chosen = parser.parse_args()
     settings = Settings.from_environment(os.environ)
     app._prepare_process()
-    options = {"evaluation_batch": evaluation_batch(settings.evaluation_batch, state_folder(settings.state_dir))}
+    batch = evaluation_batch(settings.evaluation_batch, state_folder(settings.state_dir))
+    options = {"evaluation_batch": batch, "kernels": settings.kernels.value}
     executor: Any = WaitingExecutor(services._executor(settings, options), chosen.epoch_s)
     config = uvicorn.Config(
         app.build_app(settings, executor),

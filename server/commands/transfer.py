@@ -93,7 +93,7 @@ async def _transfer(games: Mapping[str, Game] | None) -> AsyncIterator[EpisodeTr
 
     settings = Settings.from_environment(os.environ)
     batch = evaluation_batch(settings.evaluation_batch, state_folder(settings.state_dir))
-    options = {"evaluation_batch": batch}
+    options = {"evaluation_batch": batch, "kernels": settings.kernels.value}
     services = Services(settings, InProcessExecutor(settings.torch_threads, probe=PROBE, options=options), games)
     try:
         yield services.transfer

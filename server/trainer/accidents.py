@@ -118,7 +118,8 @@ def _start(fresh: FreshState, start: StartSpec, data: TensorData, interrupted: _
     source = generator(Purpose.START, fresh.seed, fresh.epoch)
     network = build_network(network_for(state, data), state.weights)
     run = _Run(state.network, network, data, start.severity, source, interrupted)
-    _train(run, start.trained_epochs)
+    if start.trained_epochs:
+        _train(run, start.trained_epochs)
     buffers = _ACCIDENTS[start.kind](run)
     return TrainingState(
         network=state.network,
@@ -132,7 +133,7 @@ def _start(fresh: FreshState, start: StartSpec, data: TensorData, interrupted: _
 
 def _train(run: _Run, epochs: int) -> None:
     """Train for some sensible epochs."""
-    plan = LearningRatePlan(LrSchedule.COSINE, _RATE, 0, max(1, epochs))
+    plan = LearningRatePlan(LrSchedule.COSINE, _RATE, 0, epochs)
     with _learning(run, _RATE, _BATCH) as learner:
         for epoch in range(epochs):
             learner.rate = plan.rate_at(epoch)

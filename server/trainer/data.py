@@ -12,7 +12,8 @@ from ml_trainer_env.native import Library
 from ml_trainer_env.server.datasets import ExampleKind
 from ml_trainer_env.server.trainer.changes import ChangedExamples, Drift, TrainingData
 from ml_trainer_env.server.trainer.examples import Examples, PermutedExamples
-from ml_trainer_env.server.trainer.kernels import AUTO, chosen_kernels
+from ml_trainer_env.server.trainer.kernels import chosen_kernels
+from ml_trainer_env.server.trainer.kinds import Kernels
 
 __all__ = ["BORDER", "EVALUATION_BATCH", "TensorData", "prepare"]
 
@@ -34,11 +35,11 @@ def prepare(data: TrainingData, options: Mapping[str, int | str]) -> "TensorData
 
     Args:
         data: The examples.
-        options: `evaluation_batch` is the number of examples evaluated together, `kernels` one of `KERNELS`. Other
+        options: `evaluation_batch` is the number of examples evaluated together, `kernels` one of `Kernels`. Other
             options are ignored.
     """
-    batch, kernels = int(options.get("evaluation_batch", EVALUATION_BATCH)), str(options.get("kernels", AUTO))
-    return TensorData(data, batch, chosen_kernels(kernels))
+    batch, kernels = int(options.get("evaluation_batch", EVALUATION_BATCH)), options.get("kernels", Kernels.AUTO)
+    return TensorData(data, batch, chosen_kernels(Kernels(kernels)))
 
 
 class TensorData:

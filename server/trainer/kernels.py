@@ -13,16 +13,13 @@ from torch import Tensor
 from ml_trainer_env.native import Library, find_library
 from ml_trainer_env.server.datasets import ExampleKind
 from ml_trainer_env.server.trainer.config import OptimizerKind, TrainingConfig
-from ml_trainer_env.server.trainer.kinds import Activation, NetworkKind
+from ml_trainer_env.server.trainer.kinds import Activation, Kernels, NetworkKind
 from ml_trainer_env.server.trainer.learners import open_learner
 from ml_trainer_env.server.trainer.network_specs import NetworkSpec
 from ml_trainer_env.server.trainer.networks import draw_weights
 from ml_trainer_env.server.trainer.state import TrainingState
 
-__all__ = ["AUTO", "KERNELS", "NATIVE", "TORCH", "KernelError", "chosen_kernels", "kernels_name"]
-
-AUTO, NATIVE, TORCH = KERNELS = ("auto", "native", "torch")
-"""What can be asked for: the native kernels where they work, these or an error, torch."""
+__all__ = ["KernelError", "chosen_kernels", "kernels_name"]
 
 _TOLERANCE = 1e-4
 """Largest allowed difference from torch, relative to the largest number of each array."""
@@ -38,25 +35,22 @@ class KernelError(Exception):
 
 
 @cache
-def chosen_kernels(wanted: str) -> Library | None:
+def chosen_kernels(wanted: Kernels) -> Library | None:
     """Return the kernels that this process uses, or None for torch. It says once why torch is used.
 
     Args:
-        wanted: One of `KERNELS`.
+        wanted: What was asked for.
 
     Raises:
         KernelError: `wanted` is native, and the kernels are absent or wrong.
-        ValueError: `wanted` is none of `KERNELS`.
     """
-    if wanted not in KERNELS:
-        raise ValueError(f"kernels must be one of {', '.join(KERNELS)}, got {wanted!r}")
-    if wanted == TORCH:
+    if wanted is Kernels.TORCH:
         return None
     library = find_library()
     problem = "they were not compiled for this processor" if library is None else _problem(library)
     if problem is None:
         return library
-    if wanted == NATIVE:
+    if wanted is Kernels.NATIVE:
         raise KernelError(f"the native kernels cannot be used: {problem}")
     _LOG.warning("Torch computes everything, without the faster native kernels: %s.", problem)
     return None
@@ -64,7 +58,7 @@ def chosen_kernels(wanted: str) -> Library | None:
 
 def kernels_name(kernels: Library | None) -> str:
     """Return the name of the kernels in the identity."""
-    return kernels.name if kernels else TORCH
+    return kernels.name if kernels else Kernels.TORCH.value
 
 
 def _problem(library: Library) -> str | None:

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-__all__ = ["Activation", "AugmentationKind", "NetworkKind"]
+__all__ = ["Activation", "AugmentationKind", "Kernels", "NetworkKind"]
 
 
 class NetworkKind(StrEnum):
@@ -17,6 +17,17 @@ class NetworkKind(StrEnum):
     channels. Tokens are embedded first."""
     TRANSFORMER = "transformer"
     """Pre-norm transformer for sequences and tokens, with learned positions. It predicts classes or the next token."""
+
+
+class Kernels(StrEnum):
+    """What can be asked to compute epochs."""
+
+    AUTO = "auto"
+    """The native kernels where they work and have all parts of a network, else torch."""
+    NATIVE = "native"
+    """The same, but it is an error if the native kernels do not work."""
+    TORCH = "torch"
+    """Torch."""
 
 
 class Activation(StrEnum):

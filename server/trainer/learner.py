@@ -1,5 +1,4 @@
-"""What trains and evaluates a network: the interface that torch and the native kernels implement, and the loop above.
-"""
+"""The interface of what trains and evaluates a network, which torch and the native kernels implement."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass

@@ -3,7 +3,6 @@
 Torch's arrays are kept in states. The kernels' are padded to whole registers, and weights lie panel by panel.
 """
 
-
 from dataclasses import dataclass, field
 
 import numpy as np

@@ -5,7 +5,6 @@ States have the same form as torch's: weights and buffers of either can be conti
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -155,9 +154,10 @@ class NativeLearner:
 
     def _dead_units(self, extremes: Tensor) -> float | None:
         """Return the share of units whose extremes say that they are dead. Padding does not count."""
+        parts = extremes.split([layer.outputs for layer in self._active]) if self._active else ()
         dead = [
             found[: layer.units] > SATURATED if layer.activation == TANH else found[: layer.units] <= 0
-            for layer, found in zip(self._active, extremes.split([layer.outputs for layer in self._active]), strict=True)
+            for layer, found in zip(self._active, parts, strict=True)
         ]
         units = torch.cat(dead) if dead else torch.empty(0)
         return int(units.sum()) / len(units) if len(units) else None

@@ -26,7 +26,7 @@ def prepare(data: Steps, options: Mapping[str, int | str]) -> int:
 
 
 def probe(_options: Mapping[str, int | str]) -> Mapping[str, str]:
-    return "counts"
+    return {"probe": "counts"}
 
 
 def count(state: State, settings: Any, step: int, _interrupted: Callable[[], bool]) -> Outcome:

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from ml_trainer_env.native import Library
 from ml_trainer_env.server.trainer.data import TensorData
 from ml_trainer_env.server.trainer.examples import Examples
-from ml_trainer_env.server.trainer.kinds import AugmentationKind
+from ml_trainer_env.server.trainer.kernels import KernelError, chosen_kernels
+from ml_trainer_env.server.trainer.kinds import AugmentationKind, Kernels
 from ml_trainer_env.server.trainer.network_specs import NETWORKS
 
 TORCH_THREADS = 2
@@ -41,7 +43,16 @@ def images() -> dict[str, Examples]:
     return {network: small_images(network) for network in NETWORKS}
 
 
-@pytest.fixture(scope="session")
-def tensors(images: dict[str, Examples]) -> dict[str, TensorData]:
+@pytest.fixture(scope="session", params=[Kernels.TORCH, Kernels.NATIVE])
+def kernels(request: pytest.FixtureRequest) -> Library | None:
+    """What computes: the laws of the trainer hold for both."""
     torch.set_num_threads(TORCH_THREADS)
-    return {network: TensorData(arrays) for network, arrays in images.items()}
+    try:
+        return chosen_kernels(request.param)
+    except KernelError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def tensors(images: dict[str, Examples], kernels: Library | None) -> dict[str, TensorData]:
+    return {network: TensorData(arrays, kernels=kernels) for network, arrays in images.items()}

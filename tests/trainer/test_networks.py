@@ -10,6 +10,7 @@ from drawn_networks import batch_for, examples_for, specs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ml_trainer_env.native import Library
 from ml_trainer_env.server.trainer.arrays import State
 from ml_trainer_env.server.trainer.config import TrainingConfig
 from ml_trainer_env.server.trainer.data import TensorData
@@ -54,9 +55,9 @@ configs = st.builds(
 @law
 @given(spec=specs(), config=configs, train=st.integers(1, 70))
 def test_any_network_is_trained_alike_in_one_run_in_two_and_again(
-    spec: NetworkSpec, config: TrainingConfig, train: int
+    kernels: Library | None, spec: NetworkSpec, config: TrainingConfig, train: int
 ) -> None:
-    data, start = TensorData(examples_for(spec, train)), initial_state(FreshState(spec.name, seed=3))
+    data, start = TensorData(examples_for(spec, train), kernels=kernels), initial_state(FreshState(spec.name, seed=3))
     plan = LearningRatePlan(LrSchedule.COSINE, 0.001, 0, 3)
 
     whole, metrics = advance(start, config, plan, data, epochs=2)
@@ -74,8 +75,10 @@ def test_any_network_is_trained_alike_in_one_run_in_two_and_again(
 
 @law
 @given(spec=specs(), config=configs)
-def test_an_interrupted_epoch_leaves_no_trace_in_any_network(spec: NetworkSpec, config: TrainingConfig) -> None:
-    data, start = TensorData(examples_for(spec)), initial_state(FreshState(spec.name, seed=3))
+def test_an_interrupted_epoch_leaves_no_trace_in_any_network(
+    kernels: Library | None, spec: NetworkSpec, config: TrainingConfig
+) -> None:
+    data, start = TensorData(examples_for(spec), kernels=kernels), initial_state(FreshState(spec.name, seed=3))
     plan = LearningRatePlan(LrSchedule.COSINE, 0.001, 0, 3)
     whole, _ = advance(start, config, plan, data)
     before = fingerprint(start)
@@ -89,8 +92,10 @@ def test_an_interrupted_epoch_leaves_no_trace_in_any_network(spec: NetworkSpec, 
 
 @law
 @given(spec=specs(), config=configs)
-def test_the_state_of_any_network_survives_as_plain_arrays(spec: NetworkSpec, config: TrainingConfig) -> None:
-    data, start = TensorData(examples_for(spec)), initial_state(FreshState(spec.name, seed=3))
+def test_the_state_of_any_network_survives_as_plain_arrays(
+    kernels: Library | None, spec: NetworkSpec, config: TrainingConfig
+) -> None:
+    data, start = TensorData(examples_for(spec), kernels=kernels), initial_state(FreshState(spec.name, seed=3))
     plan = LearningRatePlan(LrSchedule.COSINE, 0.001, 0, 3)
     state, _ = advance(start, config, plan, data)
 

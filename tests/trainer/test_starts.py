@@ -17,7 +17,7 @@ from ml_trainer_env.server.trainer.accidents import mislabelled_fifth, started_s
 from ml_trainer_env.server.trainer.changes import Change, ChangedExamples
 from ml_trainer_env.server.trainer.config import EpochSettings, OptimizerKind, TrainingConfig
 from ml_trainer_env.server.trainer.data import TensorData
-from ml_trainer_env.server.trainer.engine import advance, initial_state, loss_and_accuracy
+from ml_trainer_env.server.trainer.engine import advance, initial_state
 from ml_trainer_env.server.trainer.errors import ConfigError, Interrupted
 from ml_trainer_env.server.trainer.examples import Examples
 from ml_trainer_env.server.trainer.jobs import train_epoch
@@ -29,6 +29,7 @@ from ml_trainer_env.server.trainer.randomness import Purpose, generator
 from ml_trainer_env.server.trainer.schedules import LearningRatePlan, LrSchedule
 from ml_trainer_env.server.trainer.starts import StartKind, StartSpec
 from ml_trainer_env.server.trainer.state import FreshState, TrainingState, weights_hash
+from ml_trainer_env.server.trainer.torch_learner import loss_and_accuracy
 
 CLASSES, SIDE = 4, 8
 ACCIDENTS = [kind for kind in StartKind if kind is not StartKind.FRESH]
@@ -289,7 +290,7 @@ def test_a_network_without_activations_has_no_units_to_kill(data: TensorData, mo
     )
 
     with pytest.raises(ValueError, match="in front of an activation module"):
-        started(PLAIN, data, StartKind.DEAD)
+        started(PLAIN, data, StartKind.DEAD, trained_epochs=0)
 
 
 # What is wrong.

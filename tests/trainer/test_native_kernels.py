@@ -1,0 +1,266 @@
+"""The native kernels against torch: the same mathematics, whatever the network, the batch and the number of threads."""
+
+import logging
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+import torch
+from drawn_networks import batch_for, examples_for, specs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ml_trainer_env.native import Library
+from ml_trainer_env.native import library as native_library
+from ml_trainer_env.server.trainer import kernels as choice
+from ml_trainer_env.server.trainer.config import TrainingConfig
+from ml_trainer_env.server.trainer.data import TensorData
+from ml_trainer_env.server.trainer.engine import advance, initial_state
+from ml_trainer_env.server.trainer.kernels import KernelError, chosen_kernels, kernels_name
+from ml_trainer_env.server.trainer.kinds import Kernels, NetworkKind
+from ml_trainer_env.server.trainer.learner import Learner
+from ml_trainer_env.server.trainer.learners import open_learner
+from ml_trainer_env.server.trainer.native_learner import NativeLearner
+from ml_trainer_env.server.trainer.network_specs import NETWORKS, NetworkSpec
+from ml_trainer_env.server.trainer.networks import draw_weights
+from ml_trainer_env.server.trainer.probe import probe
+from ml_trainer_env.server.trainer.randomness import Purpose, generator
+from ml_trainer_env.server.trainer.schedules import LearningRatePlan, LrSchedule
+from ml_trainer_env.server.trainer.state import FreshState, TrainingState
+
+KNOWN = (NetworkKind.MLP, NetworkKind.CNN, NetworkKind.CNN_1D)
+SGD = TrainingConfig(optimizer="sgd", learning_rate=0.01, weight_decay=0.0, batch_size=256)
+law = settings(max_examples=40, deadline=None)
+
+
+@pytest.fixture(scope="module")
+def library() -> Library:
+    try:
+        found = chosen_kernels(Kernels.NATIVE)
+    except KernelError as error:
+        pytest.skip(str(error))
+    assert found is not None
+    return found
+
+
+def state_of(spec: NetworkSpec, seed: int = 1) -> TrainingState:
+    return TrainingState(spec.name, draw_weights(spec, generator(Purpose.WEIGHTS, seed, 0)), {}, "", 0, 0)
+
+
+def learner_of(kernels: Library | None, spec: NetworkSpec, config: TrainingConfig = SGD) -> Learner:
+    source = generator(Purpose.DROPOUT, 1, 0)
+    return open_learner(spec, state_of(spec), config, config.learning_rate, kernels, source)
+
+
+def batch(spec: NetworkSpec, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    inputs = batch_for(spec, count)
+    if inputs.dim() == 4:
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+    return inputs, torch.arange(count) * 7 % spec.outputs
+
+
+def assert_close(found: np.ndarray, wanted: np.ndarray, share: float = 2e-4) -> None:
+    assert found.shape == wanted.shape
+    assert found.dtype == wanted.dtype
+    assert np.abs(found - wanted).max(initial=0.0) <= share * np.abs(wanted).max(initial=0.0) + 1e-6
+
+
+@law
+@given(spec=specs(KNOWN), count=st.integers(1, 70))
+def test_losses_gradients_and_running_statistics_of_any_network_and_batch_are_torchs(
+    library: Library, spec: NetworkSpec, count: int
+) -> None:
+    native, wanted = learner_of(library, spec), learner_of(None, spec)
+    assert isinstance(native, NativeLearner)
+    inputs, labels = batch(spec, count)
+
+    losses = [float(learner.step(inputs, labels, is_measured=True)) for learner in (native, wanted)]
+
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert native.gradient_norm == pytest.approx(wanted.gradient_norm, rel=1e-3)
+    assert native.update_ratio == pytest.approx(wanted.update_ratio, rel=1e-3)
+    for found, expected in (
+        (native.optimizer_arrays(), wanted.optimizer_arrays()),  # the first momenta are the gradients
+        (native.weights(), wanted.weights()),
+    ):
+        assert list(found) == list(expected)
+        for name in expected:
+            assert_close(found[name], expected[name])
+
+
+@law
+@given(spec=specs(KNOWN), count=st.integers(1, 300))
+def test_an_evaluation_of_any_network_is_torchs(library: Library, spec: NetworkSpec, count: int) -> None:
+    native, wanted = learner_of(library, spec), learner_of(None, spec)
+    inputs, labels = batch(spec, count)
+    for learner in (native, wanted):
+        learner.step(inputs[:32], labels[:32], is_measured=False)  # so that running statistics differ from their start
+
+    found, expected = (learner.evaluate(inputs, labels, 64, watches_units=True) for learner in (native, wanted))
+
+    assert found.loss == pytest.approx(expected.loss, rel=1e-4, abs=1e-5)
+    assert abs(found.accuracy - expected.accuracy) * count <= 1  # two classes may be equally likely
+    assert found.dead_units is not None
+    assert found.dead_units == pytest.approx(expected.dead_units, abs=0.02)
+    assert native.evaluate(inputs, labels, 64).dead_units is None
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        NetworkSpec(NetworkKind.MLP, (3, 5, 4), 4, depth=3, width=20),
+        NetworkSpec(NetworkKind.CNN, (3, 8, 7), 4, depth=2, width=9),
+        NetworkSpec(NetworkKind.CNN_1D, (9, 3), 4, depth=2, width=9, examples="sequences"),  # type: ignore[arg-type]
+    ],
+    ids=lambda spec: spec.kind,
+)
+def test_dropout_and_all_optimizers_go_torchs_way_for_ten_steps(
+    library: Library, spec: NetworkSpec, optimizer: str
+) -> None:
+    config = TrainingConfig(optimizer=optimizer, learning_rate=0.003, weight_decay=0.1, dropout=0.4, batch_size=32)
+    native, wanted = learner_of(library, spec, config), learner_of(None, spec, config)
+
+    for number in range(10):
+        inputs, labels = batch(spec, 20 + number)
+        losses = [float(learner.step(inputs, labels, is_measured=False)) for learner in (native, wanted)]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+    for name, expected in wanted.weights().items():
+        assert_close(native.weights()[name], expected, share=1e-3)
+
+
+@law
+@given(spec=specs(KNOWN), count=st.integers(1, 100), threads=st.integers(2, 5))
+def test_the_number_of_threads_changes_no_bit(library: Library, spec: NetworkSpec, count: int, threads: int) -> None:
+    inputs, labels = batch(spec, count)
+
+    def run(threads: int) -> tuple[list[float], list[bytes]]:
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        learner = learner_of(library, spec)
+        losses = [float(learner.step(inputs, labels, is_measured=True)) for _ in range(3)]
+        figures = [learner.evaluate(inputs, labels, 64).loss, learner.gradient_norm, learner.update_ratio]
+        torch.set_num_threads(before)
+        return losses + figures, [array.tobytes() for array in learner.weights().values()]
+
+    assert repr(run(threads)) == repr(run(1))
+
+
+@law
+@given(spec=specs(KNOWN), optimizer=st.sampled_from(["sgd", "adam", "adamw"]))
+def test_states_of_either_are_continued_by_the_other(library: Library, spec: NetworkSpec, optimizer: str) -> None:
+    config, plan = TrainingConfig(optimizer=optimizer), LearningRatePlan(LrSchedule.CONSTANT, 0.001, 0, 2)
+    examples = examples_for(spec)
+    native, wanted = TensorData(examples, kernels=library), TensorData(examples)
+    start = initial_state(FreshState(spec.name, 3))
+
+    after, (first,) = advance(start, config, plan, native)
+    continued, (second,) = advance(after, config, plan, wanted)
+
+    assert not first.diverged
+    for state in (after, continued):
+        alone, _ = advance(start, config, plan, wanted, epochs=state.epoch)
+        assert list(state.weights) == list(alone.weights)
+        assert list(state.optimizer) == list(alone.optimizer)
+        assert [(one.shape, one.dtype) for one in state.optimizer.values()] == [
+            (one.shape, one.dtype) for one in alone.optimizer.values()
+        ]
+    assert math.isfinite(second.train_loss) or second.diverged
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("name", list(NETWORKS))
+def test_numbers_that_are_not_finite_are_not_hidden(library: Library, name: str, bad: float) -> None:
+    spec = NETWORKS[name]
+    state = state_of(spec)
+    first = next(iter(state.weights))
+    weights = dict(state.weights) | {first: np.full_like(state.weights[first], bad)}
+    broken = TrainingState(spec.name, weights, {}, "", 0, 0)
+    learner = open_learner(spec, broken, SGD, 0.01, library)
+
+    assert not math.isfinite(float(learner.step(*batch(spec, 20), is_measured=False)))
+
+
+def test_a_transformer_is_left_to_torch(library: Library) -> None:
+    spec = NetworkSpec(NetworkKind.TRANSFORMER, (6, 3), 4, depth=1, width=16, examples="sequences")  # type: ignore[arg-type]
+
+    assert not isinstance(learner_of(library, spec), NativeLearner)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["small_cnn", "deeper_cnn"])
+def test_whole_runs_reach_the_same_accuracy(library: Library, images: dict[str, object], network: str) -> None:
+    def accuracies(kernels: Library | None) -> list[float]:
+        data = TensorData(images[network], kernels=kernels)  # type: ignore[arg-type]
+        config = TrainingConfig(learning_rate=0.003, batch_size=32, dropout=0.2)
+        plan = LearningRatePlan(LrSchedule.COSINE, 0.003, 0, 6)
+        runs = [advance(initial_state(FreshState(network, seed)), config, plan, data, epochs=6)[1] for seed in range(5)]
+        return [metrics[-1].val_accuracy for metrics in runs]
+
+    found, wanted = np.array(accuracies(library)), np.array(accuracies(None))
+
+    noise = max(0.02, float(np.std(wanted, ddof=1)))  # an example is 0.025
+    assert abs(found.mean() - wanted.mean()) <= 3 * noise * math.sqrt(2 / 5)
+
+
+# Which kernels are chosen.
+
+
+@pytest.fixture
+def unchosen() -> Iterator[None]:
+    """Forgets the choice of this process before and after the test."""
+    chosen_kernels.cache_clear()
+    yield
+    chosen_kernels.cache_clear()
+
+
+@pytest.mark.usefixtures("unchosen")
+def test_without_compiled_kernels_torch_computes_and_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(choice, "find_library", lambda: None)
+
+    with caplog.at_level(logging.WARNING):
+        assert [chosen_kernels(Kernels.AUTO) for _ in range(3)] == [None] * 3
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "Torch computes everything, without the faster native kernels: they were not compiled for this processor."
+    ]
+    with pytest.raises(KernelError, match="they were not compiled for this processor"):
+        chosen_kernels(Kernels.NATIVE)
+
+
+@pytest.mark.usefixtures("unchosen")
+def test_kernels_that_compute_something_else_are_not_used(
+    library: Library, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    right: Callable[..., float] = library.functions.network_loss
+    monkeypatch.setattr(library.functions, "network_loss", lambda *arguments: right(*arguments) * 1.001)
+
+    with caplog.at_level(logging.WARNING):
+        assert chosen_kernels(Kernels.AUTO) is None
+
+    assert "they differ from torch by 1.0e-03 on the network" in caplog.text
+
+
+def test_torch_is_used_where_it_was_asked_for() -> None:
+    assert chosen_kernels(Kernels.TORCH) is None
+
+
+def test_the_kernels_are_part_of_the_identity(library: Library) -> None:
+    native, wanted = probe({"kernels": "native"}), probe({"kernels": "torch"})
+
+    assert (native["kernels"], wanted["kernels"]) == (library.name, "torch")
+    assert library.name.startswith(f"native-{native_library.VERSION}-avx")
+    assert kernels_name(library) == library.name
+    assert native["probe"] != wanted["probe"]
+
+
+def test_a_library_is_found_only_if_the_processor_has_its_instructions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for flags in ((), ("sse2",), ("avx2",)):  # without fma
+        monkeypatch.setattr(native_library, "_processor_flags", lambda flags=flags: frozenset(flags))
+        assert native_library.find_library.__wrapped__() is None
