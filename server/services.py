@@ -64,7 +64,7 @@ class Services:
         place = settings.states_url or folder / STATES_FOLDER
         self._states = StateStore(self.database, place, settings.state_mb * 1_000_000)
         batch = evaluation_batch(settings.evaluation_batch, folder)
-        options = {"evaluation_batch": batch, "kernels": settings.kernels.value}
+        options: dict[str, int | str] = {"evaluation_batch": batch, "kernels": settings.kernels.value}
         self.executor = executor or _executor(settings, options)
         source = LiveSource(
             self.executor,
@@ -126,7 +126,7 @@ class Services:
         return sum(registry.open_episodes for registry in self.registries.values())
 
 
-def _executor(settings: Settings, options: Mapping[str, int]) -> Executor:
+def _executor(settings: Settings, options: Mapping[str, int | str]) -> Executor:
     """Return the executor that the settings name."""
     workers, threads, memory_mb = settings.workers, settings.torch_threads, settings.worker_memory_mb
     if settings.executor is ExecutorKind.POOL:

@@ -38,8 +38,8 @@ def prepare(data: TrainingData, options: Mapping[str, int | str]) -> "TensorData
         options: `evaluation_batch` is the number of examples evaluated together, `kernels` one of `Kernels`. Other
             options are ignored.
     """
-    batch, kernels = int(options.get("evaluation_batch", EVALUATION_BATCH)), options.get("kernels", Kernels.AUTO)
-    return TensorData(data, batch, chosen_kernels(Kernels(kernels)))
+    batch, kernels = int(options.get("evaluation_batch", EVALUATION_BATCH)), Kernels(str(options.get("kernels", Kernels.AUTO)))
+    return TensorData(data, batch, chosen_kernels(kernels))
 
 
 class TensorData:

@@ -114,7 +114,7 @@ def build_network(
     *,
     dropout: float = 0.0,
     source: torch.Generator | None = None,
-) -> nn.Module:
+) -> nn.Sequential:
     """Build a network with copies of `weights`, in a memory layout for fast convolutions.
 
     Args:
