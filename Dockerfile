@@ -31,6 +31,11 @@ ENV PIP_NO_CACHE_DIR=1 \
 
 WORKDIR /build
 
+# For the native kernels. Without a compiler the image is built all the same, and torch computes everything.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends g++ \
+    && rm -rf /var/lib/apt/lists/*
+
 RUN pip install "uv==${UV_VERSION}" && uv venv "$VIRTUAL_ENV"
 
 # Dependencies first: they change less often than the code.

@@ -49,6 +49,7 @@ else
 	$(UV) venv --quiet --allow-existing
 	$(UV) pip install --torch-backend $(TORCH_BACKEND) --constraints constraints.txt $(DEPENDENCY_GROUPS) --editable .
 endif
+	@$(RUN) python -m ml_trainer_env.native
 
 demo: install ## Let an agent play the three tasks, and leave a report in outputs/
 	$(RUN) inference.py $(ARGS)

@@ -4,6 +4,9 @@
 
 #define EXPORTED extern "C" __attribute__((visibility("default")))
 
+// Version of the kernels. It is raised, here and in `library.py`, with every change that may change a bit of a result.
+EXPORTED int version() { return 1; }
+
 EXPORTED int lanes() { return LANES; }
 
 EXPORTED void* network_new(const Shape* shapes, int layers, int largest_batch, int threads, const float* parameters,

@@ -19,6 +19,7 @@ __all__ = [
     "LINEAR",
     "NO_ACTIVATION",
     "RELU",
+    "SOURCES",
     "TANH",
     "VERSION",
     "Library",
@@ -28,7 +29,11 @@ __all__ = [
 ]
 
 VERSION = 1
-"""Version of the kernels. It is raised with every change that may change a bit of a result."""
+"""Version of the kernels. It is raised, here and in `interface.cpp`, with every change that may change a bit of a result.
+A library of another version is not used."""
+
+SOURCES = "76d93e032d2d8031"
+"""Digest of the C++ sources of this version. A test compares it, so that no change is forgotten."""
 
 _INSTRUCTION_SETS: Mapping[str, frozenset[str]] = {
     "avx512": frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl", "fma"}),
@@ -37,10 +42,13 @@ _INSTRUCTION_SETS: Mapping[str, frozenset[str]] = {
 """Instruction sets, best first, and the flags of processors that have them."""
 
 LINEAR, CONVOLUTION, AVERAGE, EMBEDDING = range(4)
+_FOLDER = Path(__file__).parent
+
 NO_ACTIVATION, RELU, TANH = range(3)
 ABSENT = -1
 
 _SIGNATURES: Mapping[str, tuple[Any, Sequence[Any]]] = {
+    "version": (c_int, ()),
     "lanes": (c_int, ()),
     "network_new": (c_void_p, (c_void_p, c_int, c_int, c_int, c_void_p, c_void_p, c_void_p)),
     "network_delete": (None, (c_void_p,)),
@@ -121,7 +129,8 @@ class Library:
         instructions: Its instruction set.
 
     Attributes:
-        name: Name and version of the kernels. Equal names on equal processors give equal bits.
+        name: Name and version of the kernels.
+        version: The version that was compiled.
         lanes: Number of floats of a register. Channels are padded to a multiple of it.
         panel: Number of columns of weights that are kept together.
     """
@@ -132,7 +141,8 @@ class Library:
             function = getattr(functions, name)
             function.restype, function.argtypes = result, arguments
         self.functions = functions
-        self.name = f"native-{VERSION}-{instructions}"
+        self.name = f"native-{functions.version()}-{instructions}"
+        self.version: int = functions.version()
         self.lanes: int = functions.lanes()
         self.panel = 2 * self.lanes
 
@@ -206,13 +216,14 @@ class Network:
 
 @cache
 def find_library() -> Library | None:
-    """Return the kernels for this processor, or None if none were compiled that it can run."""
+    """Return the kernels for this processor, or None if none of this version were compiled that it can run."""
     flags = _processor_flags()
     for instructions, needed in _INSTRUCTION_SETS.items():
-        for suffix in EXTENSION_SUFFIXES:
-            path = Path(__file__).parent / f"_{instructions}{suffix}"
-            if needed <= flags and path.exists():
-                return Library(path, instructions)
+        paths = [_FOLDER / f"_{instructions}{suffix}" for suffix in EXTENSION_SUFFIXES]
+        for path in filter(Path.exists, paths if needed <= flags else ()):
+            library = Library(path, instructions)
+            if library.version == VERSION:
+                return library
     return None
 
 

@@ -144,6 +144,8 @@ def _packaged(project: dict[str, Any]) -> Iterator[str]:
         folder = _folder(package, setuptools["package-dir"])
         for pattern in ("*.py", *setuptools["package-data"].get(package, ())):
             yield str(folder / pattern)
+    for module in setuptools["ext-modules"]:
+        yield from (*module["sources"], *module["depends"])
 
 
 def _folder(package: str, roots: dict[str, str]) -> PurePosixPath:

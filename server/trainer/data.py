@@ -38,7 +38,10 @@ def prepare(data: TrainingData, options: Mapping[str, int | str]) -> "TensorData
         options: `evaluation_batch` is the number of examples evaluated together, `kernels` one of `Kernels`. Other
             options are ignored.
     """
-    batch, kernels = int(options.get("evaluation_batch", EVALUATION_BATCH)), Kernels(str(options.get("kernels", Kernels.AUTO)))
+    batch, kernels = (
+        int(options.get("evaluation_batch", EVALUATION_BATCH)),
+        Kernels(str(options.get("kernels", Kernels.AUTO))),
+    )
     return TensorData(data, batch, chosen_kernels(kernels))
 
 

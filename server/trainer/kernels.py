@@ -47,7 +47,9 @@ def chosen_kernels(wanted: Kernels) -> Library | None:
     if wanted is Kernels.TORCH:
         return None
     library = find_library()
-    problem = "they were not compiled for this processor" if library is None else _problem(library)
+    problem = (
+        "they were not compiled for this processor, or are of another version" if library is None else _problem(library)
+    )
     if problem is None:
         return library
     if wanted is Kernels.NATIVE:

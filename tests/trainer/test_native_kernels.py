@@ -1,8 +1,10 @@
 """The native kernels against torch: the same mathematics, whatever the network, the batch and the number of threads."""
 
+import hashlib
 import logging
 import math
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -226,7 +228,8 @@ def test_without_compiled_kernels_torch_computes_and_says_so_once(
         assert [chosen_kernels(Kernels.AUTO) for _ in range(3)] == [None] * 3
 
     assert [record.getMessage() for record in caplog.records] == [
-        "Torch computes everything, without the faster native kernels: they were not compiled for this processor."
+        "Torch computes everything, without the faster native kernels: "
+        "they were not compiled for this processor, or are of another version."
     ]
     with pytest.raises(KernelError, match="they were not compiled for this processor"):
         chosen_kernels(Kernels.NATIVE)
@@ -256,6 +259,22 @@ def test_the_kernels_are_part_of_the_identity(library: Library) -> None:
     assert library.name.startswith(f"native-{native_library.VERSION}-avx")
     assert kernels_name(library) == library.name
     assert native["probe"] != wanted["probe"]
+
+
+def test_a_library_of_another_version_is_not_used(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert native_library.find_library.__wrapped__() is not None
+    monkeypatch.setattr(native_library, "VERSION", library.version + 1)
+
+    assert native_library.find_library.__wrapped__() is None
+
+
+def test_the_sources_are_those_of_the_version() -> None:
+    folder = Path(native_library.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted([*folder.glob("*.hpp"), *folder.glob("*.cpp")]):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+
+    assert digest.hexdigest()[:16] == native_library.SOURCES, "raise the version if a bit of a result may change"
 
 
 def test_a_library_is_found_only_if_the_processor_has_its_instructions(
