@@ -20,7 +20,7 @@ from ml_trainer_env.server.trainer.network_specs import find_network
 from ml_trainer_env.server.trainer.networks import build_network
 from ml_trainer_env.server.trainer.state import TrainingState
 
-__all__ = ["UsualLoop"]
+__all__ = ["AUGMENTED", "BATCH_SIZE", "UsualLoop"]
 
 BATCH_SIZE = 64
 
@@ -34,6 +34,9 @@ _RECIPES: dict[AugmentationKind, list[Callable[..., object]]] = {
         transforms.ColorJitter(0.25, 0.25, 0.25),
     ],
 }
+
+AUGMENTED = frozenset(_RECIPES)
+"""Families of transforms that the usual loop has."""
 
 
 class _Images(Dataset[tuple[Tensor, int]]):
