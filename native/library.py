@@ -29,8 +29,8 @@ __all__ = [
 ]
 
 VERSION = 1
-"""Version of the kernels. It is raised, here and in `interface.cpp`, with every change that may change a bit of a result.
-A library of another version is not used."""
+"""Version of the kernels. It is raised, here and in `interface.cpp`, with every change that may change a bit of a
+result. A library of another version is not used."""
 
 SOURCES = "76d93e032d2d8031"
 """Digest of the C++ sources of this version. A test compares it, so that no change is forgotten."""

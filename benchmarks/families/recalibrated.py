@@ -17,6 +17,8 @@ from pathlib import Path
 
 import ml_trainer_env
 from ml_trainer_env.calibration.candidates import Candidate, accepted, read
+from ml_trainer_env.server.trainer.kernels import chosen_kernels, kernels_name
+from ml_trainer_env.server.trainer.kinds import Kernels
 
 RECORD = Path(ml_trainer_env.__file__).parent / "calibration" / "record"
 
@@ -33,21 +35,21 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|")
     differences = []
     with ProcessPoolExecutor(given.processes, get_context("spawn")) as pool:
-        for candidate, (default, oracle, kernels) in zip(chosen, pool.map(measured_again, chosen), strict=True):
+        for candidate, (default, oracle) in zip(chosen, pool.map(measured_again, chosen), strict=True):
             found = [shift(default, candidate.default, candidate), shift(oracle, candidate.oracle, candidate)]
             differences.append(found)
             cells = [figures(candidate.default), figures(default), figures(candidate.oracle), figures(oracle)]
             print(f"| {candidate.number} | {' | '.join(cells)} | {found[0]:+.2f} | {found[1]:+.2f} |", flush=True)
+    kernels = kernels_name(chosen_kernels(Kernels.AUTO))
     print(f"\nKernels {kernels}, n = {len(differences)}. Differences in standard deviations of a repeat:")
     for name, values in zip(("default", "oracle"), zip(*differences, strict=True), strict=True):
         root = statistics.fmean(value**2 for value in values) ** 0.5
-        print(
-            f"{name}: mean {statistics.fmean(values):+.3f}, root mean square {root:.3f}, largest {max(map(abs, values)):.2f}"
-        )
+        largest = max(map(abs, values))
+        print(f"{name}: mean {statistics.fmean(values):+.3f}, root mean square {root:.3f}, largest {largest:.2f}")
 
 
-def measured_again(candidate: Candidate) -> tuple[list[float], list[float], str]:
-    """Return `m` of the default and of the oracle's calls by seed, and the name of the kernels."""
+def measured_again(candidate: Candidate) -> tuple[list[float], list[float]]:
+    """Return `m` of the default and of the oracle's calls by seed."""
     # Late imports: they start the trainer, which belongs into the worker's process.
     from ml_trainer_env.calibration.instances import SEEDS, RecordedCalls, play_trial
     from ml_trainer_env.calibration.portfolio import DEFAULT, UNTOUCHED
@@ -64,7 +66,7 @@ def measured_again(candidate: Candidate) -> tuple[list[float], list[float], str]
 
     idle = [DEFAULT, UNTOUCHED] if task.start else [DEFAULT]
     default = max((by_seed(agent) for agent in idle), key=statistics.fmean)
-    return default, by_seed(RecordedCalls("oracle", candidate.oracle_calls)), opened.identity.facts["kernels"]
+    return default, by_seed(RecordedCalls("oracle", candidate.oracle_calls))
 
 
 def shift(now: Sequence[float], before: Sequence[float], candidate: Candidate) -> float:

@@ -27,6 +27,8 @@ _TOLERANCE = 1e-4
 _EXAMPLES = 19
 """Number of examples of the comparison: a whole group of the kernels, and a part of one."""
 
+_ABSENT = "they were not compiled for this processor, or are of another version"
+
 _LOG = logging.getLogger(__name__)
 
 
@@ -47,9 +49,7 @@ def chosen_kernels(wanted: Kernels) -> Library | None:
     if wanted is Kernels.TORCH:
         return None
     library = find_library()
-    problem = (
-        "they were not compiled for this processor, or are of another version" if library is None else _problem(library)
-    )
+    problem = _problem(library) if library else _ABSENT
     if problem is None:
         return library
     if wanted is Kernels.NATIVE:
