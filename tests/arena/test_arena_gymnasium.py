@@ -206,6 +206,7 @@ def test_arrays_that_lie_are_refused(text: bytes) -> None:
         load(text)
 
 
+@pytest.mark.slow
 def test_a_creator_brings_an_environment_and_people_compete_in_it(arena: Any) -> None:
     with connect(arena.token("carla", "creator"), arena.url) as creator:
         cid = creator.create_competition("Balance", "gymnasium")["competition_id"]

@@ -88,6 +88,7 @@ def test_the_command_server_starts_the_server(wheel: zipfile.ZipFile) -> None:
     assert "server = ml_trainer_env.server.app:main" in wheel.read(entry_points).decode()
 
 
+@pytest.mark.slow
 def test_the_wheel_asks_for_what_the_code_imports_and_for_nothing_else(
     wheel: zipfile.ZipFile, repository: Path
 ) -> None:

@@ -181,6 +181,7 @@ def test_who_fails_once_or_takes_too_long_does_not_pass(episodes: tuple[EpisodeR
 # --- The command
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_table_and_writes_json_and_a_figure(
     agent: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -243,6 +244,7 @@ def test_bringing_public_images_pays_in_the_standard_variant_alone(
     assert lowest <= result.score <= highest
 
 
+@pytest.mark.slow
 def test_learning_pays_in_the_hardened_variant() -> None:
     result = evaluate(OWN_AGENTS / "linear", DrawnDigits(6000, 1000), find_layers(), 2, Variant.HARDENED, seed=1)
 
