@@ -40,6 +40,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "doubles"))  # not this folder itself: it would hide permuted_mnist
 
+from done_once import check_schemas_once, migrate_once
 from postgresql_server import PostgresqlServer, postgresql_server
 from s3_server import S3Server, s3_server
 
@@ -53,6 +54,9 @@ hypothesis.settings.load_profile("any duration")
 
 # A context of TLS loads every authority there is, which takes 40 ms of CPU, and the tests make thousands of clients.
 ssl.create_default_context = functools.cache(ssl.create_default_context)
+
+migrate_once()
+check_schemas_once()
 
 # torch.optim's classes import torch's compiler, which imports Triton where it is installed. Triton's bindings can print
 # a long report of leaks when the process ends. No test compiles a network in this process.

@@ -250,6 +250,7 @@ def add_runtime_of_pettingzoo(arena: Any, folder: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_agents_meet_in_a_classic_game_of_pettingzoo(arena: Any, tmp_path: Path) -> None:
     add_runtime_of_pettingzoo(arena, tmp_path)

@@ -29,7 +29,7 @@ def take(services: Services) -> Claim:
     return held
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", [*range(3), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 10))])
 def test_positions_are_the_order_in_which_evaluations_are_taken_up(
     services: Services, make_agent: Any, seed: int
 ) -> None:

@@ -17,7 +17,7 @@ AGENTS = (
     "random",
     "linear",
     pytest.param("mlp", marks=pytest.mark.slow),
-    "mlp_fast",
+    pytest.param("mlp_fast", marks=pytest.mark.slow),
     pytest.param("unscramble", marks=pytest.mark.slow),
 )
 FLOORS = {"random": 0.05, "linear": 0.86, "mlp": 0.91, "mlp_fast": 0.94, "unscramble": 0.96}

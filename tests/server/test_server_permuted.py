@@ -46,6 +46,7 @@ def test_it_is_learnt_and_graded_on_test_images_that_no_reply_shows_before(env: 
     assert graded["score"] == graded["details"]["accuracy_score"] == pytest.approx((test - 0.9) / 0.085, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_seed_and_calls_fix_the_bits_however_the_epochs_are_cut_and_another_seed_has_others(env: MLTrainerEnv) -> None:
     def trained(seed: int, *chunks: int) -> str:
         env.reset(task_id=TASK, seed=seed)

@@ -122,6 +122,7 @@ def test_our_server_passes_a_grader_on_the_easy_task(grader: type, subject: Subj
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_our_package_passes_every_check_that_needs_no_container(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENENV_GRADERS_TASKS", "easy_mnist")
 
