@@ -74,7 +74,7 @@ HOST = "127.0.0.1"
 _SERVER = ("-m", "ml_trainer_env.server.app")
 _SECRETS = ("OPENAI_API_KEY", "OPENROUTER_API_KEY", "GEMINI_API_KEY", "HF_TOKEN", "ENV_URL")
 
-SHARED = ("live_server", "arena")
+SHARED = ("arena", "live_server", "pool", "s3")
 """The fixtures that start servers for a whole run."""
 
 
@@ -140,7 +140,7 @@ def pytest_collection() -> Iterator[None]:
         gc.enable()
 
 
-@pytest.hookimpl
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put all files that use a shared server into one group: a group runs in one process, which starts one server."""
     used: dict[Path, set[str]] = defaultdict(set)

@@ -131,6 +131,7 @@ def test_an_agent_cannot_reach_the_environment(play: Any) -> None:
     assert play(acting(look)).log.splitlines()[0] == "['agent.py'] False 2"
 
 
+@pytest.mark.slow
 def test_an_agent_that_takes_nothing_in_is_ended(play: Any) -> None:
     deaf = """import time
 

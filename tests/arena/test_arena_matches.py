@@ -139,6 +139,7 @@ def test_a_match_is_won_drawn_or_lost_from_either_seat(meet: Any, moves_first: b
     assert results == [1.0, 0.5, 0.0]
 
 
+@pytest.mark.slow
 def test_who_fails_has_lost_and_the_failure_has_an_owner(meet: Any) -> None:
     assert meet(NUMBER.format(1), BROKEN).reward == 1.0
     own = meet(BROKEN, NUMBER.format(1))

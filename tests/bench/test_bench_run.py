@@ -227,6 +227,7 @@ def chat_url() -> Iterator[str]:
         http.shutdown()
 
 
+@pytest.mark.slow
 def test_the_tokens_of_a_language_model_are_counted_for_each_play(
     server, chat_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,8 @@ async def looks(opened: Any, number: int) -> None:
         await opened.call("get_training_status", {})
 
 
-@pytest.mark.parametrize("before", [pytest.param(LAST - 2, marks=pytest.mark.slow), LAST - 1])
+@pytest.mark.slow
+@pytest.mark.parametrize("before", range(LAST - 2, LAST))
 def test_a_call_refused_during_training_comes_after_it_where_calls_run_out(serve: Serve, before: int) -> None:
     async def play() -> tuple[dict[str, Any], dict[str, Any]]:
         async with serve() as server:

@@ -229,6 +229,7 @@ def test_the_prober_plays_a_task_of_the_family_by_its_own_rubric(run_here, serve
     assert set(run.episodes[0].curve) >= {"val_accuracy", "train_loss", "learning_rate"}
 
 
+@pytest.mark.slow
 def test_people_see_who_plays_and_why(run_here, server, family_task_id, tmp_path):
     opened, browser = tmp_path / "opened", tmp_path / "browser"
     browser.write_text(f'#!/bin/sh\necho "$1" >> {opened}\n')

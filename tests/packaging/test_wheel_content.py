@@ -42,6 +42,7 @@ def shipped_modules(repository: Path) -> set[Path]:
     return {path for path in found if path.parts[0] not in FOR_DEVELOPERS and not path.parts[0].startswith(".")}
 
 
+@pytest.mark.slow
 def test_every_module_of_the_package_is_in_the_wheel(wheel: zipfile.ZipFile, source_copy: Path) -> None:
     modules = {path.as_posix() for path in shipped_modules(source_copy) if path.parts[0] != "build"}
 

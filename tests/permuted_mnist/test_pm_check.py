@@ -35,7 +35,7 @@ BAD = {
     "returns_ragged": (r"shape \((\d+),\) or \(\1, 1\), got a list of \1 items of different lengths", "bad_output"),
 }
 SLOW = pytest.mark.slow
-MORE = ("raises_in_train", "returns_dict", "returns_none", "returns_ragged")
+MORE = ("os_exit", "raises_in_train", "returns_dict", "returns_none", "returns_ragged")
 """The bad agents that are left to the slow tests: each check takes five seconds."""
 
 KNOWS_MEANS = """
@@ -115,6 +115,7 @@ def test_an_evaluation_gives_the_reason_of_the_check(
             "class Agent:\n    def train(self, X, y): self.fit(X)\n    def fit(self, X): X.reshape(3)\n",
             "def train(self, X, y): self.fit(X)",
             id="train",
+            marks=pytest.mark.slow,
         ),
     ],
 )
@@ -155,6 +156,7 @@ def test_a_constructor_is_given_what_it_takes(constructor: str, taken: dict[str,
     assert made.taken == {"self": made, **taken}
 
 
+@pytest.mark.slow
 def test_an_agent_with_arguments_of_its_own_passes_the_check(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -163,6 +163,7 @@ def test_the_gymnasium_environment_offers_the_competitions_form() -> None:
     assert observation["train_labels"].shape == (len(observation["train_images"]), 1)
 
 
+@pytest.mark.slow
 def test_output_that_is_no_terminal_has_no_bars(agent: Path, tmp_path: Path) -> None:
     (agent / "agent.py").write_text(TELLS)
     done = subprocess.run(

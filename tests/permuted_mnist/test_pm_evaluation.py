@@ -47,7 +47,7 @@ def agent(tmp_path: Path) -> Iterator[Path]:
     return folder
 
 
-@pytest.mark.parametrize("name", ["random", "linear", "mlp"])
+@pytest.mark.parametrize("name", ["random", "linear", pytest.param("mlp", marks=pytest.mark.slow)])
 def test_an_own_agent_runs_from_its_folder(mnist: Mnist, name: str) -> None:
     result = evaluate(OWN_AGENTS / name, mnist, find_layers(), episodes=1, seed=3)
 
@@ -96,6 +96,7 @@ def test_what_was_there_at_the_start_is_what_runs(agent: Path, mnist: Mnist) -> 
     assert [episode.failure for episode in result.episodes] == [None, None]
 
 
+@pytest.mark.slow
 def test_a_seed_gives_the_same_tasks_and_none_gives_others(agent: Path, mnist: Mnist) -> None:
     (agent / "agent.py").write_text(
         "import hashlib\nclass Agent:\n"

@@ -173,6 +173,7 @@ def test_progress_asked_for_over_http_is_not_sent_and_harms_nothing(live_server:
     assert answer.json()["observation"]["tool_name"] == "get_training_status"
 
 
+@pytest.mark.slow
 def test_a_container_gets_a_token_that_its_client_alone_sends(docker: Path) -> None:
     with MLTrainerEnv.from_docker_image("ml-trainer-env:latest").sync() as env:
         url = env._async.base_url

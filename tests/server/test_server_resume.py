@@ -42,6 +42,7 @@ def test_an_episode_goes_on_where_it_was_when_its_connection_is_lost(live_server
         assert more["reward"] != trained["reward"]
 
 
+@pytest.mark.slow
 def test_a_client_that_goes_in_the_middle_of_a_call_stops_it_and_can_come_back(live_server: str) -> None:
     lost = MLTrainerEnv(base_url=live_server)
     lost.connect()
@@ -110,6 +111,7 @@ def test_an_episode_outlives_its_server_and_ends_as_if_nothing_had_happened(
         assert end(env) == disturbed
 
 
+@pytest.mark.slow
 def test_a_fork_over_openenv_spends_its_parents_epochs(live_server: str) -> None:
     with MLTrainerEnv(base_url=live_server) as parent, MLTrainerEnv(base_url=live_server) as child:
         name = parent.reset(task_id="easy_mnist", seed=4).observation.episode_id
