@@ -16,10 +16,12 @@ SUBMISSIONS ?= 200
 ARENA_KILLS ?= 20
 SEED ?= 1
 DEPENDENCY_GROUPS := --group dev
-# Tests of a file run in one process, since they share servers. Many only wait, so there are more processes than cores.
-PARALLEL := --numprocesses 3 --dist loadfile
-# The slow tests that take longest come first, or one process ends long after the others.
-LONGEST := tests/datasets/test_collections_build.py tests/fleet/test_fleet_declarations.py tests/mcp/test_mcp_slow.py
+# Tests of a file, and all files that share a server, run in one process: `tests/conftest.py` makes the groups. Many tests
+# only wait, so there are more processes than cores.
+PARALLEL := --numprocesses 3 --dist loadgroup
+# Tests that take longest come first, or one process ends long after the others.
+LONGEST := tests/mcp/test_mcp_slow.py
+LONGEST_OF_ALL := tests/room/test_pictures.py tests/datasets/test_collections_build.py tests/fleet/test_fleet_declarations.py
 
 UV := scripts/uv.sh
 RUN := $(UV) run --no-sync
@@ -37,7 +39,7 @@ export ML_TRAINER_DATA_DIR := $(DATA_DIR)
 endif
 endif
 
-.PHONY: help install demo test test-slow test-libraries test-ray chaos arena-chaos serve lint bench data bundled-data pins shipped push clean
+.PHONY: help install demo test test-slow test-long test-libraries test-ray chaos arena-chaos serve lint bench data bundled-data pins shipped push clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,8 +60,12 @@ test: install ## Run the tests
 	$(RUN) pytest -m "not slow and not chaos and not libraries and not ray" $(PARALLEL) $(ARGS)
 
 test-slow: install ## Run the tests that take long
-	$(RUN) pytest -m "slow and not ray" $(PARALLEL) --no-loadscope-reorder --timeout 900 --durations 25 \
+	$(RUN) pytest -m "slow and not long and not ray" $(PARALLEL) --no-loadscope-reorder --timeout 900 --durations 25 \
 		$(LONGEST) tests $(ARGS)
+
+test-long: install ## Run the tests that take minutes each
+	$(RUN) pytest -m "long and not ray" $(PARALLEL) --no-loadscope-reorder --timeout 900 --durations 25 \
+		$(LONGEST_OF_ALL) tests $(ARGS)
 
 test-libraries: install ## Run the adapters in the newest versions of their libraries, which it installs from PyPI
 	$(RUN) pytest -m libraries $(ARGS)

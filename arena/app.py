@@ -30,7 +30,7 @@ from ml_trainer_env.arena.rates import Rates, call_rates
 from ml_trainer_env.arena.services import Services
 from ml_trainer_env.arena.submissions import endpoints as submissions
 
-__all__ = ["create_app"]
+__all__ = ["create_app", "use_services"]
 
 API_PREFIXES = ("/api/", "/health", "/logs/", "/datasets/", "/openapi.json")
 """Prefixes of paths for programs. Their errors are JSON; all other errors are pages."""
@@ -47,17 +47,15 @@ def create_app(services: Services, rates: Rates | None = None) -> FastAPI:
     """
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
-        services.close()
+        app.state.services.close()
 
     # FastAPI's documentation pages load scripts from other hosts. Such a script could act for the signed-in user.
     app = FastAPI(
         title="ML Arena", version="0.3.0", lifespan=lifespan, redirect_slashes=False, docs_url=None, redoc_url=None
     )
-    app.state.services = services
-    app.state.rates = rates or call_rates()
-    app.state.boards = Boards()
+    use_services(app, services, rates)
     for router in (
         competitions.public,
         competitions.creator,
@@ -101,6 +99,13 @@ def create_app(services: Services, rates: Rates | None = None) -> FastAPI:
         return {"status": "ok"}
 
     return app
+
+
+def use_services(app: FastAPI, services: Services, rates: Rates | None = None) -> None:
+    """Let an application that takes no calls yet, or no more, answer with these components. See `create_app`."""
+    app.state.services = services
+    app.state.rates = rates or call_rates()
+    app.state.boards = Boards()
 
 
 def _handle_refusal(request: Request, error: Any) -> Response:

@@ -17,6 +17,7 @@ and trains every epoch: with `ML_TRAINER_CACHE="yes"`, what is compared might be
 
 import atexit
 import functools
+import gc
 import os
 import shutil
 import signal
@@ -26,11 +27,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import httpx
 import hypothesis
@@ -38,6 +40,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "doubles"))  # not this folder itself: it would hide permuted_mnist
 
+from done_once import check_schemas_once, migrate_once
 from postgresql_server import PostgresqlServer, postgresql_server
 from s3_server import S3Server, s3_server
 
@@ -51,6 +54,9 @@ hypothesis.settings.load_profile("any duration")
 
 # A context of TLS loads every authority there is, which takes 40 ms of CPU, and the tests make thousands of clients.
 ssl.create_default_context = functools.cache(ssl.create_default_context)
+
+migrate_once()
+check_schemas_once()
 
 # torch.optim's classes import torch's compiler, which imports Triton where it is installed. Triton's bindings can print
 # a long report of leaks when the process ends. No test compiles a network in this process.
@@ -67,6 +73,9 @@ STOP_LIMIT_S = 20.0
 HOST = "127.0.0.1"
 _SERVER = ("-m", "ml_trainer_env.server.app")
 _SECRETS = ("OPENAI_API_KEY", "OPENROUTER_API_KEY", "GEMINI_API_KEY", "HF_TOKEN", "ENV_URL")
+
+SHARED = ("arena", "live_server", "pool", "s3")
+"""The fixtures that start servers for a whole run."""
 
 
 @dataclass
@@ -114,6 +123,45 @@ class LiveServer:
 
 
 StartServer = Callable[..., LiveServer]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Keep the garbage collector away from what collecting makes.
+
+    Modules and tests are millions of objects that live as long as the process. Visiting them again and again took a
+    third of the time of collecting, and every full collection after it took a second.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put all files that use a shared server into one group: a group runs in one process, which starts one server."""
+    used: dict[Path, set[str]] = defaultdict(set)
+    for item in items:
+        used[item.path].update(set(SHARED) & set(getattr(item, "fixturenames", ())))
+    for item in items:
+        for name in sorted(used[item.path])[:1]:
+            item.add_marker(pytest.mark.xdist_group(name))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Run the tests of a file that is in no group in one process, too: they share what the module's fixtures made."""
+    from xdist.scheduler import LoadGroupScheduling  # a late import: it is there where tests run in several processes
+
+    class GroupsAndFiles(LoadGroupScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            group: str = super()._split_scope(nodeid)
+            return nodeid.split("::")[0] if group == nodeid else group
+
+    return GroupsAndFiles(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
 @pytest.fixture(scope="session")

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ml_trainer_env.arena.app import create_app
 from ml_trainer_env.arena.client.errors import SubmissionError
 from ml_trainer_env.arena.client.packing import collect
 from ml_trainer_env.arena.errors import RefusedError
@@ -263,12 +263,12 @@ def test_a_path_that_is_taken_stays_in_its_folder(text: str) -> None:
 
 
 @pytest.fixture
-def client(services: Services, make_agent: Any) -> Iterator[TestClient]:
+def client(services: Services, application: FastAPI, make_agent: Any) -> Iterator[TestClient]:
     """Ada, who has a submission."""
     make_agent()
     with services.database.transaction() as session:
         token = create_token(session, "ada", Scope.USER)
-    with TestClient(create_app(services), headers={"Authorization": f"Bearer {token}"}) as client:
+    with TestClient(application, headers={"Authorization": f"Bearer {token}"}) as client:
         yield client
 
 

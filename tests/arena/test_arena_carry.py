@@ -81,6 +81,7 @@ def logs(services: Services) -> list[str]:
         return [services.blobs.get(str(run.log_sha256)).decode() for run in shown]
 
 
+@pytest.mark.slow
 def test_a_user_finds_nothing_of_another(services: Services, make_agent: Any, layers: Layers) -> None:
     worker = Worker(services, layers)
     submit(services, make_agent("ada"), "leave")

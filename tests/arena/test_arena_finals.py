@@ -235,6 +235,7 @@ TALKER = b"""class Agent:
 """
 
 
+@pytest.mark.slow
 def test_what_an_agent_says_in_the_finals_is_not_shown(services: Services, make_agent: Any, layers: Layers) -> None:
     aid = make_agent()
     with services.database.transaction() as session:

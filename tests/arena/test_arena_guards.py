@@ -227,6 +227,7 @@ def test_a_hidden_competition_is_hidden_from_those_who_took_part(services: Servi
             own_agent(session, aid, agent.user_id)
 
 
+@pytest.mark.slow
 def test_without_a_sandbox_nothing_is_served(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "ml_trainer_env.arena", "serve"]
     environment = {"PATH": str(tmp_path), "ARENA_DATA_DIR": str(tmp_path / "data"), "HOME": str(tmp_path)}

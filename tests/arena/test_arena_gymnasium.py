@@ -131,6 +131,7 @@ def test_an_agent_cannot_reach_the_environment(play: Any) -> None:
     assert play(acting(look)).log.splitlines()[0] == "['agent.py'] False 2"
 
 
+@pytest.mark.slow
 def test_an_agent_that_takes_nothing_in_is_ended(play: Any) -> None:
     deaf = """import time
 
@@ -206,6 +207,7 @@ def test_arrays_that_lie_are_refused(text: bytes) -> None:
         load(text)
 
 
+@pytest.mark.slow
 def test_a_creator_brings_an_environment_and_people_compete_in_it(arena: Any) -> None:
     with connect(arena.token("carla", "creator"), arena.url) as creator:
         cid = creator.create_competition("Balance", "gymnasium")["competition_id"]

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from arena_service import empty, running, shared_key, worker_process
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from test_arena_chaos import (
     RUNS,
@@ -24,7 +25,6 @@ from test_arena_chaos import (
     wait_for_all,
 )
 
-from ml_trainer_env.arena.app import create_app
 from ml_trainer_env.arena.client import connect
 from ml_trainer_env.arena.database import Database
 from ml_trainer_env.arena.errors import FilesUnavailableError, ForbiddenError, UnauthorizedError
@@ -157,12 +157,12 @@ def test_a_worker_proves_itself_by_a_token_of_its_own(shared: Services, layers: 
     proved.work(threading.Event())  # returns: it stops by itself
 
 
-def test_the_token_of_a_worker_opens_nothing(services: Services) -> None:
+def test_the_token_of_a_worker_opens_nothing(services: Services, application: FastAPI) -> None:
     with services.database.transaction() as session:
         token = create_token(session, "gpu-1", Scope.WORKER)
     headers = {"Authorization": f"Bearer {token}"}
     paths = ("/api/profile/", "/api/auth/current_user", "/api/submissions/mine", "/api/machines/", "/api/challenges/")
-    with TestClient(create_app(services)) as client:
+    with TestClient(application) as client:
         assert [client.get(path, headers=headers).status_code for path in paths] == [403] * len(paths)
         assert client.post("/api/creator_challenge/challenge", json={}, headers=headers).status_code == 403
         assert client.post("/signin", data={"token": token}).status_code == 401
@@ -183,6 +183,7 @@ class Machines:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.usefixtures("layers")
 def test_workers_on_two_machines_grade_each_submission_once_whatever_is_killed(

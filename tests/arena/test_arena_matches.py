@@ -139,6 +139,7 @@ def test_a_match_is_won_drawn_or_lost_from_either_seat(meet: Any, moves_first: b
     assert results == [1.0, 0.5, 0.0]
 
 
+@pytest.mark.slow
 def test_who_fails_has_lost_and_the_failure_has_an_owner(meet: Any) -> None:
     assert meet(NUMBER.format(1), BROKEN).reward == 1.0
     own = meet(BROKEN, NUMBER.format(1))
@@ -250,6 +251,7 @@ def add_runtime_of_pettingzoo(arena: Any, folder: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_agents_meet_in_a_classic_game_of_pettingzoo(arena: Any, tmp_path: Path) -> None:
     add_runtime_of_pettingzoo(arena, tmp_path)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("layers")
 def test_a_worker_whose_service_has_died_ends(tmp_path: Path) -> None:
     environment = {**os.environ, "ARENA_DATA_DIR": str(tmp_path)}

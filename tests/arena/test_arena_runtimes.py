@@ -206,6 +206,7 @@ def test_an_environment_is_seen_in_the_sandbox_in_place_of_ours(tmp_path: Path, 
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_agents_of_scikit_learn_and_xgboost_run(arena: Any, tmp_path: Path) -> None:
     """Installs packages, as the operator does while the service runs."""

@@ -105,6 +105,7 @@ def test_callers_whose_token_opens_nothing_are_told_so(arena: Arena, tokens: dic
             assert answer.status_code == (403 if kind == "worker" else 401), kind
 
 
+@pytest.mark.slow
 def test_no_request_about_what_is_someone_elses_shows_or_changes_it(
     operations: dict[str, Any], session: requests.Session, tokens: dict[str, str], victim: Victim
 ) -> None:

@@ -29,7 +29,7 @@ def take(services: Services) -> Claim:
     return held
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", [*range(3), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 10))])
 def test_positions_are_the_order_in_which_evaluations_are_taken_up(
     services: Services, make_agent: Any, seed: int
 ) -> None:
@@ -83,6 +83,7 @@ def test_an_evaluation_that_has_had_its_turn_goes_behind_those_of_others(service
     assert [take(services).deploy_id for _ in range(3)] == [others, long, own]
 
 
+@pytest.mark.slow
 def test_workers_play_a_run_of_each_user_in_turn(services: Services, make_agent: Any, layers: Layers) -> None:
     long, short = deploy(services, make_agent("ada")), deploy(services, make_agent("bob"))
     worker = Worker(services, layers, turn_s=0.0)

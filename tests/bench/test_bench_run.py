@@ -8,12 +8,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
 import pytest
+from served_here import served_here
 
 from ml_trainer_env.baselines.agent import Call, Script
 from ml_trainer_env.baselines.session import CallRefusedError
@@ -35,10 +36,20 @@ CELLS = 4
 LIMIT_S = 120.0
 
 
+@dataclass
+class Served:
+    """A server's base URL and state folder."""
+
+    url: str
+    state: Path
+
+
 @pytest.fixture(scope="module")
-def server(start_server):
-    """A server with two workers."""
-    return start_server(ML_TRAINER_WORKERS="2", ML_TRAINER_TORCH_THREADS="1")
+def server(tmp_path_factory):
+    """A server in this process."""
+    state = tmp_path_factory.mktemp("state")
+    with served_here(state) as (address, _):
+        yield Served(f"http://{address}", state)
 
 
 @pytest.fixture(autouse=True)
@@ -51,10 +62,6 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def arguments(server, folder: Path, agents: str = AGENTS) -> list[str]:
     return ["run", "--tasks", ",".join(TASKS), "--agents", agents, "--base-url", server.url, "--out", str(folder)]
-
-
-def state_of(server) -> Path:
-    return server.log_path.parent / "state"
 
 
 def comparable(rows: Sequence[Row]) -> list[Row]:
@@ -106,7 +113,7 @@ def test_a_run_may_grow_and_its_rows_can_be_made_again_from_the_journal(server, 
     assert (len(first), len(before)) == (CELLS, 2 * 3 * 2)
     assert set(first) < set(before)
 
-    found = rows_from_journal(plan, state_of(server), {})
+    found = rows_from_journal(plan, server.state, {})
     assert found == [replace(row, seconds=None, tokens=None) for row in before]
     assert any(row.refused for row in found)
     shown = httpx.get(f"{server.url}/room/api/episodes", params={"agent": "recipe"}, trust_env=False).json()["episodes"]
@@ -115,13 +122,14 @@ def test_a_run_may_grow_and_its_rows_can_be_made_again_from_the_journal(server, 
     assert (len(run.episodes), set(run.scores), run.has_report) == (len(before), set(plan.agents), True)
 
     (folder / "tables.md").unlink()
-    assert main(["from-journal", str(folder), "--state-dir", str(state_of(server))]) == 0
+    assert main(["from-journal", str(folder), "--state-dir", str(server.state)]) == 0
     assert recorded(folder) == before
     assert (folder / "tables.md").read_text() == written
 
 
-def test_a_server_tells_its_number_of_workers(server) -> None:
-    assert count_workers(server.url, {}) == 2
+@pytest.mark.slow
+def test_a_server_tells_its_number_of_workers(start_server) -> None:
+    assert count_workers(start_server(ML_TRAINER_WORKERS="2").url, {}) == 2
 
 
 class _Quitter:
@@ -162,7 +170,7 @@ def played(server, agent, folder: Path) -> tuple[Row, list[Row]]:
     name = EpisodeName(plan.name, cell, plan.attempts)
     row = play_cell(find_game("tuning"), name, agent, Target(server.url, {}))
     append_row(folder / "results.jsonl", row)
-    return row, rows_from_journal(plan, state_of(server), {})
+    return row, rows_from_journal(plan, server.state, {})
 
 
 def test_an_agent_that_submits_nothing_gave_up_and_the_journal_knows_it(server, tmp_path: Path) -> None:
@@ -219,6 +227,7 @@ def chat_url() -> Iterator[str]:
         http.shutdown()
 
 
+@pytest.mark.slow
 def test_the_tokens_of_a_language_model_are_counted_for_each_play(
     server, chat_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -240,7 +249,7 @@ def test_the_fleet_is_played_and_read_again_too(server, tmp_path: Path) -> None:
     plan, before = read_plan(folder), recorded(folder)
     assert plan is not None
     assert before[0].kinds
-    assert rows_from_journal(plan, state_of(server), {}) == [replace(row, seconds=None, tokens=None) for row in before]
+    assert rows_from_journal(plan, server.state, {}) == [replace(row, seconds=None, tokens=None) for row in before]
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,7 @@ def test_the_default_is_the_settings_that_an_episode_begins_with(tiny: Instance,
     assert math.isfinite(other.validation)
 
 
+@pytest.mark.slow
 def test_the_default_is_the_better_of_settings_and_weights_left_alone(tiny: Instance, trainer_here: Trainer) -> None:
     hot = TrainingConfig(optimizer=OptimizerKind.SGD, learning_rate=10.0)
     taken_over = replace(tiny, start=StartSpec(StartKind.HOT, 0.0, 60), settings=hot, budget=4)

@@ -213,7 +213,7 @@ def test_a_bad_setting_is_named(
 @pytest.mark.parametrize(
     "words",
     [
-        ("server", "--port", "0"),
+        pytest.param(("server", "--port", "0"), marks=pytest.mark.slow),
         ("ml-trainer-journal", "list"),
         ("ml-arena", "token", "create", "--user", "ada"),
         ("ml-trainer-play", "--agent", "random", "--output"),

@@ -110,6 +110,7 @@ def run(
     return command
 
 
+@pytest.mark.slow
 def test_random_episodes_and_a_fork_are_trained_again_to_the_same_bits(run: Any) -> None:
     status, output = run("replay", "--all")
 

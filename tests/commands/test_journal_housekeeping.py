@@ -126,6 +126,7 @@ def test_a_list_that_was_cut_says_so(run: Any, folder: Path) -> None:
     assert no_hint == ""
 
 
+@pytest.mark.slow
 def test_a_long_list_is_not_held_in_memory(folder: Path) -> None:
     columns = "task, seed, rubric, images, versions, owner, begun_at, called_at, epochs, done, needed"
     numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)"
@@ -223,6 +224,7 @@ def test_an_episode_without_a_probe_is_trained_again_to_the_same_bits(run: Any, 
     assert "third: the same: 1 calls, 2 epochs trained again" in output
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals there")
 def test_a_replay_shows_progress_on_a_terminal_and_no_bar_elsewhere(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     import fcntl  # not there on Windows, like what follows

@@ -34,6 +34,7 @@ def can_reach_the_registries(folder: Path) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1_800)
 def test_a_rebuild_writes_the_same_bytes(tmp_path):
     if not can_reach_the_registries(tmp_path):

@@ -67,6 +67,7 @@ def whole(examples):
         yield part, inputs, labels
 
 
+@pytest.mark.slow
 def test_parts_share_no_example_and_the_hidden_test_keeps_to_its_pool(name):
     @FEW
     @given(draws(name))

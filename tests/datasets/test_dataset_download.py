@@ -160,6 +160,7 @@ def test_the_archive_of_cifar_arrives_whole(server, tmp_path, cifar_set):
     assert left_in(path.parent) == ["cifar10.npz"]
 
 
+@pytest.mark.slow
 def test_a_task_is_served_by_a_download_and_then_by_its_file(server, tmp_path, cifar_set, small_cifar_request):
     server.files = cifar_archive(cifar_set)
 
@@ -182,6 +183,7 @@ def test_a_file_that_is_there_is_not_downloaded_again(server, tmp_path, fashion_
     assert not server.requested
 
 
+@pytest.mark.slow
 def test_a_file_cut_short_is_refused_and_nothing_is_left(server, tmp_path, cifar_set):
     server.files = cifar_archive(cifar_set)
     mirror = server.mirror(CIFAR)
@@ -208,6 +210,7 @@ def test_a_corrupt_file_is_refused_and_nothing_is_left(server, tmp_path, fashion
     assert left_in(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_mirror_with_other_content_than_the_official_one_is_refused(server, tmp_path, fashion_set):
     server.files = idx_files(fashion_set)
 
@@ -215,6 +218,7 @@ def test_a_mirror_with_other_content_than_the_official_one_is_refused(server, tm
         download(FASHION, DataSettings(tmp_path, download=True, mirrors=(Mirror(FASHION, server.url),)))
 
 
+@pytest.mark.slow
 def test_content_of_another_shape_is_refused_and_nothing_is_left(server, tmp_path, fashion_set):
     wrong = ImageSet(
         fashion_set.train_images, fashion_set.train_labels[:-1], fashion_set.test_images, fashion_set.test_labels
@@ -258,6 +262,7 @@ def test_what_a_killed_process_left_is_swept_away(server, tmp_path, fashion_set)
     assert left_in(tmp_path) == ["fashion_mnist.npz"]
 
 
+@pytest.mark.slow
 def test_two_processes_that_start_at_once_download_once(server, tmp_path, fashion_set):
     server.files = idx_files(fashion_set)
     server.pause_s = 0.3
@@ -281,6 +286,7 @@ def mirror_text(settings: DataSettings) -> str:
     return f"Mirror(DatasetName({mirror.dataset.value!r}), {mirror.url!r}, {mirror.md5!r})"
 
 
+@pytest.mark.slow
 def test_waiting_for_another_process_counts_towards_the_time_limit(server, tmp_path, cifar_set):
     server.files = cifar_archive(cifar_set)
     server.pause_s = 60.0
@@ -317,6 +323,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path, server):
         download(CIFAR, DataSettings(tmp_path / "file", download=True, mirrors=(server.mirror(CIFAR),)))
 
 
+@pytest.mark.slow
 def test_a_damaged_download_never_stops_the_hard_task(server, tmp_path, cifar_set, caplog):
     server.files = cifar_archive(cifar_set)
     request = ImageRequest(CIFAR, 20, 10, 8, seed=7)

@@ -15,6 +15,7 @@ def test_a_seed_gives_the_same_bytes_on_every_machine():
     assert checksum_arrays(images, labels) == "3df746e70bf5442735cacc6c35fbd4722b74fd64e0031a261e9b1a7bf41eca9a"
 
 
+@pytest.mark.slow
 def test_the_images_of_the_hard_task_never_change():
     request = ImageRequest(DatasetName.CIFAR10, train_size=8000, validation_size=2000, test_size=2000, seed=456)
 

@@ -20,6 +20,7 @@ async def looks(opened: Any, number: int) -> None:
         await opened.call("get_training_status", {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", range(LAST - 2, LAST))
 def test_a_call_refused_during_training_comes_after_it_where_calls_run_out(serve: Serve, before: int) -> None:
     async def play() -> tuple[dict[str, Any], dict[str, Any]]:
@@ -54,6 +55,7 @@ def test_a_call_refused_during_training_comes_after_it_where_calls_run_out(serve
     assert resumed == live
 
 
+@pytest.mark.slow
 def test_however_many_calls_are_refused_the_episode_comes_back_and_ends_with_the_next_call(serve: Serve) -> None:
     async def play() -> tuple[dict[str, Any], bool]:
         async with serve() as server:

@@ -105,6 +105,7 @@ def fill(serve: Serve, episodes: int) -> Any:
     return asyncio.run(fill())
 
 
+@pytest.mark.slow
 def test_the_oldest_go_until_the_journal_is_small_enough(serve: Serve, tmp_path: Path) -> None:
     """A SQLite file is so too. PostgreSQL keeps its files and uses their space again."""
     server = fill(serve, 12)

@@ -95,7 +95,7 @@ def test_of_two_servers_that_begin_one_name_one_has_it_and_the_other_is_refused_
         assert f"'e{number}'" in next(outcome for outcome in outcomes if outcome != "trained")
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_sessions_of_several_servers_that_fight_for_episodes_lose_no_acknowledged_call(serve: Serve, seed: int) -> None:
     """Each takes episodes over from the others at drawn moments. What was answered is in the journal, in order."""
     source = random.Random(seed)

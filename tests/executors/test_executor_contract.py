@@ -253,6 +253,7 @@ def test_every_executor_gives_the_same_bits(
     assert here.figures == there.figures
 
 
+@pytest.mark.slow
 def test_two_worker_processes_give_the_same_bits(
     run: Run, pool: ProcessPoolExecutor, network_jobs: dict[str, Job]
 ) -> None:

@@ -73,7 +73,10 @@ def test_no_solution_is_sent_to_a_build() -> None:
     assert not [line for line in sent if line.startswith("!fleet/") or "oracles" in line or "canaries" in line]
 
 
-@pytest.mark.parametrize("grader", [ToolDeclarationAccuracy, TaskDeclarationAccuracy, OracleContainment])
+@pytest.mark.parametrize(
+    "grader",
+    [pytest.param(ToolDeclarationAccuracy, marks=pytest.mark.slow), TaskDeclarationAccuracy, OracleContainment],
+)
 def test_the_fleet_at_its_path_passes_a_grader_of_its_package(
     grader: type, manifest: NormalizedManifest, live_server: str, tmp_path: Path
 ) -> None:
@@ -83,6 +86,7 @@ def test_the_fleet_at_its_path_passes_a_grader_of_its_package(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1_800)
 def test_the_package_of_the_fleet_passes_every_check_that_needs_no_container(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the cache, so that the references of a task are trained once on each of the two servers."""

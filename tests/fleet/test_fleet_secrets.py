@@ -195,7 +195,9 @@ ANNOUNCED = {Incident.MAINTENANCE: {"maintenance"}}
 """What monitoring announces."""
 
 
-@pytest.mark.parametrize("incident", SEARCHED)
+@pytest.mark.parametrize(
+    "incident", [SEARCHED[0], *(pytest.param(one, marks=pytest.mark.slow) for one in SEARCHED[1:])]
+)
 def test_no_word_of_the_scenario_is_heard_before_the_last_reply_which_tells_it(
     begin: Begin, incident: Incident
 ) -> None:

@@ -139,6 +139,7 @@ def test_any_act_is_carried_out_or_refused(act: Act) -> None:
             break
 
 
+@pytest.mark.slow
 def test_random_acts_never_crash_and_come_to_the_end(env: Any) -> None:
     assert 0.0 <= play(env, 0, seed=0)[2]["score"] <= 1.0
 

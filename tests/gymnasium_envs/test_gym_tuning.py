@@ -158,7 +158,8 @@ def test_several_environments_of_one_call_are_as_single_ones() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # of Python 3.12: that it works is what is tested
-@pytest.mark.parametrize("context", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("context", ["fork", "spawn"])
 def test_environments_in_processes_of_their_own_are_as_those_in_one(context: str) -> None:
     found = []
     for mode, settings in (("sync", {}), ("async", {"context": context})):
@@ -185,6 +186,7 @@ def test_the_page_of_the_environment_tells_its_spaces(env: Any) -> None:
     assert f"`MultiDiscrete({list(map(int, env.action_space.nvec))})`" in page
 
 
+@pytest.mark.slow
 def test_the_lines_of_the_page_run_as_written(capsys: pytest.CaptureFixture[str]) -> None:
     page = (Path(__file__).resolve().parents[2] / "docs/gymnasium.md").read_text(encoding="utf-8")
     block = re.search(r"<!-- snippet: gymnasium -->\s*```python\n(.*?)```", page, flags=re.DOTALL)

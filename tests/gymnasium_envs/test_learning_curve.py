@@ -71,6 +71,7 @@ def test_the_untrained_policy_mostly_changes_nothing_and_never_does_what_is_impo
     assert kept[2] > 0.85
 
 
+@pytest.mark.slow
 def test_drawn_actions_are_as_frequent_as_the_learner_holds_them_likely(policy: Any, learner: Any) -> None:
     learner.update(batch_of(policy, 20), seed=1)
     chance, observation, mask = np.random.default_rng(0), np.ones(4, np.float32), np.ones(sum(PARTS), bool)

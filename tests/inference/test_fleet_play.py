@@ -112,6 +112,7 @@ def test_the_command_plays_the_fleet_and_leaves_a_report_with_the_truth(run_here
     assert f"{TASK}: score 0.0000" in said.out
 
 
+@pytest.mark.slow
 def test_the_detective_repairs_it_and_says_what_was_wrong(server):
     with FleetEnv(base_url=f"{server}/fleet") as env:
         session = ServedSession(env, brief_of, TASK)

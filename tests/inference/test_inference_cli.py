@@ -153,6 +153,7 @@ def test_a_run_with_a_server_of_its_own_leaves_log_results_pictures_and_report(r
     assert opens in result.stdout
 
 
+@pytest.mark.slow
 def test_an_agent_that_forks_plays_on_a_server(run_here, server, tmp_path):
     result = run_here("--agent", "pbt", "--tasks", "tuning/validation/26", "--output", "kept", ENV_URL=server)
 
@@ -213,6 +214,7 @@ def test_an_id_that_is_no_task_of_the_family_is_refused_before_a_server_starts(r
     assert "tuning/<split>/<index>" in result.stderr
 
 
+@pytest.mark.slow
 def test_the_prober_plays_a_task_of_the_family_by_its_own_rubric(run_here, server, family_task_id, tmp_path):
     result = run_here("--agent", "prober", "--tasks", family_task_id, ENV_URL=server)
 
@@ -227,6 +229,7 @@ def test_the_prober_plays_a_task_of_the_family_by_its_own_rubric(run_here, serve
     assert set(run.episodes[0].curve) >= {"val_accuracy", "train_loss", "learning_rate"}
 
 
+@pytest.mark.slow
 def test_people_see_who_plays_and_why(run_here, server, family_task_id, tmp_path):
     opened, browser = tmp_path / "opened", tmp_path / "browser"
     browser.write_text(f'#!/bin/sh\necho "$1" >> {opened}\n')

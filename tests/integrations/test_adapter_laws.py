@@ -85,7 +85,9 @@ def test_a_reset_needs_neither_a_task_nor_a_seed(episode: EpisodeClient) -> None
     assert not observation.done
 
 
-@pytest.mark.parametrize("game", ["tuning", pytest.param("fleet", marks=pytest.mark.slow)], indirect=True)
+@pytest.mark.parametrize(
+    "game", ["tuning", pytest.param("fleet", marks=[pytest.mark.slow, pytest.mark.long])], indirect=True
+)
 def test_the_rewards_of_an_episode_add_up_and_every_value_is_plain(episode: EpisodeClient, game: str) -> None:
     task_id, calls = PLAYED[game]
     begun = episode.reset(task_id=task_id, seed=1).model_dump()

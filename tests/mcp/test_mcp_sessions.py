@@ -28,6 +28,7 @@ def test_a_deleted_session_is_unknown_and_out_of_the_table(serve: Any, t: Any) -
     serve(play)
 
 
+@pytest.mark.slow
 def test_many_sessions_leave_nothing_behind(serve: Any, t: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[weakref.ref[Any]] = []
     start = Session.start

@@ -138,6 +138,7 @@ def test_nothing_is_left_to_be_filled_in(documents: dict[str, str]) -> None:
     assert re.findall(r"\{\{\w+\}\}|TODO", "\n".join(documents.values())) == []
 
 
+@pytest.mark.slow
 def test_the_snippet_of_the_asynchronous_client_runs(
     documents: dict[str, str], live_server: str, tmp_path: Path
 ) -> None:

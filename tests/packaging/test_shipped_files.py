@@ -93,6 +93,7 @@ def test_the_dockerfile_of_the_server_is_that_of_the_root(repository: Path) -> N
     assert instructions("server/Dockerfile") == instructions("Dockerfile")
 
 
+@pytest.mark.slow
 def test_a_builder_is_sent_the_listed_files_and_nothing_else(planted: Path, shipped: set[str], tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY . /\n")
     (tmp_path / "small").mkdir()

@@ -119,6 +119,7 @@ def test_every_start_is_described(page: str) -> None:
     assert [kind for kind in StartKind if kind not in cell(page, "start")] == []
 
 
+@pytest.mark.slow
 def test_the_range_test_runs(page: str, live_server: str, tmp_path: Path) -> None:
     program = re.search(r"<!-- snippet: range test -->\n```python\n(.*?)```", page, re.DOTALL)
     assert program, "there is no snippet of a range test"

@@ -84,6 +84,7 @@ print(sorted(os.listdir())[:2], __file__ == os.path.abspath("agent.py"))
     assert log.splitlines() == [f"{weights} {weights}", "['__init__.py', 'agent.py'] True"]
 
 
+@pytest.mark.slow
 def test_weights_of_pytorch_are_opened_by_their_plain_name(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     folder = tmp_path / "agent"
@@ -140,6 +141,7 @@ def test_a_pool_may_be_started_by_the_constructor_and_used_later(tmp_path: Path)
     assert log == "[0, 1, 4]\n"
 
 
+@pytest.mark.slow
 @needs_joblib
 @everywhere
 def test_joblib_finds_the_agents_own_functions(tmp_path: Path, layers: Layers) -> None:

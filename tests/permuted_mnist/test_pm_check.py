@@ -34,6 +34,9 @@ BAD = {
     "returns_none": (r"shape \((\d+),\) or \(\1, 1\), got None", "bad_output"),
     "returns_ragged": (r"shape \((\d+),\) or \(\1, 1\), got a list of \1 items of different lengths", "bad_output"),
 }
+SLOW = pytest.mark.slow
+MORE = ("os_exit", "raises_in_train", "returns_dict", "returns_none", "returns_ragged")
+"""The bad agents that are left to the slow tests: each check takes five seconds."""
 
 KNOWS_MEANS = """
 import numpy as np
@@ -62,7 +65,7 @@ def verdicts(printed: str) -> dict[str, str]:
     return {rule: verdict for verdict, rule in found}
 
 
-@pytest.mark.parametrize("name", BAD)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=SLOW if name in MORE else []) for name in BAD])
 def test_a_bad_agent_fails_with_its_reason(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     words, failure = BAD[name]
 
@@ -76,7 +79,9 @@ def test_a_bad_agent_fails_with_its_reason(name: str, capsys: pytest.CaptureFixt
     assert "Traceback" not in checked.err
 
 
-@pytest.mark.parametrize("name", ["sys_exit", "os_exit", "returns_ragged"])
+@pytest.mark.parametrize(
+    "name", ["sys_exit", *(pytest.param(name, marks=SLOW) for name in ("os_exit", "returns_ragged"))]
+)
 def test_an_evaluation_gives_the_reason_of_the_check(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -93,15 +98,26 @@ def test_an_evaluation_gives_the_reason_of_the_check(
 @pytest.mark.parametrize(
     ("source", "first"),
     [
-        ("import numpy as np\nnp.linalg.inv(np.zeros((2, 2)))\n", "np.linalg.inv(np.zeros((2, 2)))"),
-        ("import helper\n", "import helper"),
-        ("class Agent:\n    def __init__(self): self.no_such\n", "def __init__(self): self.no_such"),
-        (
+        pytest.param(
+            "import numpy as np\nnp.linalg.inv(np.zeros((2, 2)))\n",
+            "np.linalg.inv(np.zeros((2, 2)))",
+            id="import",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("import helper\n", "import helper", id="helper", marks=pytest.mark.slow),
+        pytest.param(
+            "class Agent:\n    def __init__(self): self.no_such\n",
+            "def __init__(self): self.no_such",
+            id="constructor",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
             "class Agent:\n    def train(self, X, y): self.fit(X)\n    def fit(self, X): X.reshape(3)\n",
             "def train(self, X, y): self.fit(X)",
+            id="train",
+            marks=pytest.mark.slow,
         ),
     ],
-    ids=["import", "helper", "constructor", "train"],
 )
 def test_a_traceback_begins_at_the_agents_own_first_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], source: str, first: str
@@ -140,6 +156,7 @@ def test_a_constructor_is_given_what_it_takes(constructor: str, taken: dict[str,
     assert made.taken == {"self": made, **taken}
 
 
+@pytest.mark.slow
 def test_an_agent_with_arguments_of_its_own_passes_the_check(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -150,6 +167,7 @@ def test_an_agent_with_arguments_of_its_own_passes_the_check(
     assert set(verdicts(capsys.readouterr().out).values()) == {"ok"}
 
 
+@pytest.mark.slow
 def test_the_check_says_which_delivery_an_agent_takes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     divides, numbers = tmp_path / "divides", tmp_path / "numbers"
     divides.mkdir()
@@ -167,6 +185,7 @@ def test_the_check_says_which_delivery_an_agent_takes(tmp_path: Path, capsys: py
     assert "This agent takes: competition, guide.\n" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_an_agent_that_takes_flat_labels_alone_passes_with_the_guides_delivery(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -181,6 +200,7 @@ def test_an_agent_that_takes_flat_labels_alone_passes_with_the_guides_delivery(
     assert "This agent takes: guide.\n" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_what_an_evaluation_does_not_depend_on_is_noted_and_fails_nobody(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -163,6 +163,7 @@ def test_the_gymnasium_environment_offers_the_competitions_form() -> None:
     assert observation["train_labels"].shape == (len(observation["train_images"]), 1)
 
 
+@pytest.mark.slow
 def test_output_that_is_no_terminal_has_no_bars(agent: Path, tmp_path: Path) -> None:
     (agent / "agent.py").write_text(TELLS)
     done = subprocess.run(
@@ -179,6 +180,7 @@ def test_output_that_is_no_terminal_has_no_bars(agent: Path, tmp_path: Path) -> 
     assert "it/s" not in done.stdout
 
 
+@pytest.mark.slow
 def test_an_agent_may_import_the_packages_that_the_docs_list(agent: Path, mnist: Mnist) -> None:
     docs = (Path(permuted_mnist.__file__).parents[1] / "docs" / "permuted-mnist.md").read_text(encoding="utf-8")
     table = docs.partition("| import | package |\n|---|---|\n")[2].partition("\n\n")[0]

@@ -47,7 +47,7 @@ def agent(tmp_path: Path) -> Iterator[Path]:
     return folder
 
 
-@pytest.mark.parametrize("name", ["random", "linear", "mlp"])
+@pytest.mark.parametrize("name", ["random", "linear", pytest.param("mlp", marks=pytest.mark.slow)])
 def test_an_own_agent_runs_from_its_folder(mnist: Mnist, name: str) -> None:
     result = evaluate(OWN_AGENTS / name, mnist, find_layers(), episodes=1, seed=3)
 
@@ -96,6 +96,7 @@ def test_what_was_there_at_the_start_is_what_runs(agent: Path, mnist: Mnist) -> 
     assert [episode.failure for episode in result.episodes] == [None, None]
 
 
+@pytest.mark.slow
 def test_a_seed_gives_the_same_tasks_and_none_gives_others(agent: Path, mnist: Mnist) -> None:
     (agent / "agent.py").write_text(
         "import hashlib\nclass Agent:\n"
@@ -181,6 +182,7 @@ def test_who_fails_once_or_takes_too_long_does_not_pass(episodes: tuple[EpisodeR
 # --- The command
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_table_and_writes_json_and_a_figure(
     agent: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -243,6 +245,7 @@ def test_bringing_public_images_pays_in_the_standard_variant_alone(
     assert lowest <= result.score <= highest
 
 
+@pytest.mark.slow
 def test_learning_pays_in_the_hardened_variant() -> None:
     result = evaluate(OWN_AGENTS / "linear", DrawnDigits(6000, 1000), find_layers(), 2, Variant.HARDENED, seed=1)
 

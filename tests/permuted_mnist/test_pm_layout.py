@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -51,6 +52,7 @@ def test_smooth_noise_is_put_back_exactly(seed: int) -> None:
     assert share_in_place(permutation[layout.order], 12, np.arange(144)) == 1.0
 
 
+@pytest.mark.slow
 def test_digits_are_put_back_but_for_a_few_pixels() -> None:
     images = load_mnist().train_images[:8000].reshape(-1, 784) / np.float32(255)
     permutation = np.random.default_rng(5).permutation(784)

@@ -72,6 +72,7 @@ def trained_epochs(sessions: LocalSessions) -> int:
     return len({unit.ref.key for session in sessions.opened for unit in session.episode.units})
 
 
+@pytest.mark.slow
 def test_an_entrant_plays_an_episode_in_the_same_way_again(
     name: str, play_once: Callable[[str], Played], real_sessions: NewSessions
 ) -> None:

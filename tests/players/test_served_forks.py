@@ -86,6 +86,7 @@ def test_a_fork_of_an_unknown_episode_is_refused(env: MLTrainerEnv) -> None:
         ServedSession(env, brief_of, fork_from="nobody")
 
 
+@pytest.mark.slow
 def test_a_population_plays_over_the_client_within_the_budget_of_one_episode(env: MLTrainerEnv) -> None:
     with Counting(env) as sessions:
         submitted = play_entrant(entrants("tuning")["pbt"](), sessions)

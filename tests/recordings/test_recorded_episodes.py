@@ -30,7 +30,7 @@ BY_NAME = {script.name: script for script in SCRIPTS}
 RECORDED_FIGURES = 6
 """Number of figures of an epoch in the recorded journal. Later versions add more after them."""
 
-LONG = ("04", "05", "06", "07", "08", "09", "10")
+LONG = ("02", "03", "04", "05", "06", "07", "08", "09", "10", "11", "12")
 """The episodes that take the most training."""
 
 Played = Callable[[str], dict[str, Any]]

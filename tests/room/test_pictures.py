@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # it plays episodes, and starts a browser
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1800)]  # it plays episodes, and starts a browser
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -15,6 +15,7 @@ from fastapi.routing import APIRoute
 from fastmcp import Client
 from fastmcp.client.transports import StreamableHttpTransport
 from fastmcp.exceptions import ToolError
+from served_here import served_here
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin
@@ -34,11 +35,9 @@ LIMIT_S = 120.0
 
 
 @pytest.fixture(scope="module")
-def url(start_server: Any) -> Iterator[str]:
-    with start_server(
-        ML_TRAINER_TOKEN=TOKEN, ML_TRAINER_OBSERVER_TOKEN=WATCHER, ML_TRAINER_WORKERS="1", ML_TRAINER_TORCH_THREADS="1"
-    ) as server:
-        yield server.url
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with served_here(tmp_path_factory.mktemp("state"), TOKEN=TOKEN, OBSERVER_TOKEN=WATCHER) as (address, _):
+        yield f"http://{address}"
 
 
 @pytest.fixture(scope="module")
@@ -410,6 +409,7 @@ def test_a_reason_is_beside_its_call_and_changes_no_reply(url: str, watcher: htt
     assert replies[0] == replies[1]
 
 
+@pytest.mark.slow
 def test_a_server_with_watchers_stops_without_cutting_them_off(start_server: Any) -> None:
     with start_server(ML_TRAINER_WORKERS="1") as server:
         with httpx.Client(base_url=server.url, timeout=LIMIT_S, trust_env=False) as client:

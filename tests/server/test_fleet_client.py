@@ -110,7 +110,8 @@ def of_a_space_of_its_own(provider: ProcessProvider) -> Any:
     return FleetEnv.from_env("someone/fleet", provider=provider, path="")
 
 
-@pytest.mark.parametrize("start", [of_an_image, pytest.param(of_a_space_of_its_own, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("start", [of_an_image, of_a_space_of_its_own])
 def test_the_client_of_a_started_container_plays_the_fleet(
     start_server: Callable[..., Any], start: Callable[[ProcessProvider], Any]
 ) -> None:

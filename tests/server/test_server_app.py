@@ -42,6 +42,7 @@ def test_the_executor_lives_as_long_as_the_application(new_session: Any, run: An
     assert executor.closed
 
 
+@pytest.mark.slow
 def test_an_idle_session_that_no_socket_holds_is_ended(new_session: Any, run: Any) -> None:
     async def serve() -> None:
         app = build_app(replace(SETTINGS, max_sessions=1, session_timeout_s=0.2), new_session().executor)

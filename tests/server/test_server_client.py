@@ -52,6 +52,7 @@ def test_the_snippet_of_the_readme_runs_as_written_and_prints_the_score(live_ser
     assert submitted["done"] is True
 
 
+@pytest.mark.slow
 def test_the_snippet_of_the_issue_runs_as_written(live_server: str) -> None:
     trained, submitted = map(ast.literal_eval, printed_by(SNIPPET, live_server))
 

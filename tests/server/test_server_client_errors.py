@@ -173,6 +173,7 @@ def test_progress_asked_for_over_http_is_not_sent_and_harms_nothing(live_server:
     assert answer.json()["observation"]["tool_name"] == "get_training_status"
 
 
+@pytest.mark.slow
 def test_a_container_gets_a_token_that_its_client_alone_sends(docker: Path) -> None:
     with MLTrainerEnv.from_docker_image("ml-trainer-env:latest").sync() as env:
         url = env._async.base_url
@@ -187,6 +188,7 @@ def test_a_container_gets_a_token_that_its_client_alone_sends(docker: Path) -> N
     assert (docker / "stopped").exists()
 
 
+@pytest.mark.slow
 def test_a_container_keeps_the_variables_and_the_token_that_it_is_given(docker: Path) -> None:
     given = {"ML_TRAINER_TOKEN": "chosen-by-the-caller", "ML_TRAINER_RUBRIC": "v2"}
     with MLTrainerEnv.from_docker_image("ml-trainer-env", LocalDockerProvider(), env_vars=given).sync() as env:

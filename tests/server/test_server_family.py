@@ -49,6 +49,7 @@ def _is_small(task: Task) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_an_episode_is_resumed_forked_and_replayed_to_the_same_bits(
     task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -46,6 +46,7 @@ def test_it_is_learnt_and_graded_on_test_images_that_no_reply_shows_before(env: 
     assert graded["score"] == graded["details"]["accuracy_score"] == pytest.approx((test - 0.9) / 0.085, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_seed_and_calls_fix_the_bits_however_the_epochs_are_cut_and_another_seed_has_others(env: MLTrainerEnv) -> None:
     def trained(seed: int, *chunks: int) -> str:
         env.reset(task_id=TASK, seed=seed)
@@ -58,6 +59,7 @@ def test_seed_and_calls_fix_the_bits_however_the_epochs_are_cut_and_another_seed
     assert whole != trained(2, 2)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_brings_back_weights_and_running_statistics_and_no_second(env: MLTrainerEnv) -> None:
     env.reset(task_id=TASK)
     env.call_tool("run_epochs", num_epochs=1)
@@ -72,6 +74,7 @@ def test_a_checkpoint_brings_back_weights_and_running_statistics_and_no_second(e
     assert restored["remaining_seconds"] == after["remaining_seconds"] > again["remaining_seconds"]
 
 
+@pytest.mark.slow
 def test_an_episode_goes_on_after_a_lost_connection_with_the_seconds_it_had(env: MLTrainerEnv) -> None:
     env.reset(task_id=TASK)
     before = env.call_tool("run_epochs", num_epochs=2)

@@ -184,6 +184,7 @@ def wire_calls(draw: st.DrawFn) -> tuple[str, Any, Any]:
     return call
 
 
+@pytest.mark.slow
 def test_whatever_comes_over_the_wire_is_answered_and_a_refused_call_changes_nothing(live_server: str) -> None:
     # A session that is made over HTTP and joined by a socket can be reached in all three ways.
     with httpx.Client(base_url=live_server, timeout=60.0, trust_env=False) as http:

@@ -42,18 +42,18 @@ def test_an_episode_goes_on_where_it_was_when_its_connection_is_lost(live_server
         assert more["reward"] != trained["reward"]
 
 
-def test_a_client_that_goes_in_the_middle_of_a_call_stops_it_and_can_come_back(start_server: Any) -> None:
-    with start_server(ML_TRAINER_WORKERS="1", ML_TRAINER_TORCH_THREADS="1") as server:
-        lost = MLTrainerEnv(base_url=server.url)
-        lost.connect()
-        name = lost.reset(task_id="medium_fashion").observation.episode_id
-        lost.call_tool("run_epochs", num_epochs=1)
-        with ThreadPoolExecutor(1) as threads:
-            threads.submit(_send_and_leave, lost)
-        with MLTrainerEnv(base_url=server.url) as env:
-            last = env.resume(name).observation.last_call
-            status = env.call_tool("get_training_status")
-            again = env.call_tool("run_epochs", num_epochs=1)
+@pytest.mark.slow
+def test_a_client_that_goes_in_the_middle_of_a_call_stops_it_and_can_come_back(live_server: str) -> None:
+    lost = MLTrainerEnv(base_url=live_server)
+    lost.connect()
+    name = lost.reset(task_id="medium_fashion").observation.episode_id
+    lost.call_tool("run_epochs", num_epochs=1)
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(_send_and_leave, lost)
+    with MLTrainerEnv(base_url=live_server) as env:
+        last = env.resume(name).observation.last_call
+        status = env.call_tool("get_training_status")
+        again = env.call_tool("run_epochs", num_epochs=1)
 
     assert "training failed: " in last["error"]
     assert status["current_epoch"] < 20
@@ -111,6 +111,7 @@ def test_an_episode_outlives_its_server_and_ends_as_if_nothing_had_happened(
         assert end(env) == disturbed
 
 
+@pytest.mark.slow
 def test_a_fork_over_openenv_spends_its_parents_epochs(live_server: str) -> None:
     with MLTrainerEnv(base_url=live_server) as parent, MLTrainerEnv(base_url=live_server) as child:
         name = parent.reset(task_id="easy_mnist", seed=4).observation.episode_id

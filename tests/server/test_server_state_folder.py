@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+from served_here import served_here
 
 from ml_trainer_env import MLTrainerEnv, ToolCallError
 from ml_trainer_env.server import app
@@ -20,24 +21,25 @@ from ml_trainer_env.server import app
 LONG = "x" * 900_000
 
 
-def test_a_server_whose_state_folder_was_deleted_acknowledges_nothing_and_is_not_ready(start_server: Any) -> None:
-    server = start_server(ML_TRAINER_WORKERS="1")
-    state = server.log_path.parent / "state"
-    with MLTrainerEnv(base_url=server.url) as env:
-        env.reset(episode_id="e")
-        env.call_tool("run_epochs", num_epochs=1)
-        shutil.rmtree(state)
-        with pytest.raises(ToolCallError, match="was deleted or replaced while this server ran") as refusal:
+def test_a_server_whose_state_folder_was_deleted_acknowledges_nothing_and_is_not_ready(tmp_path: Path) -> None:
+    with served_here(tmp_path / "state") as (address, _):
+        url = f"http://{address}"
+        with MLTrainerEnv(base_url=url) as env:
+            env.reset(episode_id="e")
             env.call_tool("run_epochs", num_epochs=1)
-    with MLTrainerEnv(base_url=server.url) as env, pytest.raises(Exception, match="was deleted or replaced"):
-        env.reset()
-    answer = httpx.get(f"{server.url}/ready", trust_env=False)
+            shutil.rmtree(tmp_path / "state")
+            with pytest.raises(ToolCallError, match="was deleted or replaced while this server ran") as refusal:
+                env.call_tool("run_epochs", num_epochs=1)
+        with MLTrainerEnv(base_url=url) as env, pytest.raises(Exception, match="was deleted or replaced"):
+            env.reset()
+        answer = httpx.get(f"{url}/ready", trust_env=False)
 
     assert "this call does not count" in str(refusal.value)
     assert answer.status_code == 503
     assert "deleted or replaced" in answer.json()["reason"]
 
 
+@pytest.mark.slow
 def test_refused_calls_and_resets_fill_neither_journal_nor_log(start_server: Any) -> None:
     server = start_server(ML_TRAINER_WORKERS="1")
 
@@ -124,6 +126,7 @@ def test_a_server_that_cannot_use_its_state_folder_says_why_in_one_line(
     assert words in line
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="sizes of files are not limited there")
 def test_a_server_without_room_for_its_journal_ends_with_one_line(tmp_path: Path) -> None:
     program = (

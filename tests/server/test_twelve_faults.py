@@ -53,6 +53,7 @@ class TestFault01BudgetIsRefunded:
 
         assert run(play()) == [98, 97, 3]
 
+    @pytest.mark.slow
     def test_fault_01_the_budget_ends_however_often_dropout_changes(self, new_session: Any, run: Any) -> None:
         async def play() -> tuple[int, str]:
             session = new_session()

@@ -52,6 +52,7 @@ def test_a_bucket_without_the_extra_is_refused_with_what_to_install(monkeypatch:
         open_objects("s3://bucket/models", "journal")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("bucket")
 def test_a_bucket_that_is_missing_is_refused_by_name() -> None:
     with pytest.raises(StoreError, match=r"the bucket s3://no-such-bucket/.* does not exist"):
@@ -105,6 +106,7 @@ def test_a_store_that_is_gone_costs_no_answer_and_is_not_asked_again_at_once(
     assert "damaged" not in caplog.text  # the row stays
 
 
+@pytest.mark.slow
 def test_a_server_that_cannot_reach_its_bucket_says_so_when_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")

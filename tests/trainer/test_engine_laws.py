@@ -36,6 +36,10 @@ configs = st.builds(
     augmentation=st.booleans(),
     augmentation_strength=st.sampled_from([0.0, 0.4, 1.0]),
 )
+CNNS = ("small_cnn", "deeper_cnn")
+MOST = [pytest.param(name, marks=[pytest.mark.slow] if name in CNNS else []) for name in NETWORKS]
+"""The networks, of which those that take most are left to the slow tests."""
+
 law = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -101,7 +105,7 @@ def test_global_random_state_is_neither_read_nor_moved(tensors: Tensors, network
     assert other_unmoved
 
 
-@pytest.mark.parametrize("network", list(NETWORKS))
+@pytest.mark.parametrize("network", MOST)
 def test_a_second_training_beside_it_changes_no_bit(tensors: Tensors, network: str) -> None:
     config = TrainingConfig(dropout=0.2, augmentation=True)
     data, plan = tensors[network], plan_of(config)
@@ -164,7 +168,7 @@ def test_seed_and_epoch_decide_the_initial_weights(network: str) -> None:
     assert weights_hash(initial_state(FreshState(network, 0))) in hashes
 
 
-@pytest.mark.parametrize("network", list(NETWORKS))
+@pytest.mark.parametrize("network", MOST)
 def test_training_learns(tensors: Tensors, network: str) -> None:
     config, data = TrainingConfig(learning_rate=0.003, batch_size=32), tensors[network]
 

@@ -111,6 +111,7 @@ def test_buffers_of_its_kind_alone_are_taken_and_copied(tensors: Mapping[str, Te
     assert any(not np.array_equal(array, kept[key]) for key, array in again.arrays().items())
 
 
+@pytest.mark.slow
 def test_training_does_not_load_torchs_compiler() -> None:
     ended = subprocess.run([sys.executable, "-c", TRAINS], capture_output=True, text=True, check=True)
 

@@ -69,6 +69,7 @@ def test_an_episode_that_moves_at_a_drawn_place_goes_on_with_equal_bits(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("seed", range(100, 100 + PLACES))
 def test_an_episode_that_moves_at_any_place_goes_on_with_equal_bits(serve: Any, run: Run, seed: int) -> None:

@@ -113,7 +113,14 @@ def test_canaries_and_references_call_tools_that_there_are(manifest: NormalizedM
 
 
 @pytest.mark.parametrize(
-    "grader", [ToolDeclarationAccuracy, TaskDeclarationAccuracy, OracleContainment, OracleMax, FloorGap]
+    "grader",
+    [
+        ToolDeclarationAccuracy,
+        TaskDeclarationAccuracy,
+        OracleContainment,
+        pytest.param(OracleMax, marks=pytest.mark.slow),
+        FloorGap,
+    ],
 )
 def test_our_server_passes_a_grader_on_the_easy_task(grader: type, subject: Subject) -> None:
     result = grader().run(subject)
@@ -122,6 +129,7 @@ def test_our_server_passes_a_grader_on_the_easy_task(grader: type, subject: Subj
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_our_package_passes_every_check_that_needs_no_container(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENENV_GRADERS_TASKS", "easy_mnist")
 

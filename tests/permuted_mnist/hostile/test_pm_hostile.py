@@ -152,6 +152,7 @@ def test_a_gigabyte_on_standard_output_is_bad_output(run: Run, layers: Layers) -
     assert len(result.log) <= 64 * 1024
 
 
+@pytest.mark.slow
 def test_a_gigabyte_of_predictions_is_bad_output(run: Run) -> None:
     result = run(predict="return np.zeros(2**27)", limits=replace(LIMITS, wall_s=30.0))
 

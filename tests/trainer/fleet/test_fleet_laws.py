@@ -145,6 +145,7 @@ def test_what_acts_on_weights_alone_changes_no_time(text: Text, fault: Fault) ->
     assert [step.times for step in broken] == [step.times for step in play(StepSettings(), text, 3)]
 
 
+@pytest.mark.slow
 @law
 @given(shard=st.integers(0, SHARDS - 1), first=st.integers(1, 2))
 def test_rolling_back_meets_the_same_batch_again_and_skipping_does_not(text: Text, shard: int, first: int) -> None:
@@ -166,6 +167,7 @@ def read_at(position: int) -> set[int]:
     return {(position * RANKS + batch) % SHARDS for batch in range(RANKS)}
 
 
+@pytest.mark.slow
 @law
 @given(cluster=clusters)
 def test_every_step_reads_as_many_batches_whatever_the_ranks_and_none_of_a_quarantined_shard(
@@ -334,6 +336,7 @@ def test_gradients_are_those_of_each_rank_alone_added_in_order(ranks: int) -> No
     assert torch.equal(reduce_in_order(together), expected)
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_on_text_that_is_not_trained_on(text: Text) -> None:
     steps = play(StepSettings(), text, 40)
 
