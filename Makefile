@@ -16,9 +16,9 @@ SUBMISSIONS ?= 200
 ARENA_KILLS ?= 20
 SEED ?= 1
 DEPENDENCY_GROUPS := --group dev
-# Tests of a file, and all files that share a server, run in one process: `tests/conftest.py` makes the groups. Many tests
+# Tests of a file, and all files that share a server, run in one process: `tests/conftest.py` sees to it. Many tests
 # only wait, so there are more processes than cores.
-PARALLEL := --numprocesses 3 --dist loadgroup
+PARALLEL := --numprocesses 3 --dist loadfile
 # Tests that take longest come first, or one process ends long after the others.
 LONGEST := tests/mcp/test_mcp_slow.py
 LONGEST_OF_ALL := tests/room/test_pictures.py tests/datasets/test_collections_build.py tests/fleet/test_fleet_declarations.py

@@ -1,4 +1,6 @@
 // The functions that `library.py` calls.
+#include <exception>
+
 #include "network.hpp"
 #include "optimizers.hpp"
 
@@ -11,7 +13,11 @@ EXPORTED int lanes() { return LANES; }
 
 EXPORTED void* network_new(const Shape* shapes, int layers, int largest_batch, int threads, const float* parameters,
                            float* gradients, float* statistics) {
-    return new Network(shapes, layers, largest_batch, threads, parameters, gradients, statistics);
+    try {
+        return new Network(shapes, layers, largest_batch, threads, parameters, gradients, statistics);
+    } catch (const std::exception&) {  // no memory, or no thread: the caller raises it
+        return nullptr;
+    }
 }
 
 EXPORTED void network_delete(void* network) { delete static_cast<Network*>(network); }

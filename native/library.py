@@ -32,7 +32,7 @@ VERSION = 1
 """Version of the kernels. It is raised, here and in `interface.cpp`, with every change that may change a bit of a
 result. A library of another version is not used."""
 
-SOURCES = "76d93e032d2d8031"
+SOURCES = "dc501360d7889c3c"
 """Digest of the C++ sources of this version. A test compares it, so that no change is forgotten."""
 
 _INSTRUCTION_SETS: Mapping[str, frozenset[str]] = {
@@ -164,6 +164,9 @@ class Network:
         parameters: Address of the parameters.
         gradients: Address of as many gradients.
         statistics: Address of the running statistics of batch norm.
+
+    Raises:
+        MemoryError: There is no memory for its buffers.
     """
 
     def __init__(
@@ -183,9 +186,12 @@ class Network:
         self._handle = self._functions.network_new(
             shapes, len(layers), largest_batch, threads, parameters, gradients, statistics
         )
+        if not self._handle:
+            raise MemoryError(f"no memory for a network of {len(layers)} layers and batches of {largest_batch}")
 
     def __del__(self) -> None:
-        self._functions.network_delete(self._handle)
+        if self._handle:
+            self._functions.network_delete(self._handle)
 
     def loss(self, inputs: int, labels: int, count: int, masks: Sequence[int]) -> float:
         """Return the mean cross entropy of a batch in nats, compute its gradients, and update the statistics.

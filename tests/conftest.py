@@ -18,6 +18,7 @@ and trains every epoch: with `ML_TRAINER_CACHE="yes"`, what is compared might be
 import atexit
 import functools
 import gc
+import json
 import os
 import shutil
 import signal
@@ -27,7 +28,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -74,8 +74,8 @@ HOST = "127.0.0.1"
 _SERVER = ("-m", "ml_trainer_env.server.app")
 _SECRETS = ("OPENAI_API_KEY", "OPENROUTER_API_KEY", "GEMINI_API_KEY", "HF_TOKEN", "ENV_URL")
 
-SHARED = ("arena", "live_server", "pool", "s3")
-"""The fixtures that start servers for a whole run."""
+SHARED = ("s3", "pool", "live_server", "arena")
+"""The fixtures that start servers for a whole run. A file that uses several is in the group of the last."""
 
 
 @dataclass
@@ -140,28 +140,49 @@ def pytest_collection() -> Iterator[None]:
         gc.enable()
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put all files that use a shared server into one group: a group runs in one process, which starts one server."""
-    used: dict[Path, set[str]] = defaultdict(set)
-    for item in items:
-        used[item.path].update(set(SHARED) & set(getattr(item, "fixturenames", ())))
-    for item in items:
-        for name in sorted(used[item.path])[:1]:
-            item.add_marker(pytest.mark.xdist_group(name))
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a process of xdist where it writes which files share a server."""
+    node.workerinput["groups"] = str(_groups_path())
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Write down for xdist's scheduler which files use a shared server. The name of the server is their group."""
+    groups = {
+        item.nodeid.split("::")[0]: name
+        for name in SHARED
+        for item in items
+        if name in getattr(item, "fixturenames", ())
+    }
+    if path := getattr(config, "workerinput", {}).get("groups"):
+        written = Path(f"{path}-{os.getpid()}")
+        written.write_text(json.dumps(groups))
+        written.replace(path)  # each process writes the same
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Run the tests of a file that is in no group in one process, too: they share what the module's fixtures made."""
-    from xdist.scheduler import LoadGroupScheduling  # a late import: it is there where tests run in several processes
+    """Run all files of a group in one process, which starts one server for them.
 
-    class GroupsAndFiles(LoadGroupScheduling):
+    xdist's own groups (`--dist loadgroup`) are names at the end of the tests' ids, which pytest 9.2 does not let it
+    write: everything runs, and nothing is grouped.
+    """
+    from xdist.scheduler import LoadFileScheduling  # a late import: it is there where tests run in several processes
+
+    class FilesAndGroups(LoadFileScheduling):
+        @functools.cached_property
+        def groups(self) -> dict[str, str]:
+            return json.loads(_groups_path().read_text())
+
         def _split_scope(self, nodeid: str) -> str:
-            group: str = super()._split_scope(nodeid)
-            return nodeid.split("::")[0] if group == nodeid else group
+            file = super()._split_scope(nodeid)
+            return self.groups.get(file, file)
 
-    return GroupsAndFiles(config, log) if config.getvalue("dist") == "loadgroup" else None
+    return FilesAndGroups(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+def _groups_path() -> Path:
+    return Path(os.environ["XDG_STATE_HOME"]) / "groups.json"
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from drawn_networks import batch_for, examples_for, specs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml_trainer_env.native import Library
+from ml_trainer_env.native import LINEAR, Library, Network, Shape
 from ml_trainer_env.native import library as native_library
 from ml_trainer_env.server.trainer import kernels as choice
 from ml_trainer_env.server.trainer.config import TrainingConfig
@@ -205,6 +205,13 @@ def test_whole_runs_reach_the_same_accuracy(library: Library, images: dict[str, 
 
     noise = max(0.02, float(np.std(wanted, ddof=1)))  # an example is 0.025
     assert abs(found.mean() - wanted.mean()) <= 3 * noise * math.sqrt(2 / 5)
+
+
+def test_a_network_without_room_is_an_error_and_not_the_end_of_the_process(library: Library) -> None:
+    layers = [Shape(LINEAR, 64, 1, 1, 2**20, 2**20)]  # with this batch more than any processor addresses
+
+    with pytest.raises(MemoryError, match="no memory for a network of 1 layers"):
+        Network(library, layers, 2**31 - 1, 1, 0, 0, 0)
 
 
 # Which kernels are chosen.
