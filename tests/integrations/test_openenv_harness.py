@@ -36,6 +36,7 @@ def factory(live_server: str) -> EpisodeSessionFactory:
     return EpisodeSessionFactory(live_server)
 
 
+@pytest.mark.slow
 def test_the_collector_writes_an_episode_a_task_with_the_reward_of_the_whole_episode(
     factory: EpisodeSessionFactory, tmp_path: Path
 ) -> None:

@@ -104,6 +104,7 @@ class TestFault03TheGradeIsPaidTwiceOrNever:
         assert submitted["reward"] == submitted["score"] == submitted["reward_parts"]["submission"] > 0
         assert later == [0.0, 0.0]
 
+    @pytest.mark.slow
     def test_fault_03_the_sixtieth_change_submits_and_pays_the_grade_once(self, new_session: Any, run: Any) -> None:
         async def play() -> list[dict[str, Any]]:
             session = new_session()
