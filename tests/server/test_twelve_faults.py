@@ -308,6 +308,7 @@ class TestFault10AZombieTrainsOn:
 
         assert run(play()).error is None
 
+    @pytest.mark.slow
     def test_fault_10_a_call_over_its_time_ends_and_nothing_trains_on(self, new_session: Any, run: Any) -> None:
         async def play() -> None:
             session = new_session(hangs_after=3, limits=TimeLimits(call_s=2.0))
