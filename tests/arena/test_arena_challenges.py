@@ -23,6 +23,7 @@ SCRIPT = Path(__file__).with_name("challenge_scenarios.py")
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_every_method_of_the_official_client_is_served_or_refused_in_words(arena: Any, python_with: Any) -> None:
     told = run_as_people(arena, python_with("4.6.0"), str(SCRIPT), arena.url)
 

@@ -50,7 +50,7 @@ def bucket(s3: Any, monkeypatch: pytest.MonkeyPatch) -> str:
     return f"{s3.new_bucket()}/arena"
 
 
-@pytest.fixture(params=["folder", "bucket"])
+@pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.slow)])
 def machines(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Blobs, Blobs]:
     """The files as two machines see them."""
     if request.param == "folder":

@@ -132,7 +132,7 @@ def meet(tmp_path: Path, layers: Layers) -> Any:
     return meet
 
 
-@pytest.mark.parametrize("moves_first", [True, False])
+@pytest.mark.parametrize("moves_first", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_match_is_won_drawn_or_lost_from_either_seat(meet: Any, moves_first: bool) -> None:
     results = [meet(NUMBER.format(2), NUMBER.format(other), moves_first=moves_first).reward for other in (1, 2, 3)]
 

@@ -117,6 +117,7 @@ def test_a_command_is_installed_by_its_name_and_tells_its_version(command: str) 
     assert done.stdout == f"{command} {version('openenv-ml-trainer-env')}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", HELPS)
 def test_help_loads_nothing_slow(command: str) -> None:
     source = f"""

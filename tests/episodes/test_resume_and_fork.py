@@ -40,7 +40,7 @@ calls = st.one_of(
     st.tuples(st.sampled_from(["get_training_status", "list_checkpoints"]), st.just({})),
 )
 episodes = st.lists(calls, max_size=14)
-few = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 async def play(opened: OpenEpisode, calls: Sequence[Call]) -> list[object]:

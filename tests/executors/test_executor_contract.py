@@ -222,6 +222,7 @@ def test_a_closed_executor_refuses_work(run: Run, make: Callable[..., Executor],
         run(use_after_close())
 
 
+@pytest.mark.slow
 def test_closing_fails_what_waits_and_what_is_under_way_and_leaves_no_thread(
     run: Run, make: Callable[..., Executor], lasting_job: Job, until: Until
 ) -> None:

@@ -73,6 +73,7 @@ def test_a_worker_killed_in_an_epoch_costs_nothing_but_time(
     assert pool.worker_pids != [before]
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_no_unit_that_it_had_delivered(run: Run, pool: ProcessPoolExecutor, job: Job) -> None:
     delivered: list[UnitResult] = []
 
@@ -141,6 +142,7 @@ def test_a_worker_that_hangs_in_an_epoch_is_killed_and_replaced(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_worker_that_leaves_its_request_unread_is_replaced(
     run: Run, job: Job, long_job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,6 +183,7 @@ def test_a_job_that_needs_too_much_memory_fails_with_the_limit_in_words(run: Run
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux enforces the limit")
 @pytest.mark.slow
+@pytest.mark.long
 def test_jobs_fail_when_no_worker_can_be_started(run: Run, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "PAUSE_S", 0.01)
 

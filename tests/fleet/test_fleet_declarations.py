@@ -75,7 +75,11 @@ def test_no_solution_is_sent_to_a_build() -> None:
 
 @pytest.mark.parametrize(
     "grader",
-    [pytest.param(ToolDeclarationAccuracy, marks=pytest.mark.slow), TaskDeclarationAccuracy, OracleContainment],
+    [
+        pytest.param(ToolDeclarationAccuracy, marks=pytest.mark.slow),
+        pytest.param(TaskDeclarationAccuracy, marks=pytest.mark.slow),
+        OracleContainment,
+    ],
 )
 def test_the_fleet_at_its_path_passes_a_grader_of_its_package(
     grader: type, manifest: NormalizedManifest, live_server: str, tmp_path: Path

@@ -124,7 +124,9 @@ def test_a_fork_that_does_as_its_parent_does_is_its_parent(
     assert fork == parent
 
 
-@pytest.mark.parametrize("task", [HANG, STICKY, "fleet_crashes"])
+@pytest.mark.parametrize(
+    "task", [*(pytest.param(task, marks=pytest.mark.slow) for task in (HANG, STICKY)), "fleet_crashes"]
+)
 @pytest.mark.parametrize("past", [pytest.param(-3, marks=pytest.mark.slow), 0, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_fork_at_a_number_of_steps_stands_where_its_parent_stood_around_a_death_too(
     serve: Serve, run: Run, task: str, past: int

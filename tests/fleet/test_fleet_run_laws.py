@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from fleet_play import SEED, Run, bits, new_run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -126,6 +127,7 @@ def test_who_rolls_back_meets_the_same_batches_unless_they_are_skipped(
     assert (repr(again[0].number("loss")) == repr(same["loss"])) == (not skip)
 
 
+@pytest.mark.slow
 @law
 @given(scenario=scenarios, other=scenarios)
 def test_neighbours_on_the_same_executor_change_nothing(

@@ -76,6 +76,7 @@ def test_both_games_of_the_program_pass_openenvs_validation_of_a_running_server(
     assert (summary["passed_count"], summary["total_count"]) == (6, 6)
 
 
+@pytest.mark.slow
 def test_the_task_api_has_the_tasks_of_all_splits_and_their_ids_lead_back(live_server: str) -> None:
     with httpx.Client(base_url=live_server, timeout=60.0, trust_env=False) as http:
 

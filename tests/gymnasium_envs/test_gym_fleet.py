@@ -125,6 +125,7 @@ def test_an_observation_is_made_of_what_replies_show_and_of_nothing_else() -> No
     assert view.brief.difficulty.isdigit(), "a drawn task tells its tier and nothing else of what goes wrong"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("act", list(Act))
 def test_any_act_is_carried_out_or_refused(act: Act) -> None:
     env = FleetEnv(scale="loss", chunk=8)

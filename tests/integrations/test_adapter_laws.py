@@ -123,6 +123,7 @@ def test_a_refused_call_pays_nothing(episode: EpisodeClient) -> None:
     assert (episode.total_reward, episode.done) == (0.0, False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("game", ["tuning"], indirect=True)
 def test_a_reset_forgets_the_episode_before(episode: EpisodeClient, game: str) -> None:
     task_id, calls = PLAYED[game]

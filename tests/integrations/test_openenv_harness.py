@@ -36,6 +36,7 @@ def factory(live_server: str) -> EpisodeSessionFactory:
     return EpisodeSessionFactory(live_server)
 
 
+@pytest.mark.slow
 def test_the_collector_writes_an_episode_a_task_with_the_reward_of_the_whole_episode(
     factory: EpisodeSessionFactory, tmp_path: Path
 ) -> None:
@@ -71,6 +72,7 @@ def test_collecting_again_under_the_same_names_begins_new_episodes(
         assert runner.run(model_step=agent(GOOD), num_episodes=1).num_collected == 1
 
 
+@pytest.mark.slow
 def test_the_rollout_function_of_trainers_pays_the_reward_of_the_episode(factory: EpisodeSessionFactory) -> None:
     rollout = build_harness_rollout_func(
         session_factory=factory,

@@ -29,6 +29,7 @@ def test_the_official_client_plays_to_a_score(live_server: str, official: Any, r
     assert heard == sorted(set(heard))
 
 
+@pytest.mark.slow
 def test_the_fastmcp_client_plays_to_a_score(live_server: str, fast: Any, run: Any) -> None:
     heard: list[float] = []
 

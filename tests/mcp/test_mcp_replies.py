@@ -95,6 +95,7 @@ def test_figures_that_are_not_finite_are_null(serve: Any) -> None:
     serve(play, losses=[2.0, math.nan])
 
 
+@pytest.mark.slow
 def test_a_run_that_is_submitted_by_itself_keeps_to_the_schema_of_the_last_call(serve: Any) -> None:
     async def play(served: Any) -> None:
         async with served.official() as session:

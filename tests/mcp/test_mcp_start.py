@@ -67,6 +67,7 @@ def test_options_are_taken(serve: Any) -> None:
     serve(play)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "told"),
     [

@@ -71,6 +71,7 @@ def test_a_running_server_meets_all_criteria(live_server: str, validate: Callabl
     assert report["mode"] == "simulation"
 
 
+@pytest.mark.slow
 def test_the_probe_plan_plays_an_episode_to_its_end(evidence: RuntimeEvidence) -> None:
     replies = [json.loads(one.response_json)["data"] for one in evidence.exchanges if one.operation == "step"]
 

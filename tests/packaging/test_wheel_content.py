@@ -21,6 +21,9 @@ MIGRATION_TEMPLATES = {f"{folder}/migrations/script.py.mako" for folder in ("are
 BUILD = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
 
 
+pytestmark = pytest.mark.slow  # they build a wheel
+
+
 @pytest.fixture(scope="module")
 def wheel(source_copy: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]:
     folder = tmp_path_factory.mktemp("wheel")
@@ -42,7 +45,6 @@ def shipped_modules(repository: Path) -> set[Path]:
     return {path for path in found if path.parts[0] not in FOR_DEVELOPERS and not path.parts[0].startswith(".")}
 
 
-@pytest.mark.slow
 def test_every_module_of_the_package_is_in_the_wheel(wheel: zipfile.ZipFile, source_copy: Path) -> None:
     modules = {path.as_posix() for path in shipped_modules(source_copy) if path.parts[0] != "build"}
 
@@ -89,7 +91,6 @@ def test_the_command_server_starts_the_server(wheel: zipfile.ZipFile) -> None:
     assert "server = ml_trainer_env.server.app:main" in wheel.read(entry_points).decode()
 
 
-@pytest.mark.slow
 def test_the_wheel_asks_for_what_the_code_imports_and_for_nothing_else(
     wheel: zipfile.ZipFile, repository: Path
 ) -> None:

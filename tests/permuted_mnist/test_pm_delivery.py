@@ -118,6 +118,7 @@ def test_the_arena_hands_over_what_the_competition_does(agent: Path, tmp_path: P
     assert ", 1)\n" in outcome.log
 
 
+@pytest.mark.slow
 def test_an_agent_that_divides_by_255_learns_from_bytes_and_gets_a_hint_without(
     agent: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -153,6 +154,7 @@ def test_the_guides_environment_offers_both() -> None:
     assert default["X_train"].dtype == np.float32
 
 
+@pytest.mark.slow
 def test_the_gymnasium_environment_offers_the_competitions_form() -> None:
     env: Any = gymnasium.make(permuted_mnist.ENVIRONMENT_ID, delivery="competition")
     check_env(env.unwrapped, skip_render_check=True)

@@ -16,6 +16,7 @@ def env() -> Any:
     return gymnasium.make(permuted_mnist.ENVIRONMENT_ID, render_mode="rgb_array")
 
 
+@pytest.mark.slow
 def test_gymnasiums_checker_has_nothing_to_say(env: Any) -> None:
     check_env(env.unwrapped)
 

@@ -151,6 +151,7 @@ def test_progress_comes_with_each_epoch_and_before_the_answer(live_server: str) 
         assert env.call_tool("get_training_status")["current_epoch"] == 3
 
 
+@pytest.mark.slow
 def test_a_client_that_did_not_ask_gets_no_progress(live_server: str) -> None:
     """Stock clients take the first frame for the answer."""
     from openenv.core.env_server.mcp_types import CallToolAction

@@ -139,6 +139,7 @@ def test_an_episode_goes_on_after_a_restart_is_forked_at_a_checkpoint_and_replay
     assert journal(["replay", "kept", "fork"]) == 0, capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_an_episode_tells_its_largest_batch_and_no_hidden_figure_before_its_end(live_server: str, task: Task) -> None:
     with MLTrainerEnv(base_url=live_server) as env:
         begun = env.reset(task_id=task.id)

@@ -73,6 +73,7 @@ def _plain(text: str) -> bool:
     return not any(prose in text for prose in PROSE)
 
 
+@pytest.mark.slow
 def test_a_reset_takes_its_options_and_refuses_every_other_key(http: httpx.Client, law: Law) -> None:
     def check(body: dict[str, Any]) -> None:
         answer = http.post("/reset", json=body)
@@ -92,6 +93,7 @@ def test_a_reset_over_the_socket_does_the_same(socket: ClientConnection, law: La
     law(check)
 
 
+@pytest.mark.slow
 def test_a_step_is_no_server_error_whatever_lies_beside_its_action(http: httpx.Client, law: Law) -> None:
     def check(body: dict[str, Any]) -> None:
         answer = http.post("/step", json={**body, "action": {"type": "list_tools"}})

@@ -28,6 +28,7 @@ def test_the_tasks_that_count_epochs_alone_have_no_seconds(env: MLTrainerEnv) ->
     assert observation.status.remaining_seconds is None
 
 
+@pytest.mark.slow
 def test_it_is_learnt_and_graded_on_test_images_that_no_reply_shows_before(env: MLTrainerEnv) -> None:
     env.reset(task_id=TASK)
     replies: list[dict[str, Any]] = [

@@ -140,6 +140,7 @@ BAD_CALLS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rubric", ["v1", "v2"])
 def test_an_episode_with_refused_calls_in_it_goes_as_the_one_without(new_session: Any, run: Any, rubric: str) -> None:
     script: list[tuple[str, dict[str, Any]]] = [

@@ -381,6 +381,7 @@ def test_callers_without_the_token_of_the_agent_reach_nothing(operator: Operator
             assert answer.status_code == 401
 
 
+@pytest.mark.slow
 def test_a_server_that_is_not_ranked_neither_forks_nor_resumes_a_ranked_episode(operator: Operator) -> None:
     variables = operator.variables()
     plain = {name: value for name, value in variables.items() if "RANKED" not in name}

@@ -68,6 +68,7 @@ def _send_and_leave(env: MLTrainerEnv) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_an_episode_outlives_its_server_and_ends_as_if_nothing_had_happened(
     start_server: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -128,6 +129,7 @@ def test_a_fork_over_openenv_spends_its_parents_epochs(live_server: str) -> None
         assert ours["remaining_budget"] == theirs["remaining_budget"]
 
 
+@pytest.mark.slow
 def test_the_cache_answers_a_repeated_episode_and_says_so(tmp_path: Path) -> None:
     with served_here(tmp_path, CACHE="yes") as (address, _):
         replies = []

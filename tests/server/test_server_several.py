@@ -12,7 +12,7 @@ import pytest
 from ml_trainer_env import MLTrainerEnv
 from ml_trainer_env.errors import EnvConnectionError, MLTrainerError
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1800)]
 """On a busy machine each start takes minutes. Whoever waits has a limit, so nothing can hang."""
 
 LIVENESS_S = 240.0

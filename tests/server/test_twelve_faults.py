@@ -104,6 +104,7 @@ class TestFault03TheGradeIsPaidTwiceOrNever:
         assert submitted["reward"] == submitted["score"] == submitted["reward_parts"]["submission"] > 0
         assert later == [0.0, 0.0]
 
+    @pytest.mark.slow
     def test_fault_03_the_sixtieth_change_submits_and_pays_the_grade_once(self, new_session: Any, run: Any) -> None:
         async def play() -> list[dict[str, Any]]:
             session = new_session()
@@ -307,6 +308,7 @@ class TestFault10AZombieTrainsOn:
 
         assert run(play()).error is None
 
+    @pytest.mark.slow
     def test_fault_10_a_call_over_its_time_ends_and_nothing_trains_on(self, new_session: Any, run: Any) -> None:
         async def play() -> None:
             session = new_session(hangs_after=3, limits=TimeLimits(call_s=2.0))

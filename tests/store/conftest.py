@@ -38,7 +38,7 @@ def bucket(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     return f"s3://{s3.new_bucket()}/models"
 
 
-@pytest.fixture(params=["folder", "shared folder", "bucket"])
+@pytest.fixture(params=["folder", "shared folder", pytest.param("bucket", marks=pytest.mark.slow)])
 def states_place(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
     """An empty place of states: a server's own folder, one that a URL names, and a bucket."""
     if request.param == "bucket":

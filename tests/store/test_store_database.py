@@ -119,6 +119,7 @@ def test_writes_that_wait_are_finished_when_it_closes_and_later_ones_refused(dat
         database.submit(note("late")).result()  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_two_processes_write_to_one_database(database: Database, place: Path | str, notes: Notes) -> None:
     program = (
         "import sys, sqlalchemy as sa; from pathlib import Path; from ml_trainer_env.server.store import Database\n"

@@ -148,6 +148,7 @@ def test_another_limit_of_divergence_is_part_of_an_epochs_key() -> None:
 # Laws.
 
 
+@pytest.mark.slow
 @every_network
 @every_start
 def test_a_start_is_finite_and_the_same_each_time(data: TensorData, network: str, kind: StartKind) -> None:

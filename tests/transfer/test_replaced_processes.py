@@ -11,7 +11,7 @@ import pytest
 
 from ml_trainer_env import FleetEnv, MLTrainerEnv
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1800)]
 """On a busy machine each start takes minutes."""
 
 THREADS = {"ML_TRAINER_TORCH_THREADS": "1", "ML_TRAINER_WORKERS": "1"}

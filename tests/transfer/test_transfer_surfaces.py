@@ -96,6 +96,7 @@ def test_an_operator_may_do_what_a_player_may(tmp_path: Path) -> None:
     assert [answer.status_code for answer in answers] == [200, 200, 200]
 
 
+@pytest.mark.slow
 def test_the_command_moves_an_episode_from_state_folder_to_state_folder(
     serve: Any, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -126,6 +126,7 @@ def test_labels_have_turned_noisy_before_many_runs_are_taken_over(drawn: Mapping
     assert len(taken_over) / 5 < len(before) < len(taken_over)
 
 
+@pytest.mark.slow
 @few_built
 @given(split=splits, number=st.integers(0, 200))
 def test_every_drawn_task_can_be_built(split: str, number: int) -> None:

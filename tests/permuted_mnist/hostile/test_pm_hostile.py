@@ -175,6 +175,7 @@ def test_a_gigabyte_in_a_file_is_an_error_of_the_agent(run: Run, layers: Layers)
     assert "OSError" in result.detail
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("predictions", "complaint"),
     [
@@ -218,6 +219,7 @@ def npy(shape: str) -> bytes:
 NO_NPY = "predictions should be an npy file"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sent", "complaint"),
     [
@@ -279,6 +281,7 @@ def test_an_exception_is_a_code_error_with_the_agents_own_traceback(run: Run, me
     assert "importlib" not in result.detail
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "words"),
     [
