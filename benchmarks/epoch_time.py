@@ -136,20 +136,21 @@ def time_epochs(task: Task, arrays: Examples, augment: bool, rounds: int) -> Tim
 
 
 def accuracy_row(task: Task, epochs: int = 10, seeds: int = 3) -> str:
-    """Validation accuracy of both loops after some epochs with augmentation, mean over seeds.
+    """Validation accuracy of both loops after some epochs, with augmentation if the usual loop has it, mean over seeds.
 
     The rate is annealed to zero: at a constant rate single epochs scatter by more than a point.
     """
     arrays, source = task_images(task)
     tensors = TensorData(arrays, kernels=NATIVE)
-    config = TrainingConfig(batch_size=BATCH_SIZE, augmentation=True, augmentation_strength=1.0)
+    augment = arrays.augmentation in AUGMENTED
+    config = TrainingConfig(batch_size=BATCH_SIZE, augmentation=augment, augmentation_strength=1.0)
     ours, theirs = [], []
     for seed in range(seeds):
         torch.manual_seed(seed)
         start = initial_state(FreshState(task.network.name, seed))
         plan = LearningRatePlan(LrSchedule.COSINE, config.learning_rate, 0, epochs)
         _, metrics = advance(start, config, plan, tensors, epochs)
-        usual = UsualLoop(start, arrays, augment=True, anneal_epochs=epochs)
+        usual = UsualLoop(start, arrays, augment=augment, anneal_epochs=epochs)
         accuracies = [usual.epoch() for _ in range(epochs)]
         ours.append(metrics[-1].val_accuracy)
         theirs.append(accuracies[-1])

@@ -15,7 +15,7 @@ EXPORTED void* network_new(const Shape* shapes, int layers, int largest_batch, i
                            float* gradients, float* statistics) {
     try {
         return new Network(shapes, layers, largest_batch, threads, parameters, gradients, statistics);
-    } catch (const std::exception&) {  // no memory, or no thread: the caller raises it
+    } catch (const std::exception&) {  // no memory: the caller raises it
         return nullptr;
     }
 }

@@ -7,32 +7,19 @@ import ctypes
 from collections.abc import Mapping, Sequence
 from ctypes import c_double, c_float, c_int, c_int64, c_long, c_void_p
 from dataclasses import dataclass, fields
+from enum import IntEnum
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any
 
-__all__ = [
-    "AVERAGE",
-    "CONVOLUTION",
-    "EMBEDDING",
-    "LINEAR",
-    "NO_ACTIVATION",
-    "RELU",
-    "SOURCES",
-    "TANH",
-    "VERSION",
-    "Library",
-    "Network",
-    "Shape",
-    "find_library",
-]
+__all__ = ["SOURCES", "VERSION", "Function", "Kind", "Library", "Network", "Shape", "find_library"]
 
 VERSION = 1
 """Version of the kernels. It is raised, here and in `interface.cpp`, with every change that may change a bit of a
 result. A library of another version is not used."""
 
-SOURCES = "dc501360d7889c3c"
+SOURCES = "573f3fc99c979543"
 """Digest of the C++ sources of this version. A test compares it, so that no change is forgotten."""
 
 _INSTRUCTION_SETS: Mapping[str, frozenset[str]] = {
@@ -41,11 +28,10 @@ _INSTRUCTION_SETS: Mapping[str, frozenset[str]] = {
 }
 """Instruction sets, best first, and the flags of processors that have them."""
 
-LINEAR, CONVOLUTION, AVERAGE, EMBEDDING = range(4)
 _FOLDER = Path(__file__).parent
 
-NO_ACTIVATION, RELU, TANH = range(3)
-ABSENT = -1
+_ABSENT = -1
+"""A place of parameters that a layer does not have."""
 
 _SIGNATURES: Mapping[str, tuple[Any, Sequence[Any]]] = {
     "version": (c_int, ()),
@@ -60,6 +46,30 @@ _SIGNATURES: Mapping[str, tuple[Any, Sequence[Any]]] = {
 }
 
 
+class Kind(IntEnum):
+    """What a layer computes first, numbered as in `layers.hpp`."""
+
+    LINEAR = 0
+    """A matrix product."""
+    CONVOLUTION = 1
+    """A convolution whose padding is half of its kernel."""
+    AVERAGE = 2
+    """The mean over all pixels."""
+    EMBEDDING = 3
+    """A row of a table for each token."""
+
+
+class Function(IntEnum):
+    """Activation functions, numbered as in `layers.hpp`."""
+
+    NONE = 0
+    """x."""
+    RELU = 1
+    """max(x, 0)."""
+    TANH = 2
+    """tanh(x)."""
+
+
 @dataclass(slots=True)
 class Shape:
     """A layer as the kernels see it: what it computes first, and what follows.
@@ -68,27 +78,27 @@ class Shape:
     one pixel, a sequence an image of one row.
 
     Attributes:
-        kind: LINEAR, CONVOLUTION, AVERAGE (over all pixels) or EMBEDDING (of tokens).
+        kind: What it computes first.
         inputs: Number of values or channels that it reads; of an embedding, the number of tokens that there are.
         height: Height of what it reads.
         width: Width of what it reads.
         outputs: Number of values or channels that it writes, padded.
         units: The same without padding.
-        kernel_height: Height of a convolution's kernel, odd. The padding is half of it.
+        kernel_height: Height of a convolution's kernel, odd.
         kernel_width: Its width.
         stride: Its stride.
         pool_height: Height of the pixels of which the largest is kept. 1 for all.
         pool_width: Their width, 1 or 2.
         has_norm: Whether batch norm follows instead of a shift.
-        activation: NO_ACTIVATION, RELU or TANH.
+        activation: Its activation function.
         drops: Whether dropout follows.
         weights: Place of the weights in the parameters.
-        shift: Place of the shifts. ABSENT if there are none.
+        shift: Place of the shifts. -1 if there are none.
         scale: Place of batch norm's scales.
         statistics: Place of its running means and variances in the statistics.
     """
 
-    kind: int
+    kind: Kind
     inputs: int
     height: int
     width: int
@@ -100,17 +110,17 @@ class Shape:
     pool_height: int = 1
     pool_width: int = 1
     has_norm: int = 0
-    activation: int = NO_ACTIVATION
+    activation: Function = Function.NONE
     drops: int = 0
-    weights: int = ABSENT
-    shift: int = ABSENT
-    scale: int = ABSENT
-    statistics: int = ABSENT
+    weights: int = _ABSENT
+    shift: int = _ABSENT
+    scale: int = _ABSENT
+    statistics: int = _ABSENT
 
     @property
     def pixels(self) -> int:
         """Number of pixels of the outputs; 1 for vectors."""
-        if self.kind not in (CONVOLUTION, EMBEDDING):
+        if self.kind not in (Kind.CONVOLUTION, Kind.EMBEDDING):
             return 1
         height, width = (-(-side // self.stride) for side in (self.height, self.width))
         return (height // self.pool_height) * (width // self.pool_width)
@@ -141,8 +151,8 @@ class Library:
             function = getattr(functions, name)
             function.restype, function.argtypes = result, arguments
         self.functions = functions
-        self.name = f"native-{functions.version()}-{instructions}"
         self.version: int = functions.version()
+        self.name = f"native-{self.version}-{instructions}"
         self.lanes: int = functions.lanes()
         self.panel = 2 * self.lanes
 
@@ -182,7 +192,6 @@ class Network:
         values = [int(getattr(layer, field.name)) for layer in layers for field in fields(Shape)]
         shapes = (c_int64 * len(values))(*values)
         self._functions = library.functions
-        self.largest_batch = largest_batch
         self._handle = self._functions.network_new(
             shapes, len(layers), largest_batch, threads, parameters, gradients, statistics
         )

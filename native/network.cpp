@@ -12,7 +12,6 @@ void add(double* sums, Floats values) {
 Network::Network(const Shape* shapes, int layer_count, int largest_batch, int threads, const float* parameters,
                  float* gradients, float* statistics)
     : layers(shapes, shapes + layer_count),
-      largest_batch(largest_batch),
       thread_count(std::max(1, std::min(threads, (largest_batch + GROUP - 1) / GROUP))),
       parameters(parameters),
       gradients(gradients),

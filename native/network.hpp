@@ -15,16 +15,16 @@ class Network {
     Network(const Shape* shapes, int layer_count, int largest_batch, int threads, const float* parameters,
             float* gradients, float* statistics);
 
-    // Mean cross entropy (nats) of a batch: floats, or tokens as int64. Fills the gradients, and updates the running statistics. `masks` has the
-    // factors of dropout, (count, values of the layer), for each layer that drops.
+    // Mean cross entropy (nats) of a batch: floats, or tokens as int64. Fills the gradients, and updates the running
+    // statistics. `dropout_masks` has the factors of dropout, (size, values of the layer), for each layer that drops.
     float loss(const void* batch, const int64_t* labels, int size, const float* const* dropout_masks);
 
-    // Logits (size, units of the last layer). Each layer with an activation has a place for each padded channel
-    // in `extremes`: it takes part in the largest output of a relu, or in the smallest magnitude of a tanh. Null to leave it out.
+    // Logits (size, units of the last layer). Each layer with an activation has a place for each padded channel in
+    // `extremes`: it takes part in the largest output of a relu, or in the smallest magnitude of a tanh. Null for none.
     void evaluate(const void* batch, int size, float* logits, float* extremes);
 
    private:
-    // What batch norm does to a channel in this batch, and its sums by group.
+    // What batch norm does to each channel of this batch.
     struct Norm {
         std::vector<float> mean, deviation_inverse, factor, shift;
     };
@@ -38,7 +38,7 @@ class Network {
     std::vector<std::vector<float>> raw_scratch, row_scratch;       // by thread
     std::vector<std::vector<std::vector<float>>> spread_scratch;    // by thread and layer
     std::vector<float> images;  // the inputs with a border, if a convolution reads them
-    int largest_batch, thread_count;
+    int thread_count;
     const float* parameters;
     float *gradients, *statistics;
     Team team;

@@ -17,8 +17,6 @@ inline void store(float* to, Floats values) { *reinterpret_cast<Floats*>(to) = v
 inline void store(int32_t* to, Ints values) { *reinterpret_cast<Ints*>(to) = values; }
 inline Floats all(float value) { return value - Floats{}; }
 
-inline int rounded_up(int count) { return (count + LANES - 1) / LANES * LANES; }
-
 // exp(x), with a relative error below 3e-7 where the result is a normal number. Cody and Waite's reduction: x is
 // n ln 2 + r with |r| <= ln 2 / 2, exp(r) is its Taylor polynomial of degree 7, and n goes into the exponent.
 inline Floats exponential(Floats x) {

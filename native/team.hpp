@@ -2,13 +2,18 @@
 #pragma once
 #include <atomic>
 #include <functional>
+#include <system_error>
 #include <thread>
 #include <vector>
 
 class Team {
    public:
+    // A team of at most `size`, the caller among them. It is smaller where the system refuses a thread.
     explicit Team(int size) {
-        for (int thread = 1; thread < size; thread++) others.emplace_back([this, thread] { serve(thread); });
+        try {
+            for (int thread = 1; thread < size; thread++) others.emplace_back([this, thread] { serve(thread); });
+        } catch (const std::system_error&) {
+        }
     }
     ~Team() {
         is_over = true;

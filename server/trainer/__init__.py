@@ -1,7 +1,7 @@
 """The trainer: pure functions that compute the next training state.
 
-`config`, `limits`, `schedules` and `state` do not import torch. `engine`, `networks`, `data`, `augmentation` and
-`optimizers` do.
+`config`, `limits`, `schedules` and `state` do not import torch. `engine`, `networks`, `data`, `augmentation`,
+`optimizers` and the learners do. A learner is torch's or calls `native/`.
 """
 
 __all__ = ["PROBE"]

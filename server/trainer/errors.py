@@ -2,7 +2,7 @@
 
 from ml_trainer_env.errors import MLTrainerError
 
-__all__ = ["ConfigError", "Interrupted", "TrainerError"]
+__all__ = ["ConfigError", "Interrupted", "KernelError", "TrainerError"]
 
 
 class TrainerError(MLTrainerError):
@@ -11,6 +11,10 @@ class TrainerError(MLTrainerError):
 
 class ConfigError(TrainerError, ValueError):
     """A setting is out of bounds. The message names the setting, its value, and what is allowed."""
+
+
+class KernelError(TrainerError):
+    """The native kernels were asked for, and cannot be used. The message says why."""
 
 
 class Interrupted(TrainerError):  # noqa: N818 - the caller asked for it, so it is no error

@@ -13,13 +13,14 @@ from torch import Tensor
 from ml_trainer_env.native import Library, find_library
 from ml_trainer_env.server.datasets import ExampleKind
 from ml_trainer_env.server.trainer.config import OptimizerKind, TrainingConfig
+from ml_trainer_env.server.trainer.errors import KernelError
 from ml_trainer_env.server.trainer.kinds import Activation, Kernels, NetworkKind
 from ml_trainer_env.server.trainer.learners import open_learner
 from ml_trainer_env.server.trainer.network_specs import NetworkSpec
 from ml_trainer_env.server.trainer.networks import draw_weights
 from ml_trainer_env.server.trainer.state import TrainingState
 
-__all__ = ["KernelError", "chosen_kernels", "kernels_name"]
+__all__ = ["chosen_kernels", "kernels_name"]
 
 _TOLERANCE = 1e-4
 """Largest allowed difference from torch, relative to the largest number of each array."""
@@ -30,10 +31,6 @@ _EXAMPLES = 19
 _ABSENT = "they were not compiled for this processor, or are of another version"
 
 _LOG = logging.getLogger(__name__)
-
-
-class KernelError(Exception):
-    """The native kernels were asked for, and cannot be used."""
 
 
 @cache

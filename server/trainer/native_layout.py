@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch import nn
 
-from ml_trainer_env.native import AVERAGE, CONVOLUTION, EMBEDDING, LINEAR, RELU, TANH, Library, Shape
+from ml_trainer_env.native import Function, Kind, Library, Shape
 from ml_trainer_env.server.datasets import ExampleKind
 from ml_trainer_env.server.trainer.network_parts import Dropout, Embedding, MeanOverPositions, Positions, Swapped
 from ml_trainer_env.server.trainer.network_specs import NetworkSpec
@@ -88,9 +88,9 @@ class _Builder:
             case nn.BatchNorm1d() | nn.BatchNorm2d():
                 self._add_norm(name, module)
             case nn.ReLU() | nn.Tanh():
-                self._last.activation = TANH if isinstance(module, nn.Tanh) else RELU
+                self._last.activation = Function.TANH if isinstance(module, nn.Tanh) else Function.RELU
             case MeanOverPositions():
-                self._begin(AVERAGE, self._padded, self._channels, 1, 1)
+                self._begin(Kind.AVERAGE, self._padded, self._channels, 1, 1)
             case Dropout():
                 if self._drops:
                     self._last.drops = 1
@@ -113,7 +113,7 @@ class _Builder:
         places: np.ndarray = (row * self._width + column) * self._padded + channel
         return (places if self._is_channels_first else places.transpose(1, 2, 0)).ravel()
 
-    def _begin(self, kind: int, inputs: int, units: int, height: int, width: int) -> Shape:
+    def _begin(self, kind: Kind, inputs: int, units: int, height: int, width: int) -> Shape:
         """Begin a layer.
 
         Args:
@@ -135,7 +135,7 @@ class _Builder:
     def _add_convolution(self, name: str, module: nn.Conv1d | nn.Conv2d) -> None:
         channels, inputs, stride = self._channels, self._padded, module.stride[-1]
         height, width = -(-self._height // stride), -(-self._width // stride)
-        layer = self._begin(CONVOLUTION, inputs, module.out_channels, height, width)
+        layer = self._begin(Kind.CONVOLUTION, inputs, module.out_channels, height, width)
         layer.kernel_height, layer.kernel_width = (1, *module.kernel_size)[-2:]
         layer.stride = stride
         channel, row, column = np.ogrid[:channels, : layer.kernel_height, : layer.kernel_width]
@@ -145,12 +145,12 @@ class _Builder:
 
     def _add_linear(self, name: str, module: nn.Linear) -> None:
         order, inputs = self._order(), self._height * self._width * self._padded
-        self._begin(LINEAR, inputs, module.out_features, 1, 1)
+        self._begin(Kind.LINEAR, inputs, module.out_features, 1, 1)
         self._place_weights(f"{name}.weight", order, inputs)
         self._place_bias(name, module)
 
     def _add_embedding(self, name: str, module: Embedding) -> None:
-        layer = self._begin(EMBEDDING, module.num_embeddings, module.embedding_dim, self._height, self._width)
+        layer = self._begin(Kind.EMBEDDING, module.num_embeddings, module.embedding_dim, self._height, self._width)
         token, unit = np.ogrid[: layer.inputs, : layer.units]
         layer.weights = self._place(f"{name}.weight", token * layer.outputs + unit, layer.inputs * layer.outputs)
 

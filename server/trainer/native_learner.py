@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ml_trainer_env.native import NO_ACTIVATION, TANH, Library, Network
+from ml_trainer_env.native import Function, Library, Network
 from ml_trainer_env.server.trainer.config import OptimizerKind, TrainingConfig
 from ml_trainer_env.server.trainer.diagnostics import SATURATED, WATCHED_EXAMPLES
 from ml_trainer_env.server.trainer.learner import Evaluation
@@ -52,7 +52,7 @@ class NativeLearner:
         self.rate = rate
         self._library, self._layout, self._config, self._source = library, layout, config, source
         self._names = list(state.weights)
-        self._active = [layer for layer in layout.layers if layer.activation != NO_ACTIVATION]
+        self._active = [layer for layer in layout.layers if layer.activation is not Function.NONE]
         self._parameters = _joined(layout.parameters, layout.parameter_count, state.weights)
         self._gradients = torch.zeros(layout.parameter_count)
         self._statistics = _joined(layout.statistics, layout.statistics_count, state.weights)
@@ -156,7 +156,7 @@ class NativeLearner:
         """Return the share of units whose extremes say that they are dead. Padding does not count."""
         parts = extremes.split([layer.outputs for layer in self._active]) if self._active else ()
         dead = [
-            found[: layer.units] > SATURATED if layer.activation == TANH else found[: layer.units] <= 0
+            found[: layer.units] > SATURATED if layer.activation is Function.TANH else found[: layer.units] <= 0
             for layer, found in zip(self._active, parts, strict=True)
         ]
         units = torch.cat(dead) if dead else torch.empty(0)
@@ -206,8 +206,8 @@ def _in_reading_order(inputs: Tensor) -> Tensor:
     return (inputs.permute(0, 2, 3, 1) if inputs.dim() == 4 else inputs).contiguous()
 
 
-def _worst(activation: int) -> float:
-    return math.inf if activation == TANH else -math.inf
+def _worst(activation: Function) -> float:
+    return math.inf if activation is Function.TANH else -math.inf
 
 
 def _root_of_mean(squares: list[float]) -> float:

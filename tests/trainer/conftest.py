@@ -6,8 +6,9 @@ import torch
 
 from ml_trainer_env.native import Library
 from ml_trainer_env.server.trainer.data import TensorData
+from ml_trainer_env.server.trainer.errors import KernelError
 from ml_trainer_env.server.trainer.examples import Examples
-from ml_trainer_env.server.trainer.kernels import KernelError, chosen_kernels
+from ml_trainer_env.server.trainer.kernels import chosen_kernels
 from ml_trainer_env.server.trainer.kinds import AugmentationKind, Kernels
 from ml_trainer_env.server.trainer.network_specs import NETWORKS
 

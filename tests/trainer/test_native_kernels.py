@@ -13,13 +13,14 @@ from drawn_networks import batch_for, examples_for, specs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml_trainer_env.native import LINEAR, Library, Network, Shape
+from ml_trainer_env.native import Kind, Library, Network, Shape
 from ml_trainer_env.native import library as native_library
 from ml_trainer_env.server.trainer import kernels as choice
 from ml_trainer_env.server.trainer.config import TrainingConfig
 from ml_trainer_env.server.trainer.data import TensorData
 from ml_trainer_env.server.trainer.engine import advance, initial_state
-from ml_trainer_env.server.trainer.kernels import KernelError, chosen_kernels, kernels_name
+from ml_trainer_env.server.trainer.errors import KernelError
+from ml_trainer_env.server.trainer.kernels import chosen_kernels, kernels_name
 from ml_trainer_env.server.trainer.kinds import Kernels, NetworkKind
 from ml_trainer_env.server.trainer.learner import Learner
 from ml_trainer_env.server.trainer.learners import open_learner
@@ -159,9 +160,10 @@ def test_states_of_either_are_continued_by_the_other(library: Library, spec: Net
     start = initial_state(FreshState(spec.name, 3))
 
     after, (first,) = advance(start, config, plan, native)
-    continued, (second,) = advance(after, config, plan, wanted)
+    continued, _ = advance(after, config, plan, wanted)
 
     assert not first.diverged
+    assert continued.epoch == 2
     for state in (after, continued):
         alone, _ = advance(start, config, plan, wanted, epochs=state.epoch)
         assert list(state.weights) == list(alone.weights)
@@ -169,7 +171,6 @@ def test_states_of_either_are_continued_by_the_other(library: Library, spec: Net
         assert [(one.shape, one.dtype) for one in state.optimizer.values()] == [
             (one.shape, one.dtype) for one in alone.optimizer.values()
         ]
-    assert math.isfinite(second.train_loss) or second.diverged
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
@@ -208,7 +209,7 @@ def test_whole_runs_reach_the_same_accuracy(library: Library, images: dict[str, 
 
 
 def test_a_network_without_room_is_an_error_and_not_the_end_of_the_process(library: Library) -> None:
-    layers = [Shape(LINEAR, 64, 1, 1, 2**20, 2**20)]  # with this batch more than any processor addresses
+    layers = [Shape(Kind.LINEAR, 64, 1, 1, 2**20, 2**20)]  # with this batch more than any processor addresses
 
     with pytest.raises(MemoryError, match="no memory for a network of 1 layers"):
         Network(library, layers, 2**31 - 1, 1, 0, 0, 0)
