@@ -1,13 +1,14 @@
 // The functions that `library.py` calls.
 #include <exception>
 
+#include "augmentation.hpp"
 #include "network.hpp"
 #include "optimizers.hpp"
 
 #define EXPORTED extern "C" __attribute__((visibility("default")))
 
 // Version of the kernels. It is raised, here and in `library.py`, with every change that may change a bit of a result.
-EXPORTED int version() { return 1; }
+EXPORTED int version() { return 2; }
 
 EXPORTED int lanes() { return LANES; }
 
@@ -39,6 +40,11 @@ EXPORTED void sgd(float* parameters, const float* gradients, float* momenta, lon
 EXPORTED void adam(float* parameters, const float* gradients, float* means, float* squares, long count, double step,
                    double rate, double decay, int is_decoupled, double beta1, double beta2, double epsilon) {
     update_adam(parameters, gradients, means, squares, count, step, rate, decay, is_decoupled, beta1, beta2, epsilon);
+}
+
+EXPORTED void turn(const float* images, const int64_t* chosen, const float* turns, int count, int side, float black,
+                   float* turned) {
+    turn_images(images, chosen, turns, count, side, black, turned);
 }
 
 EXPORTED double squared_norm(const float* values, long count) {

@@ -13,13 +13,13 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any
 
-__all__ = ["SOURCES", "VERSION", "Function", "Kind", "Library", "Network", "Shape", "find_library"]
+__all__ = ["SOURCES", "VERSION", "Function", "Kind", "Library", "Network", "Shape", "find_library", "processor_flags"]
 
-VERSION = 1
+VERSION = 2
 """Version of the kernels. It is raised, here and in `interface.cpp`, with every change that may change a bit of a
 result. A library of another version is not used."""
 
-SOURCES = "573f3fc99c979543"
+SOURCES = "cf273ba234ad5a3b"
 """Digest of the C++ sources of this version. A test compares it, so that no change is forgotten."""
 
 _INSTRUCTION_SETS: Mapping[str, frozenset[str]] = {
@@ -42,6 +42,7 @@ _SIGNATURES: Mapping[str, tuple[Any, Sequence[Any]]] = {
     "network_evaluate": (None, (c_void_p, c_void_p, c_int, c_void_p, c_void_p)),
     "sgd": (None, (c_void_p, c_void_p, c_void_p, c_long, c_float, c_float, c_float)),
     "adam": (None, (c_void_p,) * 4 + (c_long,) + (c_double,) * 3 + (c_int,) + (c_double,) * 3),
+    "turn": (None, (c_void_p,) * 3 + (c_int, c_int, c_float, c_void_p)),
     "squared_norm": (c_double, (c_void_p, c_long)),
 }
 
@@ -232,21 +233,26 @@ class Network:
 @cache
 def find_library() -> Library | None:
     """Return the kernels for this processor, or None if none of this version were compiled that it can run."""
-    flags = _processor_flags()
+    flags = processor_flags()
     for instructions, needed in _INSTRUCTION_SETS.items():
         paths = [_FOLDER / f"_{instructions}{suffix}" for suffix in EXTENSION_SUFFIXES]
         for path in filter(Path.exists, paths if needed <= flags else ()):
-            library = Library(path, instructions)
-            if library.version == VERSION:
-                return library
+            if _version_of(path) == VERSION:
+                return Library(path, instructions)
     return None
 
 
-def _processor_flags() -> frozenset[str]:
-    """Return the flags of the processor as Linux names them. Empty on other systems."""
+def _version_of(path: Path) -> int:
+    """Return the version of a compiled library. One of another version may lack functions."""
+    version: int = ctypes.CDLL(str(path)).version()
+    return version
+
+
+def processor_flags() -> frozenset[str]:
+    """Return the flags of the processor as Linux names them (of ARM, the features). Empty on other systems."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return frozenset()
-    flags = next((line.partition(":")[2] for line in lines if line.startswith("flags")), "")
+    flags = next((line.partition(":")[2] for line in lines if line.startswith(("flags", "Features"))), "")
     return frozenset(flags.split())

@@ -64,8 +64,7 @@ class Services:
         place = settings.states_url or folder / STATES_FOLDER
         self._states = StateStore(self.database, place, settings.state_mb * 1_000_000)
         batch = evaluation_batch(settings.evaluation_batch, folder)
-        options: dict[str, int | str] = {"evaluation_batch": batch, "kernels": settings.kernels.value}
-        self.executor = executor or _executor(settings, options)
+        self.executor = executor or _executor(settings, settings.options(batch))
         source = LiveSource(
             self.executor,
             states=self._states,

@@ -14,7 +14,7 @@ from ml_trainer_env.server.episodes.game import TimeLimits
 from ml_trainer_env.server.executors.on_ray.address import DEFAULT_ADDRESS, RayAddressError, check_address
 from ml_trainer_env.server.security import Access, AccessError
 from ml_trainer_env.server.store.folder import configured_database, configured_states
-from ml_trainer_env.server.trainer.kinds import Kernels
+from ml_trainer_env.server.trainer.kinds import Kernels, Precision
 from ml_trainer_env.server.tuning.grading import RubricVersion
 
 __all__ = ["ExecutorKind", "RankedSettings", "Settings", "SettingsError"]
@@ -85,6 +85,8 @@ class Settings:
             `ml-trainer-measure`, or 64). It changes the last digits of losses.
         kernels: What computes epochs, `auto`, `native` or `torch` (ML_TRAINER_KERNELS; auto). It changes the bits of
             results.
+        precision: What PyTorch computes epochs in, `fp32` or `bf16` (ML_TRAINER_PRECISION; fp32). bf16 is for
+            processors that have instructions for it, and leaves the native kernels aside.
         ranked: The secret of a ranked server (ML_TRAINER_RANKED; none: not ranked), its number of tasks
             (ML_TRAINER_RANKED_TASKS; all), and a table of calibrated tasks in place of the split `test`
             (ML_TRAINER_RANKED_TABLE; none).
@@ -113,12 +115,21 @@ class Settings:
     access: Access
     evaluation_batch: int | None = None
     kernels: Kernels = Kernels.AUTO
+    precision: Precision = Precision.FP32
     ranked: RankedSettings | None = None
     results_dir: Path = Path("outputs")
     database_url: str | None = field(default=None, repr=False)
     states_url: str | None = None
     executor: ExecutorKind = ExecutorKind.POOL
     ray_address: str = DEFAULT_ADDRESS
+
+    def options(self, evaluation_batch: int) -> dict[str, int | str]:
+        """Return the options of the executor's jobs. They are part of the identity."""
+        return {
+            "evaluation_batch": evaluation_batch,
+            "kernels": self.kernels.value,
+            "precision": self.precision.value,
+        }
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
@@ -152,6 +163,7 @@ class Settings:
             access=read.access(),
             evaluation_batch=read.optional_whole("EVALUATION_BATCH"),
             kernels=read.one_of("KERNELS", Kernels.AUTO),
+            precision=read.one_of("PRECISION", Precision.FP32),
             ranked=read.ranked(),
             results_dir=read.path("RESULTS_DIR") or Path("outputs"),
             database_url=configured_database(environment),

@@ -145,13 +145,14 @@ async def _replay_episode(journaled: JournaledEpisode, settings: Settings, games
     from ml_trainer_env.server.episodes.recorded import VerifyingSource
     from ml_trainer_env.server.episodes.replay import replay_calls
     from ml_trainer_env.server.store.measured import DEFAULT_BATCH
-    from ml_trainer_env.server.trainer.kinds import Kernels
+    from ml_trainer_env.server.trainer.kinds import Kernels, Precision
 
     name, recorded = journaled.header.name, journaled.header.versions
     threads = int(recorded.get("torch_threads", settings.torch_threads))
     batch = int(recorded.get("evaluation_batch", DEFAULT_BATCH))  # missing in older journals
     kernels = Kernels.TORCH if recorded.get("kernels", Kernels.TORCH) == Kernels.TORCH else Kernels.AUTO
-    settings = replace(settings, torch_threads=threads, evaluation_batch=batch, kernels=kernels)
+    precision = Precision(recorded.get("precision", Precision.FP32))
+    settings = replace(settings, torch_threads=threads, evaluation_batch=batch, kernels=kernels, precision=precision)
     async with temporary_services(settings, games) as services:
         for changed in (await services.executor.identity()).differences(recorded):
             print(f"{name}: {changed}")
@@ -188,10 +189,7 @@ async def temporary_services(settings: Settings, games: Mapping[str, Game] | Non
     from ml_trainer_env.server.store.measured import DEFAULT_BATCH
     from ml_trainer_env.server.trainer import PROBE
 
-    options = {
-        "evaluation_batch": settings.evaluation_batch or DEFAULT_BATCH,
-        "kernels": settings.kernels.value,
-    }
+    options = settings.options(settings.evaluation_batch or DEFAULT_BATCH)
     with tempfile.TemporaryDirectory() as folder:
         executor = InProcessExecutor(settings.torch_threads, probe=PROBE, options=options)
         services = Services(replace(settings, state_dir=Path(folder), database_url=None, cache=False), executor, games)

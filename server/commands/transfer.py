@@ -93,8 +93,8 @@ async def _transfer(games: Mapping[str, Game] | None) -> AsyncIterator[EpisodeTr
 
     settings = Settings.from_environment(os.environ)
     batch = evaluation_batch(settings.evaluation_batch, state_folder(settings.state_dir))
-    options = {"evaluation_batch": batch, "kernels": settings.kernels.value}
-    services = Services(settings, InProcessExecutor(settings.torch_threads, probe=PROBE, options=options), games)
+    executor = InProcessExecutor(settings.torch_threads, probe=PROBE, options=settings.options(batch))
+    services = Services(settings, executor, games)
     try:
         yield services.transfer
     finally:

@@ -11,7 +11,18 @@ from ml_trainer_env.server.executors.contract import ExecutorError
 from ml_trainer_env.server.executors.identity import Identity
 from ml_trainer_env.server.executors.job_queue import QueuedJob
 from ml_trainer_env.server.executors.wakeup import Wakeup
-from ml_trainer_env.server.executors.wire import Cancel, Done, Failed, OutOfMemory, Ready, Request, Stopped, Unit, Yield
+from ml_trainer_env.server.executors.wire import (
+    Cancel,
+    Done,
+    Failed,
+    NotStarted,
+    OutOfMemory,
+    Ready,
+    Request,
+    Stopped,
+    Unit,
+    Yield,
+)
 from ml_trainer_env.server.executors.worker_contract import WorkerDiedError
 
 __all__ = ["ConversingWorker", "Link"]
@@ -88,9 +99,11 @@ class ConversingWorker(ABC):
         """Receive the worker's first message.
 
         Raises:
-            ExecutorError: The worker ran out of memory.
+            ExecutorError: The worker cannot start, or ran out of memory.
         """
         message = self._link.receive()
+        if isinstance(message, NotStarted):
+            raise ExecutorError(message.reason)
         if isinstance(message, OutOfMemory):
             raise ExecutorError(f"a worker needed more memory to start than {self._memory}")
         assert isinstance(message, Ready)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ml_trainer_env.server.executors.identity import Identity
 from ml_trainer_env.server.executors.job import Job, UnitResult
 
-__all__ = ["Cancel", "Done", "Failed", "OutOfMemory", "Ready", "Request", "Stopped", "Unit", "Yield"]
+__all__ = ["Cancel", "Done", "Failed", "NotStarted", "OutOfMemory", "Ready", "Request", "Stopped", "Unit", "Yield"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,6 +35,13 @@ class Ready:
     """Worker to pool: the worker is warm and waits for requests."""
 
     identity: Identity
+
+
+@dataclass(frozen=True, slots=True)
+class NotStarted:
+    """Worker to pool: the worker cannot start. This is its last message."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -25,6 +25,7 @@ from ml_trainer_env.server.executors.wire import (
     Cancel,
     Done,
     Failed,
+    NotStarted,
     OutOfMemory,
     Ready,
     Request,
@@ -57,11 +58,21 @@ def work(channel: Link, settings: WorkerSettings) -> None:
     try:
         if settings.memory_mb:
             limit_memory(settings.memory_mb)
-        serve(channel, JobRunner(settings.torch_threads, settings.probe, settings.options))
+        serve(channel, _warm_runner(channel, settings))
     except Exception as error:
         if not is_out_of_memory(error):
             raise
         channel.send(OutOfMemory())
+
+
+def _warm_runner(channel: Link, settings: WorkerSettings) -> JobRunner:
+    """Return a runner whose identity is known. Tells the other end why there is none."""
+    try:
+        return JobRunner(settings.torch_threads, settings.probe, settings.options)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            channel.send(NotStarted(f"{type(error).__name__}: {error}"))
+        raise
 
 
 def serve(channel: Link, runner: JobRunner) -> None:

@@ -7,11 +7,11 @@ randomness comes from the given generator.
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ml_trainer_env.server.trainer.data import BORDER, TensorData
 from ml_trainer_env.server.trainer.kinds import AugmentationKind
+from ml_trainer_env.server.trainer.turning import turned
 
 __all__ = ["augmented"]
 
@@ -44,7 +44,7 @@ def augmented(data: TensorData, chosen: Tensor, strength: float, source: torch.G
     if strength == 0.0 or data.augmentation is AugmentationKind.NONE:
         return data.train_inputs[chosen]
     if data.augmentation is AugmentationKind.DIGITS:
-        return _turned(data.train_inputs[chosen], data.black, strength, _share_of_full_side(data), source)
+        return _turned(data, chosen, strength, _share_of_full_side(data), source)
     if data.augmentation is AugmentationKind.SCATTERED:
         return _noisy(data.train_inputs[chosen], strength * data.input_scale, source)
     # (N, H, W, C) is the order of images in memory. Plain operations keep it.
@@ -72,33 +72,18 @@ def _share_of_full_side(data: TensorData) -> float:
     return min(1.0, data.input_shape[-1] / _FULL_SIDE)
 
 
-def _turned(images: Tensor, black: Tensor, strength: float, share: float, source: torch.Generator) -> Tensor:
-    """Rotate, scale and shift (N, C, H, W) by random similarities, sampled bilinearly.
+def _turned(data: TensorData, chosen: Tensor, strength: float, share: float, source: torch.Generator) -> Tensor:
+    """Return training images (N, C, H, W), rotated, scaled and shifted by random similarities, sampled bilinearly.
 
     `share` is the factor of the shifts.
     """
-    count, side = images.shape[0], images.shape[-1]
+    count, side = len(chosen), data.input_shape[-1]
     angle = _uniform((count, 1), math.radians(ROTATION_DEGREES) * strength, source)
     zoom = 1.0 + _uniform((count, 1), DIGIT_SCALE * strength, source)
     # The image is 2 wide in these coordinates.
     shift = _uniform((count, 2), 2.0 * DIGIT_SHIFT_PIXELS * share * strength / side, source)
-    grid = _similarity_grid(angle.cos() / zoom, angle.sin() / zoom, shift, side)
-    edge = black.view(1, -1, 1, 1)
-    # grid_sample fills with zeros, so black must be zero here.
-    return F.grid_sample(images - edge, grid, align_corners=False).add_(edge)
-
-
-def _similarity_grid(cosine: Tensor, sine: Tensor, shift: Tensor, side: int) -> Tensor:
-    """Return the source coordinates of each pixel, (N, side, side, 2), for `grid_sample`.
-
-    `F.affine_grid` computes the same in seven times the time, because it multiplies a small matrix for each pixel.
-    """
-    centres = (torch.arange(side) * 2 + 1) / side - 1
-    along, across = cosine * centres, sine * centres
-    grid = torch.empty(len(shift), side, side, 2)
-    torch.add(along[:, None, :], (shift[:, :1] - across)[:, :, None], out=grid[..., 0])
-    torch.add(across[:, None, :], (shift[:, 1:] + along)[:, :, None], out=grid[..., 1])
-    return grid
+    cosine, sine = angle.cos() / zoom, angle.sin() / zoom
+    return turned(data.train_inputs, chosen, data.black, cosine, sine, shift, data.kernels)
 
 
 def _cropped(data: TensorData, chosen: Tensor, distance: int, source: torch.Generator) -> Tensor:

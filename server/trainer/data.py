@@ -11,9 +11,10 @@ from torch import Tensor
 from ml_trainer_env.native import Library
 from ml_trainer_env.server.datasets import ExampleKind
 from ml_trainer_env.server.trainer.changes import ChangedExamples, Drift, TrainingData
+from ml_trainer_env.server.trainer.errors import KernelError
 from ml_trainer_env.server.trainer.examples import Examples, PermutedExamples
-from ml_trainer_env.server.trainer.kernels import chosen_kernels
-from ml_trainer_env.server.trainer.kinds import Kernels
+from ml_trainer_env.server.trainer.kernels import check_precision, chosen_kernels
+from ml_trainer_env.server.trainer.kinds import Kernels, Precision
 
 __all__ = ["BORDER", "EVALUATION_BATCH", "TensorData", "prepare"]
 
@@ -35,14 +36,21 @@ def prepare(data: TrainingData, options: Mapping[str, int | str]) -> "TensorData
 
     Args:
         data: The examples.
-        options: `evaluation_batch` is the number of examples evaluated together, `kernels` one of `Kernels`. Other
-            options are ignored.
+        options: `evaluation_batch` is the number of examples evaluated together, `kernels` one of `Kernels`,
+            `precision` one of `Precision`. Other options are ignored.
+
+    Raises:
+        KernelError: The options ask for what this processor lacks.
     """
-    batch, kernels = (
-        int(options.get("evaluation_batch", EVALUATION_BATCH)),
-        Kernels(str(options.get("kernels", Kernels.AUTO))),
-    )
-    return TensorData(data, batch, chosen_kernels(kernels))
+    batch = int(options.get("evaluation_batch", EVALUATION_BATCH))
+    wanted = Kernels(str(options.get("kernels", Kernels.AUTO)))
+    precision = Precision(str(options.get("precision", Precision.FP32)))
+    check_precision(precision)
+    if precision is Precision.BF16:
+        if wanted is Kernels.NATIVE:
+            raise KernelError("the native kernels compute in fp32; ask for bf16 or for them")
+        wanted = Kernels.TORCH
+    return TensorData(data, batch, chosen_kernels(wanted), precision)
 
 
 class TensorData:
@@ -61,6 +69,7 @@ class TensorData:
         evaluation_batch: Number of examples evaluated together, at least 1. It may change the bits of accuracies and
             losses.
         kernels: The native kernels that train on these examples and evaluate them. None for torch.
+        precision: The precision that torch computes in. The native kernels compute in float32.
 
     Attributes:
         train_sample: The train accuracy is measured on this many first training examples.
@@ -72,7 +81,11 @@ class TensorData:
     """
 
     def __init__(
-        self, data: TrainingData, evaluation_batch: int = EVALUATION_BATCH, kernels: Library | None = None
+        self,
+        data: TrainingData,
+        evaluation_batch: int = EVALUATION_BATCH,
+        kernels: Library | None = None,
+        precision: Precision = Precision.FP32,
     ) -> None:
         if evaluation_batch < 1:
             raise ValueError(f"evaluation_batch must be at least 1, got {evaluation_batch}")
@@ -81,7 +94,7 @@ class TensorData:
         self._change = data if isinstance(data, ChangedExamples) else None
         self._drift = self._change.drift() if self._change else None
         self._permutation = data.permutation if isinstance(data, PermutedExamples) else None
-        self.evaluation_batch, self.kernels = evaluation_batch, kernels
+        self.evaluation_batch, self.kernels, self.precision = evaluation_batch, kernels, precision
         self.kind, self.target, self.outputs = examples.kind, examples.target, examples.outputs
         self.augmentation, self.input_shape = examples.augmentation, examples.input_shape
         self.input_scale = examples.input_scale
@@ -108,7 +121,9 @@ class TensorData:
     @cached_property
     def unchanged(self) -> "TensorData":
         """The examples before a change on the way. Without a change, these examples."""
-        return self if self._change is None else TensorData(self._base, self.evaluation_batch, self.kernels)
+        if self._change is None:
+            return self
+        return TensorData(self._base, self.evaluation_batch, self.kernels, self.precision)
 
     @property
     def black(self) -> Tensor:

@@ -83,7 +83,8 @@ def held_out_loss_and_accuracy(state: TrainingState, data: TensorData) -> tuple[
 
     For next-token targets, both are means over all positions.
     """
-    learner = open_learner(network_for(state, data), state, TrainingConfig(), 0.0, data.kernels)
+    spec = network_for(state, data)
+    learner = open_learner(spec, state, TrainingConfig(), 0.0, data.kernels, precision=data.precision)
     found = learner.evaluate(data.test_inputs, data.test_labels, data.evaluation_batch)
     return found.loss, found.accuracy
 
@@ -98,7 +99,7 @@ def _run_epoch(
 ) -> tuple[TrainingState, EpochMetrics]:
     dropping = generator(Purpose.DROPOUT, state.seed, state.epoch)
     rate = plan.rate_at(state.epoch)
-    learner = open_learner(network_for(state, data), state, config, rate, data.kernels, dropping)
+    learner = open_learner(network_for(state, data), state, config, rate, data.kernels, dropping, data.precision)
     steps = -(-len(data.train_labels) // config.batch_size)
     training = train_batches(learner, _batches(state, config, data), steps, interrupted)
     metrics = _measure(learner, data, training, rate, diverged_above)

@@ -10,17 +10,18 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from ml_trainer_env.native import Library, find_library
+from ml_trainer_env.native import Library, find_library, processor_flags
 from ml_trainer_env.server.datasets import ExampleKind
 from ml_trainer_env.server.trainer.config import OptimizerKind, TrainingConfig
 from ml_trainer_env.server.trainer.errors import KernelError
-from ml_trainer_env.server.trainer.kinds import Activation, Kernels, NetworkKind
+from ml_trainer_env.server.trainer.kinds import Activation, Kernels, NetworkKind, Precision
 from ml_trainer_env.server.trainer.learners import open_learner
 from ml_trainer_env.server.trainer.network_specs import NetworkSpec
 from ml_trainer_env.server.trainer.networks import draw_weights
 from ml_trainer_env.server.trainer.state import TrainingState
+from ml_trainer_env.server.trainer.turning import turned
 
-__all__ = ["chosen_kernels", "kernels_name"]
+__all__ = ["check_precision", "chosen_kernels", "kernels_name"]
 
 _TOLERANCE = 1e-4
 """Largest allowed difference from torch, relative to the largest number of each array."""
@@ -29,6 +30,9 @@ _EXAMPLES = 19
 """Number of examples of the comparison: a whole group of the kernels, and a part of one."""
 
 _ABSENT = "they were not compiled for this processor, or are of another version"
+
+_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+"""Flags of processors that have instructions for bfloat16."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -55,6 +59,16 @@ def chosen_kernels(wanted: Kernels) -> Library | None:
     return None
 
 
+def check_precision(precision: Precision) -> None:
+    """Check that this processor has instructions for a precision.
+
+    Raises:
+        KernelError: It has none, so training would be slower than in float32.
+    """
+    if precision is Precision.BF16 and not _BF16_FLAGS & processor_flags():
+        raise KernelError(f"this processor has no instructions for bf16 (one of {', '.join(sorted(_BF16_FLAGS))})")
+
+
 def kernels_name(kernels: Library | None) -> str:
     """Return the name of the kernels in the identity."""
     return kernels.name if kernels else Kernels.TORCH.value
@@ -66,7 +80,8 @@ def _problem(library: Library) -> str | None:
         difference = _difference(library, spec)
         if not difference <= _TOLERANCE:
             return f"they differ from torch by {difference:.1e} on the network {spec.name}"
-    return None
+    difference = _difference_of_turns(library)
+    return None if difference <= _TOLERANCE else f"they differ from torch by {difference:.1e} on turned images"
 
 
 def _compared_networks() -> Iterator[NetworkSpec]:
@@ -87,6 +102,19 @@ def _difference(library: Library, spec: NetworkSpec) -> float:
     labels = torch.randint(0, spec.outputs, (_EXAMPLES,), generator=source)
     found, wanted = (_step(spec, state, inputs, labels, kernels) for kernels in (library, None))
     return max(float((found[name] - wanted[name]).abs().max() / wanted[name].abs().max()) for name in wanted)
+
+
+def _difference_of_turns(library: Library) -> float:
+    """Largest difference of turned images, relative to the largest number."""
+    source = torch.Generator().manual_seed(0)
+    images = torch.empty(_EXAMPLES, 1, 9, 9).normal_(generator=source)
+    angle, shift = torch.linspace(-2.0, 2.0, _EXAMPLES)[:, None], torch.rand(_EXAMPLES, 2, generator=source)
+    chosen = torch.randperm(_EXAMPLES, generator=source)
+    found, wanted = (
+        turned(images, chosen, torch.tensor([-0.5]), angle.cos(), angle.sin(), shift, kernels)
+        for kernels in (library, None)
+    )
+    return float((found - wanted).abs().max() / wanted.abs().max())
 
 
 def _step(

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-__all__ = ["Activation", "AugmentationKind", "Kernels", "NetworkKind"]
+__all__ = ["Activation", "AugmentationKind", "Kernels", "NetworkKind", "Precision"]
 
 
 class NetworkKind(StrEnum):
@@ -28,6 +28,15 @@ class Kernels(StrEnum):
     """The same, but it is an error if the native kernels do not work."""
     TORCH = "torch"
     """Torch."""
+
+
+class Precision(StrEnum):
+    """The numbers that epochs are computed in. Weights, gradients and losses are float32 in either."""
+
+    FP32 = "fp32"
+    """float32."""
+    BF16 = "bf16"
+    """Products and activations are bfloat16, by torch's automatic casts. For processors with instructions for it."""
 
 
 class Activation(StrEnum):

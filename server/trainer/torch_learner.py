@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ml_trainer_env.server.trainer.diagnostics import StepNorms, watch_units
+from ml_trainer_env.server.trainer.kinds import Precision
 from ml_trainer_env.server.trainer.learner import Evaluation
 from ml_trainer_env.server.trainer.optimizers import Optimizer
 
@@ -21,10 +22,18 @@ class TorchLearner:
         network: The network. Its weights change.
         optimizer: Changes them.
         unit_dimension: The dimension of the units in the outputs of activations.
+        precision: The precision that it computes in.
     """
 
-    def __init__(self, network: nn.Module, optimizer: Optimizer, unit_dimension: int) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        optimizer: Optimizer,
+        unit_dimension: int,
+        precision: Precision = Precision.FP32,
+    ) -> None:
         self._network, self._optimizer, self._unit_dimension = network, optimizer, unit_dimension
+        self._precision = precision
         self._norms = StepNorms(network)
 
     @property
@@ -40,7 +49,9 @@ class TorchLearner:
         """Make a step; see `Learner`. The loss is a scalar tensor, so reading it can wait."""
         self._network.train()
         self._network.zero_grad()
-        loss = mean_loss(self._network(inputs), labels)
+        with self._casts():
+            logits = self._network(inputs)
+        loss = mean_loss(logits.float(), labels)
         loss.backward()
         if is_measured:
             self._norms.before_step()
@@ -51,11 +62,16 @@ class TorchLearner:
 
     def evaluate(self, inputs: Tensor, labels: Tensor, together: int, *, watches_units: bool = False) -> Evaluation:
         """Evaluate; see `Learner`."""
-        if not watches_units:
-            return Evaluation(*loss_and_accuracy(self._network, inputs, labels, together))
-        with watch_units(self._network, self._unit_dimension) as dead:
-            loss, accuracy = loss_and_accuracy(self._network, inputs, labels, together)
+        with self._casts():
+            if not watches_units:
+                return Evaluation(*loss_and_accuracy(self._network, inputs, labels, together))
+            with watch_units(self._network, self._unit_dimension) as dead:
+                loss, accuracy = loss_and_accuracy(self._network, inputs, labels, together)
         return Evaluation(loss, accuracy, dead.share)
+
+    def _casts(self) -> torch.autocast:
+        """Return a context in which the network computes in its precision."""
+        return torch.autocast("cpu", torch.bfloat16, enabled=self._precision is Precision.BF16)
 
     @property
     def gradient_norm(self) -> float:
@@ -85,7 +101,7 @@ def loss_and_accuracy(network: nn.Module, inputs: Tensor, labels: Tensor, togeth
     with torch.inference_mode():
         if labels.dim() > 1:
             return _sequence_loss_and_accuracy(network, inputs, labels, together)
-        logits = torch.cat([network(part) for part in inputs.split(together)])
+        logits = torch.cat([network(part).float() for part in inputs.split(together)])
         loss = float(F.cross_entropy(logits, labels))
         return loss, int((logits.argmax(1) == labels).sum()) / len(labels)
 
@@ -96,7 +112,7 @@ def _sequence_loss_and_accuracy(
     """As `loss_and_accuracy`, for labels (N, length). It does not keep the logits, which may be large."""
     losses, right = [], 0
     for part, wanted in zip(inputs.split(together), labels.split(together), strict=True):
-        logits = network(part)
+        logits = network(part).float()
         losses.append(mean_loss(logits, wanted) * len(wanted))
         right += int((logits.argmax(-1) == wanted).sum())
     return float(torch.stack(losses).sum()) / len(labels), right / labels.numel()

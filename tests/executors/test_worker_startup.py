@@ -120,3 +120,13 @@ def test_a_worker_that_computes_and_does_not_become_ready_is_ended(
         assert not worker.is_alive
     finally:
         worker.close()
+
+
+def test_a_worker_that_cannot_start_says_why() -> None:
+    worker = WorkerProcess(WorkerSettings(1, None, "toy_jobs:failing_probe", {}))
+    try:
+        with pytest.raises(ExecutorError, match="ValueError: these kernels cannot be used"):
+            worker.wait_ready()
+        assert not worker.is_alive
+    finally:
+        worker.close()

@@ -29,6 +29,10 @@ def probe(_options: Mapping[str, int | str]) -> Mapping[str, str]:
     return {"probe": "counts"}
 
 
+def failing_probe(_options: Mapping[str, int | str]) -> Mapping[str, str]:
+    raise ValueError("these kernels cannot be used")
+
+
 def count(state: State, settings: Any, step: int, _interrupted: Callable[[], bool]) -> Outcome:
     value = int(state.arrays["value"]) if state.arrays else int(state.facts["start"])
     after = value + step

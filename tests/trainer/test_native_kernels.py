@@ -16,12 +16,14 @@ from hypothesis import strategies as st
 from ml_trainer_env.native import Kind, Library, Network, Shape
 from ml_trainer_env.native import library as native_library
 from ml_trainer_env.server.trainer import kernels as choice
+from ml_trainer_env.server.trainer.augmentation import augmented
 from ml_trainer_env.server.trainer.config import TrainingConfig
 from ml_trainer_env.server.trainer.data import TensorData
 from ml_trainer_env.server.trainer.engine import advance, initial_state
 from ml_trainer_env.server.trainer.errors import KernelError
+from ml_trainer_env.server.trainer.examples import Examples
 from ml_trainer_env.server.trainer.kernels import chosen_kernels, kernels_name
-from ml_trainer_env.server.trainer.kinds import Kernels, NetworkKind
+from ml_trainer_env.server.trainer.kinds import AugmentationKind, Kernels, NetworkKind
 from ml_trainer_env.server.trainer.learner import Learner
 from ml_trainer_env.server.trainer.learners import open_learner
 from ml_trainer_env.server.trainer.native_learner import NativeLearner
@@ -171,6 +173,21 @@ def test_states_of_either_are_continued_by_the_other(library: Library, spec: Net
         assert [(one.shape, one.dtype) for one in state.optimizer.values()] == [
             (one.shape, one.dtype) for one in alone.optimizer.values()
         ]
+
+
+@law
+@given(side=st.integers(2, 33), count=st.integers(1, 40), strength=st.sampled_from([0.01, 0.5, 1.0]))
+def test_images_are_turned_as_torch_turns_them(library: Library, side: int, count: int, strength: float) -> None:
+    source = np.random.default_rng(side)
+    images, labels = source.integers(0, 256, (50, side, side), dtype=np.uint8), np.zeros(50, np.int64)
+    chosen = torch.from_numpy(source.permutation(50)[:count])
+
+    def turned(kernels: Library | None) -> np.ndarray:
+        data = TensorData(Examples("images", AugmentationKind.DIGITS, *[images, labels] * 3), kernels=kernels)
+        return augmented(data, chosen, strength, generator(Purpose.AUGMENTATION, count, 0)).numpy()
+
+    # Places are rounded otherwise, and neighbours of noise differ by up to four deviations.
+    assert_close(turned(library), turned(None), share=1e-4)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
