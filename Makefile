@@ -39,7 +39,7 @@ export ML_TRAINER_DATA_DIR := $(DATA_DIR)
 endif
 endif
 
-.PHONY: help install demo test test-slow test-long test-libraries test-ray chaos arena-chaos serve lint bench data bundled-data pins shipped push clean
+.PHONY: help install demo test test-slow test-long test-libraries test-ray test-gpu chaos arena-chaos serve lint bench data bundled-data pins shipped push clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,9 @@ test-libraries: install ## Run the adapters in the newest versions of their libr
 test-ray: DEPENDENCY_GROUPS += --group ray
 test-ray: install ## Run the tests of the executor on Ray, which start clusters on this machine
 	$(RUN) pytest -m ray --timeout 1800 --durations 10 $(ARGS)
+
+test-gpu: install ## Run the laws of the trainer on this machine's GPU
+	$(RUN) pytest -m gpu $(ARGS)
 
 chaos: install ## Kill the server and its workers KILLS times while clients train, as SEED says
 	$(RUN) pytest tests/chaos --log-cli-level=INFO --chaos-kills $(KILLS) --chaos-seed $(SEED) $(ARGS)

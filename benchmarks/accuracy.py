@@ -13,7 +13,7 @@ import statistics
 import time
 
 import torch
-from epoch_time import processor, task_images
+from named import processor, task_images
 
 from ml_trainer_env.server.trainer.config import TrainingConfig
 from ml_trainer_env.server.trainer.data import TensorData

@@ -20,10 +20,10 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from named import processor, task_images
 from torch.utils.flop_counter import FlopCounterMode
 from usual_loop import AUGMENTED, BATCH_SIZE, UsualLoop
 
-from ml_trainer_env.server.datasets import DataSettings, load_images
 from ml_trainer_env.server.trainer.config import TrainingConfig
 from ml_trainer_env.server.trainer.data import TensorData
 from ml_trainer_env.server.trainer.engine import advance, initial_state
@@ -159,12 +159,6 @@ def accuracy_row(task: Task, epochs: int = 10, seeds: int = 3) -> str:
     return f"| {task.id} | {source} | {figures[0]} | {figures[1]} | {difference:+.4f} |"
 
 
-def task_images(task: Task) -> tuple[Examples, str]:
-    folder = os.environ.get("ML_TRAINER_DATA_DIR")
-    images = load_images(task.examples, DataSettings(Path(folder) if folder else None, False, 1.0))
-    return Examples.of(images, task.augmentation), images.source.value
-
-
 def epoch_gflop(task: Task, arrays: Examples) -> float:
     """Floating-point operations of our epoch: training, and evaluating two validation-sized sets."""
     tensors = TensorData(arrays)
@@ -208,13 +202,6 @@ def best_rates() -> tuple[float, float]:
 
 def spread(values: list[float], places: int) -> str:
     return f"{statistics.median(values):.{places}f} [{min(values):.{places}f}, {max(values):.{places}f}]"
-
-
-def processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor()
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from ml_trainer_env.server.episodes.game import TimeLimits
 from ml_trainer_env.server.executors.on_ray.address import DEFAULT_ADDRESS, RayAddressError, check_address
 from ml_trainer_env.server.security import Access, AccessError
 from ml_trainer_env.server.store.folder import configured_database, configured_states
-from ml_trainer_env.server.trainer.kinds import Kernels, Precision
+from ml_trainer_env.server.trainer.kinds import Device, Kernels, Precision
 from ml_trainer_env.server.tuning.grading import RubricVersion
 
 __all__ = ["ExecutorKind", "RankedSettings", "Settings", "SettingsError"]
@@ -87,6 +87,7 @@ class Settings:
             results.
         precision: What PyTorch computes epochs in, `fp32` or `bf16` (ML_TRAINER_PRECISION; fp32). bf16 is for
             processors that have instructions for it, and leaves the native kernels aside.
+        device: Where epochs are computed, `cpu` or `cuda` (ML_TRAINER_DEVICE; cpu). It changes the bits of results.
         ranked: The secret of a ranked server (ML_TRAINER_RANKED; none: not ranked), its number of tasks
             (ML_TRAINER_RANKED_TASKS; all), and a table of calibrated tasks in place of the split `test`
             (ML_TRAINER_RANKED_TABLE; none).
@@ -116,6 +117,7 @@ class Settings:
     evaluation_batch: int | None = None
     kernels: Kernels = Kernels.AUTO
     precision: Precision = Precision.FP32
+    device: Device = Device.CPU
     ranked: RankedSettings | None = None
     results_dir: Path = Path("outputs")
     database_url: str | None = field(default=None, repr=False)
@@ -129,6 +131,7 @@ class Settings:
             "evaluation_batch": evaluation_batch,
             "kernels": self.kernels.value,
             "precision": self.precision.value,
+            "device": self.device.value,
         }
 
     @classmethod
@@ -164,6 +167,7 @@ class Settings:
             evaluation_batch=read.optional_whole("EVALUATION_BATCH"),
             kernels=read.one_of("KERNELS", Kernels.AUTO),
             precision=read.one_of("PRECISION", Precision.FP32),
+            device=read.one_of("DEVICE", Device.CPU),
             ranked=read.ranked(),
             results_dir=read.path("RESULTS_DIR") or Path("outputs"),
             database_url=configured_database(environment),

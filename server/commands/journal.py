@@ -145,14 +145,17 @@ async def _replay_episode(journaled: JournaledEpisode, settings: Settings, games
     from ml_trainer_env.server.episodes.recorded import VerifyingSource
     from ml_trainer_env.server.episodes.replay import replay_calls
     from ml_trainer_env.server.store.measured import DEFAULT_BATCH
-    from ml_trainer_env.server.trainer.kinds import Kernels, Precision
+    from ml_trainer_env.server.trainer.kinds import Device, Kernels, Precision
 
     name, recorded = journaled.header.name, journaled.header.versions
     threads = int(recorded.get("torch_threads", settings.torch_threads))
     batch = int(recorded.get("evaluation_batch", DEFAULT_BATCH))  # missing in older journals
     kernels = Kernels.TORCH if recorded.get("kernels", Kernels.TORCH) == Kernels.TORCH else Kernels.AUTO
     precision = Precision(recorded.get("precision", Precision.FP32))
-    settings = replace(settings, torch_threads=threads, evaluation_batch=batch, kernels=kernels, precision=precision)
+    device = Device(recorded.get("device", Device.CPU))
+    settings = replace(
+        settings, torch_threads=threads, evaluation_batch=batch, kernels=kernels, precision=precision, device=device
+    )
     async with temporary_services(settings, games) as services:
         for changed in (await services.executor.identity()).differences(recorded):
             print(f"{name}: {changed}")

@@ -1,4 +1,5 @@
 """The weights of starts in mid-run; see `starts`. Pure functions of the network, the seed, the start and the data.
+They are computed on the processor, whatever trains the episode.
 
 They look at the types of a network's modules, not at its kind. So they suit every network that is built of linear,
 convolution and norm layers, and whose activations are modules.
@@ -103,7 +104,7 @@ def started_state(fresh: FreshState, data: TensorData, interrupted: _Interrupted
     """
     if fresh.start is None:
         return initial_state(fresh)
-    data = data.unchanged
+    data = data.unchanged.on_cpu
     known = _STARTED.setdefault(data, {})
     if fresh not in known:
         if len(known) == _REMEMBERED:

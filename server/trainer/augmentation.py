@@ -1,7 +1,7 @@
 """Random transforms of whole batches by tensor operations, after standardisation.
 
 `strength` scales every transform: 0 returns the examples bit for bit, 1 is the usual strength of the family. All
-randomness comes from the given generator.
+randomness comes from the given generator, which is the processor's: a seed transforms alike on every device.
 """
 
 import math
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ml_trainer_env.server.trainer.data import BORDER, TensorData
 from ml_trainer_env.server.trainer.kinds import AugmentationKind
-from ml_trainer_env.server.trainer.turning import turned
+from ml_trainer_env.server.trainer.turning import Similarity, turned
 
 __all__ = ["augmented"]
 
@@ -33,7 +33,7 @@ def augmented(data: TensorData, chosen: Tensor, strength: float, source: torch.G
 
     Args:
         data: The task's examples and their family of transforms.
-        chosen: int64 (N,), indices of training examples.
+        chosen: int64 (N,), indices of training examples, where these are.
         strength: 0 to 1.
         source: The random generator.
 
@@ -64,8 +64,8 @@ def _uniform(shape: tuple[int, ...], bound: float, source: torch.Generator) -> T
 
 def _noisy(inputs: Tensor, strength: float, source: torch.Generator) -> Tensor:
     """Add Gaussian noise to every value of float examples of any shape, in place."""
-    noise = torch.empty_like(inputs).normal_(0.0, NOISE_DEVIATION * strength, generator=source)
-    return inputs.add_(noise)
+    noise = torch.empty_like(inputs, device="cpu").normal_(0.0, NOISE_DEVIATION * strength, generator=source)
+    return inputs.add_(noise.to(inputs.device))
 
 
 def _share_of_full_side(data: TensorData) -> float:
@@ -83,7 +83,8 @@ def _turned(data: TensorData, chosen: Tensor, strength: float, share: float, sou
     # The image is 2 wide in these coordinates.
     shift = _uniform((count, 2), 2.0 * DIGIT_SHIFT_PIXELS * share * strength / side, source)
     cosine, sine = angle.cos() / zoom, angle.sin() / zoom
-    return turned(data.train_inputs, chosen, data.black, cosine, sine, shift, data.kernels)
+    similarity = Similarity(*(numbers.to(data.device) for numbers in (cosine, sine, shift)))
+    return turned(data.train_inputs, chosen, data.black, similarity, data.kernels)
 
 
 def _cropped(data: TensorData, chosen: Tensor, distance: int, source: torch.Generator) -> Tensor:
@@ -100,13 +101,14 @@ def _cropped(data: TensorData, chosen: Tensor, distance: int, source: torch.Gene
         (by_image, by_row, by_column, by_row, 1),
     )
     offsets = torch.randint(BORDER - distance, BORDER + distance + 1, (2, len(chosen)), generator=source)
+    offsets = offsets.to(bordered.device)
     return windows[chosen, offsets[0], offsets[1]].view(-1, height, width, channels)
 
 
 def _flipped(images: Tensor, strength: float, source: torch.Generator) -> Tensor:
     """Flip some of the images, (N, H, W, C), horizontally."""
     chance = torch.rand(images.shape[0], generator=source)
-    chosen = (chance < FLIP_PROBABILITY * strength).nonzero().squeeze(1)
+    chosen = (chance < FLIP_PROBABILITY * strength).nonzero().squeeze(1).to(images.device)
     return images.index_copy(0, chosen, images[chosen].flip(2))
 
 
@@ -116,5 +118,6 @@ def _coloured(images: Tensor, strength: float, scale: float, source: torch.Gener
     The offsets are multiplied by `scale`, like the standardised images before.
     """
     shape = (images.shape[0], 1, 1, images.shape[3])
-    gain = 1.0 + _uniform(shape, COLOUR * strength, source)
-    return torch.addcmul(_uniform(shape, COLOUR * strength * scale, source), images, gain)
+    gain = (1.0 + _uniform(shape, COLOUR * strength, source)).to(images.device)
+    offset = _uniform(shape, COLOUR * strength * scale, source).to(images.device)
+    return torch.addcmul(offset, images, gain)

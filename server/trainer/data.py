@@ -11,10 +11,11 @@ from torch import Tensor
 from ml_trainer_env.native import Library
 from ml_trainer_env.server.datasets import ExampleKind
 from ml_trainer_env.server.trainer.changes import ChangedExamples, Drift, TrainingData
+from ml_trainer_env.server.trainer.devices import CPU, opened_device
 from ml_trainer_env.server.trainer.errors import KernelError
 from ml_trainer_env.server.trainer.examples import Examples, PermutedExamples
 from ml_trainer_env.server.trainer.kernels import check_precision, chosen_kernels
-from ml_trainer_env.server.trainer.kinds import Kernels, Precision
+from ml_trainer_env.server.trainer.kinds import Device, Kernels, Precision
 
 __all__ = ["BORDER", "EVALUATION_BATCH", "TensorData", "prepare"]
 
@@ -37,20 +38,22 @@ def prepare(data: TrainingData, options: Mapping[str, int | str]) -> "TensorData
     Args:
         data: The examples.
         options: `evaluation_batch` is the number of examples evaluated together, `kernels` one of `Kernels`,
-            `precision` one of `Precision`. Other options are ignored.
+            `precision` one of `Precision`, `device` one of `Device`. Other options are ignored.
 
     Raises:
         KernelError: The options ask for what this processor lacks.
+        DeviceError: The options ask for a device that is not there.
     """
     batch = int(options.get("evaluation_batch", EVALUATION_BATCH))
     wanted = Kernels(str(options.get("kernels", Kernels.AUTO)))
     precision = Precision(str(options.get("precision", Precision.FP32)))
-    check_precision(precision)
-    if precision is Precision.BF16:
+    device = opened_device(Device(str(options.get("device", Device.CPU))))
+    check_precision(precision, device)
+    if precision is Precision.BF16 or device.type != Device.CPU:
         if wanted is Kernels.NATIVE:
-            raise KernelError("the native kernels compute in fp32; ask for bf16 or for them")
+            raise KernelError("the native kernels compute in fp32 on the processor; ask for them or for bf16 or a GPU")
         wanted = Kernels.TORCH
-    return TensorData(data, batch, chosen_kernels(wanted), precision)
+    return TensorData(data, batch, chosen_kernels(wanted), precision, device)
 
 
 class TensorData:
@@ -70,6 +73,7 @@ class TensorData:
             losses.
         kernels: The native kernels that train on these examples and evaluate them. None for torch.
         precision: The precision that torch computes in. The native kernels compute in float32.
+        device: Where all tensors are, and where torch computes.
 
     Attributes:
         train_sample: The train accuracy is measured on this many first training examples.
@@ -86,10 +90,12 @@ class TensorData:
         evaluation_batch: int = EVALUATION_BATCH,
         kernels: Library | None = None,
         precision: Precision = Precision.FP32,
+        device: torch.device = CPU,
     ) -> None:
         if evaluation_batch < 1:
             raise ValueError(f"evaluation_batch must be at least 1, got {evaluation_batch}")
         examples = data if isinstance(data, Examples) else data.base
+        self._data, self.device = data, device
         self._base = examples
         self._change = data if isinstance(data, ChangedExamples) else None
         self._drift = self._change.drift() if self._change else None
@@ -123,11 +129,22 @@ class TensorData:
         """The examples before a change on the way. Without a change, these examples."""
         if self._change is None:
             return self
-        return TensorData(self._base, self.evaluation_batch, self.kernels, self.precision)
+        return TensorData(self._base, self.evaluation_batch, self.kernels, self.precision, self.device)
+
+    @cached_property
+    def on_cpu(self) -> "TensorData":
+        """The same on the processor."""
+        if self.device.type == Device.CPU:
+            return self
+        return TensorData(self._data, self.evaluation_batch, self.kernels, self.precision)
 
     @property
     def black(self) -> Tensor:
-        """The standardised value of a black pixel, (C,)."""
+        """The standardised value of a black pixel, (C,), on the device."""
+        return self._black.to(self.device)
+
+    @property
+    def _black(self) -> Tensor:
         black = -self._mean / self._deviation
         return (black if self._drift is None else _drifted(black, self._drift)) * self.input_scale
 
@@ -138,7 +155,7 @@ class TensorData:
         labels = labels.astype(np.int64)
         if self._permutation is not None:
             inputs, labels = self._permutation.of_images(inputs), self._permutation.of_labels(labels)
-        return self._prepared(inputs), torch.from_numpy(labels)
+        return self._prepared(inputs).to(self.device), torch.from_numpy(labels).to(self.device)
 
     def _prepared(self, inputs: np.ndarray) -> Tensor:
         if self.kind is ExampleKind.TOKENS:
@@ -156,7 +173,7 @@ class TensorData:
         if self.kind is not ExampleKind.IMAGES:
             return numbers
         if self._drift is not None:
-            numbers = _shifted(numbers, self._drift, self.black)
+            numbers = _shifted(numbers, self._drift, self._black)
         return numbers.permute(0, 3, 1, 2)
 
 

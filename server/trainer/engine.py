@@ -83,8 +83,7 @@ def held_out_loss_and_accuracy(state: TrainingState, data: TensorData) -> tuple[
 
     For next-token targets, both are means over all positions.
     """
-    spec = network_for(state, data)
-    learner = open_learner(spec, state, TrainingConfig(), 0.0, data.kernels, precision=data.precision)
+    learner = _open(state, TrainingConfig(), 0.0, data)
     found = learner.evaluate(data.test_inputs, data.test_labels, data.evaluation_batch)
     return found.loss, found.accuracy
 
@@ -99,7 +98,7 @@ def _run_epoch(
 ) -> tuple[TrainingState, EpochMetrics]:
     dropping = generator(Purpose.DROPOUT, state.seed, state.epoch)
     rate = plan.rate_at(state.epoch)
-    learner = open_learner(network_for(state, data), state, config, rate, data.kernels, dropping, data.precision)
+    learner = _open(state, config, rate, data, dropping)
     steps = -(-len(data.train_labels) // config.batch_size)
     training = train_batches(learner, _batches(state, config, data), steps, interrupted)
     metrics = _measure(learner, data, training, rate, diverged_above)
@@ -112,6 +111,19 @@ def _run_epoch(
         seed=state.seed,
     )
     return after, metrics
+
+
+def _open(
+    state: TrainingState,
+    config: TrainingConfig,
+    rate: float,
+    data: TensorData,
+    source: torch.Generator | None = None,
+) -> Learner:
+    """Open the learner of a state for some examples."""
+    return open_learner(
+        network_for(state, data), state, config, rate, data.kernels, source, data.precision, data.device
+    )
 
 
 def network_for(state: TrainingState, data: TensorData) -> NetworkSpec:
@@ -133,7 +145,7 @@ def _batches(state: TrainingState, config: TrainingConfig, data: TensorData) -> 
     shuffling = generator(Purpose.ORDER, state.seed, state.epoch)
     transforming = generator(Purpose.AUGMENTATION, state.seed, state.epoch)
     strength = config.augmentation_strength if config.augmentation else 0.0
-    order = torch.randperm(len(data.train_labels), generator=shuffling)
+    order = torch.randperm(len(data.train_labels), generator=shuffling).to(data.device)
     for chosen in order.split(_GATHERED_TOGETHER):
         inputs, labels = augmented(data, chosen, strength, transforming), data.train_labels[chosen]
         yield from zip(inputs.split(config.batch_size), labels.split(config.batch_size), strict=True)

@@ -2,7 +2,7 @@
 
 from ml_trainer_env.errors import MLTrainerError
 
-__all__ = ["ConfigError", "Interrupted", "KernelError", "TrainerError"]
+__all__ = ["ConfigError", "DeviceError", "Interrupted", "KernelError", "TrainerError"]
 
 
 class TrainerError(MLTrainerError):
@@ -13,8 +13,12 @@ class ConfigError(TrainerError, ValueError):
     """A setting is out of bounds. The message names the setting, its value, and what is allowed."""
 
 
+class DeviceError(TrainerError):
+    """A device was asked for, and is not there. The message says what to do."""
+
+
 class KernelError(TrainerError):
-    """The native kernels were asked for, and cannot be used. The message says why."""
+    """Kernels or a precision were asked for, and cannot be used. The message says why."""
 
 
 class Interrupted(TrainerError):  # noqa: N818 - the caller asked for it, so it is no error

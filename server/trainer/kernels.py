@@ -14,12 +14,12 @@ from ml_trainer_env.native import Library, find_library, processor_flags
 from ml_trainer_env.server.datasets import ExampleKind
 from ml_trainer_env.server.trainer.config import OptimizerKind, TrainingConfig
 from ml_trainer_env.server.trainer.errors import KernelError
-from ml_trainer_env.server.trainer.kinds import Activation, Kernels, NetworkKind, Precision
+from ml_trainer_env.server.trainer.kinds import Activation, Device, Kernels, NetworkKind, Precision
 from ml_trainer_env.server.trainer.learners import open_learner
 from ml_trainer_env.server.trainer.network_specs import NetworkSpec
 from ml_trainer_env.server.trainer.networks import draw_weights
 from ml_trainer_env.server.trainer.state import TrainingState
-from ml_trainer_env.server.trainer.turning import turned
+from ml_trainer_env.server.trainer.turning import Similarity, turned
 
 __all__ = ["check_precision", "chosen_kernels", "kernels_name"]
 
@@ -59,13 +59,18 @@ def chosen_kernels(wanted: Kernels) -> Library | None:
     return None
 
 
-def check_precision(precision: Precision) -> None:
-    """Check that this processor has instructions for a precision.
+def check_precision(precision: Precision, device: torch.device) -> None:
+    """Check that a device has instructions for a precision.
 
     Raises:
         KernelError: It has none, so training would be slower than in float32.
     """
-    if precision is Precision.BF16 and not _BF16_FLAGS & processor_flags():
+    if precision is Precision.FP32:
+        return
+    if device.type != Device.CPU:
+        if not torch.cuda.is_bf16_supported(including_emulation=False):
+            raise KernelError("this GPU has no instructions for bf16")
+    elif not _BF16_FLAGS & processor_flags():
         raise KernelError(f"this processor has no instructions for bf16 (one of {', '.join(sorted(_BF16_FLAGS))})")
 
 
@@ -111,7 +116,7 @@ def _difference_of_turns(library: Library) -> float:
     angle, shift = torch.linspace(-2.0, 2.0, _EXAMPLES)[:, None], torch.rand(_EXAMPLES, 2, generator=source)
     chosen = torch.randperm(_EXAMPLES, generator=source)
     found, wanted = (
-        turned(images, chosen, torch.tensor([-0.5]), angle.cos(), angle.sin(), shift, kernels)
+        turned(images, chosen, torch.tensor([-0.5]), Similarity(angle.cos(), angle.sin(), shift), kernels)
         for kernels in (library, None)
     )
     return float((found - wanted).abs().max() / wanted.abs().max())

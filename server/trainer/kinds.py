@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-__all__ = ["Activation", "AugmentationKind", "Kernels", "NetworkKind", "Precision"]
+__all__ = ["Activation", "AugmentationKind", "Device", "Kernels", "NetworkKind", "Precision"]
 
 
 class NetworkKind(StrEnum):
@@ -17,6 +17,15 @@ class NetworkKind(StrEnum):
     channels. Tokens are embedded first."""
     TRANSFORMER = "transformer"
     """Pre-norm transformer for sequences and tokens, with learned positions. It predicts classes or the next token."""
+
+
+class Device(StrEnum):
+    """Where epochs are computed."""
+
+    CPU = "cpu"
+    """The processor."""
+    CUDA = "cuda"
+    """A GPU of NVIDIA, the first one that the worker sees. Torch computes."""
 
 
 class Kernels(StrEnum):

@@ -6,6 +6,7 @@ import torch
 
 from ml_trainer_env.native import Library
 from ml_trainer_env.server.trainer.config import TrainingConfig
+from ml_trainer_env.server.trainer.devices import CPU
 from ml_trainer_env.server.trainer.kinds import NetworkKind, Precision
 from ml_trainer_env.server.trainer.learner import Learner
 from ml_trainer_env.server.trainer.native_layout import Layout, layout_of
@@ -27,6 +28,7 @@ def open_learner(
     kernels: Library | None,
     source: torch.Generator | None = None,
     precision: Precision = Precision.FP32,
+    device: torch.device = CPU,
 ) -> Learner:
     """Open a learner that begins with copies of a state's weights and buffers.
 
@@ -38,12 +40,14 @@ def open_learner(
         kernels: The native kernels. None for torch. Torch also computes what the kernels lack.
         source: The generator of dropout's masks. None if nothing is dropped.
         precision: The precision that torch computes in.
+        device: Where torch computes, and where the examples are.
     """
     drops = source is not None and config.dropout > 0
     layout = _layout(spec, kernels, drops) if kernels else None
     if kernels and layout:
         return NativeLearner(kernels, layout, state, config, rate, source)
-    network = build_network(spec, state.weights, dropout=config.dropout if drops else 0.0, source=source)
+    dropout = config.dropout if drops else 0.0
+    network = build_network(spec, state.weights, dropout=dropout, source=source, device=device)
     return TorchLearner(network, build_optimizer(network, config, rate, state), _unit_dimension(spec), precision)
 
 

@@ -44,8 +44,9 @@ class Dropout(nn.Module):
         if not self.training or self.probability == 0.0:
             return units
         keep = 1.0 - self.probability
-        mask = torch.empty_like(units).bernoulli_(keep, generator=self.source)
-        return units * mask.div_(keep)
+        # The generator is the processor's, wherever the units are: a seed drops the same ones.
+        mask = torch.empty_like(units, device="cpu").bernoulli_(keep, generator=self.source)
+        return units * mask.div_(keep).to(units.device)
 
 
 class BatchNorm1d(nn.BatchNorm1d):
@@ -140,15 +141,15 @@ class _Attention(nn.Module):
         query, key, value = split.reshape(3, count * self._heads, length, self._size).unbind(0)
         weights = torch.bmm(query * self._size**-0.5, key.transpose(1, 2))
         if self._causal:
-            weights = weights.masked_fill_(_later(length), -torch.inf)
+            weights = weights.masked_fill_(_later(length, units.device), -torch.inf)
         mixed = torch.bmm(weights.softmax(-1), value).view(count, self._heads, length, self._size)
         joined: Tensor = self.output(mixed.transpose(1, 2).reshape(count, length, -1))
         return joined
 
 
-def _later(length: int) -> Tensor:
+def _later(length: int, device: torch.device) -> Tensor:
     """Return a mask (length, length) that is true where the column is a later position than the row."""
-    return torch.ones(length, length, dtype=torch.bool).triu_(1)
+    return torch.ones(length, length, dtype=torch.bool, device=device).triu_(1)
 
 
 class TransformerLayer(nn.Module):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ml_trainer_env.server.datasets import ExampleKind, TargetKind
+from ml_trainer_env.server.trainer.devices import CPU
 from ml_trainer_env.server.trainer.kinds import NetworkKind
 from ml_trainer_env.server.trainer.network_parts import (
     ACTIVATIONS,
@@ -114,6 +115,7 @@ def build_network(
     *,
     dropout: float = 0.0,
     source: torch.Generator | None = None,
+    device: torch.device = CPU,
 ) -> nn.Sequential:
     """Build a network with copies of `weights`, in a memory layout for fast convolutions.
 
@@ -122,6 +124,7 @@ def build_network(
         weights: Parameters and buffers by name. Without them the network stays on the meta device.
         dropout: Probability of dropping a hidden unit; see `TrainingConfig`.
         source: The generator of dropout's masks.
+        device: Where the weights are.
 
     Returns:
         A module that maps a batch of any size N to logits. A batch is float32 (N, *spec.inputs), or int64 (N, length)
@@ -134,7 +137,7 @@ def build_network(
         network = nn.Sequential(*_BUILDERS[spec.kind](spec, Dropout(dropout, source)))
     if weights is None:
         return network
-    tensors = {key: owned_tensor(array) for key, array in weights.items()}
+    tensors = {key: owned_tensor(array).to(device) for key, array in weights.items()}
     network.load_state_dict(tensors, assign=True)
     for parameter in network.parameters():
         parameter.requires_grad_(True)

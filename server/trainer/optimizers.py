@@ -54,13 +54,17 @@ class Optimizer(ABC):
         """Load copies of the buffers that `arrays` returned. An empty mapping changes nothing."""
         if arrays:
             self._buffers = {
-                buffer: [owned_tensor(arrays[f"{name}/{buffer}"]) for name in self._names] for buffer in self.BUFFERS
+                buffer: [
+                    owned_tensor(arrays[f"{name}/{buffer}"]).to(parameter.device)
+                    for name, parameter in zip(self._names, self._parameters, strict=True)
+                ]
+                for buffer in self.BUFFERS
             }
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the buffers under the names "<parameter>/<buffer>"."""
         return {
-            f"{name}/{buffer}": self._buffers[buffer][index].contiguous().numpy()
+            f"{name}/{buffer}": self._buffers[buffer][index].contiguous().cpu().numpy()
             for index, name in enumerate(self._names)
             for buffer in self._buffers
         }
@@ -101,7 +105,7 @@ class _Adam(Optimizer):
     def _update(self, gradients: list[Tensor]) -> None:
         if not self._buffers:
             self._buffers = {
-                "step": [torch.zeros(()) for _ in self._parameters],
+                "step": [torch.zeros((), device=parameter.device) for parameter in self._parameters],
                 "exp_avg": [torch.zeros_like(parameter) for parameter in self._parameters],
                 "exp_avg_sq": [torch.zeros_like(parameter) for parameter in self._parameters],
             }

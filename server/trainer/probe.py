@@ -12,6 +12,7 @@ import numpy as np
 from ml_trainer_env.server.datasets import ExampleKind, TargetKind
 from ml_trainer_env.server.trainer.config import OptimizerKind, TrainingConfig
 from ml_trainer_env.server.trainer.data import prepare
+from ml_trainer_env.server.trainer.devices import device_facts
 from ml_trainer_env.server.trainer.engine import advance, initial_state
 from ml_trainer_env.server.trainer.examples import Examples
 from ml_trainer_env.server.trainer.kernels import kernels_name
@@ -58,11 +59,12 @@ def probe(options: Mapping[str, int | str]) -> Mapping[str, str]:
         options: The options of the executor; see `prepare`.
 
     Returns:
-        `kernels`, the name of the kernels that are used, and `probe`, SHA-256 (hex) of the weights and the figures
-        after the steps.
+        `kernels`, the name of the kernels that are used; `probe`, SHA-256 (hex) of the weights and the figures after
+        the steps; and facts about a GPU.
 
     Raises:
-        KernelError: The native kernels were asked for, and cannot be used.
+        KernelError: The options ask for kernels or a precision that cannot be used.
+        DeviceError: The options ask for a device that is not there.
     """
     steps = [(name, _noise(shape, kind), optimizer) for name, (shape, kind, optimizer) in _STEPS.items()]
     steps += [(spec.name, _tokens(spec), OptimizerKind.ADAMW) for spec in _TOKENS]
@@ -73,7 +75,7 @@ def probe(options: Mapping[str, int | str]) -> Mapping[str, str]:
         data = prepare(examples, options)
         state, (metrics,) = advance(initial_state(FreshState(network, 0)), config, plan, data)
         digest.update(f"{network}:{weights_hash(state)}:{metrics!r};".encode())
-    return {"kernels": kernels_name(data.kernels), "probe": digest.hexdigest()}
+    return {"kernels": kernels_name(data.kernels), "probe": digest.hexdigest(), **device_facts(data.device)}
 
 
 def _noise(shape: tuple[int, ...], augmentation: AugmentationKind) -> Examples:

@@ -71,7 +71,8 @@ class TorchLearner:
 
     def _casts(self) -> torch.autocast:
         """Return a context in which the network computes in its precision."""
-        return torch.autocast("cpu", torch.bfloat16, enabled=self._precision is Precision.BF16)
+        device = next(self._network.parameters()).device.type
+        return torch.autocast(device, torch.bfloat16, enabled=self._precision is Precision.BF16)
 
     @property
     def gradient_norm(self) -> float:
@@ -125,4 +126,4 @@ def mean_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 def arrays_of(network: nn.Module) -> dict[str, np.ndarray]:
     """Return the parameters and buffers of a network by name, without copies where that is possible."""
-    return {key: tensor.contiguous().numpy() for key, tensor in network.state_dict().items()}
+    return {key: tensor.contiguous().cpu().numpy() for key, tensor in network.state_dict().items()}

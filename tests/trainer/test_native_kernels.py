@@ -305,5 +305,5 @@ def test_a_library_is_found_only_if_the_processor_has_its_instructions(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for flags in ((), ("sse2",), ("avx2",)):  # without fma
-        monkeypatch.setattr(native_library, "_processor_flags", lambda flags=flags: frozenset(flags))
+        monkeypatch.setattr(native_library, "processor_flags", lambda flags=flags: frozenset(flags))
         assert native_library.find_library.__wrapped__() is None

@@ -31,6 +31,8 @@ START_CHECK_INTERVAL_S = 1.0
 _NODE_LABEL = "ray.io/node-id"
 """Ray labels each node with its id."""
 
+_CUDA = "cuda"
+
 KILL_TIMEOUT_S = 10.0
 """Seconds to wait until Ray says that a killed actor has ended."""
 
@@ -51,6 +53,7 @@ class RayWorker(ConversingWorker):
         cluster.connect()
         kind = ray.remote(
             num_cpus=settings.torch_threads,
+            num_gpus=int(settings.options.get("device") == _CUDA),  # without one of its own an actor sees no GPU
             max_restarts=0,
             concurrency_groups=CONCURRENCY_GROUPS,
             label_selector={_NODE_LABEL: f"!in({','.join(sorted(unlike_nodes))})"} if unlike_nodes else None,
