@@ -63,7 +63,8 @@ def _line(row: EpisodeSummary | DamagedEpisode) -> str:
     called_at = datetime.fromtimestamp(row.called_at).isoformat(" ", "seconds")
     fork = f"  fork of {_printable(row.forked_from)}" if row.forked_from else ""
     facts = f"{row.seed:6}  {row.epochs:6}  {row.calls:5}  {score:>6}  {called_at}"
-    return f"{_printable(row.name):36}  {_printable(row.task):15}  {facts}{fork}"
+    moved = "  exported" if row.exported else ""
+    return f"{_printable(row.name):36}  {_printable(row.task):15}  {facts}{fork}{moved}"
 
 
 def _printable(text: str) -> str:

@@ -117,7 +117,7 @@ def observed_header(header: EpisodeHeader) -> dict[str, Any]:
 
 
 def observed_summary(summary: EpisodeSummary | DamagedEpisode, view: View, is_open: bool) -> dict[str, Any]:
-    """Return an episode of the journal, for a list. The state is live, finished or unfinished."""
+    """Return an episode of the journal, for a list. The state is live, finished, exported or unfinished."""
     if isinstance(summary, DamagedEpisode):
         return {"name": summary.name, "state": "damaged", "reason": summary.reason}
     shown = {
@@ -130,13 +130,21 @@ def observed_summary(summary: EpisodeSummary | DamagedEpisode, view: View, is_op
         "unit": view.unit,
         "epochs": summary.epochs,
         "calls": summary.calls,
-        "state": "finished" if summary.done else "live" if is_open else "unfinished",
+        "state": _state(summary, is_open),
         "score": summary.score,
         "forked_from": summary.forked_from,
         "begun_at": summary.begun_at,
         "called_at": summary.called_at,
     }
     return dict(without_hidden(shown, summary.done))
+
+
+def _state(summary: EpisodeSummary, is_open: bool) -> str:
+    if summary.done:
+        return "finished"
+    if summary.exported:
+        return "exported"
+    return "live" if is_open else "unfinished"
 
 
 def observed_live(opened: OpenEpisode, view: View) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from ml_trainer_env.server.store.damage import check_value, raw_column
 from ml_trainer_env.server.store.database import Database
-from ml_trainer_env.server.store.tables import CALLS, EPISODES
+from ml_trainer_env.server.store.tables import CALLS, EPISODES, EXPORTS
 
 __all__ = [
     "DamagedEpisode",
@@ -23,7 +23,11 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class EpisodeSummary:
-    """Summary of an episode, for a list."""
+    """Summary of an episode, for a list.
+
+    Attributes:
+        exported: Whether it was exported, and goes on where its file is imported.
+    """
 
     name: str
     task: str
@@ -37,6 +41,7 @@ class EpisodeSummary:
     agent: str | None
     begun_at: float
     called_at: float
+    exported: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +122,8 @@ def list_names(database: Database, chosen: Filter = Filter()) -> Iterator[str]:
 def summary_columns() -> "tuple[sa.Label[Any], ...]":
     """Return the columns that `summary_from_row` reads."""
     calls = sa.select(sa.func.count()).where(CALLS.c.episode == EPISODES.c.id, ~CALLS.c.inherited).scalar_subquery()
-    return (*(raw_column(EPISODES.c[name]) for name in _KINDS), calls.label("calls"))
+    exported = sa.exists().where(EXPORTS.c.episode == EPISODES.c.id).label("exported")
+    return (*(raw_column(EPISODES.c[name]) for name in _KINDS), calls.label("calls"), exported)
 
 
 def summary_from_row(row: sa.RowMapping) -> EpisodeSummary | DamagedEpisode:
@@ -126,4 +132,4 @@ def summary_from_row(row: sa.RowMapping) -> EpisodeSummary | DamagedEpisode:
         fields = {name: check_value(name, row[name], kind) for name, kind in _KINDS.items()}
     except ValueError as error:
         return DamagedEpisode(str(row["name"]), str(error))
-    return EpisodeSummary(**fields, calls=row["calls"])
+    return EpisodeSummary(**fields, calls=row["calls"], exported=bool(row["exported"]))

@@ -14,12 +14,14 @@ from ml_trainer_env.server.store import (
     EpisodeExportedError,
     EpisodeExports,
     EpisodeHeader,
+    EpisodeSummary,
     EpisodeTakenError,
     ExportError,
     Journal,
     JournaledEpisode,
     NoSuchEpisodeError,
     StoreError,
+    list_episodes,
 )
 from ml_trainer_env.server.store.episode_file import EpisodeFile
 
@@ -59,6 +61,18 @@ def test_an_export_ends_every_ownership_and_an_import_begins_none(database: Data
         await journal.append(again, call(2), [])
 
     asyncio.run(move())
+
+
+def test_a_list_says_which_episodes_were_exported(database: Database) -> None:
+    async def listed() -> list[bool]:
+        journal, exports, found = Journal(database), EpisodeExports(database), []
+        await journal.append(await journal.begin(HEADER), call(1), [])
+        file, _ = await exports.export("e")
+        found += [row.exported for row in list_episodes(database) if isinstance(row, EpisodeSummary)]
+        await exports.import_(file, [])
+        return found + [row.exported for row in list_episodes(database) if isinstance(row, EpisodeSummary)]
+
+    assert asyncio.run(listed()) == [True, False]
 
 
 def test_a_file_comes_in_whole_or_not_at_all(database: Database) -> None:
