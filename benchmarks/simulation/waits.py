@@ -74,6 +74,10 @@ class WaitingExecutor:
         """Return the identity of the executor beneath."""
         return await self._executor.identity()
 
+    async def lane(self, key: str | None = None) -> Executor:
+        """Return this executor: its workers have one identity."""
+        return self
+
     async def run(
         self, job: Job, timeout_s: float, on_wait: OnWait = wait_quietly, on_unit: OnUnit = ignore_unit
     ) -> tuple[UnitResult, ...]:

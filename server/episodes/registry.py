@@ -10,7 +10,7 @@ from ml_trainer_env.server.episodes.game import BeginOptions, Episode, Game, Tim
 from ml_trainer_env.server.episodes.names import check_agent_name, new_episode_name
 from ml_trainer_env.server.episodes.open_episode import OpenEpisode
 from ml_trainer_env.server.episodes.replay import cut_calls, replay_calls
-from ml_trainer_env.server.episodes.units import UnitSource
+from ml_trainer_env.server.episodes.units import LiveSource
 from ml_trainer_env.server.executors.contract import ExecutorError
 from ml_trainer_env.server.executors.identity import Identity
 from ml_trainer_env.server.operations.metrics import Telemetry
@@ -29,7 +29,7 @@ from ml_trainer_env.server.store import (
 )
 from ml_trainer_env.server.trainer.limits import check_flag, shown
 
-__all__ = ["EpisodeRegistry", "EpisodeRequest"]
+__all__ = ["EpisodeRegistry", "EpisodeRequest", "last_identity"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class EpisodeRegistry:
         self,
         game: Game,
         *,
-        source: UnitSource,
+        source: LiveSource,
         journal: Journal,
         limits: TimeLimits,
         telemetry: Telemetry,
@@ -144,42 +144,55 @@ class EpisodeRegistry:
         self._open[opened.header.name] = opened
         return opened
 
-    async def recreate(self, header: EpisodeHeader) -> Episode:
+    async def recreate(self, header: EpisodeHeader, identity: str | None = None) -> Episode:
         """Create the episode of a header, without its calls and outside the journal.
+
+        Args:
+            header: The header.
+            identity: Key of the identity under which its units run. None for that of the first worker.
 
         Raises:
             ResetError: This server does not have its task, its data or its rules.
             DatasetError: The task's data is not available.
         """
-        options = BeginOptions(header.name, self._source, header.rubric, header.data, header.rules)
+        source = self._source if identity is None else await self._source.of_episode(identity)
+        options = BeginOptions(header.name, source, header.rubric, header.data, header.rules)
         return await self.game.begin(header.task, header.seed, options)
 
-    async def replay(self, journaled: JournaledEpisode) -> Episode:
+    async def replay(self, journaled: JournaledEpisode, identity: str | None = None) -> Episode:
         """Create an episode and carry out its recorded calls, outside the journal. Nothing is trained.
+
+        Args:
+            journaled: The episode.
+            identity: As for `recreate`, if it goes on.
 
         Raises:
             ResetError: As for `recreate`.
             DatasetError: The task's data is not available.
             ReplayError: A reply differs from the recorded one.
         """
-        episode = await self.recreate(journaled.header)
+        episode = await self.recreate(journaled.header, identity)
         await replay_calls(episode, self.game.tools, journaled.calls)
         return episode
 
-    async def identity(self) -> Identity:
+    async def identity(self, key: str | None = None) -> Identity:
         """Return what results of this server depend on besides their jobs. Waits until a worker is ready.
+
+        Args:
+            key: Key of an identity. If some workers have it, it is that of theirs.
 
         Raises:
             ExecutorError: No worker can be started.
         """
-        return await self._source.identity()
+        return await (await self._source.of_episode(key)).identity()
 
     async def _begin(self, request: EpisodeRequest) -> OpenEpisode:
         if self._ranked is not None and request.seed is not None:
             raise ResetError(f"a ranked task draws its own seed: leave seed out, got {shown(request.seed)}")
         if isinstance(request.task_id, str):
             self._require_here(request.task_id, "task", request.task_id)
-        options = BeginOptions(new_episode_name(request.episode_id), self._source, request.rubric)
+        source = await self._source.of_episode()
+        options = BeginOptions(new_episode_name(request.episode_id), source, request.rubric)
         episode = await self.game.begin(request.task_id, request.seed, options)
         start = episode.start
         header = EpisodeHeader(
@@ -188,7 +201,7 @@ class EpisodeRegistry:
             seed=start.seed,
             rubric=start.rubric,
             data=start.data,
-            versions=(await self._source.identity()).facts,
+            versions=(await source.identity()).facts,
             rules=start.rules,
             agent=check_agent_name(request.agent),
         )
@@ -214,7 +227,7 @@ class EpisodeRegistry:
         _require_same(request, journaled.header)
         ownership, journaled = await self._journal.take_over(name)
         try:
-            episode = await self.replay(journaled)
+            episode = await self.replay(journaled, last_identity(journaled))
         except BaseException:
             self._journal.release(ownership)
             raise
@@ -233,14 +246,15 @@ class EpisodeRegistry:
             calls = cut_calls(journaled.calls, place or None, self.game)
         except LookupError as error:
             raise ResetError(f"episode {shown(parent)} cannot be forked at {shown(place)}: {error}") from error
+        identity = await self.identity(last_identity(journaled))
         header = replace(
             journaled.header,
             name=new_episode_name(request.episode_id),
-            versions=(await self._source.identity()).facts,
+            versions=identity.facts,
             forked_from=request.fork_from,
             agent=check_agent_name(request.agent),
         )
-        episode = await self.recreate(header)
+        episode = await self.recreate(header, identity.key)
         replies = await replay_calls(episode, self.game.tools, calls)
         inherited = tuple(
             replace(call, reply=reply, inherited=True) for call, reply in zip(calls, replies, strict=True)
@@ -280,6 +294,12 @@ class EpisodeRegistry:
     ) -> OpenEpisode:
         tools = self.game.tools
         return OpenEpisode(episode, tools, header, calls, self._journal, ownership, self._telemetry, resumed)
+
+
+def last_identity(journaled: JournaledEpisode) -> str:
+    """Return the key of the identity under which an episode goes on with equal bits: that of its latest unit."""
+    units = [unit for call in journaled.calls for unit in call.units]
+    return (units[-1].identity if units else "") or Identity(journaled.header.versions).key
 
 
 def _require_same(request: EpisodeRequest, header: EpisodeHeader) -> None:

@@ -15,7 +15,7 @@ from ml_trainer_env.server.episodes.errors import ReplayError, ResetError
 from ml_trainer_env.server.episodes.game import Episode
 from ml_trainer_env.server.episodes.names import check_agent_name, check_episode_name
 from ml_trainer_env.server.episodes.recorded import VerifyingSource
-from ml_trainer_env.server.episodes.registry import EpisodeRegistry
+from ml_trainer_env.server.episodes.registry import EpisodeRegistry, last_identity
 from ml_trainer_env.server.episodes.replay import replay_calls
 from ml_trainer_env.server.executors.identity import Identity
 from ml_trainer_env.server.store import (
@@ -97,7 +97,7 @@ class EpisodeTransfer:
         header = file.episode.header
         registry = self._registry_of(header.task)
         _require_allowed_names(header)
-        _require_identity(file.episode, await registry.identity())
+        _require_identity(file.episode, await registry.identity(last_identity(file.episode)))
         episode = await _replayed(registry, file.episode)
         episode.interrupt("it is only checked")  # an episode may have work between its calls
         needed = episode.needed_keys
@@ -141,7 +141,7 @@ async def _replayed(registry: EpisodeRegistry, journaled: JournaledEpisode) -> E
 
 async def _require_proven(registry: EpisodeRegistry, journaled: JournaledEpisode) -> None:
     """Train the units of a file again. Raises ExportError for the first difference."""
-    episode = await registry.recreate(journaled.header)
+    episode = await registry.recreate(journaled.header, last_identity(journaled))
     verifier = VerifyingSource(episode.source)
     found = ""
     try:
@@ -177,11 +177,9 @@ def _unpack_states(contents: Mapping[str, bytes]) -> dict[str, State]:
 def _require_identity(episode: JournaledEpisode, identity: Identity) -> None:
     """Check that this server would give the bits that the exporter would have given. Raises ExportError.
 
-    The identity of the latest unit of work decides, because an episode may have been resumed under another one.
+    That of the latest unit of work decides, because an episode may have been resumed under another one.
     """
-    versions = episode.header.versions
-    units = [unit for call in episode.calls for unit in call.units]
-    recorded = units[-1].identity if units else Identity(versions).key
+    versions, recorded = episode.header.versions, last_identity(episode)
     if recorded == identity.key:
         return
     differences = "; ".join(identity.differences(versions)) or "it went on under another one than it began with"

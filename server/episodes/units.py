@@ -105,10 +105,34 @@ class LiveSource:
         self._recent: OrderedDict[str, UnitFigures] = OrderedDict()
         self._shared_runs: dict[str, SharedRun] = {}
         self._inquiries = SharedInquiries()
+        self._of_lane: dict[Executor, LiveSource] = {}
 
     async def identity(self) -> Identity:
         """Return the identity of the executor."""
         return await self._executor.identity()
+
+    async def of_episode(self, key: str | None = None) -> "LiveSource":
+        """Return the source of an episode. It runs all units under one identity.
+
+        Args:
+            key: Key of the identity under which the episode was trained. None for a new episode. If no worker has had
+                it, the source is that of a new one.
+
+        Raises:
+            ExecutorError: No worker can be started.
+        """
+        lane = await self._executor.lane(key)
+        if lane is self._executor:
+            return self
+        if lane not in self._of_lane:
+            self._of_lane[lane] = LiveSource(
+                lane,
+                states=self._states,
+                units=self._units,
+                telemetry=self._telemetry,
+                unit_timeout_s=self._unit_timeout_s,
+            )
+        return self._of_lane[lane]
 
     async def units(
         self, ref: StateRef, plan: UnitPlan, count: int, on_wait: OnWait = wait_quietly

@@ -51,6 +51,10 @@ class BackgroundExecutor:
         """Return the identity."""
         return await self._executor.identity()
 
+    async def lane(self, key: str | None = None) -> Executor:
+        """Return a lane in the background."""
+        return BackgroundExecutor(await self._executor.lane(key))
+
     async def run(
         self, job: Job, timeout_s: float, on_wait: OnWait = wait_quietly, on_unit: OnUnit = ignore_unit
     ) -> tuple[UnitResult, ...]:

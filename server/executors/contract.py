@@ -37,9 +37,10 @@ class ExecutorError(MLTrainerError):
 class Executor(Protocol):
     """Runs jobs, first come first served.
 
-    The first worker that is ready sets the executor's identity. A worker with another identity gets no jobs. The
-    same job gives the same bits in every executor of the same identity. To cancel a job, cancel the task that awaits
-    it, or use `asyncio.timeout`. A queued job then leaves the queue. A running job stops at its next batch.
+    The first worker that is ready sets the executor's identity. A worker with another identity gets no jobs, or those
+    of a lane of its own. The same job gives the same bits in every executor of the same identity. To cancel a job,
+    cancel the task that awaits it, or use `asyncio.timeout`. A queued job then leaves the queue. A running job stops at
+    its next batch.
     """
 
     @property
@@ -75,6 +76,17 @@ class Executor(Protocol):
 
         Raises:
             ExecutorError: No worker can be started, or the executor is closed.
+        """
+        ...
+
+    async def lane(self, key: str | None = None) -> "Executor":
+        """Return the executor of the workers that have one identity. All jobs of an episode belong into one lane.
+
+        Args:
+            key: Key of the identity. None for a new episode. If no worker has had it, the lane is that of a new one.
+
+        Raises:
+            ExecutorError: As `identity`.
         """
         ...
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from ml_trainer_env.server.executors.contract import ExecutorError
+from ml_trainer_env.server.executors.contract import Executor, ExecutorError
 from ml_trainer_env.server.executors.job import UnitResult
 from ml_trainer_env.server.executors.job_queue import QueuedJob, closed_error
 from ml_trainer_env.server.executors.queued import QueuedExecutor
@@ -56,6 +56,10 @@ class InProcessExecutor(QueuedExecutor):
     def trouble(self) -> str | None:
         """Always None."""
         return None
+
+    async def lane(self, key: str | None = None) -> Executor:
+        """Return this executor: its worker has one identity."""
+        return self
 
     async def start(self) -> None:
         """Start the thread."""

@@ -10,7 +10,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -94,9 +94,16 @@ class QueuedJob:
 
 
 class JobQueue:
-    """A queue of jobs. A worker must finish, fail or put back each job that it takes."""
+    """A queue of jobs. A worker must finish, fail or put back each job that it takes.
 
-    def __init__(self) -> None:
+    Args:
+        closed: Set once the queue is closed. Several queues of one executor share it. None for one of its own.
+
+    Attributes:
+        workers: Number of workers that are ready.
+    """
+
+    def __init__(self, closed: threading.Event | None = None) -> None:
         self._jobs: deque[QueuedJob] = deque()
         """Those of the background come last."""
         self._foreground = 0
@@ -106,7 +113,8 @@ class JobQueue:
         self._counted_at = -math.inf
         self._identity: Identity | None = None
         self._identity_known = _uncancellable_future()
-        self.closed = threading.Event()
+        self.workers = 0
+        self.closed = closed or threading.Event()
         self.wakeups: list[Callable[[], None]] = []
         """Called from any thread when the queue becomes crowded or a job is cancelled. The threads that wait for
         workers add theirs."""
@@ -120,6 +128,16 @@ class JobQueue:
     def busy(self) -> int:
         """Number of jobs that workers have taken and not yet finished, failed or put back."""
         return self._busy
+
+    @property
+    def identity_key(self) -> str | None:
+        """Key of the identity of the workers. None before the first one."""
+        return self._identity.key if self._identity is not None else None
+
+    @property
+    def identity_facts(self) -> Mapping[str, str]:
+        """Facts of the identity of the workers. Empty before the first one."""
+        return self._identity.facts if self._identity is not None else {}
 
     @property
     def is_crowded(self) -> bool:
@@ -234,6 +252,12 @@ class JobQueue:
             elif identity.key != self._identity.key:
                 differing = "; ".join(identity.differences(self._identity.facts))
                 raise IdentityError(f"it would give other results than the workers before it: {differing}")
+            self.workers += 1
+
+    def unregister_worker(self) -> None:
+        """Note that a registered worker has ended."""
+        with self._changed:
+            self.workers -= 1
 
     def take(self, timeout_s: float | None = None) -> QueuedJob | None:
         """Wait for a job and take it. Returns None after the timeout, or if the queue is closed."""

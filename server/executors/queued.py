@@ -11,10 +11,14 @@ __all__ = ["QueuedExecutor"]
 
 
 class QueuedExecutor(ABC):
-    """The half of an executor that callers use. A subclass takes jobs from `_queue` and runs them."""
+    """The half of an executor that callers use. A subclass takes jobs from `_queue` and runs them.
 
-    def __init__(self) -> None:
-        self._queue = JobQueue()
+    Args:
+        queue: The queue. None for a new one.
+    """
+
+    def __init__(self, queue: JobQueue | None = None) -> None:
+        self._queue = queue or JobQueue()
 
     @property
     def waiting(self) -> int:

@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from ml_trainer_env.server.executors.contract import ExecutorError
+from ml_trainer_env.server.executors.contract import Executor, ExecutorError
+from ml_trainer_env.server.executors.job_queue import JobQueue
+from ml_trainer_env.server.executors.lanes import Lanes
 from ml_trainer_env.server.executors.queued import QueuedExecutor
 from ml_trainer_env.server.executors.supervisor import WorkerSupervisor
 from ml_trainer_env.server.executors.worker_contract import Worker
@@ -24,14 +26,28 @@ class SupervisedExecutor(QueuedExecutor, Generic[AnyWorker]):
     Args:
         workers: Number of workers, at least 1.
         start_worker: Starts a worker. Called from the threads that supervise the workers.
+        is_mixed: Whether workers may have several identities. Each then has a lane of its own.
     """
 
-    def __init__(self, workers: int, start_worker: Callable[[], AnyWorker]) -> None:
+    def __init__(self, workers: int, start_worker: Callable[[], AnyWorker], *, is_mixed: bool = False) -> None:
         super().__init__()
+        self._lanes = Lanes(self._queue, is_mixed)
         self._supervisors = [
-            WorkerSupervisor(self._queue, start_worker, self._fail_if_none_is_ready) for _ in range(workers)
+            WorkerSupervisor(self._queue, self._lanes.join, start_worker, self._fail_if_none_is_ready)
+            for _ in range(workers)
         ]
+        self._lane_of: dict[JobQueue, _Lane] = {}
         self._started = False
+
+    @property
+    def waiting(self) -> int:
+        """Number of jobs in the queues of all lanes."""
+        return sum(queue.waiting for queue in self._lanes)
+
+    @property
+    def busy(self) -> int:
+        """Number of workers that run a job."""
+        return sum(queue.busy for queue in self._lanes)
 
     @property
     def worker_deaths(self) -> int:
@@ -49,6 +65,14 @@ class SupervisedExecutor(QueuedExecutor, Generic[AnyWorker]):
         troubles = [supervisor.trouble for supervisor in self._supervisors if supervisor.trouble is not None]
         return troubles[0] if troubles and not self.ready else None
 
+    async def lane(self, key: str | None = None) -> Executor:
+        """Return the workers of an identity; see `Executor`."""
+        if not self._lanes.is_mixed:
+            return self
+        await self.identity()
+        queue = (self._lanes.find(key) if key is not None else None) or self._lanes.choose()
+        return self._lane_of.setdefault(queue, _Lane(self, queue))
+
     async def start(self) -> None:
         """Start the workers. Returns before they are warm."""
         if not self._started:
@@ -58,7 +82,8 @@ class SupervisedExecutor(QueuedExecutor, Generic[AnyWorker]):
 
     async def close(self) -> None:
         """Kill the workers and wait for the threads that supervise them."""
-        self._queue.close()
+        for queue in self._lanes:
+            queue.close()
         for supervisor in self._supervisors:
             supervisor.kill_worker()
         for supervisor in self._supervisors:
@@ -72,4 +97,39 @@ class SupervisedExecutor(QueuedExecutor, Generic[AnyWorker]):
 
     def _fail_if_none_is_ready(self, error: ExecutorError) -> None:
         if not self.ready:
-            self._queue.fail_waiting(error)
+            for queue in self._lanes:
+                queue.fail_waiting(error)
+
+
+class _Lane(QueuedExecutor):
+    """The workers of an executor that have one identity. It is started and closed with the executor."""
+
+    def __init__(self, whole: SupervisedExecutor[Any], queue: JobQueue) -> None:
+        super().__init__(queue)
+        self._whole = whole
+
+    @property
+    def worker_deaths(self) -> int:
+        """Number of workers lost since the start, those of other lanes included."""
+        return self._whole.worker_deaths
+
+    @property
+    def ready(self) -> bool:
+        """Whether at least one worker of the lane is warm."""
+        return self._queue.workers > 0
+
+    @property
+    def trouble(self) -> str | None:
+        """Why no worker of the executor is ready, as text."""
+        return self._whole.trouble
+
+    async def lane(self, key: str | None = None) -> Executor:
+        """Return this lane."""
+        return self
+
+    async def start(self) -> None:
+        """Start the executor."""
+        await self._whole.start()
+
+    async def close(self) -> None:
+        """Do nothing."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from ml_trainer_env.server.executors.contract import ExecutorError
-from ml_trainer_env.server.executors.identity import IdentityError
+from ml_trainer_env.server.executors.identity import Identity, IdentityError
 from ml_trainer_env.server.executors.job_queue import JobQueue, QueuedJob
 from ml_trainer_env.server.executors.wakeup import Wakeup
 from ml_trainer_env.server.executors.worker_contract import StartupProgress, Worker, WorkerDiedError
@@ -43,7 +43,8 @@ class WorkerSupervisor(Generic[AnyWorker]):
     """A worker and the thread that supervises it.
 
     Args:
-        queue: The queue of jobs. The thread ends when the queue is closed.
+        queue: The queue of jobs until a worker is ready. The thread ends when the queue is closed.
+        join: Called with the identity of a worker that is ready. Returns the queue of its lane.
         start_worker: Starts a worker. An exception is a failed start.
         on_no_worker: Called from the thread with the reason after each failed start in a row from the third on.
 
@@ -57,10 +58,12 @@ class WorkerSupervisor(Generic[AnyWorker]):
     def __init__(
         self,
         queue: JobQueue,
+        join: Callable[[Identity], JobQueue],
         start_worker: Callable[[], AnyWorker],
         on_no_worker: Callable[[ExecutorError], None],
     ) -> None:
         self._queue = queue
+        self._join = join
         self._start_worker = start_worker
         self._on_no_worker = on_no_worker
         self.worker: AnyWorker | None = None
@@ -79,15 +82,22 @@ class WorkerSupervisor(Generic[AnyWorker]):
     def _serve(self) -> None:
         try:
             with Wakeup() as wakeup:
-                self._queue.wakeups.append(wakeup.set)
                 while not self._queue.closed.is_set():
                     worker = self._ensure_worker()
-                    queued = self._queue.take(IDLE_CHECK_INTERVAL_S) if worker else None
-                    if worker and queued:
-                        self._run(queued, worker, wakeup)
-                self._queue.wakeups.remove(wakeup.set)
+                    if worker is not None:
+                        self._serve_one(worker, wakeup)
         finally:
             self._drop_worker("its supervisor has ended")
+
+    def _serve_one(self, worker: Worker, wakeup: Wakeup) -> None:
+        """Wait for a job for a while, and run it."""
+        queue = self._queue
+        queue.wakeups.append(wakeup.set)
+        try:
+            if (queued := queue.take(IDLE_CHECK_INTERVAL_S)) is not None:
+                self._run(queued, worker, wakeup)
+        finally:
+            queue.wakeups.remove(wakeup.set)
 
     def _run(self, queued: QueuedJob, worker: Worker, wakeup: Wakeup) -> None:
         queued.attempts += 1
@@ -128,23 +138,23 @@ class WorkerSupervisor(Generic[AnyWorker]):
                 warned_at_s, self.trouble = progress.elapsed_s, progress.describe()
                 _LOG.warning("%s", self.trouble)
 
-        self._queue.register_worker(self.worker.wait_ready(warn))
+        self._queue = self._join(self.worker.wait_ready(warn))
         self._failed_starts, self.ready, self.trouble = 0, True, None
 
     def _record_failed_start(self, error: Exception) -> None:
-        is_refused = isinstance(error, IdentityError)
-        goes_elsewhere = is_refused and self.worker is not None and self.worker.refuse()
         self._drop_worker(str(error))
-        self._failed_starts += not goes_elsewhere
+        self._failed_starts += 1
         self.trouble = f"no worker can be started: {error}"
         if self._failed_starts >= MAX_ATTEMPTS:
             self._on_no_worker(ExecutorError(self.trouble))
         pause_s = PAUSE_S * 2 ** min(self._failed_starts, _MAX_DOUBLINGS)
-        if is_refused and self._failed_starts >= MAX_ATTEMPTS:
+        if isinstance(error, IdentityError) and self._failed_starts >= MAX_ATTEMPTS:
             pause_s = IDENTITY_PAUSE_S
         self._queue.closed.wait(pause_s)
 
     def _drop_worker(self, reason: str) -> None:
+        if self.ready:
+            self._queue.unregister_worker()
         self.ready = False
         worker, self.worker = self.worker, None
         if worker is None:

@@ -50,14 +50,6 @@ class Worker(Protocol):
         """
         ...
 
-    def refuse(self) -> bool:
-        """Take note that the worker's identity is not the one that is needed.
-
-        Returns:
-            Whether the next start of a worker may come to another identity at once.
-        """
-        ...
-
     def run(self, queued: QueuedJob, wakeup: Wakeup, is_crowded: Callable[[], bool]) -> None:
         """Run the rest of a job and deliver the result of each unit.
 

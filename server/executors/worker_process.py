@@ -109,10 +109,6 @@ class WorkerProcess(ConversingWorker):
                 on_wait(watch)
             return self._receive_ready()
 
-    def refuse(self) -> bool:
-        """Return false: this machine gives the next worker the same identity."""
-        return False
-
     def kill(self) -> None:
         """Kill the process and wait for it. May be called twice, and from any thread."""
         with contextlib.suppress(OSError):

@@ -8,7 +8,7 @@ import asyncio
 from dataclasses import dataclass
 
 from ml_trainer_env.server.datasets import Permutation
-from ml_trainer_env.server.executors.contract import OnUnit, OnWait, ignore_unit, wait_quietly
+from ml_trainer_env.server.executors.contract import Executor, OnUnit, OnWait, ignore_unit, wait_quietly
 from ml_trainer_env.server.executors.identity import Identity
 from ml_trainer_env.server.executors.job import Job, UnitResult
 from ml_trainer_env.server.trainer.config import TrainingConfig
@@ -81,6 +81,9 @@ class EpochExecutor:
 
     async def identity(self) -> Identity:
         raise NotImplementedError
+
+    async def lane(self, key: str | None = None) -> Executor:
+        return self
 
     async def run_epoch(self, job: EpochJob, timeout_s: float, on_wait: OnWait) -> EpochResult:
         raise NotImplementedError

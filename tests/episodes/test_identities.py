@@ -1,6 +1,7 @@
 """What was made under one identity is never served under another; what was recorded without one is proven first."""
 
 import asyncio
+import itertools
 import json
 import sqlite3
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 from epoch_executor import EpochJob, EpochResult
 
 from ml_trainer_env.server.episodes.errors import EpisodeError
+from ml_trainer_env.server.executors.identity import Identity
 
 Serve = Callable[..., Any]
 
@@ -39,6 +41,44 @@ def forget_identities(folder: Path) -> None:
 def with_kernels(server: Any, kernels: str) -> Any:
     server.executor.kernels = kernels
     return server
+
+
+def with_two_kinds(server: Any) -> Any:
+    """Give a server workers of two kinds. New episodes are shared out in turn."""
+    kinds = [type(server.executor)(kernels) for kernels in ("ours", "theirs")]
+    turn = itertools.cycle(kinds)
+
+    async def lane(key: str | None = None) -> Any:
+        known = [kind for kind in kinds if (await kind.identity()).key == key]
+        return known[0] if known else next(turn)
+
+    server.executor.lane = lane
+    return server
+
+
+def test_an_episode_stays_with_the_workers_of_its_identity(serve: Serve) -> None:
+    """Whoever resumes or forks it, and whatever other episodes were begun meanwhile."""
+
+    async def go_on(server: Any, **way: Any) -> None:
+        await (await server.open(**way)).call("run_epochs", {"num_epochs": 2})
+
+    async def play() -> list[Any]:
+        async with with_two_kinds(serve()) as server:
+            for name in ("first", "second"):
+                await go_on(server, episode_id=name)
+        async with with_two_kinds(serve()) as server:
+            for name in ("second", "first"):  # in the other order
+                await go_on(server, episode_id=name, resume=True)
+                await go_on(server, episode_id=f"{name}-fork", fork_from=name)
+            return [await server.journal.load(name) for name in ("first", "first-fork", "second", "second-fork")]
+
+    episodes = asyncio.run(play())
+
+    assert [one.header.versions["probe"] for one in episodes] == ["ours", "ours", "theirs", "theirs"]
+    for one in episodes:
+        units = [unit for call in one.calls for unit in call.units]
+        assert {unit.identity for unit in units} == {Identity(one.header.versions).key}
+        assert len(units) == 4 + 2 * one.header.name.endswith("fork")
 
 
 def test_an_epoch_in_the_cache_is_served_to_its_own_identity_alone(serve: Serve) -> None:

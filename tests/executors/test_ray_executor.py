@@ -222,38 +222,42 @@ def test_all_kinds_of_jobs_have_the_same_bits_in_process_in_the_pool_and_on_thre
     assert run(workers.identity()) == run(pool.identity())
 
 
-def test_a_node_that_would_give_other_bits_is_not_used_and_a_like_one_is(
+def test_a_node_that_gives_other_bits_serves_episodes_of_its_own(
     run: Run,
     make_on_ray: Callable[..., Any],
     ray_nodes: RayNodes,
     workers: Any,
+    pool: Executor,
     job: Job,
     until: Until,
-    caplog: pytest.LogCaptureFixture,
 ) -> None:
     assert workers.ready  # it leaves no place on the nodes that there are
 
-    async def play() -> None:
+    async def play() -> tuple[list[Bits], list[Bits]]:
         executor, added = make_on_ray(workers=2, torch_threads=2, probe=PROBE), []
-
-        async def add_node(**variables: str) -> None:
-            added.append(await asyncio.to_thread(ray_nodes.add_node, 2, **variables))
-
         try:
-            await add_node()
-            await run_whole(executor, job)
-            await add_node(**OTHER_KERNELS)
-            await until(lambda: "it would give other results" in caplog.text or count_nodes(executor) == 2)
-            if "it would give other results" not in caplog.text:
+            await executor.start()
+            for kernels in ({}, OTHER_KERNELS):
+                added.append(await asyncio.to_thread(ray_nodes.add_node, 2, **kernels))
+                await until(lambda: sum(queue.workers for queue in executor._lanes) == len(added))
+            keys = [queue.identity_key for queue in executor._lanes]
+            if len(keys) == 1:
                 pytest.skip("these kernels change no bit on this processor")
-            await add_node()
-            await until(lambda: count_nodes(executor) == 2 and executor.worker_deaths == 1)
+            lanes = [await executor.lane(key) for key in keys]
+            found = await asyncio.gather(*(run_whole(lane, job) for lane in lanes * 2))
+            assert [{unit.identity for unit in results} for results in found] == [{key} for key in keys * 2]
+            played = [bits(results) for results in found]
+            return played[:2], played[2:]
         finally:
             await executor.close()
             for node in added:
                 node.kill()
 
-    run(play())
+    (ours, theirs), again = run(play())
+
+    assert ours == bits(run(run_whole(pool, job)))
+    assert theirs != ours
+    assert again == [ours, theirs]
 
 
 @pytest.mark.parametrize("seed", range(KILLS))

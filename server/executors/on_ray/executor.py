@@ -17,8 +17,8 @@ class RayExecutor(SupervisedExecutor[RayWorker]):
     """An executor with actors on the nodes of a Ray cluster. They end with this process, however it ends.
 
     Nodes may come and go. A worker whose node is lost is started anew on another one. If no node has enough free
-    processors, it waits until one has. The first worker that is ready sets the identity; nodes on which a worker has
-    another one are not used.
+    processors, it waits until one has. Workers on nodes of another kind may have another identity: each identity has
+    a lane of its own.
 
     Args:
         address: Host and port of the cluster's head.
@@ -44,8 +44,7 @@ class RayExecutor(SupervisedExecutor[RayWorker]):
     ) -> None:
         cluster = RayCluster(address)
         settings = WorkerSettings(torch_threads, memory_mb, probe, dict(options))
-        unlike_nodes: set[str] = set()
-        super().__init__(workers, lambda: RayWorker(cluster, settings, unlike_nodes))
+        super().__init__(workers, lambda: RayWorker(cluster, settings), is_mixed=True)
         self._cluster = cluster
 
     @property

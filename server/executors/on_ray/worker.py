@@ -28,9 +28,6 @@ __all__ = ["RayWorker"]
 START_CHECK_INTERVAL_S = 1.0
 """Seconds between two checks of a starting worker."""
 
-_NODE_LABEL = "ray.io/node-id"
-"""Ray labels each node with its id."""
-
 _CUDA = "cuda"
 
 KILL_TIMEOUT_S = 10.0
@@ -43,22 +40,19 @@ class RayWorker(ConversingWorker):
     Args:
         cluster: The cluster. It is connected if it is not.
         settings: Settings of the worker.
-        unlike_nodes: Ids of nodes with another identity than the one that is needed. The actor goes to none of them.
 
     Raises:
         ExecutorError: The cluster cannot be joined.
     """
 
-    def __init__(self, cluster: RayCluster, settings: WorkerSettings, unlike_nodes: set[str]) -> None:
+    def __init__(self, cluster: RayCluster, settings: WorkerSettings) -> None:
         cluster.connect()
         kind = ray.remote(
             num_cpus=settings.torch_threads,
             num_gpus=int(settings.options.get("device") == _CUDA),  # without one of its own an actor sees no GPU
             max_restarts=0,
             concurrency_groups=CONCURRENCY_GROUPS,
-            label_selector={_NODE_LABEL: f"!in({','.join(sorted(unlike_nodes))})"} if unlike_nodes else None,
         )
-        self._unlike_nodes = unlike_nodes
         self._actor = kind(TrainerActor).remote(settings)
         self._placed: Future[Place] = self._actor.place.remote().future()
         self._calls = _CallLink(self._actor, cluster)
@@ -78,7 +72,7 @@ class RayWorker(ConversingWorker):
 
     def wait_ready(self, on_wait: Callable[[StartupProgress], None] = lambda _: None) -> Identity:
         """Wait until the worker is warm; see `Worker`. The time until it has a place has no limit."""
-        start = _RayStart(self._torch_threads, len(self._unlike_nodes))
+        start = _RayStart(self._torch_threads)
         with self._killed_on_error():
             while not self._calls.has_message(START_CHECK_INTERVAL_S):
                 start.look(self.place)
@@ -86,12 +80,6 @@ class RayWorker(ConversingWorker):
                     raise ExecutorError(f"a worker was not ready within {CLOCK_LIMIT_S:g} s")
                 on_wait(start)
             return self._receive_ready()
-
-    def refuse(self) -> bool:
-        """Take note that the actor's node has another identity. Returns true: the next actor goes to another node."""
-        if (place := self.place) is not None:
-            self._unlike_nodes.add(place.node)
-        return True
 
     def kill(self) -> None:
         """Kill the actor and wait for its end. May be called twice, and from any thread."""
@@ -197,9 +185,8 @@ class _RayStart:
         placed_s: Seconds since the actor has a place. 0 while it has none.
     """
 
-    def __init__(self, processors: int, unlike: int) -> None:
+    def __init__(self, processors: int) -> None:
         self._processors = processors
-        self._unlike = unlike
         self._began_at = time.monotonic()
         self._placed_at: float | None = None
         self._place: Place | None = None
@@ -220,6 +207,6 @@ class _RayStart:
         if self._place is None:
             return (
                 f"a worker has been waiting for {self.elapsed_s:.0f} s for a node of the Ray cluster with "
-                f"{self._processors} free processors; {self._unlike} nodes would give other results and are not used"
+                f"{self._processors} free processors"
             )
         return f"a worker has been starting for {self.placed_s:.0f} s on the node {self._place.address}"
