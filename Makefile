@@ -39,7 +39,7 @@ export ML_TRAINER_DATA_DIR := $(DATA_DIR)
 endif
 endif
 
-.PHONY: help install demo test test-slow test-long test-libraries test-ray test-gpu chaos arena-chaos serve lint bench data bundled-data pins shipped push clean
+.PHONY: help install demo test test-slow test-long test-libraries test-ray test-gpu chaos cluster-chaos arena-chaos serve lint bench data bundled-data pins shipped push clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,13 +72,18 @@ test-libraries: install ## Run the adapters in the newest versions of their libr
 
 test-ray: DEPENDENCY_GROUPS += --group ray
 test-ray: install ## Run the tests of the executor on Ray, which start clusters on this machine
-	$(RUN) pytest -m ray --timeout 1800 --durations 10 $(ARGS)
+	$(RUN) pytest -m "ray and not chaos" --timeout 1800 --durations 10 $(ARGS)
 
 test-gpu: install ## Run the laws of the trainer on this machine's GPU
 	$(RUN) pytest -m gpu $(ARGS)
 
 chaos: install ## Kill the server and its workers KILLS times while clients train, as SEED says
-	$(RUN) pytest tests/chaos --log-cli-level=INFO --chaos-kills $(KILLS) --chaos-seed $(SEED) $(ARGS)
+	$(RUN) pytest tests/chaos -m "not ray" --log-cli-level=INFO --chaos-kills $(KILLS) --chaos-seed $(SEED) $(ARGS)
+
+cluster-chaos: DEPENDENCY_GROUPS += --group ray
+cluster-chaos: KILLS := 60
+cluster-chaos: install ## The same with three servers, PostgreSQL, an object store and a Ray cluster
+	$(RUN) pytest tests/chaos -m ray --log-cli-level=INFO --chaos-kills $(KILLS) --chaos-seed $(SEED) $(ARGS)
 
 arena-chaos: install ## Kill the arena and its workers ARENA_KILLS times while SUBMISSIONS are evaluated, as SEED says
 	$(RUN) pytest tests/arena/test_arena_chaos.py --log-cli-level=INFO \

@@ -6,6 +6,8 @@ the episode, and finds out whether the call was written down before its reply wa
 
 import asyncio
 import contextlib
+import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,13 +90,14 @@ class Client:
     """Plays one episode.
 
     Args:
-        url: Where the server is when it is there.
+        urls: Where servers are when they are there. Each time it connects, it takes any of them.
         diary: Of the episode; written as it goes on.
     """
 
-    def __init__(self, url: str, diary: Diary) -> None:
+    def __init__(self, urls: Sequence[str], diary: Diary) -> None:
         self.diary = diary
-        self._url = url
+        self._urls = urls
+        self._draw = random.Random(diary.name)
         self._env: MLTrainerEnv | None = None
         self._has_begun = False
 
@@ -157,7 +160,7 @@ class Client:
         """Connect if need be. Returns the answer to `call` if that was written down before its reply was lost."""
         if self._env is not None:
             return None
-        self._env = env = MLTrainerEnv(base_url=self._url)
+        self._env = env = MLTrainerEnv(base_url=self._draw.choice(self._urls))
         if not self._has_begun:
             await env.reset(task_id="easy_mnist", episode_id=self.diary.name, seed=self.diary.seed, rubric=RUBRIC)
             self._has_begun = True

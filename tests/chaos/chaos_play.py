@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chaos_client import FAILED, RUBRIC, Client, Diary
+from chaos_cluster import MortalCluster
 from chaos_script import Kill, Strike, Victim, epochs_of, strikes
 from chaos_server import TORCH_THREADS, MortalServer, until
 
@@ -20,6 +21,8 @@ from ml_trainer_env.server.settings import Settings
 from ml_trainer_env.server.store import CallRecord, Database, Journal
 from ml_trainer_env.server.trainer import PROBE
 from ml_trainer_env.server.trainer.errors import ConfigError
+
+Mortal = MortalServer | MortalCluster
 
 CLIENTS = 4
 KILLS_A_ROUND = 30
@@ -48,12 +51,12 @@ class Evidence:
     """What is left of a play.
 
     Attributes:
-        server: The server, which does not run any more.
+        server: The server or the cluster, which does not run any more.
         struck: The kills.
         diaries: What the clients know, an episode each.
     """
 
-    server: MortalServer
+    server: Mortal
     struck: list[Struck]
     diaries: list[Diary]
 
@@ -73,24 +76,27 @@ class Evidence:
         return ", ".join(f"{number} {what}" for what, number in facts.items())
 
 
-async def play(folder: Path, seed: int, kills: int, cache: bool, database_url: str | None) -> Evidence:
-    """Have clients play while the server and its workers are killed.
+async def play(mortal: Mortal, seed: int, kills: int, clients_at_once: int = CLIENTS) -> Evidence:
+    """Have clients play while servers and their workers are killed.
 
     Args:
-        folder: Where everything is kept.
+        mortal: The server or the cluster.
         seed: Fixes what the clients do, and when who is killed.
         kills: How often.
-        cache: Whether the server's cache of epochs is on.
-        database_url: The database of the journal. None for a file.
+        clients_at_once: Clients that play beside each other.
     """
-    rounds = -(-kills // KILLS_A_ROUND)
-    diaries = [Diary.blank(f"client {n % CLIENTS} round {n // CLIENTS}", seed + n) for n in range(CLIENTS * rounds)]
-    plan = strikes(seed, kills, sum(epochs_of(diary.calls) for diary in diaries))
-    async with MortalServer(folder, cache, database_url) as server, asyncio.TaskGroup() as group:
-        clients = [Client(server.url, diary) for diary in diaries]
+    rounds = -(-kills * CLIENTS // (KILLS_A_ROUND * clients_at_once))
+    names = [
+        f"client {number % clients_at_once} round {number // clients_at_once}"
+        for number in range(clients_at_once * rounds)
+    ]
+    diaries = [Diary.blank(name, seed + number) for number, name in enumerate(names)]
+    plan = strikes(seed, kills, sum(epochs_of(diary.calls) for diary in diaries), mortal.has_nodes)
+    async with mortal as server, asyncio.TaskGroup() as group:
+        clients = [Client(server.urls, diary) for diary in diaries]
         killer = group.create_task(_Killer(server, clients, seed).carry_out(plan))
-        for number in range(CLIENTS):
-            group.create_task(_play_in_turn(clients[number::CLIENTS], killer))
+        for number in range(clients_at_once):
+            group.create_task(_play_in_turn(clients[number::clients_at_once], killer))
     await until(lambda: not server.processes(), "no process of the server is left")
     return Evidence(server, killer.result(), diaries)
 
@@ -136,12 +142,12 @@ class _Killer:
     """Whoever kills.
 
     Args:
-        server: The server to kill, and its workers.
+        server: What to kill, and its workers.
         clients: The clients, whose connections it ends.
         seed: Fixes which worker and which connection.
     """
 
-    def __init__(self, server: MortalServer, clients: list[Client], seed: int) -> None:
+    def __init__(self, server: Mortal, clients: list[Client], seed: int) -> None:
         self._server = server
         self._clients = clients
         self._draw = random.Random(f"killer {seed}")
@@ -165,9 +171,11 @@ class _Killer:
     async def _kill(self, victim: Victim) -> None:
         match victim:
             case Victim.SERVER:
-                await self._server.die()
+                await self._server.die(self._draw)
             case Victim.WORKER:
                 await self._server.lose_a_worker(self._draw)
+            case Victim.NODE:
+                await self._server.lose_a_node(self._draw)
             case Victim.CONNECTION:
                 self._draw.choice(self._waiting() or self._clients).hang_up()
 

@@ -90,6 +90,7 @@ class Victim(StrEnum):
     SERVER = "the server"
     WORKER = "a worker"
     CONNECTION = "a connection"
+    NODE = "a node"
 
 
 @dataclass(frozen=True)
@@ -120,16 +121,19 @@ class Strike:
     kills: tuple[Kill, ...]
 
 
-def strikes(seed: int, kills: int, epochs: int) -> list[Strike]:
-    """When to kill what: `kills` processes, every fourth of them the server, and some connections besides.
+def strikes(seed: int, kills: int, epochs: int, has_nodes: bool = False) -> list[Strike]:
+    """When to kill what: `kills` processes, every fourth of them a server, and some connections besides.
 
     Args:
         seed: Fixes the draw.
         kills: How many processes.
         epochs: How many epochs the clients will run.
+        has_nodes: Whether every twelfth kill is that of a node of a cluster, with all that runs there.
     """
     draw = random.Random(f"strikes {seed}")
     victims = [Victim.SERVER if number % 4 == 0 else Victim.WORKER for number in range(kills)]
+    if has_nodes:
+        victims[1::12] = [Victim.NODE] * len(victims[1::12])
     victims += [Victim.CONNECTION] * (kills // 5)
     draw.shuffle(victims)
     bunches: list[tuple[Kill, ...]] = []

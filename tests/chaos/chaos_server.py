@@ -8,13 +8,14 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 import sqlalchemy as sa
 
-from ml_trainer_env.server.services import JOURNAL_FILE
+from ml_trainer_env.server.store.folder import JOURNAL_FILE, STATES_FOLDER
 
 HOST = "127.0.0.1"
 WORKERS = 2
@@ -42,10 +43,20 @@ class MortalServer:
         folder: Where it keeps its state and its log.
         cache: Whether epochs that were trained before are not trained again.
         database_url: The database of its journal. None for a file in its state folder.
+        variables: More environment variables.
     """
 
-    def __init__(self, folder: Path, cache: bool, database_url: str | None) -> None:
+    has_nodes = False
+
+    def __init__(
+        self,
+        folder: Path,
+        cache: bool,
+        database_url: str | None,
+        variables: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._database_url = database_url
+        self._variables = variables
         self._watch: sa.Connection | None = None
         self.state = folder / "state"
         self.log = folder / "server.log"
@@ -53,6 +64,11 @@ class MortalServer:
         self._pid = 0
         self._cache = cache
         self._nursery: asyncio.subprocess.Process | None = None
+
+    @property
+    def urls(self) -> Sequence[str]:
+        """Where it is when it is there."""
+        return [self.url]
 
     @property
     def journal(self) -> Path | str:
@@ -80,7 +96,12 @@ class MortalServer:
         if self._watch is not None:
             self._watch.close()
 
-    async def die(self) -> None:
+    @property
+    def models(self) -> Path | str:
+        """The place of its models."""
+        return self.state / STATES_FOLDER
+
+    async def die(self, _draw: random.Random) -> None:
         """Let it be killed. It is starting again on return."""
         os.kill(self._pid, signal.SIGKILL)
         await self._start()
@@ -88,6 +109,10 @@ class MortalServer:
     async def lose_a_worker(self, draw: random.Random) -> None:
         """Let one of its workers be killed, as soon as there is one."""
         await until(lambda: self._kill_a_worker(draw), "there is a worker", every_s=0.02)
+
+    async def lose_a_node(self, _draw: random.Random) -> None:
+        """It has none."""
+        raise NotImplementedError
 
     async def next_write(self, unless: Callable[[], bool]) -> None:
         """Wait until something is written to the journal, unless nothing is going to be."""
@@ -142,6 +167,7 @@ class MortalServer:
             "ML_TRAINER_CACHE": "yes" if self._cache else "no",
             "ML_TRAINER_DOWNLOAD": "no",
             **({"ML_TRAINER_DATABASE_URL": self._database_url} if self._database_url else {}),
+            **self._variables,
         }
 
 

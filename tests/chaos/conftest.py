@@ -6,6 +6,8 @@ pytest tests/chaos --chaos-kills 500 --chaos-seed 7 --timeout 0 # also: make cha
 
 import asyncio
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +16,16 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # the modules beside this one
 
 from chaos_client import Diary
-from chaos_play import Evidence, journaled, play, undisturbed
+from chaos_cluster import MortalCluster
+from chaos_play import Evidence, Mortal, journaled, play, undisturbed
+from chaos_server import MortalServer
+from ray_nodes import ray_cluster
 
 from ml_trainer_env.server.store import CallRecord
 
 KILLS = 30
 SEED = 1
+SERVERS, CLUSTER_CLIENTS = 3, 8
 
 _SUMMARY = pytest.StashKey[str]()
 
@@ -59,18 +65,27 @@ def kills(pytestconfig: pytest.Config) -> int:
     return pytestconfig.getoption("--chaos-kills", KILLS)
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=["sqlite", "postgresql", pytest.param("cluster", marks=pytest.mark.ray)])
 def evidence(
     request: pytest.FixtureRequest, pytestconfig: pytest.Config, kills: int, tmp_path_factory: pytest.TempPathFactory
-) -> Evidence:
-    """What is left of the play."""
-    is_file = request.param == "sqlite"
-    database_url = None if is_file else request.getfixturevalue("postgresql").new_database()
-    seed = pytestconfig.getoption("--chaos-seed", SEED)
+) -> Iterator[Evidence]:
+    """What is left of the play. The database, the object store and the Ray cluster run until the tests have ended."""
+    folder, seed = tmp_path_factory.mktemp("chaos"), pytestconfig.getoption("--chaos-seed", SEED)
     cache = pytestconfig.getoption("--chaos-cache", False)
-    played = asyncio.run(play(tmp_path_factory.mktemp("chaos"), seed, kills, cache, database_url))
-    pytestconfig.stash[_SUMMARY] = played.summary
-    return played
+    with ExitStack() as stack:
+        mortal: Mortal
+        if request.param == "cluster":
+            pytest.importorskip("ray")
+            postgresql, s3 = (request.getfixturevalue(name) for name in ("postgresql", "s3"))
+            models, ray = f"s3://{s3.new_bucket()}/models", stack.enter_context(ray_cluster())
+            mortal = MortalCluster(folder, SERVERS, postgresql.new_database(), models, s3.variables, ray)
+            played = asyncio.run(play(mortal, seed, kills, CLUSTER_CLIENTS))
+        else:
+            is_file = request.param == "sqlite"
+            database_url = None if is_file else request.getfixturevalue("postgresql").new_database()
+            played = asyncio.run(play(MortalServer(folder, cache, database_url), seed, kills))
+        pytestconfig.stash[_SUMMARY] = played.summary
+        yield played
 
 
 @pytest.fixture(scope="module")

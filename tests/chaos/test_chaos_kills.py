@@ -45,7 +45,8 @@ def total_reward(replies: Sequence[dict[str, Any]]) -> float:
 def test_the_server_and_its_workers_are_killed_as_often_as_planned(evidence: Any, kills: int) -> None:
     by_victim = Counter(kill.victim for kill in evidence.struck)
 
-    assert by_victim["the server"] + by_victim["a worker"] == kills
+    assert by_victim["the server"] + by_victim["a worker"] + by_victim["a node"] == kills
+    assert (by_victim["a node"] > 0) == (evidence.server.has_nodes and kills > 1)
     assert by_victim["the server"] >= kills // 4
 
 
@@ -132,13 +133,17 @@ def test_every_model_that_is_listed_is_whole(evidence: Any) -> None:
         listed = database.read_now(lambda connection: connection.execute(rows).all())
 
     assert listed
+    if isinstance(evidence.server.models, str):
+        pytest.skip("a model is checked whenever it is read from a bucket")
     for key, digest in listed:
-        content = (evidence.server.state / "states" / key[:2] / f"{key}.safetensors").read_bytes()
+        content = (evidence.server.models / key[:2] / f"{key}.safetensors").read_bytes()
         assert hashlib.sha256(content).hexdigest() == digest
 
 
 def test_what_a_kill_left_half_written_is_swept_away_when_it_is_old(evidence: Any) -> None:
-    folder: Path = evidence.server.state / "states"
+    folder: Path | str = evidence.server.models
+    if isinstance(folder, str):
+        pytest.skip("a bucket has whole objects alone")
     (folder / "00").mkdir(exist_ok=True)
     (folder / "00" / "half-written.part").write_bytes(b"half")
     for path in folder.glob("??/*"):
