@@ -147,7 +147,7 @@ def test_a_resume_that_fails_leaves_nobody_holding_the_episode(serve: Serve) -> 
             opened = await server.open(episode_id="e")
             await opened.call("run_epochs", {"num_epochs": 1})
 
-            async def broken(_: Any) -> Any:
+            async def broken(*_: Any) -> Any:
                 raise RuntimeError("no episode")
 
             server.registry.recreate = broken

@@ -36,7 +36,7 @@ from ml_trainer_env.server.trainer.state import FreshState, TrainingState
 
 KNOWN = (NetworkKind.MLP, NetworkKind.CNN, NetworkKind.CNN_1D)
 SGD = TrainingConfig(optimizer="sgd", learning_rate=0.01, weight_decay=0.0, batch_size=256)
-law = settings(max_examples=40, deadline=None)
+law = settings(max_examples=20, deadline=None)
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from ml_trainer_env.server.trainer.randomness import Purpose, generator
 from ml_trainer_env.server.trainer.schedules import LearningRatePlan, LrSchedule
 from ml_trainer_env.server.trainer.state import FreshState, TrainingState, weights_hash
 
-law = settings(max_examples=20, deadline=None)
+law = settings(max_examples=12, deadline=None)
 
 PARAMETERS = {
     "simple_mlp": ["1.weight", "1.bias", "4.weight", "4.bias"],

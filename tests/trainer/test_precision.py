@@ -20,7 +20,9 @@ from ml_trainer_env.server.trainer.state import FreshState, TrainingState, weigh
 Images = Mapping[str, Examples]
 CONFIG = TrainingConfig(dropout=0.2, augmentation=True, batch_size=32)
 PLAN = LearningRatePlan(LrSchedule.COSINE, 0.003, 0, 4)
-networks = pytest.mark.parametrize("network", ["simple_mlp", "small_cnn", "deeper_cnn"])
+networks = pytest.mark.parametrize(
+    "network", ["simple_mlp", *(pytest.param(name, marks=pytest.mark.slow) for name in ("small_cnn", "deeper_cnn"))]
+)
 
 
 @pytest.fixture(autouse=True)

@@ -104,6 +104,9 @@ class OtherBatch(Executor):
     async def identity(self) -> Identity:
         return Identity({"evaluation_batch": "128"})
 
+    async def lane(self, key: str | None = None) -> Executor:
+        return self
+
 
 def test_a_file_of_another_identity_is_refused_with_the_facts_that_differ(serve: Any, run: Run) -> None:
     async def refuse() -> None:
