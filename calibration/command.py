@@ -26,7 +26,7 @@ from ml_trainer_env.server.tuning.reference import Metric
 
 __all__ = ["main"]
 
-COUNTS = {"train": 128, "validation": 128, "test": 128}
+COUNTS = {"train": 512, "validation": 128, "test": 128}
 """Number of tasks by split. A table may grow: its first rows stay as they are."""
 
 _TIERS_OF = "validation"
