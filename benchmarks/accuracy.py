@@ -14,6 +14,7 @@ import time
 
 import torch
 from named import processor, task_images
+from scipy.stats import t
 
 from ml_trainer_env.server.trainer.config import TrainingConfig
 from ml_trainer_env.server.trainer.data import TensorData
@@ -34,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", default="medium_fashion,hard_cifar", help="default: %(default)s")
     parser.add_argument("--epochs", type=int, default=8, help="default: %(default)s")
-    parser.add_argument("--seeds", type=int, default=5, help="default: %(default)s")
+    parser.add_argument("--seeds", type=int, default=5, help="at least 2; default: %(default)s")
     parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")
     parser.add_argument("--bf16", action="store_true", help="torch in bf16, too")
     given = parser.parse_args()
@@ -73,8 +74,8 @@ def accuracy(network: str, data: TensorData, epochs: int, seed: int) -> float:
 
 
 def half(values: list[float]) -> float:
-    """Return half of the 95 % interval of a mean (Student's t for 5 values, nearly right for more)."""
-    return 2.776 * statistics.stdev(values) / math.sqrt(len(values))
+    """Return half of the 95 % interval of a mean, by Student's t."""
+    return float(t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ AGENTS = {"tuning": ("heuristic", "random"), "fleet": ("scripted", "nothing")}
 EPISODES_A_WORKER = 3
 """Episodes at a time for each worker, so that no worker waits for a client that thinks."""
 
+CACHED = "on, again"
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -51,13 +52,14 @@ class Pass:
     worker_s: float
     server_s: float
 
-    def row(self, workers: int) -> str:
+    def row(self, workers: int, is_trained: bool) -> str:
         """Return the cells of a table."""
-        bound = workers * 3600 * self.episodes / self.worker_s if self.worker_s else float("inf")
         rate = 3600 * self.episodes / self.wall_s
         each = f"{self.worker_s / self.episodes:.3f} | {self.server_s / self.episodes:.3f}"
-        share = f"{rate / bound:.2f}" if self.worker_s > 0.2 * self.wall_s else ""
-        return f"{rate:,.0f} | {each} | {f'{bound:,.0f}' if share else 'nothing was trained'} | {share} |"
+        if not is_trained:
+            return f"{rate:,.0f} | {each} | from the cache | |"
+        bound = workers * 3600 * self.episodes / self.worker_s
+        return f"{rate:,.0f} | {each} | {bound:,.0f} | {rate / bound:.2f} |"
 
 
 def main() -> None:
@@ -77,7 +79,9 @@ def main() -> None:
         for game, count in counts.items():
             for cache in ("no", "yes"):
                 for agent, name, played in _measure(game, count, workers, cache):
-                    print(f"| {game} | {agent} | {workers} | {name} | {played.row(workers)}", flush=True)
+                    print(
+                        f"| {game} | {agent} | {workers} | {name} | {played.row(workers, name != CACHED)}", flush=True
+                    )
 
 
 def _measure(game: str, count: int, workers: int, cache: str) -> Iterator[tuple[str, str, Pass]]:
@@ -87,7 +91,7 @@ def _measure(game: str, count: int, workers: int, cache: str) -> Iterator[tuple[
     ):
         _play(server, _plan("warm", game, AGENTS[game][0], 2), workers)  # data are read, and all workers have seen some
         for agent in AGENTS[game]:
-            names = ("off",) if cache == "no" else ("on, first time", "on, again")
+            names = ("off",) if cache == "no" else ("on, first time", CACHED)
             for number, name in enumerate(names):
                 yield agent, name, _play(server, _plan(f"pass{number}", game, agent, count), workers)
 

@@ -147,6 +147,7 @@ class Settings:
             call_s=read.number("CALL_TIMEOUT_S", 900.0, least=1.0),
         )
         idle_s = read.number("SESSION_TIMEOUT_S", 3600.0, least=1.0)
+        read.check_kernels()
         return cls(
             workers=read.whole("WORKERS", max(1, _cores() // _TORCH_THREADS)),
             torch_threads=read.whole("TORCH_THREADS", _TORCH_THREADS),
@@ -182,6 +183,17 @@ class _Reader:
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
+
+    def check_kernels(self) -> None:
+        """Check that the native kernels are not asked for where they cannot compute."""
+        others = (
+            self.one_of("PRECISION", Precision.FP32) is Precision.BF16,
+            self.one_of("DEVICE", Device.CPU) is Device.CUDA,
+        )
+        if self.one_of("KERNELS", Kernels.AUTO) is Kernels.NATIVE and any(others):
+            raise SettingsError(
+                "ML_TRAINER_KERNELS=native computes in fp32 on the processor; leave it out for bf16 or cuda"
+            )
 
     def number(self, name: str, default: float, least: float) -> float:
         text = self._text(name)

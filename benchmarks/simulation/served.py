@@ -36,8 +36,7 @@ def main() -> None:
     settings = Settings.from_environment(os.environ)
     app._prepare_process()
     batch = evaluation_batch(settings.evaluation_batch, state_folder(settings.state_dir))
-    options = {"evaluation_batch": batch, "kernels": settings.kernels.value}
-    executor: Any = WaitingExecutor(services._executor(settings, options), chosen.epoch_s)
+    executor: Any = WaitingExecutor(services._executor(settings, settings.options(batch)), chosen.epoch_s)
     config = uvicorn.Config(
         app.build_app(settings, executor),
         host=chosen.host,

@@ -85,10 +85,16 @@ def _run(options: argparse.Namespace) -> int:
 
 
 async def _replay(options: argparse.Namespace, journal: Journal) -> int:
+    from ml_trainer_env.server.executors.contract import ExecutorError
+
     settings, fails = settings_of_process(), False
     for name in _select_names(options, journal):
         episode = await load_or_report(name, journal)
-        fails |= episode is None or not await _replay_episode(episode, settings, options.games)
+        try:
+            fails |= episode is None or not await _replay_episode(episode, settings, options.games)
+        except ExecutorError as error:
+            print(f"{name}: it cannot be trained again on this machine: {error}")
+            fails = True
     return int(fails)
 
 

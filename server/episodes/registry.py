@@ -246,7 +246,7 @@ class EpisodeRegistry:
             calls = cut_calls(journaled.calls, place or None, self.game)
         except LookupError as error:
             raise ResetError(f"episode {shown(parent)} cannot be forked at {shown(place)}: {error}") from error
-        identity = await self.identity(last_identity(journaled))
+        identity = await self.identity(last_identity(replace(journaled, calls=tuple(calls))))
         header = replace(
             journaled.header,
             name=new_episode_name(request.episode_id),

@@ -80,10 +80,10 @@ class Executor(Protocol):
         ...
 
     async def lane(self, key: str | None = None) -> "Executor":
-        """Return the executor of the workers that have one identity. All jobs of an episode belong into one lane.
+        """Return the workers of one identity. Jobs that continue each other belong into one lane.
 
         Args:
-            key: Key of the identity. None for a new episode. If no worker has had it, the lane is that of a new one.
+            key: Key of the identity. None for jobs that continue nothing. One that no worker has had is the same.
 
         Raises:
             ExecutorError: As `identity`.

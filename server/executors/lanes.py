@@ -1,11 +1,12 @@
 """The lanes of an executor whose workers have several identities: a queue for each, and the workers that take from it.
 
-Results of one identity are never continued with the bits of another. So an episode stays in its lane, and machines of
-several kinds can serve one server.
+Results of one identity are never continued with the bits of another. So jobs that continue each other stay in one lane,
+and machines of several kinds can serve one server.
 """
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Iterator
 
 from ml_trainer_env.server.executors.identity import Identity
@@ -31,7 +32,8 @@ class Lanes:
         self.is_mixed = is_mixed
         self._changing = threading.Lock()
         self._queues = [first]
-        self._chosen = {first: 0}
+        self._workers: dict[JobQueue, int] = {}
+        self._chosen: Counter[JobQueue] = Counter()
 
     def __iter__(self) -> Iterator[JobQueue]:
         """Return all queues, the first one first."""
@@ -53,10 +55,16 @@ class Lanes:
         return next((queue for queue in self if queue.identity_key == key), None)
 
     def choose(self) -> JobQueue:
-        """Return the queue for a new episode: the one that was chosen least often for each of its workers."""
+        """Return a queue for new jobs: the one that was chosen least often for each of its workers.
+
+        Choices count anew when workers have come or gone, so that a lane that was absent does not catch up.
+        """
         with self._changing:
-            served = [queue for queue in self._queues if queue.workers] or self._queues[:1]
-            chosen = min(served, key=lambda queue: self._chosen[queue] / max(1, queue.workers))
+            workers = {queue: queue.workers for queue in self._queues}
+            if workers != self._workers:
+                self._workers, self._chosen = workers, Counter()
+            served = [queue for queue, count in workers.items() if count] or self._queues[:1]
+            chosen = min(served, key=lambda queue: self._chosen[queue] / max(1, workers[queue]))
             self._chosen[chosen] += 1
             return chosen
 
@@ -67,8 +75,7 @@ class Lanes:
         if (known := self.find(identity.key)) is not None:
             return known
         differing = "; ".join(identity.differences(first.identity_facts))
-        _LOG.warning("a worker has another identity than those before it, and serves other episodes: %s", differing)
+        _LOG.warning("a worker has another identity than those before it, and has a queue of its own: %s", differing)
         added = JobQueue(first.closed)
         self._queues.append(added)
-        self._chosen[added] = 0
         return added

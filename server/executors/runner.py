@@ -97,4 +97,6 @@ class JobRunner:
 def is_out_of_memory(error: Exception) -> bool:
     """Whether an error means that memory ran out."""
     words = str(error)
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(no in words for no in _NO_MEMORY))
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):  # the second is that of a GPU
+        return True
+    return isinstance(error, RuntimeError) and any(no in words for no in _NO_MEMORY)

@@ -101,8 +101,8 @@ def _run(channel: Link, sender: ThreadPoolExecutor, runner: JobRunner, job: Job)
         results.wait()
         channel.send(Stopped())
     except Exception as error:  # the worker's boundary: a bug is reported and the worker goes on
-        if is_out_of_memory(error):
-            raise
+        if is_out_of_memory(error) or isinstance(error, torch.AcceleratorError):
+            raise  # the context on a GPU does not recover from its errors
         results.wait()
         channel.send(Failed(traceback.format_exc()))
 

@@ -33,7 +33,7 @@ def augmented(data: TensorData, chosen: Tensor, strength: float, source: torch.G
 
     Args:
         data: The task's examples and their family of transforms.
-        chosen: int64 (N,), indices of training examples, where these are.
+        chosen: int64 (N,), indices of training examples, on the device of the examples.
         strength: 0 to 1.
         source: The random generator.
 

@@ -51,7 +51,9 @@ def prepare(data: TrainingData, options: Mapping[str, int | str]) -> "TensorData
     check_precision(precision, device)
     if precision is Precision.BF16 or device.type != Device.CPU:
         if wanted is Kernels.NATIVE:
-            raise KernelError("the native kernels compute in fp32 on the processor; ask for them or for bf16 or a GPU")
+            raise KernelError(
+                "the native kernels compute in fp32 on the processor; set ML_TRAINER_KERNELS=auto for bf16 or a GPU"
+            )
         wanted = Kernels.TORCH
     return TensorData(data, batch, chosen_kernels(wanted), precision, device)
 
@@ -133,10 +135,10 @@ class TensorData:
 
     @cached_property
     def on_cpu(self) -> "TensorData":
-        """The same on the processor."""
-        if self.device.type == Device.CPU:
+        """The same on the processor, in fp32."""
+        if self.device.type == Device.CPU and self.precision is Precision.FP32:
             return self
-        return TensorData(self._data, self.evaluation_batch, self.kernels, self.precision)
+        return TensorData(self._data, self.evaluation_batch, self.kernels)
 
     @property
     def black(self) -> Tensor:

@@ -11,12 +11,12 @@ import numpy as np
 
 from ml_trainer_env.server.datasets import ExampleKind, TargetKind
 from ml_trainer_env.server.trainer.config import OptimizerKind, TrainingConfig
-from ml_trainer_env.server.trainer.data import prepare
+from ml_trainer_env.server.trainer.data import TensorData, prepare
 from ml_trainer_env.server.trainer.devices import device_facts
 from ml_trainer_env.server.trainer.engine import advance, initial_state
 from ml_trainer_env.server.trainer.examples import Examples
 from ml_trainer_env.server.trainer.kernels import kernels_name
-from ml_trainer_env.server.trainer.kinds import AugmentationKind, NetworkKind
+from ml_trainer_env.server.trainer.kinds import AugmentationKind, Device, Kernels, NetworkKind, Precision
 from ml_trainer_env.server.trainer.network_specs import NetworkSpec
 from ml_trainer_env.server.trainer.schedules import LearningRatePlan, LrSchedule
 from ml_trainer_env.server.trainer.state import FreshState, weights_hash
@@ -60,12 +60,22 @@ def probe(options: Mapping[str, int | str]) -> Mapping[str, str]:
 
     Returns:
         `kernels`, the name of the kernels that are used; `probe`, SHA-256 (hex) of the weights and the figures after
-        the steps; and facts about a GPU.
+        the steps; and for other devices and precisions facts about them, and `probe_processor`, the digest of torch in
+        fp32 on the processor.
 
     Raises:
         KernelError: The options ask for kernels or a precision that cannot be used.
         DeviceError: The options ask for a device that is not there.
     """
+    facts, data = _digest(options)
+    if data.device.type != Device.CPU or data.precision is not Precision.FP32:
+        # The fleet, and starts in mid-run, are computed on the processor in fp32 whatever the options say.
+        facts["probe_processor"] = _digest({"kernels": Kernels.TORCH.value})[0]["probe"]
+    return facts
+
+
+def _digest(options: Mapping[str, int | str]) -> tuple[dict[str, str], TensorData]:
+    """Return the facts of the steps under some options, and examples as they are prepared under them."""
     steps = [(name, _noise(shape, kind), optimizer) for name, (shape, kind, optimizer) in _STEPS.items()]
     steps += [(spec.name, _tokens(spec), OptimizerKind.ADAMW) for spec in _TOKENS]
     digest = hashlib.sha256()
@@ -75,7 +85,8 @@ def probe(options: Mapping[str, int | str]) -> Mapping[str, str]:
         data = prepare(examples, options)
         state, (metrics,) = advance(initial_state(FreshState(network, 0)), config, plan, data)
         digest.update(f"{network}:{weights_hash(state)}:{metrics!r};".encode())
-    return {"kernels": kernels_name(data.kernels), "probe": digest.hexdigest(), **device_facts(data.device)}
+    facts = {"kernels": kernels_name(data.kernels), "probe": digest.hexdigest(), **device_facts(data.device)}
+    return facts, data
 
 
 def _noise(shape: tuple[int, ...], augmentation: AugmentationKind) -> Examples:

@@ -49,10 +49,10 @@ def turned(images: Tensor, chosen: Tensor, black: Tensor, similarity: Similarity
 def _turned_natively(images: Tensor, chosen: Tensor, black: Tensor, similarity: Similarity, kernels: Library) -> Tensor:
     """Return turned images, in one pass."""
     assert images.permute(0, 2, 3, 1).is_contiguous()
-    count, side = len(chosen), images.shape[-1]
+    count, side, chosen = len(chosen), images.shape[-1], chosen.contiguous()
     turns = torch.cat([similarity.cosine, similarity.sine, similarity.shift * (side / 2)], 1)
     found = torch.empty(count, 1, side, side)
-    addresses = images.data_ptr(), chosen.contiguous().data_ptr(), turns.data_ptr()
+    addresses = images.data_ptr(), chosen.data_ptr(), turns.data_ptr()
     kernels.functions.turn(*addresses, count, side, float(black), found.data_ptr())
     return found
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from ml_trainer_env.server.commands.journal import main
@@ -132,6 +133,30 @@ def test_an_episode_on_permuted_images_is_trained_again_to_the_same_bits(
 
     assert status == 0, output
     assert "permuted: the same: " in output
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_an_episode_that_this_machine_cannot_train_keeps_no_other_from_being_trained_again(
+    run: Any, folder: Path
+) -> None:
+    database = sqlite3.connect(folder / "journal.sqlite3")
+    (first, versions), (second, _) = database.execute("SELECT name, versions FROM episodes LIMIT 2").fetchall()
+
+    def write(text: str) -> None:
+        database.execute("UPDATE episodes SET versions = ? WHERE name = ?", (text, first))
+        database.commit()
+
+    write(json.dumps({**json.loads(versions), "device": "cuda"}))
+    try:
+        status, output = run("replay", first, second)
+    finally:
+        write(versions)
+        database.close()
+
+    assert status == 1
+    assert f"{first}: it cannot be trained again on this machine:" in output
+    assert "there is no GPU" in output
+    assert f"{second}: the same: " in output
 
 
 def test_a_metric_that_was_tampered_with_is_found(run: Any, folder: Path) -> None:

@@ -81,6 +81,30 @@ def test_an_episode_stays_with_the_workers_of_its_identity(serve: Serve) -> None
         assert len(units) == 4 + 2 * one.header.name.endswith("fork")
 
 
+def test_a_fork_begins_under_the_identity_of_its_place(serve: Serve) -> None:
+    """The parent went on under another identity after that place, because its own machines were gone."""
+
+    async def begin() -> None:
+        async with with_kernels(serve(), "ours") as server:
+            await (await server.open(episode_id="e")).call("run_epochs", {"num_epochs": 2})
+
+    async def go_on() -> None:
+        async with with_kernels(serve(), "theirs") as server:
+            await (await server.open(episode_id="e", resume=True)).call("run_epochs", {"num_epochs": 2})
+
+    async def fork() -> list[str]:
+        async with with_two_kinds(serve()) as server:
+            for place in ("e@2", "e@4"):
+                await server.open(episode_id=place.replace("@", "-"), fork_from=place)
+            forks = [await server.journal.load(name) for name in ("e-2", "e-4")]
+            return [fork.header.versions["probe"] for fork in forks]
+
+    asyncio.run(begin())
+    asyncio.run(go_on())
+
+    assert asyncio.run(fork()) == ["ours", "theirs"]
+
+
 def test_an_epoch_in_the_cache_is_served_to_its_own_identity_alone(serve: Serve) -> None:
     async def play(kernels: str) -> tuple[list[str], int, bool]:
         async with with_kernels(serve(), kernels) as server:

@@ -15,7 +15,8 @@ import pytest
 from ml_trainer_env.server.executors import supervisor
 from ml_trainer_env.server.executors.identity import Identity
 from ml_trainer_env.server.executors.job import Job, UnitResult
-from ml_trainer_env.server.executors.job_queue import QueuedJob
+from ml_trainer_env.server.executors.job_queue import JobQueue, QueuedJob
+from ml_trainer_env.server.executors.lanes import Lanes
 from ml_trainer_env.server.executors.supervised import SupervisedExecutor
 from ml_trainer_env.server.executors.wakeup import Wakeup
 from ml_trainer_env.server.executors.worker_contract import WorkerDiedError
@@ -116,6 +117,19 @@ def test_new_episodes_are_shared_out_by_the_number_of_workers(run: Any, until: U
             return Counter([(await lane.identity()).facts["kernels"] for lane in lanes])
 
     assert run(play()) == {"a": 4, "b": 8}
+
+
+def test_a_lane_that_joins_late_does_not_catch_up() -> None:
+    first, late = JobQueue(), identity("b")
+    lanes = Lanes(first, is_mixed=True)
+    lanes.join(identity("a"))
+    for _ in range(50):
+        lanes.choose()
+    joined = lanes.join(late)
+
+    chosen = Counter(lanes.choose() for _ in range(10))
+
+    assert chosen == {first: 5, joined: 5}
 
 
 def test_an_identity_that_no_worker_has_had_gets_the_lane_of_a_new_episode(run: Any, until: Until) -> None:

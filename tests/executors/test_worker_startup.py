@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 
 import pytest
+import torch
 
 from ml_trainer_env.server.executors import startup, worker_process
 from ml_trainer_env.server.executors.contract import ExecutorError
+from ml_trainer_env.server.executors.runner import is_out_of_memory
 from ml_trainer_env.server.executors.startup import ProcessSnapshot, StartupWatch, snapshot_of
 from ml_trainer_env.server.executors.worker_process import WorkerProcess, WorkerSettings
 from ml_trainer_env.server.trainer import PROBE
@@ -120,6 +122,14 @@ def test_a_worker_that_computes_and_does_not_become_ready_is_ended(
         assert not worker.is_alive
     finally:
         worker.close()
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")]
+)
+def test_memory_that_ran_out_is_told_from_a_bug_on_every_device(error: Exception) -> None:
+    assert is_out_of_memory(error)
+    assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
 
 
 def test_a_worker_that_cannot_start_says_why() -> None:

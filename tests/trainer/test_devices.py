@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ml_trainer_env.server.datasets import ExampleKind, TargetKind
 from ml_trainer_env.server.executors.pool import ProcessPoolExecutor
-from ml_trainer_env.server.settings import Settings
+from ml_trainer_env.server.settings import Settings, SettingsError
 from ml_trainer_env.server.trainer import PROBE
 from ml_trainer_env.server.trainer.accidents import started_state
 from ml_trainer_env.server.trainer.augmentation import augmented
@@ -169,6 +169,12 @@ def test_the_setting_names_the_device() -> None:
 
     assert settings.options(64) == {"evaluation_batch": 64, "kernels": "auto", "precision": "fp32", "device": "cuda"}
     assert Settings.from_environment({}).device is Device.CPU
+
+
+@pytest.mark.parametrize("other", [{"ML_TRAINER_PRECISION": "bf16"}, {"ML_TRAINER_DEVICE": "cuda"}])
+def test_the_native_kernels_are_refused_where_they_cannot_compute(other: dict[str, str]) -> None:
+    with pytest.raises(SettingsError, match="ML_TRAINER_KERNELS=native computes in fp32 on the processor"):
+        Settings.from_environment({"ML_TRAINER_KERNELS": "native", **other})
 
 
 @networks

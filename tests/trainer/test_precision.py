@@ -80,6 +80,8 @@ def test_it_is_part_of_the_identity_and_torch_computes_it(monkeypatch: pytest.Mo
     low, full = probe({"precision": "bf16"}), probe({"kernels": "torch", "precision": "fp32"})
 
     assert low["kernels"] == full["kernels"] == Kernels.TORCH
+    assert low["probe_processor"] == full["probe"], "starts and the fleet are computed in fp32"
+    assert "probe_processor" not in full
     assert low["probe"] != full["probe"]
 
 

@@ -47,9 +47,10 @@ class RayWorker(ConversingWorker):
 
     def __init__(self, cluster: RayCluster, settings: WorkerSettings) -> None:
         cluster.connect()
+        gpus = int(settings.options.get("device") == _CUDA)
         kind = ray.remote(
             num_cpus=settings.torch_threads,
-            num_gpus=int(settings.options.get("device") == _CUDA),  # without one of its own an actor sees no GPU
+            num_gpus=gpus,  # without one of its own an actor sees no GPU
             max_restarts=0,
             concurrency_groups=CONCURRENCY_GROUPS,
         )
@@ -57,7 +58,7 @@ class RayWorker(ConversingWorker):
         self._placed: Future[Place] = self._actor.place.remote().future()
         self._calls = _CallLink(self._actor, cluster)
         self._killed = False
-        self._torch_threads = settings.torch_threads
+        self._needs = f"{settings.torch_threads} free processors" + (" and a free GPU" if gpus else "")
         super().__init__(self._calls, settings.memory_mb)
 
     @property
@@ -72,7 +73,7 @@ class RayWorker(ConversingWorker):
 
     def wait_ready(self, on_wait: Callable[[StartupProgress], None] = lambda _: None) -> Identity:
         """Wait until the worker is warm; see `Worker`. The time until it has a place has no limit."""
-        start = _RayStart(self._torch_threads)
+        start = _RayStart(self._needs)
         with self._killed_on_error():
             while not self._calls.has_message(START_CHECK_INTERVAL_S):
                 start.look(self.place)
@@ -185,8 +186,8 @@ class _RayStart:
         placed_s: Seconds since the actor has a place. 0 while it has none.
     """
 
-    def __init__(self, processors: int) -> None:
-        self._processors = processors
+    def __init__(self, needs: str) -> None:
+        self._needs = needs
         self._began_at = time.monotonic()
         self._placed_at: float | None = None
         self._place: Place | None = None
@@ -205,8 +206,6 @@ class _RayStart:
 
     def describe(self) -> str:
         if self._place is None:
-            return (
-                f"a worker has been waiting for {self.elapsed_s:.0f} s for a node of the Ray cluster with "
-                f"{self._processors} free processors"
-            )
+            waited = f"a worker has been waiting for {self.elapsed_s:.0f} s"
+            return f"{waited} for a node of the Ray cluster with {self._needs}"
         return f"a worker has been starting for {self.placed_s:.0f} s on the node {self._place.address}"
