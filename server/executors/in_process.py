@@ -81,8 +81,7 @@ class InProcessExecutor(QueuedExecutor):
             runner = JobRunner(self._torch_threads, self._probe, self._options)
             self._queue.register_worker(runner.identity)
         except Exception as error:  # the thread's boundary: the callers receive it
-            self._queue.fail_waiting(ExecutorError(f"training cannot be started: {error}"))
-            self._queue.close()
+            self._queue.close(ExecutorError(f"training cannot be started: {error}"))
         while queued := self._queue.take():
             try:
                 self._run(runner, queued)

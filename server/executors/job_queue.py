@@ -113,6 +113,8 @@ class JobQueue:
         self._counted_at = -math.inf
         self._identity: Identity | None = None
         self._identity_known = _uncancellable_future()
+        self._refusal = closed_error()
+        """What callers are told once the queue is closed."""
         self.workers = 0
         self.closed = closed or threading.Event()
         self.wakeups: list[Callable[[], None]] = []
@@ -158,7 +160,7 @@ class JobQueue:
         queued = QueuedJob(job, timeout_s)
         with self._changed:
             if self.closed.is_set():
-                raise closed_error()
+                raise self._refusal
             becomes_crowded = self._insert(queued, len(self._jobs) if queued.job.is_background else self._foreground)
             self._changed.notify()
         if becomes_crowded:
@@ -209,7 +211,7 @@ class JobQueue:
             if self._identity is not None:
                 return self._identity
             if self.closed.is_set():
-                raise closed_error()
+                raise self._refusal
             known = self._identity_known
         return await asyncio.wrap_future(known)
 
@@ -288,7 +290,7 @@ class JobQueue:
         with self._changed:
             self._release()
             if self.closed.is_set():
-                queued.end(closed_error())
+                queued.end(self._refusal)
             elif not queued.cancelled.is_set():
                 becomes_crowded = self._insert(queued, self._foreground if queued.job.is_background else 0)
                 self._changed.notify()
@@ -308,12 +310,13 @@ class JobQueue:
         for queued in failed:
             queued.end(error)
 
-    def close(self) -> None:
-        """Accept no more jobs, and fail the queued ones."""
+    def close(self, error: ExecutorError | None = None) -> None:
+        """Accept no more jobs, and fail the queued ones and all later callers with an error, if one is given."""
         with self._changed:
+            self._refusal = error or self._refusal
             self.closed.set()
             self._changed.notify_all()
-        self.fail_waiting(closed_error())
+        self.fail_waiting(self._refusal)
 
     def _insert(self, queued: QueuedJob, index: int) -> bool:
         """Insert a job. Returns whether the queue becomes crowded by it. One that was crowded has woken all."""
