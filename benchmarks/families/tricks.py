@@ -21,13 +21,13 @@ SUBMIT = Call("submit_model")
 
 @dataclass(frozen=True, slots=True)
 class Trick:
-    """An agent that plays a trick."""
+    """An agent that plays a trick. An attribute named `play` would make it one that begins its own episodes."""
 
     name: str
-    play: Callable[[int], Script]
+    calls: Callable[[int], Script]
 
     def script(self, brief: Brief, tools: Sequence[ToolSpec]) -> Script:
-        return self.play(brief.budget_epochs)
+        return self.calls(brief.budget_epochs)
 
 
 def configure(**settings: object) -> Call:
