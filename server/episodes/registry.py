@@ -155,7 +155,7 @@ class EpisodeRegistry:
             ResetError: This server does not have its task, its data or its rules.
             DatasetError: The task's data is not available.
         """
-        source = self._source if identity is None else await self._source.of_episode(identity)
+        source = self._source if identity is None else self._source.of_episode(identity)
         options = BeginOptions(header.name, source, header.rubric, header.data, header.rules)
         return await self.game.begin(header.task, header.seed, options)
 
@@ -184,14 +184,14 @@ class EpisodeRegistry:
         Raises:
             ExecutorError: No worker can be started.
         """
-        return await (await self._source.of_episode(key)).identity()
+        return await (await self._source.of_identity(key)).identity()
 
     async def _begin(self, request: EpisodeRequest) -> OpenEpisode:
         if self._ranked is not None and request.seed is not None:
             raise ResetError(f"a ranked task draws its own seed: leave seed out, got {shown(request.seed)}")
         if isinstance(request.task_id, str):
             self._require_here(request.task_id, "task", request.task_id)
-        source = await self._source.of_episode()
+        source = self._source.of_episode()
         options = BeginOptions(new_episode_name(request.episode_id), source, request.rubric)
         episode = await self.game.begin(request.task_id, request.seed, options)
         start = episode.start

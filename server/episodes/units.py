@@ -3,6 +3,7 @@
 import logging
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Protocol
 
@@ -111,12 +112,20 @@ class LiveSource:
         """Return the identity of the executor."""
         return await self._executor.identity()
 
-    async def of_episode(self, key: str | None = None) -> "LiveSource":
-        """Return the source of an episode. It runs all units under one identity.
+    def of_episode(self, key: str | None = None) -> UnitSource:
+        """Return the source of an episode. It runs all units under one identity, and needs no worker until the first.
 
         Args:
             key: Key of the identity under which the episode was trained. None for a new episode. If no worker has had
                 it, the source is that of a new one.
+        """
+        return _EpisodeSource(self, key)
+
+    async def of_identity(self, key: str | None) -> "LiveSource":
+        """Return the source that runs units under an identity. Waits until a worker is ready if there may be several.
+
+        Args:
+            key: As for `of_episode`.
 
         Raises:
             ExecutorError: No worker can be started.
@@ -315,6 +324,51 @@ class LiveSource:
         if self._states is not None:
             self._states.keep_in_memory(ref.key, result.state)
         return result.state
+
+
+class _EpisodeSource:
+    """The source of one episode. It is bound to an identity when it is first needed.
+
+    Args:
+        live: The source of all.
+        key: Key of the identity; see `LiveSource.of_episode`.
+    """
+
+    def __init__(self, live: LiveSource, key: str | None) -> None:
+        self._live = live
+        self._key = key
+        self._bound: LiveSource | None = None
+
+    async def identity(self) -> Identity:
+        """Return the identity."""
+        return await (await self._source()).identity()
+
+    async def units(
+        self, ref: StateRef, plan: UnitPlan, count: int, on_wait: OnWait = wait_quietly
+    ) -> AsyncGenerator[Unit, None]:
+        """Run units from a state on, or find them in the cache."""
+        source = await self._source()
+        async with aclosing(source.units(ref, plan, count, on_wait)) as units:
+            async for unit in units:
+                yield unit
+
+    async def measure(self, ref: StateRef, plan: MeasurementPlan) -> Figures:
+        """Measure the state after a unit."""
+        return await (await self._source()).measure(ref, plan)
+
+    async def inquire(self, inquiry: Inquiry) -> Figures:
+        """Carry out an inquiry."""
+        return await (await self._source()).inquire(inquiry)
+
+    async def keep(self, ref: StateRef) -> StateRef:
+        """Store the arrays of a state."""
+        return await self._live.keep(ref)
+
+    async def _source(self) -> LiveSource:
+        if self._bound is None:
+            found = await self._live.of_identity(self._key)
+            self._bound = self._bound or found  # the first of several callers decides
+        return self._bound
 
 
 class _BackgroundSource(LiveSource):
