@@ -220,7 +220,7 @@ def test_an_encrypted_file_is_refused() -> None:
         paths_in(bytes(content))
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.binary(max_size=200) | st.builds(lambda b: b + packed({"a.py": "x"}), st.binary(max_size=20)))
 @example(b"PK\x05\x06" + b"\xff" * 18)
 @example(b"PK\x05\x06" + b"\0" * 18)
@@ -232,7 +232,7 @@ def test_what_is_no_archive_is_refused(content: bytes) -> None:
     assert found == {"a.py": b"x"}
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.data())
 def test_a_damaged_archive_is_refused_or_gives_plain_files(data: st.DataObject) -> None:
     content = bytearray(packed({"agent.py": "x" * 50, "models/net.py": "y" * 50}))
@@ -249,7 +249,7 @@ def test_a_damaged_archive_is_refused_or_gives_plain_files(data: st.DataObject) 
     require_distinct(found)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.text() | st.lists(st.text(max_size=5) | st.just(".."), max_size=6).map("/".join))
 def test_a_path_that_is_taken_stays_in_its_folder(text: str) -> None:
     try:

@@ -37,16 +37,16 @@ def tokens(arena: Any) -> dict[str, str]:
 
 
 def cases() -> Iterator[Any]:
-    """Each client with each scenario; what takes long, or shows little more, is left to the slow tests.
+    """Each client with its scenarios.
 
     test_arena_older_clients.py has the other scenarios for newer versions of the official client.
     """
     for client in (OFFICIAL, "mlarena-sdk 0.3.0", "mlarena-sdk 1.0.0", "ours"):
         for scenario in SCENARIOS if client in (OFFICIAL, "ours") else ("refusals", "failures"):
-            slow = client != "ours" or scenario != "refusals"
-            yield pytest.param(client, scenario, marks=[pytest.mark.slow] if slow else [])
+            yield pytest.param(client, scenario)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("client", "scenario"), list(cases()))
 def test_a_client_does_what_people_do(arena: Any, tokens: Any, python_with: Any, client: str, scenario: str) -> None:
     interpreter = sys.executable if client == "ours" else python_with(client.split()[1])

@@ -59,6 +59,7 @@ def test_the_collector_writes_an_episode_a_task_with_the_reward_of_the_whole_epi
         assert record["artifacts"]["task_id"] == TASK
 
 
+@pytest.mark.slow
 def test_collecting_again_under_the_same_names_begins_new_episodes(
     factory: EpisodeSessionFactory, tmp_path: Path
 ) -> None:

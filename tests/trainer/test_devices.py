@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from drawn_networks import examples_for
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ml_trainer_env.server.datasets import ExampleKind, TargetKind
 from ml_trainer_env.server.executors.pool import ProcessPoolExecutor
@@ -177,9 +176,13 @@ def test_the_native_kernels_are_refused_where_they_cannot_compute(other: dict[st
         Settings.from_environment({"ML_TRAINER_KERNELS": "native", **other})
 
 
+@pytest.mark.slow  # fake tensors import torch's compiler
 @networks
 def test_examples_transforms_and_networks_are_where_the_device_is(examples: Examples, network: str) -> None:
     """Torch's fake tensors have a device and no values. An operation on tensors of two devices is an error."""
+    # A late import, which takes seconds.
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
     weights = initial_state(FreshState(network, 1)).weights
     with FakeTensorMode(allow_non_fake_inputs=True):
         data = TensorData(examples, device=torch.device("cuda:0"))
