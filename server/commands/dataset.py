@@ -35,7 +35,7 @@ _COLUMNS = {
     "identities": "Keys of what the bits of its results depend on, besides its calls: one for each worker identity.",
     "versions": "The facts behind the identity with which it began, as JSON text.",
     "return": "Sum of the rewards of its own calls.",
-    "score": "The grade, from 0 to 1. Null if nothing was submitted.",
+    "score": "The grade, at most 1; from -0.25 under rubric v3, from 0 under others. Null if nothing was submitted.",
     "done": "Whether the episode came to its end.",
     "messages": "The chat, with tool calls. An assistant's content is the reason that the agent gave, or empty.",
     "tools": "The tools of the game, as JSON text.",
