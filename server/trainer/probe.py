@@ -59,9 +59,9 @@ def probe(options: Mapping[str, int | str]) -> Mapping[str, str]:
         options: The options of the executor; see `prepare`.
 
     Returns:
-        `kernels`, the name of the kernels that are used; `probe`, SHA-256 (hex) of the weights and the figures after
-        the steps; and for other devices and precisions facts about them, and `probe_processor`, the digest of torch in
-        fp32 on the processor.
+        `kernels`, the name of the kernels that are used; `precision` and `device`; `probe`, SHA-256 (hex) of the
+        weights and the figures after the steps; and for other devices and precisions facts about them, and
+        `probe_processor`, the digest of torch in fp32 on the processor.
 
     Raises:
         KernelError: The options ask for kernels or a precision that cannot be used.
@@ -85,7 +85,13 @@ def _digest(options: Mapping[str, int | str]) -> tuple[dict[str, str], TensorDat
         data = prepare(examples, options)
         state, (metrics,) = advance(initial_state(FreshState(network, 0)), config, plan, data)
         digest.update(f"{network}:{weights_hash(state)}:{metrics!r};".encode())
-    facts = {"kernels": kernels_name(data.kernels), "probe": digest.hexdigest(), **device_facts(data.device)}
+    facts = {
+        "kernels": kernels_name(data.kernels),
+        "precision": data.precision.value,
+        "device": data.device.type,
+        "probe": digest.hexdigest(),
+        **device_facts(data.device),
+    }
     return facts, data
 
 
