@@ -36,7 +36,7 @@ class Lanes:
         self._chosen: Counter[JobQueue] = Counter()
 
     def __iter__(self) -> Iterator[JobQueue]:
-        """Return all queues, the first one first."""
+        """Yield all queues, the first one first."""
         return iter(tuple(self._queues))
 
     def join(self, identity: Identity) -> JobQueue:

@@ -12,7 +12,6 @@ from ml_trainer_env.native import Library
 from ml_trainer_env.server.datasets import ExampleKind
 from ml_trainer_env.server.trainer.changes import ChangedExamples, Drift, TrainingData
 from ml_trainer_env.server.trainer.devices import CPU, opened_device
-from ml_trainer_env.server.trainer.errors import KernelError
 from ml_trainer_env.server.trainer.examples import Examples, PermutedExamples
 from ml_trainer_env.server.trainer.kernels import check_precision, chosen_kernels
 from ml_trainer_env.server.trainer.kinds import Device, Kernels, Precision
@@ -49,13 +48,8 @@ def prepare(data: TrainingData, options: Mapping[str, int | str]) -> "TensorData
     precision = Precision(str(options.get("precision", Precision.FP32)))
     device = opened_device(Device(str(options.get("device", Device.CPU))))
     check_precision(precision, device)
-    if precision is Precision.BF16 or device.type != Device.CPU:
-        if wanted is Kernels.NATIVE:
-            raise KernelError(
-                "the native kernels compute in fp32 on the processor; set ML_TRAINER_KERNELS=auto for bf16 or a GPU"
-            )
-        wanted = Kernels.TORCH
-    return TensorData(data, batch, chosen_kernels(wanted), precision, device)
+    is_native = precision is Precision.FP32 and device.type == Device.CPU  # nothing else is what the kernels compute
+    return TensorData(data, batch, chosen_kernels(wanted if is_native else Kernels.TORCH), precision, device)
 
 
 class TensorData:

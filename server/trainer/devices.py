@@ -38,7 +38,7 @@ def opened_device(wanted: Device) -> torch.device:
 
 def device_facts(device: torch.device) -> Mapping[str, str]:
     """Return what results on a device depend on besides versions of packages. They are part of the identity."""
-    if device.type == "cpu":
+    if device.type == Device.CPU:
         return {}
     major, minor = torch.cuda.get_device_capability(device)
     return {

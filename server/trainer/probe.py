@@ -67,14 +67,14 @@ def probe(options: Mapping[str, int | str]) -> Mapping[str, str]:
         KernelError: The options ask for kernels or a precision that cannot be used.
         DeviceError: The options ask for a device that is not there.
     """
-    facts, data = _digest(options)
+    facts, data = _probed(options)
     if data.device.type != Device.CPU or data.precision is not Precision.FP32:
         # The fleet, and starts in mid-run, are computed on the processor in fp32 whatever the options say.
-        facts["probe_processor"] = _digest({"kernels": Kernels.TORCH.value})[0]["probe"]
+        facts["probe_processor"] = _probed({"kernels": Kernels.TORCH.value})[0]["probe"]
     return facts
 
 
-def _digest(options: Mapping[str, int | str]) -> tuple[dict[str, str], TensorData]:
+def _probed(options: Mapping[str, int | str]) -> tuple[dict[str, str], TensorData]:
     """Return the facts of the steps under some options, and examples as they are prepared under them."""
     steps = [(name, _noise(shape, kind), optimizer) for name, (shape, kind, optimizer) in _STEPS.items()]
     steps += [(spec.name, _tokens(spec), OptimizerKind.ADAMW) for spec in _TOKENS]
