@@ -103,7 +103,8 @@ class ConversingWorker(ABC):
         """
         message = self._link.receive()
         if isinstance(message, NotStarted):
-            raise ExecutorError(message.reason)
+            limit = f" (with {self._memory})" if self._memory_mb else ""
+            raise ExecutorError(f"{message.reason}{limit}")
         if isinstance(message, OutOfMemory):
             raise ExecutorError(f"a worker needed more memory to start than {self._memory}")
         assert isinstance(message, Ready)

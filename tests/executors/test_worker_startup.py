@@ -132,10 +132,11 @@ def test_memory_that_ran_out_is_told_from_a_bug_on_every_device(error: Exception
     assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
 
 
-def test_a_worker_that_cannot_start_says_why() -> None:
-    worker = WorkerProcess(WorkerSettings(1, None, "toy_jobs:failing_probe", {}))
+@pytest.mark.parametrize(("memory_mb", "limit"), [(None, "$"), (4_000, r" \(with the worker's limit of 4000 MB\)$")])
+def test_a_worker_that_cannot_start_says_why_and_within_which_memory(memory_mb: int | None, limit: str) -> None:
+    worker = WorkerProcess(WorkerSettings(1, memory_mb, "toy_jobs:failing_probe", {}))
     try:
-        with pytest.raises(ExecutorError, match="ValueError: these kernels cannot be used"):
+        with pytest.raises(ExecutorError, match=f"ValueError: these kernels cannot be used{limit}"):
             worker.wait_ready()
         assert not worker.is_alive
     finally:
