@@ -37,6 +37,9 @@ from ml_trainer_env.server.tuning.named_tasks import TASKS
 from ml_trainer_env.server.tuning.tasks import Task
 
 PLAN = LearningRatePlan(LrSchedule.CONSTANT, 0.001, 0, 1)
+PAUSE_S = 0.1
+"""Before each run. Torch's threads spin for milliseconds after their work, and would slow down what comes next."""
+
 NATIVE = chosen_kernels(Kernels.AUTO)
 RESULTS = Path(__file__).parent / "RESULTS.md"
 
@@ -66,18 +69,18 @@ def main() -> None:
     if arguments.rounds:
         rates = best_rates()
         lines += header(arguments.rounds, rates)
+        print("\n".join(lines), flush=True)
         for task_id in arguments.tasks.split(","):
             lines += task_rows(TASKS[task_id], arguments.rounds, rates)
     if not arguments.no_accuracy:
         lines += ["", "| task | data | ours after 10 epochs | usual loop | difference |", "|---|---|---|---|---|"]
+        print("\n".join(lines[-3:]), flush=True)
         for task_id in arguments.tasks.split(","):
             lines.append(accuracy_row(TASKS[task_id]))
             print(lines[-1], flush=True)
-    text = "\n".join(lines)
-    print(text)
     if arguments.write:
         with RESULTS.open("a", encoding="utf-8") as file:
-            file.write(text + "\n\n")
+            file.write("\n".join(lines) + "\n\n")
 
 
 def header(rounds: int, rates: tuple[float, float]) -> list[str]:
@@ -128,6 +131,7 @@ def time_epochs(task: Task, arrays: Examples, augment: bool, rounds: int) -> Tim
     timing = Timing([], [], [])
     for number in range(rounds + 1):
         for run, seconds in zip([*runs, usual.epoch], (timing.native, timing.torch, timing.usual), strict=True):
+            time.sleep(PAUSE_S)
             began = time.perf_counter()
             run()
             if number:

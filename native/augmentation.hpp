@@ -1,10 +1,11 @@
-// Random transforms of images of one channel.
+// Random transforms of images.
 #pragma once
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
-// Rotates, scales and shifts images (count, side, side) in reading order, sampled bilinearly. Outside of an image all
+// Rotates, scales and shifts images of one channel (count, side, side) in reading order, sampled bilinearly. Outside of an image all
 // is `black`. `chosen` has their places among `images`. `turns` has four numbers for each of them: cosine and sine of
 // the turn, both divided by the zoom, and the shifts by columns and by rows, in pixels.
 inline void turn_images(const float* images, const int64_t* chosen, const float* turns, int count, int side,
@@ -34,6 +35,44 @@ inline void turn_images(const float* images, const int64_t* chosen, const float*
                     pixels[place + width] + right_share * (pixels[place + width + 1] - pixels[place + width]);
                 line[column] = upper + low_share * (lower - upper);
             }
+        }
+    }
+}
+
+// Images that are cut out of larger ones: (height + border, width + border, channels) in reading order.
+struct Cuts {
+    const float* images;
+    int height, width, channels, border;
+    const int64_t *chosen, *rows, *columns;  // places among the images, and where in them
+    const uint8_t* flips;                    // whether to flip from left to right
+    const float *gains, *offsets;            // (count, channels), or null
+};
+
+// Cuts images of `CHANNELS` channels (0: of any number), flips some of them, and changes each channel by a gain and an
+// offset.
+template <int CHANNELS>
+inline void cut_images(const Cuts& c, int count, float* found) {
+    const int channels = CHANNELS ? CHANNELS : c.channels, row_values = c.width * channels;
+    const int stride = row_values + c.border * channels;
+    std::vector<float> gain(row_values), offset(row_values);  // of each value of a row
+    for (int number = 0; number < count; number++) {
+        const float* from = c.images + c.chosen[number] * (c.height + c.border) * stride;
+        from += c.rows[number] * stride + c.columns[number] * channels;
+        if (c.gains)
+            for (int column = 0; column < c.width; column++)
+                for (int i = 0; i < channels; i++) {
+                    gain[column * channels + i] = c.gains[number * channels + i];
+                    offset[column * channels + i] = c.offsets[number * channels + i];
+                }
+        for (int row = 0; row < c.height; row++, from += stride, found += row_values) {
+            if (!c.flips[number])
+                std::memcpy(found, from, 4 * row_values);
+            else
+                for (int column = 0; column < c.width; column++)
+                    for (int i = 0; i < channels; i++)
+                        found[column * channels + i] = from[(c.width - 1 - column) * channels + i];
+            if (c.gains)
+                for (int i = 0; i < row_values; i++) found[i] = offset[i] + found[i] * gain[i];
         }
     }
 }

@@ -3,16 +3,15 @@
 
 #include "augmentation.hpp"
 #include "network.hpp"
-#include "optimizers.hpp"
 
 #define EXPORTED extern "C" __attribute__((visibility("default")))
 
 // Version of the kernels. It is raised, here and in `library.py`, with every change that may change a bit of a result.
-EXPORTED int version() { return 2; }
+EXPORTED int version() { return 3; }
 
 EXPORTED int lanes() { return LANES; }
 
-EXPORTED void* network_new(const Shape* shapes, int layers, int largest_batch, int threads, const float* parameters,
+EXPORTED void* network_new(const Shape* shapes, int layers, int largest_batch, int threads, float* parameters,
                            float* gradients, float* statistics) {
     try {
         return new Network(shapes, layers, largest_batch, threads, parameters, gradients, statistics);
@@ -32,14 +31,14 @@ EXPORTED void network_evaluate(void* network, const void* inputs, int count, flo
     static_cast<Network*>(network)->evaluate(inputs, count, logits, extremes);
 }
 
-EXPORTED void sgd(float* parameters, const float* gradients, float* momenta, long count, float rate, float decay,
-                  float momentum) {
-    update_sgd(parameters, gradients, momenta, count, rate, decay, momentum);
+EXPORTED void network_sgd(void* network, float* momenta, long count, float rate, float decay, float momentum) {
+    static_cast<Network*>(network)->sgd(momenta, count, rate, decay, momentum);
 }
 
-EXPORTED void adam(float* parameters, const float* gradients, float* means, float* squares, long count, double step,
-                   double rate, double decay, int is_decoupled, double beta1, double beta2, double epsilon) {
-    update_adam(parameters, gradients, means, squares, count, step, rate, decay, is_decoupled, beta1, beta2, epsilon);
+EXPORTED void network_adam(void* network, float* means, float* squares, long count, double step, double rate,
+                           double decay, int is_decoupled, double beta1, double beta2, double epsilon) {
+    static_cast<Network*>(network)->adam(means, squares, count,
+                                         {step, rate, decay, is_decoupled != 0, beta1, beta2, epsilon});
 }
 
 EXPORTED void turn(const float* images, const int64_t* chosen, const float* turns, int count, int side, float black,
@@ -47,8 +46,14 @@ EXPORTED void turn(const float* images, const int64_t* chosen, const float* turn
     turn_images(images, chosen, turns, count, side, black, turned);
 }
 
+EXPORTED void cut(const float* images, int height, int width, int channels, int border, const int64_t* chosen,
+                  const int64_t* rows, const int64_t* columns, const uint8_t* flips, const float* gains,
+                  const float* offsets, int count, float* found) {
+    const Cuts cuts = {images, height, width, channels, border, chosen, rows, columns, flips, gains, offsets};
+    const auto function = channels == 1 ? cut_images<1> : channels == 3 ? cut_images<3> : cut_images<0>;
+    function(cuts, count, found);
+}
+
 EXPORTED double squared_norm(const float* values, long count) {
-    double total = 0;
-    for (long i = 0; i < count; i++) total += double(values[i]) * values[i];
-    return total;
+    return sum_of_squares(values, count);
 }

@@ -45,6 +45,7 @@ struct Layer : Shape {
         out_values = (out_height + 2 * border_rows) * (out_width + 2 * border_columns) * int(outputs);
     }
     bool is_convolution() const { return kind == Kind::convolution; }
+    bool is_linear() const { return kind == Kind::linear; }
     bool pools() const { return pool_width > 1; }
     // Where a pixel of the outputs begins.
     int place(int row, int column) const {
@@ -58,12 +59,11 @@ struct Layer : Shape {
     int spread_values() const { return int(conv_height + kernel_height - 1) * spread_row(); }
     int taps() const { return int(kernel_height * kernel_width); }
     int depth() const { return taps() * int(inputs); }
-    int panel_width(int column) const { return std::min<int>(PANEL, int(outputs) - column); }
 };
 
 // Buffers of a layer for all examples of a batch.
 struct Buffers {
-    std::vector<float> raw;       // before batch norm, for layers that have it
+    std::vector<float> raw;       // before batch norm or activation: of linear layers, and of those with batch norm
     std::vector<float> out;       // what the next layer reads
     std::vector<float> gradient;  // of the loss: by the outputs, then by what batch norm or the activation read
     std::vector<int32_t> winner;  // which of the pooled pixels was the largest, in reading order
@@ -80,14 +80,14 @@ struct Convolution {
 inline Product convolution_row(const Convolution& c, const float* image, const float* weights, int row, int column,
                                int panel, const float* shift, float* to, long to_row) {
     const int run = c.kernel_width * c.inputs;  // pixels of a kernel's row are neighbours, and so are their channels
-    return {image + row * c.stride * c.image_row, long(c.stride) * c.inputs, 1, c.image_row,
+    return {image + row * c.stride * c.image_row, long(c.stride) * c.inputs, 1, c.image_row, 0,
             weights + long(column) * c.depth(), panel, long(run) * panel,
             to, to_row, run, c.kernel_height, shift ? shift + column : nullptr, false};
 }
 
 inline void convolve(const Convolution& c, const float* image, const float* weights, const float* shift, float* to) {
-    for (int column = 0; column < c.outputs; column += PANEL) {
-        const int panel = std::min(PANEL, c.outputs - column);
+    for (int column = 0, panel; column < c.outputs; column += panel) {
+        panel = panel_width(c.outputs - column);
         for (int row = 0; row < c.height; row++) {
             float* place = to + row * c.width * c.outputs + column;
             multiply(convolution_row(c, image, weights, row, column, panel, shift, place, c.outputs), c.width, panel);
@@ -101,8 +101,8 @@ template <int HEIGHT>
 inline void convolve_and_pool(const Convolution& c, const float* image, const float* weights, const float* shift,
                               float* to, int32_t* winner, float* rows) {
     const int out_height = c.height / HEIGHT, out_width = c.width / 2;
-    for (int column = 0; column < c.outputs; column += PANEL) {
-        const int panel = std::min(PANEL, c.outputs - column);
+    for (int column = 0, panel; column < c.outputs; column += panel) {
+        panel = panel_width(c.outputs - column);
         for (int row = 0; row < out_height; row++) {
             for (int i = 0; i < HEIGHT; i++) {
                 float* place = rows + i * c.width * panel;
@@ -149,20 +149,32 @@ inline void spread(const Layer& layer, const float* gradient, const int32_t* win
     }
 }
 
-// Adds the gradients of a convolution's weights for one image. `spread` made `gradient`.
+// Adds the gradients of a convolution's weights for one image. `spread` made `gradient`. Goes through the image in bands
+// of rows that fit the nearest cache.
 inline void add_weight_gradients(const Layer& layer, const float* image, const float* gradient, float* weights) {
+    constexpr long BAND = 4096;  // floats of the gradient
     const int channels = int(layer.outputs), inputs = int(layer.inputs), run = int(layer.kernel_width) * inputs;
     const long image_row = layer.image_row(), gradient_row = layer.spread_row();
+    const int bands = int((layer.conv_height * gradient_row + BAND - 1) / BAND);
     gradient += layer.kernel_height / 2 * gradient_row + layer.kernel_width / 2 * channels;
-    for (int column = 0; column < channels; column += PANEL) {
-        const int panel = layer.panel_width(column);
-        for (int kernel_row = 0; kernel_row < layer.kernel_height; kernel_row++) {
-            const Product product = {
-                image + kernel_row * image_row, 1, long(layer.stride) * inputs, layer.stride * image_row,
-                gradient + column, channels, gradient_row,
-                weights + long(column) * layer.depth() + long(kernel_row) * run * panel, panel,
-                layer.conv_width, layer.conv_height, nullptr, true};
-            multiply(product, run, panel);
+    for (int band = 0, row = 0, rows; band < bands; band++, row += rows) {
+        rows = layer.conv_height / bands + (band < layer.conv_height % bands);
+        const float *from = image + row * layer.stride * image_row, *slopes = gradient + row * gradient_row;
+        for (int column = 0, panel; column < channels; column += panel) {
+            panel = panel_width(channels - column);
+            Product product = {from, 1, long(layer.stride) * inputs, layer.stride * image_row, image_row,
+                               slopes + column, channels, gradient_row,
+                               weights + long(column) * layer.depth(), panel,
+                               layer.conv_width, rows, nullptr, true};
+            if (run == 3 && layer.kernel_height == 3) {  // one channel has few rows, so all nine go together
+                for (int v = 0; v < panel; v += LANES, product.b += LANES, product.c += LANES)
+                    multiply_block<9, 1, 3>(product, 0);
+                continue;
+            }
+            for (int kernel_row = 0; kernel_row < layer.kernel_height; kernel_row++) {
+                multiply(product, run, panel);
+                product.a += image_row, product.c += long(run) * panel;
+            }
         }
     }
 }
@@ -170,12 +182,12 @@ inline void add_weight_gradients(const Layer& layer, const float* image, const f
 // Weights of a convolution as the gradients of its inputs need them: inputs and outputs swapped, and turned by 180°.
 inline void transpose_convolution(const Layer& layer, const float* weights, float* to) {
     const int inputs = int(layer.inputs), outputs = int(layer.outputs), taps = layer.taps();
-    for (int column = 0; column < outputs; column += PANEL) {
-        const int panel = layer.panel_width(column);
+    for (int column = 0, panel; column < outputs; column += panel) {
+        panel = panel_width(outputs - column);
         for (int tap = 0; tap < taps; tap++)
             for (int input = 0; input < inputs; input++) {
                 const float* from = weights + long(column) * layer.depth() + (tap * inputs + input) * panel;
-                const int first = input / PANEL * PANEL, width = std::min(PANEL, inputs - first);
+                const int first = panel_start(input, inputs), width = panel_width(inputs - first);
                 float* place = to + long(first) * taps * outputs +
                                ((taps - 1 - tap) * outputs + column) * width + input - first;
                 for (int output = 0; output < panel; output++) place[output * width] = from[output];
@@ -183,14 +195,14 @@ inline void transpose_convolution(const Layer& layer, const float* weights, floa
     }
 }
 
-// Some columns of the weights of a matrix product, from panels of outputs into panels of inputs.
+// Some rows of the weights of a matrix product, from panels of outputs into the panel of inputs that begins at `first`.
 inline void transpose_panel(const Layer& layer, const float* weights, int first, float* to) {
-    const int inputs = int(layer.inputs), outputs = int(layer.outputs), width = std::min(PANEL, inputs - first);
-    for (int column = 0; column < outputs; column += PANEL) {
-        const int panel = layer.panel_width(column);
+    const int inputs = int(layer.inputs), outputs = int(layer.outputs), width = panel_width(inputs - first);
+    for (int column = 0, panel; column < outputs; column += panel) {
+        panel = panel_width(outputs - column);
         const float* from = weights + long(column) * inputs + long(first) * panel;
         for (int output = 0; output < panel; output++) {
-            float* place = to + long(first) * outputs + long(column + output) * width;
+            float* place = to + long(column + output) * width;
             for (int input = 0; input < width; input++) place[input] = from[input * panel + output];
         }
     }

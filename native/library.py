@@ -15,11 +15,11 @@ from typing import Any
 
 __all__ = ["SOURCES", "VERSION", "Function", "Kind", "Library", "Network", "Shape", "find_library", "processor_flags"]
 
-VERSION = 2
+VERSION = 3
 """Version of the kernels. It is raised, here and in `interface.cpp`, with every change that may change a bit of a
 result. A library of another version is not used."""
 
-SOURCES = "cf273ba234ad5a3b"
+SOURCES = "9a922ad9325a0d21"
 """Digest of the C++ sources of this version. A test compares it, so that no change is forgotten."""
 
 _INSTRUCTION_SETS: Mapping[str, frozenset[str]] = {
@@ -40,9 +40,10 @@ _SIGNATURES: Mapping[str, tuple[Any, Sequence[Any]]] = {
     "network_delete": (None, (c_void_p,)),
     "network_loss": (c_float, (c_void_p, c_void_p, c_void_p, c_int, c_void_p)),
     "network_evaluate": (None, (c_void_p, c_void_p, c_int, c_void_p, c_void_p)),
-    "sgd": (None, (c_void_p, c_void_p, c_void_p, c_long, c_float, c_float, c_float)),
-    "adam": (None, (c_void_p,) * 4 + (c_long,) + (c_double,) * 3 + (c_int,) + (c_double,) * 3),
+    "network_sgd": (None, (c_void_p, c_void_p, c_long, c_float, c_float, c_float)),
+    "network_adam": (None, (c_void_p,) * 3 + (c_long,) + (c_double,) * 3 + (c_int,) + (c_double,) * 3),
     "turn": (None, (c_void_p,) * 3 + (c_int, c_int, c_float, c_void_p)),
+    "cut": (None, (c_void_p,) + (c_int,) * 4 + (c_void_p,) * 6 + (c_int, c_void_p)),
     "squared_norm": (c_double, (c_void_p, c_long)),
 }
 
@@ -228,6 +229,47 @@ class Network:
                 none.
         """
         self._functions.network_evaluate(self._handle, inputs, count, logits, extremes or None)
+
+    def sgd(self, momenta: int, count: int, *, rate: float, decay: float, momentum: float) -> None:
+        """Make a step of gradient descent with momentum on the gradients of the last `loss`.
+
+        Args:
+            momenta: Address of the momenta, which change.
+            count: Number of parameters, padding included.
+            rate: The learning rate.
+            decay: Weight decay, an L2 term.
+            momentum: Share of the momenta that stays.
+        """
+        self._functions.network_sgd(self._handle, momenta, count, rate, decay, momentum)
+
+    def adam(
+        self,
+        means: int,
+        squares: int,
+        count: int,
+        *,
+        step: float,
+        rate: float,
+        decay: float,
+        is_decoupled: bool,
+        betas: tuple[float, float],
+        epsilon: float,
+    ) -> None:
+        """Make a step of Adam on the gradients of the last `loss`.
+
+        Args:
+            means: Address of the means of the gradients, which change.
+            squares: Address of those of their squares, which change.
+            count: Number of parameters, padding included.
+            step: Number of this step, from 1.
+            rate: The learning rate.
+            decay: Weight decay.
+            is_decoupled: Whether the decay is apart from the gradients, as in AdamW.
+            betas: Shares of the means and of the squares that stay.
+            epsilon: Added to the root of the squares.
+        """
+        rest = step, rate, decay, is_decoupled, *betas, epsilon
+        self._functions.network_adam(self._handle, means, squares, count, *rest)
 
 
 @cache

@@ -9,7 +9,7 @@ void add(double* sums, Floats values) {
 
 }  // namespace
 
-Network::Network(const Shape* shapes, int layer_count, int largest_batch, int threads, const float* parameters,
+Network::Network(const Shape* shapes, int layer_count, int largest_batch, int threads, float* parameters,
                  float* gradients, float* statistics)
     : layers(shapes, shapes + layer_count),
       thread_count(std::max(1, std::min(threads, (largest_batch + GROUP - 1) / GROUP))),
@@ -20,31 +20,39 @@ Network::Network(const Shape* shapes, int layer_count, int largest_batch, int th
     const int largest_groups = (largest_batch + GROUP - 1) / GROUP;
     buffers.resize(layer_count), norms.resize(layer_count), sums.resize(layer_count), products.resize(layer_count);
     weight_gradients.resize(layer_count), raw_scratch.resize(thread_count), row_scratch.resize(thread_count);
+    panel_scratch.resize(thread_count);
     spread_scratch.assign(thread_count, std::vector<std::vector<float>>(layer_count));
-    size_t raw_size = 0, row_size = 0;
+    size_t raw_size = 0, row_size = 0, panel_size = 0, packed_size = 0;
     for (int l = 0; l < layer_count; l++) {
         Layer& layer = layers[l];
         layer.read_by(l + 1 < layer_count ? &layers[l + 1] : nullptr);
         const size_t values = size_t(largest_batch) * layer.values;
-        if (layer.has_norm) buffers[l].raw.resize(values);
+        if (layer.has_norm || layer.is_linear()) buffers[l].raw.resize(values);
         buffers[l].out.resize(size_t(largest_batch) * layer.out_values);
         buffers[l].gradient.resize(values);
         if (layer.pools()) buffers[l].winner.resize(values);
-        if (l > 0 && layer.kind != Kind::average) buffers[l].transposed.resize(size_t(layer.depth()) * layer.outputs);
+        if (l > 0 && layer.is_convolution()) buffers[l].transposed.resize(size_t(layer.depth()) * layer.outputs);
         const std::vector<float> channels(layer.outputs);
         norms[l] = {channels, channels, channels, channels};
         sums[l].assign(largest_groups, std::vector<double>(layer.outputs));
         products[l] = sums[l];
-        raw_size = std::max(raw_size, size_t(layer.is_convolution() ? 1 : GROUP) * layer.values);
+        if (layer.is_linear()) {
+            panel_size = std::max(panel_size, size_t(WIDEST) * layer.outputs);
+            packed_size = std::max(packed_size, size_t(largest_batch) * padded_rows(layer));
+        } else {
+            raw_size = std::max(raw_size, size_t(layer.values));
+        }
         if (!layer.is_convolution()) continue;
-        row_size = std::max(row_size, size_t(2) * layer.conv_width * PANEL);
+        row_size = std::max(row_size, size_t(2) * layer.conv_width * WIDEST);
         weight_gradients[l].assign(largest_groups, std::vector<float>(size_t(layer.depth()) * layer.outputs));
         for (auto& of_thread : spread_scratch) of_thread[l].resize(layer.spread_values());
     }
     for (int thread = 0; thread < thread_count; thread++) {
         raw_scratch[thread].resize(raw_size);
         row_scratch[thread].resize(row_size);
+        panel_scratch[thread].resize(panel_size);
     }
+    packed.resize(packed_size);
     const Layer& first = layers.front();
     if (first.is_convolution()) images.resize(size_t(largest_batch) * first.image_values());
 }
@@ -86,6 +94,35 @@ void Network::evaluate(const void* batch, int size, float* logits, float* extrem
     }
 }
 
+void Network::sgd(float* momenta, long parameter_count, float rate, float decay, float momentum) {
+    each_slice(parameter_count, [&](long first, long size) {
+        update_sgd(parameters + first, gradients + first, momenta + first, size, rate, decay, momentum);
+    });
+}
+
+void Network::adam(float* means, float* squares, long parameter_count, const AdamStep& step) {
+    each_slice(parameter_count, [&](long first, long size) {
+        update_adam(parameters + first, gradients + first, means + first, squares + first, size, step);
+    });
+}
+
+// Calls `work(first, size)` for each slice of the parameters.
+template <typename Work>
+void Network::each_slice(long parameter_count, Work work) {
+    constexpr long SLICE = 16384;  // large enough to be worth the sharing
+    team.share(int((parameter_count + SLICE - 1) / SLICE), [&](int part, int) {
+        work(part * SLICE, std::min(SLICE, parameter_count - part * SLICE));
+    });
+}
+
+// Calls `work(example)` for each example.
+template <typename Work>
+void Network::each_example(Work work) {
+    each_group([&](int first, int last, int, int) {
+        for (int n = first; n < last; n++) work(n);
+    });
+}
+
 // Calls `work(first, last, group, thread)` for each group of examples.
 template <typename Work>
 void Network::each_group(Work work) {
@@ -121,56 +158,73 @@ void Network::forward() {
     for (size_t l = 0; l < layers.size(); l++)
         if (layers[l].has_norm && !is_measured(l)) use_running_norm(l);
     for (int l = 0; l < int(layers.size()); l++) {
+        if (layers[l].is_linear()) {
+            if (l > 0 && is_measured(l - 1)) each_example([&](int n) { finish(l - 1, n); });
+            multiply_batch(l);
+        }
         each_group([&](int first, int last, int group, int thread) {
-            for (int n = first; n < last; n++) {
+            std::fill(sums[l][group].begin(), sums[l][group].end(), 0.0);
+            for (int n = first; n < last; n++) {  // all of an example while it is in the nearest cache
                 if (l == 0 && layers[0].is_convolution()) add_border(n);
-                if (l > 0 && is_measured(l - 1)) finish(l - 1, n, &buffers[l - 1].raw[size_t(n) * layers[l - 1].values]);
+                if (l > 0 && is_measured(l - 1) && !layers[l].is_linear()) finish(l - 1, n);
+                apply(l, n, thread);
+                if (is_measured(l)) add_to_sums(l, n, group);
             }
-            apply(l, first, last, thread);
-            if (!is_measured(l)) return;
-            double* sum = sums[l][group].data();
-            std::fill_n(sum, layers[l].outputs, 0.0);
-            for (int n = first; n < last; n++)
-                for (int v = 0; v < layers[l].outputs; v += LANES) {
-                    const float* raw = &buffers[l].raw[size_t(n) * layers[l].values + v];
-                    Floats partial{};
-                    for (int p = 0; p < layers[l].pixels; p++) partial += load(raw + p * layers[l].outputs);
-                    add(sum + v, partial);
-                }
         });
         if (is_measured(l)) measure_norm(l);
     }
 }
 
-// Computes a layer for some examples, and finishes them unless that needs the whole batch.
-void Network::apply(int l, int first, int last, int thread) {
+// Computes a layer for an example, and finishes it unless that needs the whole batch.
+void Network::apply(int l, int n, int thread) {
     switch (layers[l].kind) {
-        case Kind::linear:
-            return multiply_examples(l, first, last, thread);
+        case Kind::linear:  // the products are there
+            if (!is_measured(l)) finish(l, n);
+            return;
         case Kind::convolution:
-            for (int n = first; n < last; n++) convolve_example(l, n, thread);
-            return;
+            return convolve_example(l, n, thread);
         case Kind::average:
-            for (int n = first; n < last; n++) average_pixels(l, n, thread);
-            return;
+            return average_pixels(l, n, thread);
         case Kind::embedding:
-            for (int n = first; n < last; n++) look_up(n);
+            return look_up(n);
     }
 }
 
-void Network::multiply_examples(int l, int first, int last, int thread) {
+void Network::add_to_sums(int l, int n, int group) {
+    const Layer& layer = layers[l];
+    for (int v = 0; v < layer.outputs; v += LANES) {
+        const float* raw = &buffers[l].raw[size_t(n) * layer.values + v];
+        Floats partial{};
+        for (int p = 0; p < layer.pixels; p++) partial += load(raw + p * layer.outputs);
+        add(&sums[l][group][v], partial);
+    }
+}
+
+// Calls `work(column, first, size, thread)` for each panel of `columns`, and for whole blocks of the `rows`: for all at
+// once if the panels can be shared evenly. A thread has the same panels in each pass, so that weights, gradients and
+// moments stay in its cache.
+template <typename Work>
+void Network::each_panel(int columns, int rows, int block, Work work) {
+    const int panels = panel_count(columns), blocks = (rows + block - 1) / block;
+    const int parts = panels % thread_count == 0 ? 1 : std::min(thread_count, blocks);
+    team.share(panels * parts, [&](int number, int thread) {
+        const int part = number % parts, first = blocks * part / parts * block;
+        work(number / parts * PANEL, first, std::min(rows, blocks * (part + 1) / parts * block) - first, thread);
+    });
+}
+
+// The products of a linear layer for the whole batch.
+void Network::multiply_batch(int l) {
     const Layer& layer = layers[l];
     const float* shift = layer.has_norm ? nullptr : parameters + layer.shift;
-    float* raw = layer.has_norm ? &buffers[l].raw[size_t(first) * layer.values] : raw_scratch[thread].data();
     const long from_row = l > 0 ? layers[l - 1].out_values : layer.inputs;
-    for (int column = 0; column < layer.outputs; column += PANEL) {
-        const int panel = layer.panel_width(column);
-        multiply({input_of(l, first), from_row, 1, 0, parameters + layer.weights + column * layer.inputs, panel, 0,
-                  raw + column, long(layer.outputs), int(layer.inputs), 1, shift ? shift + column : nullptr, false},
-                 last - first, panel);
-    }
-    if (!is_measured(l))
-        for (int n = first; n < last; n++) finish(l, n, raw + (n - first) * layer.values);
+    each_panel(int(layer.outputs), count, 1, [&](int column, int first, int size, int) {
+        const int panel = panel_width(int(layer.outputs) - column);
+        multiply_deep({input_of(l, first), from_row, 1, 0, 0, parameters + layer.weights + column * layer.inputs, panel, 0,
+                       &buffers[l].raw[size_t(first) * layer.values + column], long(layer.outputs), int(layer.inputs), 1,
+                       shift ? shift + column : nullptr, false},
+                      size, panel);
+    });
 }
 
 void Network::convolve_example(int l, int n, int thread) {
@@ -210,7 +264,9 @@ void Network::look_up(int n) {
         std::memcpy(out + layer.place(0, p), parameters + layer.weights + tokens[p] * layer.outputs, 4 * layer.outputs);
 }
 
-// Batch norm, activation and dropout of an example.
+// Batch norm, activation and dropout of an example whose products are kept.
+void Network::finish(int l, int n) { finish(l, n, &buffers[l].raw[size_t(n) * layers[l].values]); }
+
 void Network::finish(int l, int n, const float* raw) {
     const Layer& layer = layers[l];
     const float* mask = is_training && layer.drops ? masks[l] + size_t(n) * layer.values : nullptr;
@@ -317,26 +373,25 @@ void Network::backward(int l) {
     if (layer.kind == Kind::embedding) return embedding_gradients();
     if (l > 0 && layer.is_convolution())
         transpose_convolution(layer, parameters + layer.weights, buffers[l].transposed.data());
-    else if (l > 0 && layer.kind == Kind::linear)
-        team.share(int((layer.inputs + PANEL - 1) / PANEL), [&](int panel, int) {
-            transpose_panel(layer, parameters + layer.weights, panel * PANEL, buffers[l].transposed.data());
-        });
+    if (layer.is_linear()) {
+        if (layer.has_norm) each_example([&](int n) { norm_gradients(l, n); });
+        linear_weight_gradients(l);
+        if (l == 0) return;
+        linear_input_gradients(l);
+    }
     each_group([&](int first, int last, int group, int thread) {
-        if (layer.has_norm)
-            for (int n = first; n < last; n++) norm_gradients(l, n);
+        if (layer.is_convolution()) std::memset(weight_gradients[l][group].data(), 0, 4 * layer.depth() * layer.outputs);
         if (l > 0) {
             std::fill(sums[l - 1][group].begin(), sums[l - 1][group].end(), 0.0);
             std::fill(products[l - 1][group].begin(), products[l - 1][group].end(), 0.0);
         }
-        if (layer.is_convolution()) convolution_gradients(l, first, last, group, thread);
-        if (l == 0) return;
-        if (layer.kind == Kind::linear) linear_input_gradients(l, first, last);
         for (int n = first; n < last; n++) {
+            if (layer.has_norm && !layer.is_linear()) norm_gradients(l, n);
+            if (layer.is_convolution()) convolution_gradients(l, n, group, thread);
             if (layer.kind == Kind::average) spread_average(l, n);
-            activation_gradients(l - 1, n, group);
+            if (l > 0) activation_gradients(l - 1, n, group);
         }
     });
-    if (layer.kind == Kind::linear) linear_weight_gradients(l);
     if (!layer.is_convolution()) return;
     const int groups = (count + GROUP - 1) / GROUP, size = int(layer.depth() * layer.outputs);
     float* to = gradients + layer.weights;
@@ -407,33 +462,30 @@ void Network::norm_gradients(int l, int n) {
     }
 }
 
-void Network::convolution_gradients(int l, int first, int last, int group, int thread) {
+void Network::convolution_gradients(int l, int n, int group, int thread) {
     const Layer& layer = layers[l];
+    const size_t place = size_t(n) * layer.values;
     float* image = spread_scratch[thread][l].data();
-    float* weights = weight_gradients[l][group].data();
-    std::memset(weights, 0, 4 * layer.depth() * layer.outputs);
+    spread(layer, &buffers[l].gradient[place], layer.pools() ? &buffers[l].winner[place] : nullptr, image);
+    add_weight_gradients(layer, input_of(l, n), image, weight_gradients[l][group].data());
+    if (l == 0) return;
     const Convolution turned = {int(layer.height), int(layer.width), int(layer.outputs), int(layer.inputs),
                                 int(layer.kernel_height), int(layer.kernel_width), 1, layer.spread_row()};
-    for (int n = first; n < last; n++) {
-        const size_t place = size_t(n) * layer.values;
-        spread(layer, &buffers[l].gradient[place], layer.pools() ? &buffers[l].winner[place] : nullptr, image);
-        add_weight_gradients(layer, input_of(l, n), image, weights);
-        if (l > 0)
-            convolve(turned, image, buffers[l].transposed.data(), nullptr,
-                     &buffers[l - 1].gradient[size_t(n) * layers[l - 1].values]);
-    }
+    convolve(turned, image, buffers[l].transposed.data(), nullptr,
+             &buffers[l - 1].gradient[size_t(n) * layers[l - 1].values]);
 }
 
-void Network::linear_input_gradients(int l, int first, int last) {
+void Network::linear_input_gradients(int l) {
     const Layer& layer = layers[l];
-    const long before = layers[l - 1].values;
-    for (int column = 0; column < before; column += PANEL) {
-        const int panel = std::min<int>(PANEL, int(before) - column);
-        multiply({&buffers[l].gradient[size_t(first) * layer.values], long(layer.values), 1, 0,
-                  &buffers[l].transposed[size_t(column) * layer.outputs], panel, 0,
-                  &buffers[l - 1].gradient[size_t(first) * before + column], before, int(layer.units), 1, nullptr, false},
-                 last - first, panel);
-    }
+    const int before = layers[l - 1].values, outputs = int(layer.outputs);
+    each_panel(before, count, count, [&](int column, int, int, int thread) {
+        const int panel = panel_width(before - column);
+        float* transposed = panel_scratch[thread].data();
+        transpose_panel(layer, parameters + layer.weights, column, transposed);
+        multiply_deep({buffers[l].gradient.data(), outputs, 1, 0, 0, transposed, panel, 0, &buffers[l - 1].gradient[column],
+                       before, int(layer.units), 1, nullptr, false},
+                      count, panel);
+    });
 }
 
 // Gradients of the pixels that were averaged.
@@ -457,17 +509,19 @@ void Network::embedding_gradients() {
 }
 
 void Network::linear_weight_gradients(int l) {
-    constexpr int ROWS = 96;
     const Layer& layer = layers[l];
-    const long from_row = l > 0 ? layers[l - 1].out_values : layer.inputs;
-    team.share(int((layer.inputs + ROWS - 1) / ROWS), [&](int part, int) {
-        const int first = part * ROWS, rows = std::min<int>(ROWS, int(layer.inputs) - first);
-        for (int column = 0; column < layer.outputs; column += PANEL) {
-            const int panel = layer.panel_width(column);
-            multiply({input_of(l, 0) + first, 1, from_row, 0, &buffers[l].gradient[column], long(layer.outputs), 0,
-                      gradients + layer.weights + column * layer.inputs + long(first) * panel, panel, count, 1,
-                      nullptr, false},
-                     rows, panel);
-        }
+    const int inputs = int(layer.inputs), outputs = int(layer.outputs), all_rows = padded_rows(layer);
+    team.share(all_rows / ROWS, [&](int part, int) {  // rows that lie far apart would push each other out of the cache
+        const int first = part * ROWS, rows = std::min(ROWS, inputs - first);
+        for (int n = 0; n < count; n++)
+            std::memcpy(&packed[(size_t(part) * count + n) * ROWS], input_of(l, n) + first, 4 * rows);
+    });
+    each_panel(outputs, all_rows, ROWS, [&](int column, int begin, int size, int) {
+        const int panel = panel_width(outputs - column);
+        for (int first = begin; first < begin + size; first += ROWS)
+            multiply({&packed[size_t(first) * count], 1, ROWS, 0, 0, &buffers[l].gradient[column], outputs, 0,
+                      gradients + layer.weights + long(column) * inputs + long(first) * panel, panel, count, 1, nullptr,
+                      false},
+                     std::min(ROWS, inputs - first), panel);
     });
 }

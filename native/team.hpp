@@ -1,7 +1,9 @@
 // Threads that work on the parts of a task together, and wait for the next task.
 #pragma once
 #include <atomic>
+#include <chrono>
 #include <functional>
+#include <memory>
 #include <system_error>
 #include <thread>
 #include <vector>
@@ -9,7 +11,7 @@
 class Team {
    public:
     // A team of at most `size`, the caller among them. It is smaller where the system refuses a thread.
-    explicit Team(int size) {
+    explicit Team(int size) : ranges(new Range[size]) {
         try {
             for (int thread = 1; thread < size; thread++) others.emplace_back([this, thread] { serve(thread); });
         } catch (const std::system_error&) {
@@ -21,42 +23,81 @@ class Team {
         for (std::thread& other : others) other.join();
     }
 
-    // Calls `work(part, thread)` for each part. Which thread takes a part is left to chance.
+    // Calls `work(part, thread)` for each part, up to 65,535. Each thread begins with parts that are its own, so that it
+    // finds in its cache what it has written there, and then takes those of the others. So a thread that wakes up late
+    // is not waited for.
     void share(int count, const std::function<void(int, int)>& work) {
         if (others.empty() || count < 2) {
             for (int part = 0; part < count; part++) work(part, 0);
             return;
         }
-        task = &work, parts = count, next_part = 0, busy = int(others.size());
+        task = &work;
+        unfinished = count;
+        const int size = int(others.size()) + 1;
+        for (int thread = 0; thread < size; thread++)
+            ranges[thread].left = range(count * thread / size, count * (thread + 1) / size);
         announce();
         take_parts(0);
-        for (int spins = 0, left; (left = busy.load()) != 0; spins++)
-            if (spins > SPINS) busy.wait(left);
+        while (unfinished.load() != 0) pause();
     }
 
    private:
-    static constexpr int SPINS = 2000;  // a few microseconds, which most waits take
+    // The parts of a thread that nobody has taken. Both ends change at once, and the task is read after a part has been
+    // taken, so nobody takes a part of a task that is over.
+    struct alignas(64) Range {
+        std::atomic<uint32_t> left{0};
+    };
+    static constexpr std::chrono::microseconds PATIENCE{100};  // longer than most waits within a step
 
+    std::unique_ptr<Range[]> ranges;
     std::vector<std::thread> others;
     const std::function<void(int, int)>* task = nullptr;
-    int parts = 0;
-    std::atomic<int> next_part{0}, busy{0}, announced{0};
+    std::atomic<int> unfinished{0}, announced{0}, asleep{0};
     std::atomic<bool> is_over{false};
+
+    static uint32_t range(int first, int end) { return uint32_t(first) << 16 | uint32_t(end); }
+    static void pause() { __builtin_ia32_pause(); }
 
     void announce() {
         announced++;
-        announced.notify_all();
+        if (asleep.load() > 0) announced.notify_all();
     }
     void take_parts(int thread) {
-        for (int part; (part = next_part++) < parts;) (*task)(part, thread);
+        const int size = int(others.size()) + 1;
+        for (int i = 0; i < size; i++) {
+            Range& range_of = ranges[(thread + i) % size];
+            for (int part; (part = take(range_of, i == 0)) >= 0;) {
+                (*task)(part, thread);
+                unfinished--;
+            }
+        }
+    }
+    // Takes the first part of a range, or the last one. Returns -1 if there is none.
+    static int take(Range& from, bool is_first) {
+        uint32_t seen = from.left.load();
+        for (;;) {
+            const int first = int(seen >> 16), end = int(seen & 0xffff);
+            if (first >= end) return -1;
+            if (from.left.compare_exchange_weak(seen, is_first ? range(first + 1, end) : range(first, end - 1)))
+                return is_first ? first : end - 1;
+        }
     }
     void serve(int thread) {
-        for (int seen = 0;; seen++) {
-            for (int spins = 0; announced.load() == seen; spins++)
-                if (spins > SPINS) announced.wait(seen);
-            if (is_over) return;
+        for (int seen = 0; !is_over;) {
+            await_announcement(seen);
+            seen = announced.load();
             take_parts(thread);
-            if (--busy == 0) busy.notify_one();
+        }
+    }
+    // Spins for a while, since waking a thread takes longer than most waits, and then sleeps.
+    void await_announcement(int seen) {
+        const auto until = std::chrono::steady_clock::now() + PATIENCE;
+        while (announced.load() == seen) {
+            pause();
+            if (std::chrono::steady_clock::now() < until) continue;
+            asleep++;
+            announced.wait(seen);
+            asleep--;
         }
     }
 };

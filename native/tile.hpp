@@ -9,6 +9,7 @@
 struct Product {
     const float* a;
     long a_row, a_step, a_segment;  // from one row, one step of the depth, one segment to the next
+    long a_run;                     // from one run of rows to the next, for blocks of several runs
     const float* b;
     long b_step, b_segment;  // the columns of B are neighbours in memory
     float* c;
@@ -18,17 +19,25 @@ struct Product {
     bool adds;           // begins the sums with C instead
 };
 
-// The tallest blocks whose sums fit the registers, for blocks of one and of two vectors of columns.
+// The tallest blocks whose sums fit the registers, for blocks of one, two and three vectors of columns.
 #if LANES == 16
-constexpr int TALLEST[] = {0, 14, 12};
+constexpr int TALLEST[] = {0, 14, 12, 8};
 #else
-constexpr int TALLEST[] = {0, 8, 6};
+constexpr int TALLEST[] = {0, 8, 6, 4};
 #endif
 
-// Width of a panel: the columns of a block. Weights are kept panel by panel, the last one may have half the width.
-constexpr int PANEL = 2 * LANES;
+// Width of a panel: the columns of a block. Weights are kept panel by panel. The last panel has what is left, from one
+// vector to three.
+constexpr int PANEL = 2 * LANES, WIDEST = 3 * LANES;
 
-template <int ROWS, int VECTORS>
+inline int panel_width(int columns_left) { return columns_left <= WIDEST ? columns_left : PANEL; }
+
+// The panel of a column, and how many there are.
+inline int panel_count(int columns) { return std::max(1, columns / PANEL); }
+inline int panel_start(int column, int columns) { return std::min(column / PANEL, panel_count(columns) - 1) * PANEL; }
+
+// The rows of a block lie in runs of `RUN`.
+template <int ROWS, int VECTORS, int RUN = ROWS>
 inline void multiply_block(const Product& p, int row) {
     Floats sums[ROWS][VECTORS];
     float* c = p.c + row * p.c_row;
@@ -45,7 +54,7 @@ inline void multiply_block(const Product& p, int row) {
             Floats right[VECTORS];
             UNROLL for (int v = 0; v < VECTORS; v++) right[v] = load(b + v * LANES);
             UNROLL for (int i = 0; i < ROWS; i++) {
-                const Floats left = all(a[i * p.a_row]);
+                const Floats left = all(a[i / RUN * p.a_run + i % RUN * p.a_row]);
                 UNROLL for (int v = 0; v < VECTORS; v++) sums[i][v] += left * right[v];
             }
         }
@@ -73,6 +82,20 @@ inline void multiply_panel(const Product& p, int rows) {
     }
 }
 
+// The product of `rows` and the columns of one panel.
 inline void multiply(const Product& p, int rows, int columns) {
-    columns == PANEL ? multiply_panel<2>(p, rows) : multiply_panel<1>(p, rows);
+    if (columns == PANEL)
+        multiply_panel<2>(p, rows);
+    else
+        columns < PANEL ? multiply_panel<1>(p, rows) : multiply_panel<3>(p, rows);
+}
+
+// The same for a long depth of one segment: part by part, so that what all rows read stays in the nearest cache.
+inline void multiply_deep(Product p, int rows, int columns) {
+    constexpr int PART = 128;
+    for (int left = p.depth; left > 0; left -= PART) {
+        p.depth = std::min(left, PART);
+        multiply(p, rows, columns);
+        p.a += PART * p.a_step, p.b += PART * p.b_step, p.adds = true;
+    }
 }

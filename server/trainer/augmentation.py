@@ -9,6 +9,7 @@ import math
 import torch
 from torch import Tensor
 
+from ml_trainer_env.server.trainer.cutting import Cuts, cut
 from ml_trainer_env.server.trainer.data import BORDER, TensorData
 from ml_trainer_env.server.trainer.kinds import AugmentationKind
 from ml_trainer_env.server.trainer.turning import Similarity, turned
@@ -42,20 +43,19 @@ def augmented(data: TensorData, chosen: Tensor, strength: float, source: torch.G
         memory.
     """
     if strength == 0.0 or data.augmentation is AugmentationKind.NONE:
-        return data.train_inputs[chosen]
+        return _gathered(data, chosen)
     if data.augmentation is AugmentationKind.DIGITS:
         return _turned(data, chosen, strength, _share_of_full_side(data), source)
     if data.augmentation is AugmentationKind.SCATTERED:
-        return _noisy(data.train_inputs[chosen], strength * data.input_scale, source)
-    # (N, H, W, C) is the order of images in memory. Plain operations keep it.
-    reach = strength * _share_of_full_side(data)
-    if data.augmentation is AugmentationKind.CLOTHES:
-        pixels = _cropped(data, chosen, round(CLOTHES_SHIFT_PIXELS * reach), source)
-        pixels = _flipped(pixels, strength, source)
-    else:
-        pixels = _cropped(data, chosen, round(OBJECT_SHIFT_PIXELS * reach), source)
-        pixels = _coloured(_flipped(pixels, strength, source), strength, data.input_scale, source)
-    return pixels.permute(0, 3, 1, 2)
+        return _noisy(_gathered(data, chosen), strength * data.input_scale, source)
+    return _shifted(data, chosen, strength, strength * _share_of_full_side(data), source)
+
+
+def _gathered(data: TensorData, chosen: Tensor) -> Tensor:
+    """Return copies of training examples. Those of images are whole runs of memory, (H, W, C), which is fast."""
+    if data.train_inputs.dim() == 4:
+        return data.train_inputs.permute(0, 2, 3, 1).index_select(0, chosen).permute(0, 3, 1, 2)
+    return data.train_inputs.index_select(0, chosen)
 
 
 def _uniform(shape: tuple[int, ...], bound: float, source: torch.Generator) -> Tensor:
@@ -87,37 +87,21 @@ def _turned(data: TensorData, chosen: Tensor, strength: float, share: float, sou
     return turned(data.train_inputs, chosen, data.black, similarity, data.kernels)
 
 
-def _cropped(data: TensorData, chosen: Tensor, distance: int, source: torch.Generator) -> Tensor:
-    """Return training images (N, H, W, C), each shifted by up to `distance` pixels. Black moves in at the edges.
+def _shifted(data: TensorData, chosen: Tensor, strength: float, reach: float, source: torch.Generator) -> Tensor:
+    """Return training images (N, C, H, W), shifted, and some flipped. Those of objects change their colours, too.
 
-    One gather cuts the shifted images out of the bordered ones.
+    Black moves in at the edges. `reach` is the factor of the shifts. Colours are changed by a random gain and offset of
+    each channel: contrast, light, tint. The offsets are multiplied by the examples' scale, like the images before.
     """
-    bordered = data.bordered_train_images
-    count, height, width, channels = bordered.shape
-    height, width, places = height - 2 * BORDER, width - 2 * BORDER, 2 * BORDER + 1
-    by_image, by_row, by_column, _ = bordered.stride()
-    windows = bordered.as_strided(
-        (count, places, places, height, width * channels),
-        (by_image, by_row, by_column, by_row, 1),
-    )
-    offsets = torch.randint(BORDER - distance, BORDER + distance + 1, (2, len(chosen)), generator=source)
-    offsets = offsets.to(bordered.device)
-    return windows[chosen, offsets[0], offsets[1]].view(-1, height, width, channels)
-
-
-def _flipped(images: Tensor, strength: float, source: torch.Generator) -> Tensor:
-    """Flip some of the images, (N, H, W, C), horizontally."""
-    chance = torch.rand(images.shape[0], generator=source)
-    chosen = (chance < FLIP_PROBABILITY * strength).nonzero().squeeze(1).to(images.device)
-    return images.index_copy(0, chosen, images[chosen].flip(2))
-
-
-def _coloured(images: Tensor, strength: float, scale: float, source: torch.Generator) -> Tensor:
-    """Change each channel of each image, (N, H, W, C), by a random gain and offset: contrast, light, tint.
-
-    The offsets are multiplied by `scale`, like the standardised images before.
-    """
-    shape = (images.shape[0], 1, 1, images.shape[3])
-    gain = (1.0 + _uniform(shape, COLOUR * strength, source)).to(images.device)
-    offset = _uniform(shape, COLOUR * strength * scale, source).to(images.device)
-    return torch.addcmul(offset, images, gain)
+    is_clothes, count = data.augmentation is AugmentationKind.CLOTHES, len(chosen)
+    distance = round((CLOTHES_SHIFT_PIXELS if is_clothes else OBJECT_SHIFT_PIXELS) * reach)
+    rows, columns = torch.randint(BORDER - distance, BORDER + distance + 1, (2, count), generator=source)
+    flips = torch.rand(count, generator=source) < FLIP_PROBABILITY * strength
+    cuts = Cuts(rows, columns, flips)
+    if not is_clothes:
+        shape = (count, data.input_shape[0])
+        gains = 1.0 + _uniform(shape, COLOUR * strength, source)
+        offsets = _uniform(shape, COLOUR * strength * data.input_scale, source)
+        cuts = Cuts(rows, columns, flips, gains, offsets)
+    images = cut(data.bordered_train_images, BORDER, chosen, cuts, data.kernels)
+    return images.permute(0, 3, 1, 2)  # (N, H, W, C) is the order of images in memory

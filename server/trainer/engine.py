@@ -84,7 +84,8 @@ def held_out_loss_and_accuracy(state: TrainingState, data: TensorData) -> tuple[
     For next-token targets, both are means over all positions.
     """
     learner = _open(state, TrainingConfig(), 0.0, data)
-    found = learner.evaluate(data.test_inputs, data.test_labels, data.evaluation_batch)
+    with learner.computing():
+        found = learner.evaluate(data.test_inputs, data.test_labels, data.evaluation_batch)
     return found.loss, found.accuracy
 
 
@@ -100,8 +101,9 @@ def _run_epoch(
     rate = plan.rate_at(state.epoch)
     learner = _open(state, config, rate, data, dropping)
     steps = -(-len(data.train_labels) // config.batch_size)
-    training = train_batches(learner, _batches(state, config, data), steps, interrupted)
-    metrics = _measure(learner, data, training, rate, diverged_above)
+    with learner.computing():
+        training = train_batches(learner, _batches(state, config, data), steps, interrupted)
+        metrics = _measure(learner, data, training, rate, diverged_above)
     after = TrainingState(
         network=state.network,
         weights=learner.weights(),

@@ -1,6 +1,7 @@
 """The interface of what trains and evaluates a network, which torch and the native kernels implement."""
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -38,6 +39,10 @@ class Learner(Protocol):
 
     rate: float
     """The learning rate. It may change between steps."""
+
+    def computing(self) -> AbstractContextManager[None]:
+        """A context for steps, for evaluations, and for what makes their inputs."""
+        ...
 
     def step(self, inputs: Tensor, labels: Tensor, *, is_measured: bool) -> Tensor | float:
         """Make a step of the optimizer on a batch.

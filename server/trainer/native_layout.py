@@ -164,8 +164,9 @@ class _Builder:
         """
         layer, panel = self._last, self._library.panel
         output = np.arange(layer.units).reshape(-1, *[1] * depth.ndim)
-        first = output // panel * panel
-        width = np.minimum(panel, layer.outputs - first)
+        last = panel * max(0, layer.outputs // panel - 1)
+        first = np.minimum(output // panel * panel, last)
+        width = np.where(first == last, layer.outputs - last, panel)
         places = first * whole_depth + depth * width + output - first
         layer.weights = self._place(name, places, whole_depth * layer.outputs)
 

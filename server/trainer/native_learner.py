@@ -3,8 +3,9 @@
 States have the same form as torch's: weights and buffers of either can be continued by the other, with other bits.
 """
 
+import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
@@ -72,6 +73,16 @@ class NativeLearner:
         )
         self._squares: list[tuple[float, float, float]] = []
 
+    @contextlib.contextmanager
+    def computing(self) -> Iterator[None]:
+        """Leave torch one thread; see `Learner`. Its idle ones would spin, and take processors from the kernels'."""
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+
     def step(self, inputs: Tensor, labels: Tensor, *, is_measured: bool) -> float:
         """Make a step; see `Learner`."""
         count, inputs, labels = len(labels), _in_reading_order(inputs), labels.contiguous()
@@ -101,17 +112,22 @@ class NativeLearner:
         return masks
 
     def _update(self) -> None:
-        functions, config, count = self._library.functions, self._config, self._layout.parameter_count
-        parameters, gradients = self._parameters.data_ptr(), self._gradients.data_ptr()
-        if config.optimizer is OptimizerKind.SGD:
-            momenta = self._buffer(_MOMENTA)
-            functions.sgd(parameters, gradients, momenta, count, self.rate, config.weight_decay, MOMENTUM)
+        network, count, rate, decay = self._network, self._layout.parameter_count, self.rate, self._config.weight_decay
+        if self._config.optimizer is OptimizerKind.SGD:
+            network.sgd(self._buffer(_MOMENTA), count, rate=rate, decay=decay, momentum=MOMENTUM)
             return
         self._step += 1.0
-        is_decoupled = config.optimizer is OptimizerKind.ADAMW
-        moments = self._buffer(_MEANS), self._buffer(_SQUARES)
-        rest = self._step, self.rate, config.weight_decay, is_decoupled, BETA1, BETA2, EPSILON
-        functions.adam(parameters, gradients, *moments, count, *rest)
+        network.adam(
+            self._buffer(_MEANS),
+            self._buffer(_SQUARES),
+            count,
+            step=self._step,
+            rate=rate,
+            decay=decay,
+            is_decoupled=self._config.optimizer is OptimizerKind.ADAMW,
+            betas=(BETA1, BETA2),
+            epsilon=EPSILON,
+        )
 
     def _buffer(self, name: str) -> int:
         """Return the address of a buffer of the optimizer. The first step creates it."""

@@ -1,5 +1,6 @@
 """Trains and evaluates any network with torch."""
 
+import contextlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -44,6 +45,10 @@ class TorchLearner:
     @rate.setter
     def rate(self, rate: float) -> None:
         self._optimizer.rate = rate
+
+    def computing(self) -> contextlib.AbstractContextManager[None]:
+        """Change nothing; see `Learner`."""
+        return contextlib.nullcontext()
 
     def step(self, inputs: Tensor, labels: Tensor, *, is_measured: bool) -> Tensor:
         """Make a step; see `Learner`. The loss is a scalar tensor, so reading it can wait."""

@@ -18,9 +18,10 @@ from ml_trainer_env.native import library as native_library
 from ml_trainer_env.server.trainer import kernels as choice
 from ml_trainer_env.server.trainer.augmentation import augmented
 from ml_trainer_env.server.trainer.config import TrainingConfig
+from ml_trainer_env.server.trainer.cutting import Cuts, cut
 from ml_trainer_env.server.trainer.data import TensorData
 from ml_trainer_env.server.trainer.engine import advance, initial_state
-from ml_trainer_env.server.trainer.errors import KernelError
+from ml_trainer_env.server.trainer.errors import Interrupted, KernelError
 from ml_trainer_env.server.trainer.examples import Examples
 from ml_trainer_env.server.trainer.kernels import chosen_kernels, kernels_name
 from ml_trainer_env.server.trainer.kinds import AugmentationKind, Kernels, NetworkKind
@@ -153,6 +154,21 @@ def test_the_number_of_threads_changes_no_bit(library: Library, spec: NetworkSpe
     assert repr(run(threads)) == repr(run(1))
 
 
+def test_torch_has_one_thread_while_the_kernels_compute(library: Library) -> None:
+    before, threads = torch.get_num_threads(), []
+    learner = learner_of(library, NetworkSpec(NetworkKind.MLP, (1, 8, 8), 4, depth=1, width=16))
+
+    def stop() -> None:
+        threads.append(torch.get_num_threads())
+        raise Interrupted
+
+    with pytest.raises(Interrupted), learner.computing():
+        stop()
+
+    assert threads == [1]
+    assert torch.get_num_threads() == before
+
+
 @law
 @given(spec=specs(KNOWN), optimizer=st.sampled_from(["sgd", "adam", "adamw"]))
 def test_states_of_either_are_continued_by_the_other(library: Library, spec: NetworkSpec, optimizer: str) -> None:
@@ -188,6 +204,30 @@ def test_images_are_turned_as_torch_turns_them(library: Library, side: int, coun
 
     # Places are rounded otherwise, and neighbours of noise differ by up to four deviations.
     assert_close(turned(library), turned(None), share=1e-4)
+
+
+@law
+@given(
+    sides=st.tuples(st.integers(1, 20), st.integers(1, 20)),
+    channels=st.integers(1, 4),
+    border=st.integers(0, 4),
+    count=st.integers(1, 40),
+    is_coloured=st.booleans(),
+)
+def test_images_are_cut_flipped_and_coloured_as_torch_does_it(
+    library: Library, sides: tuple[int, int], channels: int, border: int, count: int, is_coloured: bool
+) -> None:
+    source = torch.Generator().manual_seed(count)
+    bordered = torch.randn(9, sides[0] + 2 * border, sides[1] + 2 * border, channels, generator=source)
+    rows, columns = torch.randint(0, 2 * border + 1, (2, count), generator=source)
+    colours = torch.randn(2, count, channels, generator=source) if is_coloured else (None, None)
+    cuts = Cuts(rows, columns, torch.rand(count, generator=source) < 0.5, *colours)
+    chosen = torch.randint(0, 9, (count,), generator=source)
+
+    native, wanted = (cut(bordered, border, chosen, cuts, kernels) for kernels in (library, None))
+
+    assert native.shape == wanted.shape == (count, *sides, channels)
+    torch.testing.assert_close(native, wanted, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
