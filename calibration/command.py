@@ -109,7 +109,7 @@ def calibrate_named(task_id: str, file: Path, data_dir: Path | None) -> None:
     task, opened = TASKS[task_id], trainer_of_process()
     assert isinstance(task.examples, ImageRequest)
     examples = load_images(task.examples, DataSettings(data_dir))
-    measured = calibrate_task(task, examples, Metric.ACCURACY, opened, solvable=True)
+    measured = calibrate_task(task, examples, Metric.ACCURACY, opened, is_named=True)
     file.parent.mkdir(parents=True, exist_ok=True)
     if measured.reference is None:
         _LOG.info("%s: rejected, default %s, oracle %s", task_id, measured.default, measured.oracle)

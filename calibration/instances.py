@@ -127,7 +127,7 @@ def calibrate(instance: Instance, trainer: Trainer) -> Measured:
 
 
 def calibrate_task(
-    task: Task, examples: TaskExamples, metric: Metric, trainer: Trainer, *, solvable: bool = False
+    task: Task, examples: TaskExamples, metric: Metric, trainer: Trainer, *, is_named: bool = False
 ) -> Measured:
     """Play the portfolio on a task.
 
@@ -140,15 +140,17 @@ def calibrate_task(
         examples: Its examples.
         metric: What `m` is.
         trainer: Trains the epochs.
-        solvable: Accept a task that a fixed recipe solves, too.
+        is_named: Accept a task that a fixed recipe solves, too, and one whose oracle is less than `LEAST_HEADROOM`
+            above the default. The distance in standard deviations is demanded of every task.
     """
+    least_headroom = 0.0 if is_named else LEAST_HEADROOM
 
     def run(agent: Agent, seed: int = 0) -> Trial:
         return play_trial(agent, trainer, task, examples, metric, seed)
 
     idle: list[Agent] = [DEFAULT, UNTOUCHED] if task.start else [DEFAULT]
     trials = [run(agent) for agent in (*idle, *RECIPES[1:FIRST_LOOK])]
-    if _best(trials) - _best(trials[: len(idle)]) < LEAST_HEADROOM / 2:
+    if _best(trials) - _best(trials[: len(idle)]) < least_headroom / 2:
         return Measured(trials, [_best(trials[: len(idle)])], checksum=examples.checksum)
     trials += [run(agent) for agent in RECIPES[FIRST_LOOK:]]
     by_recipes = _best(trials)
@@ -156,17 +158,23 @@ def calibrate_task(
     repeats = ([trials[place].value, *(run(agent, seed).value for seed in SEEDS)] for place, agent in enumerate(idle))
     default = max(repeats, key=statistics.fmean)
     level, noise = statistics.fmean(default), statistics.stdev(default)
-    if _best(trials) - level < max(LEAST_HEADROOM, LEAST_PROMISE * noise):
+    if _best(trials) - level < max(least_headroom, LEAST_PROMISE * noise):
         return Measured(trials, default, checksum=examples.checksum)
     trials += _search(task.seed, trials, run)
     best = max(trials, key=lambda trial: trial.validation)
     oracle = [best.value, *(run(RecordedCalls("oracle", best.calls), seed).value for seed in SEEDS)]
-    reference = judge(default, oracle, -math.inf if solvable else by_recipes, guess(task, metric), metric)
+    solved = -math.inf if is_named else by_recipes
+    reference = judge(default, oracle, solved, guess(task, metric), metric, least_headroom)
     return Measured(trials, default, oracle, reference, best.calls, examples.checksum)
 
 
 def judge(
-    default: Sequence[float], oracle: Sequence[float], by_recipes: float, guessed: float, metric: Metric
+    default: Sequence[float],
+    oracle: Sequence[float],
+    by_recipes: float,
+    guessed: float,
+    metric: Metric,
+    least_headroom: float = LEAST_HEADROOM,
 ) -> Reference | None:
     """Return the references of an instance, or None if it is rejected.
 
@@ -176,10 +184,11 @@ def judge(
         by_recipes: `m` of the best fixed recipe. Minus infinity accepts a task that one solves.
         guessed: `m` of a guess. If the default is worse, a model that was destroyed would beat it.
         metric: What `m` is.
+        least_headroom: The oracle must be at least this much above the default.
     """
     level, headroom = statistics.fmean(default), oracle[0] - statistics.fmean(default)
     deviation = math.sqrt((statistics.variance(default) + statistics.variance(oracle)) / 2)
-    is_clear = headroom >= max(LEAST_HEADROOM, DEVIATIONS * deviation)
+    is_clear = headroom >= max(least_headroom, DEVIATIONS * deviation)
     if not is_clear or by_recipes - level >= SOLVED * headroom or level < guessed:
         return None
     return Reference(round(level, 6), round(oracle[0], 6), round(deviation, 6), metric)

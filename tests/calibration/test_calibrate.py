@@ -73,6 +73,16 @@ def test_an_instance_is_accepted_where_decisions_matter(
     assert found == (Reference(0.5, 0.9, 0.01, Metric.ACCURACY) if accepted else None)
 
 
+@pytest.mark.parametrize(("oracle", "accepted"), [((0.52, 0.52, 0.52), True), ((0.502, 0.502, 0.502), False)])
+def test_a_named_task_needs_no_headroom_beyond_the_noise(oracle: tuple[float, ...], *, accepted: bool) -> None:
+    default = (0.5, 0.499, 0.501)
+
+    found = judge(default, oracle, -math.inf, guessed=0.2, metric=Metric.ACCURACY, least_headroom=0.0)
+
+    assert (found is not None) == accepted
+    assert judge(default, oracle, -math.inf, guessed=0.2, metric=Metric.ACCURACY) is None
+
+
 def test_a_guess_names_one_class_or_takes_all_tokens_for_equally_likely(tiny: Instance) -> None:
     task = task_of(tiny, "train", 0)
 
