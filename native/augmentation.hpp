@@ -5,9 +5,9 @@
 #include <cstring>
 #include <vector>
 
-// Rotates, scales and shifts images of one channel (count, side, side) in reading order, sampled bilinearly. Outside of an image all
-// is `black`. `chosen` has their places among `images`. `turns` has four numbers for each of them: cosine and sine of
-// the turn, both divided by the zoom, and the shifts by columns and by rows, in pixels.
+// Rotates, scales and shifts images of one channel (count, side, side) in reading order, sampled bilinearly. Outside of
+// an image all is `black`. `chosen` has their places among `images`. `turns` has four numbers for each of them: cosine
+// and sine of the turn, both divided by the zoom, and the shifts by columns and by rows, in pixels.
 inline void turn_images(const float* images, const int64_t* chosen, const float* turns, int count, int side,
                         float black, float* turned) {
     const int width = side + 3;  // a black edge of one pixel before the image and of two after it

@@ -1,8 +1,8 @@
 // A network: the loss of a batch and its gradients, and evaluation.
 //
 // Examples are split into groups of `GROUP`. A thread takes a whole group, each group has sums of its own, and these are
-// added in order. Linear layers are split by columns of the result, for all examples. So results do not depend on the
-// number of threads.
+// added in order. Linear layers are split by columns of the result, and by rows if the columns cannot be shared evenly,
+// which changes none of their sums. So results do not depend on the number of threads.
 #pragma once
 #include "layers.hpp"
 #include "optimizers.hpp"

@@ -23,7 +23,7 @@ class Team {
         for (std::thread& other : others) other.join();
     }
 
-    // Calls `work(part, thread)` for each part, up to 65,535. Each thread begins with parts that are its own, so that it
+    // Calls `work(part, thread)` for each part. Each thread begins with parts that are its own, so that it
     // finds in its cache what it has written there, and then takes those of the others. So a thread that wakes up late
     // is not waited for.
     void share(int count, const std::function<void(int, int)>& work) {
@@ -35,7 +35,7 @@ class Team {
         unfinished = count;
         const int size = int(others.size()) + 1;
         for (int thread = 0; thread < size; thread++)
-            ranges[thread].left = range(count * thread / size, count * (thread + 1) / size);
+            ranges[thread].left = range(int64_t(count) * thread / size, int64_t(count) * (thread + 1) / size);
         announce();
         take_parts(0);
         while (unfinished.load() != 0) pause();
@@ -45,7 +45,7 @@ class Team {
     // The parts of a thread that nobody has taken. Both ends change at once, and the task is read after a part has been
     // taken, so nobody takes a part of a task that is over.
     struct alignas(64) Range {
-        std::atomic<uint32_t> left{0};
+        std::atomic<uint64_t> left{0};  // the first, and the end in the lower half
     };
     static constexpr std::chrono::microseconds PATIENCE{100};  // longer than most waits within a step
 
@@ -55,7 +55,7 @@ class Team {
     std::atomic<int> unfinished{0}, announced{0}, asleep{0};
     std::atomic<bool> is_over{false};
 
-    static uint32_t range(int first, int end) { return uint32_t(first) << 16 | uint32_t(end); }
+    static uint64_t range(int64_t first, int64_t end) { return uint64_t(first) << 32 | uint64_t(end); }
     static void pause() { __builtin_ia32_pause(); }
 
     void announce() {
@@ -74,9 +74,9 @@ class Team {
     }
     // Takes the first part of a range, or the last one. Returns -1 if there is none.
     static int take(Range& from, bool is_first) {
-        uint32_t seen = from.left.load();
+        uint64_t seen = from.left.load();
         for (;;) {
-            const int first = int(seen >> 16), end = int(seen & 0xffff);
+            const int first = int(seen >> 32), end = int(uint32_t(seen));
             if (first >= end) return -1;
             if (from.left.compare_exchange_weak(seen, is_first ? range(first + 1, end) : range(first, end - 1)))
                 return is_first ? first : end - 1;

@@ -29,8 +29,8 @@ class JobRunner:
     """Runs jobs one at a time and keeps the prepared data of the last ones.
 
     Args:
-        torch_threads: Number of threads that torch computes with. It holds for the whole process and may change
-            bits, so it is set only here.
+        torch_threads: Number of threads that torch computes with. It may change bits, so it is set only here, for the
+            thread that computes. While native kernels compute with as many, torch has one.
         probe: Reference of the probe. It is called as `probe(options)` and returns facts of the identity, among them
             a digest of the results of the kernels that were chosen.
         options: The options of the executor.

@@ -149,7 +149,8 @@ def _learning(run: _Run, rate: float, batch: int) -> Iterator[Learner]:
     state = TrainingState(run.name, arrays_of(run.network), {}, "", 0, 0)
     config = TrainingConfig(optimizer=OptimizerKind.ADAM, batch_size=batch)
     learner = open_learner(find_network(run.name), state, config, rate, run.data.kernels)
-    yield learner
+    with learner.computing():
+        yield learner
     run.network.load_state_dict({name: owned_tensor(array) for name, array in learner.weights().items()})
 
 

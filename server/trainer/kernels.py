@@ -13,6 +13,7 @@ from torch import Tensor
 from ml_trainer_env.native import Library, find_library, processor_flags
 from ml_trainer_env.server.datasets import ExampleKind
 from ml_trainer_env.server.trainer.config import OptimizerKind, TrainingConfig
+from ml_trainer_env.server.trainer.cutting import Cuts, cut
 from ml_trainer_env.server.trainer.errors import KernelError
 from ml_trainer_env.server.trainer.kinds import Activation, Device, Kernels, NetworkKind, Precision
 from ml_trainer_env.server.trainer.learners import open_learner
@@ -85,8 +86,11 @@ def _problem(library: Library) -> str | None:
         difference = _difference(library, spec)
         if not difference <= _TOLERANCE:
             return f"they differ from torch by {difference:.1e} on the network {spec.name}"
-    difference = _difference_of_turns(library)
-    return None if difference <= _TOLERANCE else f"they differ from torch by {difference:.1e} on turned images"
+    for transform, difference_of in (("turned", _difference_of_turns), ("cut", _difference_of_cuts)):
+        difference = difference_of(library)
+        if not difference <= _TOLERANCE:
+            return f"they differ from torch by {difference:.1e} on {transform} images"
+    return None
 
 
 def _compared_networks() -> Iterator[NetworkSpec]:
@@ -119,6 +123,18 @@ def _difference_of_turns(library: Library) -> float:
         turned(images, chosen, torch.tensor([-0.5]), Similarity(angle.cos(), angle.sin(), shift), kernels)
         for kernels in (library, None)
     )
+    return float((found - wanted).abs().max() / wanted.abs().max())
+
+
+def _difference_of_cuts(library: Library) -> float:
+    """The same of images that were cut out, flipped and coloured."""
+    source = torch.Generator().manual_seed(0)
+    bordered = torch.empty(_EXAMPLES, 9, 8, 3).normal_(generator=source)
+    rows, columns = torch.randint(0, 5, (2, _EXAMPLES), generator=source)
+    flips = torch.rand(_EXAMPLES, generator=source) < 0.5
+    cuts = Cuts(rows, columns, flips, *torch.rand(2, _EXAMPLES, 3, generator=source))
+    chosen = torch.randperm(_EXAMPLES, generator=source)
+    found, wanted = (cut(bordered, 2, chosen, cuts, kernels) for kernels in (library, None))
     return float((found - wanted).abs().max() / wanted.abs().max())
 
 

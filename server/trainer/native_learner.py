@@ -26,7 +26,7 @@ _MEANS, _SQUARES, _STEP, _MOMENTA = "exp_avg", "exp_avg_sq", "step", "momentum_b
 """Torch's names of the optimizers' buffers."""
 
 _EVALUATED_TOGETHER = 64
-"""Largest number of examples that are evaluated together. Each is computed alone, so it changes no bits."""
+"""Largest number of examples that are evaluated together. Sums are over one example each, so it changes no bits."""
 
 
 class NativeLearner:
@@ -75,7 +75,10 @@ class NativeLearner:
 
     @contextlib.contextmanager
     def computing(self) -> Iterator[None]:
-        """Leave torch one thread; see `Learner`. Its idle ones would spin, and take processors from the kernels'."""
+        """Leave torch one thread; see `Learner`. Its idle ones would spin, and take processors from the kernels'.
+
+        The number is that of the calling thread. Only a thread that first uses torch meanwhile takes it over.
+        """
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:

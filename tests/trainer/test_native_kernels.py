@@ -66,10 +66,10 @@ def batch(spec: NetworkSpec, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     return inputs, torch.arange(count) * 7 % spec.outputs
 
 
-def assert_close(found: np.ndarray, wanted: np.ndarray, share: float = 2e-4) -> None:
+def assert_close(found: np.ndarray, wanted: np.ndarray, share: float = 2e-4, noise: float = 1e-6) -> None:
     assert found.shape == wanted.shape
     assert found.dtype == wanted.dtype
-    assert np.abs(found - wanted).max(initial=0.0) <= share * np.abs(wanted).max(initial=0.0) + 1e-6
+    assert np.abs(found - wanted).max(initial=0.0) <= share * np.abs(wanted).max(initial=0.0) + noise
 
 
 @law
@@ -91,8 +91,8 @@ def test_losses_gradients_and_running_statistics_of_any_network_and_batch_are_to
         (native.weights(), wanted.weights()),
     ):
         assert list(found) == list(expected)
-        for name in expected:
-            assert_close(found[name], expected[name])
+        for name in expected:  # batch norm divides by as little as 0.003, so it multiplies what is rounded
+            assert_close(found[name], expected[name], noise=1e-5 if spec.norm else 1e-6)
 
 
 @law
@@ -117,6 +117,7 @@ def test_an_evaluation_of_any_network_is_torchs(library: Library, spec: NetworkS
     "spec",
     [
         NetworkSpec(NetworkKind.MLP, (3, 5, 4), 4, depth=3, width=20),
+        NetworkSpec(NetworkKind.MLP, (1, 8, 8), 4, depth=3, width=112),  # the optimizers share it among threads
         NetworkSpec(NetworkKind.CNN, (3, 8, 7), 4, depth=2, width=9),
         NetworkSpec(NetworkKind.CNN_1D, (9, 3), 4, depth=2, width=9, examples="sequences"),  # type: ignore[arg-type]
     ],
@@ -156,17 +157,23 @@ def test_the_number_of_threads_changes_no_bit(library: Library, spec: NetworkSpe
 
 def test_torch_has_one_thread_while_the_kernels_compute(library: Library) -> None:
     before, threads = torch.get_num_threads(), []
-    learner = learner_of(library, NetworkSpec(NetworkKind.MLP, (1, 8, 8), 4, depth=1, width=16))
+    spec = NetworkSpec(NetworkKind.MLP, (1, 8, 8), 4, depth=1, width=16)
+    data = TensorData(examples_for(spec), kernels=library)
+    plan = LearningRatePlan(LrSchedule.CONSTANT, 0.001, 0, 1)
 
-    def stop() -> None:
+    def stops() -> bool:
         threads.append(torch.get_num_threads())
-        raise Interrupted
+        return True
 
-    with pytest.raises(Interrupted), learner.computing():
-        stop()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(Interrupted):
+            advance(initial_state(FreshState(spec.name, 3)), SGD, plan, data, interrupted=stops)
+        threads.append(torch.get_num_threads())
+    finally:
+        torch.set_num_threads(before)
 
-    assert threads == [1]
-    assert torch.get_num_threads() == before
+    assert threads == [1, 2]
 
 
 @law
