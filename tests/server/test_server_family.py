@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ml_trainer_env import MLTrainerEnv, ToolCallError
+from ml_trainer_env import MLTrainerEnv, ResetRefusedError, ToolCallError
 from ml_trainer_env.server.commands.journal import main as journal
 from ml_trainer_env.server.episodes.registry import EpisodeRequest
 from ml_trainer_env.server.executors.in_process import InProcessExecutor
@@ -184,3 +184,15 @@ def test_a_task_beyond_the_table_is_begun_by_its_index_and_not_listed(http: http
     assert begun["task"]["id"] == f"tuning/train/{UNCALIBRATED}"
     assert begun["task"]["difficulty"] == "uncalibrated"
     assert listed.status_code == 400
+
+
+def test_a_named_task_is_graded_by_v3_where_its_references_were_measured_on_these_images(env: MLTrainerEnv) -> None:
+    env.reset(task_id="easy_mnist", rubric="v3")
+    env.call_tool("run_epochs", num_epochs=1)
+    details = env.call_tool("submit_model")["details"]
+
+    reached = (details["submitted"] - details["default"]) / (details["oracle"] - details["default"])
+    assert 0.9 < details["default"] < details["oracle"] < 1
+    assert details["x"] == pytest.approx(reached, abs=0.01)
+    with pytest.raises(ResetRefusedError, match="hard_cifar has none for these examples"):
+        env.reset(task_id="hard_cifar", rubric="v3")
