@@ -144,7 +144,8 @@ class Library:
         name: Name and version of the kernels.
         version: The version that was compiled.
         lanes: Number of floats of a register. Channels are padded to a multiple of it.
-        panel: Number of columns of weights that are kept together.
+        panel: Number of columns of weights that are kept together. The last panel has what is left, up to half as
+            many again.
     """
 
     def __init__(self, path: Path, instructions: str) -> None:

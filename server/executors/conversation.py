@@ -149,6 +149,6 @@ class ConversingWorker(ABC):
             yield
         except (EOFError, OSError):
             raise self._died_error() from None
-        except Exception:
+        except Exception:  # whatever it is, it may have cut a message in two; it is raised again
             self.kill()
             raise
