@@ -1,4 +1,7 @@
-"""The record of calibration: one line of JSON for each candidate, whether it was accepted or not."""
+"""The record of calibration: one line of JSON for each candidate, whether it was accepted or not.
+
+Of several lines with one number the last one counts.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +32,7 @@ class Candidate:
         cost_s: Processor seconds of the default's episode.
         checksum: Checksum of the examples.
         identity: Key of the identity of the executor.
+        heuristic: `m` of the heuristic by seed; see `Measured`. Empty if it was rejected, or is not measured yet.
     """
 
     number: int
@@ -42,6 +46,7 @@ class Candidate:
     cost_s: float
     checksum: str
     identity: str
+    heuristic: tuple[float, ...] = ()
 
 
 _CANDIDATE = TypeAdapter(Candidate)
@@ -62,6 +67,7 @@ def candidate_of(number: int, instance: Instance, measured: Measured, identity: 
         cost_s=round(measured.trials[0].seconds, 3),
         checksum=measured.checksum,
         identity=identity,
+        heuristic=tuple(measured.heuristic),
     )
 
 

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -78,6 +79,9 @@ def calibrate_split(split: str, count: int, record: Path, processes: int, deadli
     began, measured = time.monotonic(), 0
     _LOG.info("%s: %d candidates are known, %d accepted", split, len(known), len(_accepted(known)))
     with ProcessPoolExecutor(processes, get_context("spawn"), _end_with_parent, (os.getpid(),)) as pool:
+        for one in pool.map(_with_difficulty, [one for one in _accepted(known) if not one.heuristic]):
+            known[one.number] = one
+            append(file, one)
         pending: dict[Future[Candidate], int] = {}
         following = 0
         while len(_accepted(known)) < count:
@@ -123,13 +127,15 @@ def calibrate_named(task_id: str, file: Path, data_dir: Path | None) -> None:
 def write(record: Path) -> None:
     """Make the tables and the oracles' files from the record. A split that is not complete gets neither.
 
-    The tiers are cut by the validation split alone, so that those of other splits do not move them.
+    A split is complete when the difficulty of its tasks is measured, too. The tiers are cut by the validation split
+    alone, so that those of other splits do not move them.
     """
     found = {split: accepted(read(record / f"{split}.jsonl"))[: COUNTS[split]] for split in FAMILY_SPLITS}
-    bounds = tier_bounds(found[_TIERS_OF])
+    bounds = tier_bounds([one for one in found[_TIERS_OF] if one.heuristic])
     for split, candidates in found.items():
-        if len(candidates) < COUNTS[split]:
-            _LOG.info("%s: no table, since %d of %d tasks are accepted", split, len(candidates), COUNTS[split])
+        measured = sum(bool(one.heuristic) for one in candidates)
+        if measured < COUNTS[split]:
+            _LOG.info("%s: no table, since %d of %d tasks are accepted and measured", split, measured, COUNTS[split])
             continue
         write_table(_TABLES / f"{split}.jsonl", candidates, bounds)
         write_oracles(_ORACLES / f"{split}.jsonl", split, candidates)
@@ -145,6 +151,14 @@ def _measure(split: str, number: int) -> Candidate:
 
     instance, opened = draw_instance(split, number), trainer_of_process()
     return candidate_of(number, instance, calibrate(instance, opened), opened.identity.key)
+
+
+def _with_difficulty(candidate: Candidate) -> Candidate:
+    """Measure the difficulty of a candidate that was accepted before difficulty was measured with several seeds."""
+    from ml_trainer_env.calibration.instances import measure_difficulty
+    from ml_trainer_env.in_process.training import trainer_of_process
+
+    return replace(candidate, heuristic=measure_difficulty(candidate.instance, trainer_of_process()))
 
 
 def _end_with_parent(parent: int) -> None:

@@ -1,12 +1,13 @@
-"""Calibrates one instance: plays the portfolio on it, and accepts or rejects it."""
+"""Calibrates one instance: plays the portfolio on it, accepts or rejects it, and measures how difficult it is."""
 
 import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ml_trainer_env.baselines.agent import Agent, Call, Script
+from ml_trainer_env.baselines.heuristic import HeuristicAgent
 from ml_trainer_env.baselines.play import play
 from ml_trainer_env.baselines.session import Brief, ToolSpec
 from ml_trainer_env.calibration.portfolio import (
@@ -36,6 +37,7 @@ __all__ = [
     "calibrate_task",
     "guess",
     "judge",
+    "measure_difficulty",
     "play_trial",
 ]
 
@@ -57,6 +59,10 @@ FIRST_LOOK = 4
 
 SEEDS = (1, 2)
 """Seeds, relative to the instance's own, with which the default and the oracle are repeated."""
+
+DIFFICULTY_SEEDS = range(5)
+"""Seeds, relative to the instance's own, with which the heuristic plays an accepted instance. With one seed, chance
+gave every second task another tier."""
 
 Calls = Sequence[tuple[str, Mapping[str, object]]]
 
@@ -92,6 +98,7 @@ class Measured:
         reference: The references. None if the instance was rejected.
         oracle_calls: The calls of the oracle.
         checksum: Checksum of the examples.
+        heuristic: `m` of the heuristic by seed, which says how difficult an accepted instance is.
     """
 
     trials: Sequence[Trial]
@@ -100,6 +107,7 @@ class Measured:
     reference: Reference | None = None
     oracle_calls: Calls = ()
     checksum: str = ""
+    heuristic: Sequence[float] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +129,17 @@ class RecordedCalls:
 
 
 def calibrate(instance: Instance, trainer: Trainer) -> Measured:
-    """Play the portfolio on an instance; see `calibrate_task`."""
+    """Play the portfolio on an instance (see `calibrate_task`), and the heuristic again if it is accepted."""
     examples = draw_examples(instance.examples)
-    return calibrate_task(task_of(instance, "train", 0), examples, instance.metric, trainer)
+    measured = calibrate_task(task_of(instance, "train", 0), examples, instance.metric, trainer)
+    return replace(measured, heuristic=measure_difficulty(instance, trainer)) if measured.reference else measured
+
+
+def measure_difficulty(instance: Instance, trainer: Trainer) -> tuple[float, ...]:
+    """Return `m` of the heuristic on an instance, with each of `DIFFICULTY_SEEDS`."""
+    task, examples = task_of(instance, "train", 0), draw_examples(instance.examples)
+    agent = HeuristicAgent()
+    return tuple(play_trial(agent, trainer, task, examples, instance.metric, seed).value for seed in DIFFICULTY_SEEDS)
 
 
 def calibrate_task(

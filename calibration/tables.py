@@ -1,19 +1,19 @@
 """Makes the tables of the family, and the oracles' calls, from the record of calibration."""
 
 import json
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import ascii_lowercase
 
 from ml_trainer_env.calibration.candidates import Candidate
 from ml_trainer_env.server.tuning.families.table import Row, row_to_json
+from ml_trainer_env.server.tuning.reference import score_at
 
 __all__ = ["TIERS", "heuristic_score", "tier_bounds", "write_oracles", "write_table"]
 
 TIERS = 8
 """Number of tiers. Each has as many tasks of the validation split."""
-
-HEURISTIC = "heuristic"
 
 MAX_REWARD = 1.0
 """The most that the last call of an oracle is paid: the score of rubric v3."""
@@ -24,14 +24,17 @@ oracles the median scored 0.6 deviations less, one in twenty 2.5, and none 3."""
 
 
 def heuristic_score(candidate: Candidate) -> float:
-    """Return the uncapped score of the heuristic on an accepted candidate."""
+    """Return the heuristic's mean score over seeds, on an accepted candidate."""
     reference = candidate.reference
     assert reference is not None
-    return (candidate.players[HEURISTIC] - reference.default) / (reference.oracle - reference.default)
+    return statistics.fmean(score_at(reference.position(value)) for value in candidate.heuristic)
 
 
 def tier_bounds(candidates: Sequence[Candidate]) -> list[float]:
-    """Return the scores of the heuristic that divide candidates into tiers of one size, highest first."""
+    """Return the scores of the heuristic that divide candidates into tiers of one size, highest first.
+
+    Equals are in one tier, the harder one: a tier may be larger where the heuristic never leaves the lowest score.
+    """
     scores = sorted(map(heuristic_score, candidates), reverse=True)
     return [scores[len(scores) * tier // TIERS] for tier in range(1, TIERS)] if len(scores) >= TIERS else []
 

@@ -6,9 +6,10 @@ For each task, 20 policies play with four seeds. The score of the first seed is 
 the other three. The standard deviation of the score between seeds is told, too.
 
 Twice as many policies are at hand: the fixed recipes, agents, recipes stopped early, rates that are far too low or too
-high, the weights left alone, and random settings. All play with a seed of its own, and 20 are chosen whose scores are
-spread as evenly as can be, so that the order of equals, which is chance, does not decide. With `--first` they are the
-first 20, many of which are as good as equal on many tasks.
+high, the weights left alone, and random settings. All play with three more seeds, and 20 are chosen whose mean scores
+there are spread as evenly as can be, so that the order of equals, which is chance, does not decide. With one more seed
+in place of three, chance decides again: a policy that was lucky looks better than all others. With `--first` they are
+the first 20, many of which are as good as equal on many tasks.
 """
 
 import math
@@ -30,6 +31,8 @@ from ml_trainer_env.server.tuning.tasks import Task
 
 POLICIES = 20
 OTHER_SEEDS = 3
+CHOOSING_SEEDS = 3
+FIRST_SEED = 200
 LARGEST_CALL = 20
 
 
@@ -94,11 +97,13 @@ def first(task: Task) -> list[Agent]:
 
 
 def spread(task: Task) -> list[Agent]:
-    """Return policies whose scores on one more seed are spread evenly: each is as far from the chosen ones as can be.
+    """Return policies whose mean scores on more seeds are spread evenly: each is as far from the chosen ones as can be.
 
     That is farthest-point sampling (Gonzalez, 1985), from the best one on.
     """
-    left = [(play_task(policy, task, 200 + 1 + OTHER_SEEDS).x, policy) for policy in policies(task)]
+    after = FIRST_SEED + 1 + OTHER_SEEDS
+    seeds = range(after, after + CHOOSING_SEEDS)
+    left = [(statistics.fmean(play_task(policy, task, seed).x for seed in seeds), policy) for policy in policies(task)]
     left = [(value, policy) for value, policy in left if math.isfinite(value)]
     chosen = [max(left, key=lambda one: one[0])]
     while len(chosen) < POLICIES:
@@ -111,7 +116,7 @@ def measure(task: Task, choose: Callable[[Task], list[Agent]]) -> tuple[float, f
     """Return the correlation over chosen policies, and the median standard deviation of the score between seeds."""
     first, rest, deviations = [], [], []
     for policy in choose(task):
-        outcomes = [play_task(policy, task, 200 + seed) for seed in range(1 + OTHER_SEEDS)]
+        outcomes = [play_task(policy, task, FIRST_SEED + seed) for seed in range(1 + OTHER_SEEDS)]
         first.append(outcomes[0].x)
         rest.append(statistics.fmean(outcome.hidden for outcome in outcomes[1:]))
         deviations.append(statistics.stdev(outcome.score for outcome in outcomes))

@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from ml_trainer_env.server.tuning.grading import Details, Grade
 
-__all__ = ["FLOOR", "HiddenFigures", "Metric", "Reference", "grade_by_accuracy", "grade_by_reference"]
+__all__ = ["FLOOR", "HiddenFigures", "Metric", "Reference", "grade_by_accuracy", "grade_by_reference", "score_at"]
 
 FLOOR = -0.25
 """The lowest score of rubric v3. A model that was never trained gets it."""
@@ -64,9 +64,14 @@ class Reference:
         """Return `m` of a model."""
         return hidden.accuracy if self.metric is Metric.ACCURACY else -hidden.loss
 
-    def position(self, hidden: HiddenFigures) -> float:
-        """Return `x` of a model."""
-        return (self.value(hidden) - self.default) / (self.oracle - self.default)
+    def position(self, value: float) -> float:
+        """Return `x` of `m`."""
+        return (value - self.default) / (self.oracle - self.default)
+
+
+def score_at(position: float) -> float:
+    """Return the score of `x`. What is not a number gets the lowest one."""
+    return FLOOR if math.isnan(position) else max(FLOOR, min(1.0, position))
 
 
 def grade_by_reference(submitted: HiddenFigures, best: HiddenFigures, reference: Reference) -> Grade:
@@ -77,7 +82,7 @@ def grade_by_reference(submitted: HiddenFigures, best: HiddenFigures, reference:
         best: The model of the best validation accuracy in its ancestry. It is told, not graded.
         reference: The references.
     """
-    position = reference.position(submitted)
+    position = reference.position(reference.value(submitted))
     details: Details = {
         "x": _rounded(position),
         "submitted": _rounded(reference.value(submitted)),
@@ -85,7 +90,7 @@ def grade_by_reference(submitted: HiddenFigures, best: HiddenFigures, reference:
         "default": _rounded(reference.default),
         "oracle": _rounded(reference.oracle),
     }
-    return Grade(FLOOR if math.isnan(position) else round(max(FLOOR, min(1.0, position)), _PLACES), details)
+    return Grade(round(score_at(position), _PLACES), details)
 
 
 def grade_by_accuracy(submitted: HiddenFigures, best: HiddenFigures) -> Grade:

@@ -32,6 +32,8 @@ def test_an_accepted_instance_has_headroom_and_its_oracle_replays_to_x_1(tiny: I
     assert found.default == pytest.approx(sum(measured.default) / 3, abs=1e-6)
     assert {"default", "heuristic", "prober", "one-epoch probes"} <= set(one.players)
     assert one.players[one.oracle_player] == pytest.approx(found.oracle)
+    assert one.heuristic[0] == one.players["heuristic"]
+    assert len(set(one.heuristic)) > 1
 
     task = task_of(tiny, "train", 0, Row(0, tiny, found, 1, one.cost_s, one.checksum, one.identity))
     session = LocalSession(trainer_here, task, draw_examples(tiny.examples), rubric=RubricVersion.V3)
@@ -50,7 +52,7 @@ def test_an_instance_without_headroom_is_rejected_after_few_runs(tiny: Instance,
     one = candidate_of(0, noise, measured, trainer_here.identity.key)
 
     assert measured.reference is None
-    assert (one.oracle_player, one.oracle_calls) == ("", ())
+    assert (one.oracle_player, one.oracle_calls, one.heuristic) == ("", (), ())
     assert len(measured.trials) <= 6
 
 

@@ -30,12 +30,13 @@ def candidate(number: int, instance: Instance, heuristic: float = 0.7, *, is_acc
         reference=Reference(0.5, 0.9, 0.01) if is_accepted else None,
         default=(0.5, 0.49, 0.51),
         oracle=(0.9, 0.89, 0.91) if is_accepted else (),
-        players={"default": 0.5, "heuristic": heuristic},
+        players={"default": 0.5},
         oracle_player="prober" if is_accepted else "",
         oracle_calls=CALLS if is_accepted else (),
         cost_s=1.5,
         checksum="c" * 64,
         identity="i" * 64,
+        heuristic=(heuristic - 0.05, heuristic + 0.05) if is_accepted else (),
     )
 
 
@@ -131,7 +132,39 @@ def test_the_accepted_do_not_depend_on_how_often_it_was_stopped(tmp_path: Path) 
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
-@given(scores=st.lists(st.floats(-1, 2, width=16), min_size=TIERS, max_size=60, unique=True))
+@pytest.mark.usefixtures("no_training")
+def test_what_was_accepted_before_difficulty_was_measured_is_measured_now_and_needs_it(
+    candidates: list[Candidate], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[int] = []
+
+    def measure(one: Candidate) -> Candidate:
+        measured.append(one.number)
+        return replace(one, heuristic=(0.6, 0.8))
+
+    monkeypatch.setattr(command, "_with_difficulty", measure)
+    monkeypatch.setattr(command, "NAMED_REFERENCES", tmp_path / "named.jsonl")
+    for name in ("_TABLES", "_ORACLES"):
+        monkeypatch.setattr(command, name, tmp_path / name)
+    count = len(accepted(candidates))
+    monkeypatch.setattr(command, "COUNTS", dict.fromkeys(("train", "validation", "test"), count))
+    older = [accepted(candidates)[0].number, accepted(candidates)[2].number]
+    file = tmp_path / "train.jsonl"
+    for one in candidates:
+        append(file, replace(one, heuristic=()) if one.number in older else one)
+    main(["--write", "--record", str(tmp_path)])
+    assert not (tmp_path / "_TABLES").exists()
+
+    for _ in range(2):
+        calibrate_split("train", count, tmp_path, processes=1)
+
+    assert measured == older
+    assert [one.heuristic for one in read(file) if one.number in older] == [(0.6, 0.8)] * 2
+    main(["--write", "--record", str(tmp_path)])
+    assert (tmp_path / "_TABLES" / "train.jsonl").exists()
+
+
+@given(scores=st.lists(st.floats(-0.25, 1, width=16), min_size=TIERS, max_size=60, unique=True))
 @settings(max_examples=30, deadline=None)
 def test_tiers_are_of_one_size_and_fall_with_the_heuristics_score(tiny: Instance, scores: list[float]) -> None:
     known = [candidate(number, tiny, 0.5 + 0.4 * score) for number, score in enumerate(scores)]
@@ -226,7 +259,7 @@ def test_a_complete_split_moves_no_tier_of_another(
         for name in ("_TABLES", "_ORACLES"):
             monkeypatch.setattr(command, name, tmp_path / f"{name}{number}")
         for split in splits:
-            worse = [replace(one, players={**one.players, "heuristic": 0.4}) for one in candidates]
+            worse = [replace(one, heuristic=(0.4,)) for one in candidates]
             for one in worse if split == "test" else candidates:
                 append(tmp_path / f"record{number}" / f"{split}.jsonl", one)
         main(["--write", "--record", str(tmp_path / f"record{number}")])

@@ -23,7 +23,7 @@ class Row:
         number: Number of the draw; see `draw.draw_instance`.
         instance: The drawn instance.
         reference: The references of rubric v3.
-        tier: Difficulty, 1 to 8, by the score of the heuristic.
+        tier: Difficulty, 1 to 8, by the mean score of the heuristic.
         cost_s: Seconds of an episode that spends the whole budget.
         checksum: Checksum of the examples.
         identity: Key of the identity of the executor that measured it; see `executors.identity`.
