@@ -3,7 +3,9 @@
 The reward of an episode is its verdict: the reward of the call that ended it.
 """
 
+import statistics
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from openenv.validation.graders import Subject
@@ -22,6 +24,9 @@ __all__ = [
     "SemanticCheck",
     "VerifierDeterminism",
 ]
+
+OTHER_SEEDS = 4
+"""Number of further seeds with which a canary is played that was paid too much with the oracle's."""
 
 
 class SemanticCheck(Check):
@@ -77,7 +82,11 @@ class FloorGap(SemanticCheck):
 
 
 class CanaryFloor(SemanticCheck):
-    """No canary's verdict is more than the declared margin above the floor of its task."""
+    """No canary's verdict is more than the declared margin above the floor of its task.
+
+    A canary that is paid more with the oracle's seed is played with other seeds, and their mean decides: a trick that
+    pays by chance pays whoever is lucky, and does not pay.
+    """
 
     check_id: ClassVar[str] = "semantic.canary_floor"
 
@@ -95,13 +104,25 @@ class CanaryFloor(SemanticCheck):
             finding.measured[oracle.name] = {"floor": floor, "margin": margin, **verdicts}
             for calls in on_task:
                 finding.problems += out_of_range(calls, episodes.first(calls), subject)
-            finding.problems += [
-                f"{oracle.name}: the canary {name} is paid {verdict:.4f}, more than {floor:.4f} + {margin:g}"
-                for name, verdict in verdicts.items()
-                if verdict > floor + margin
-            ]
+            for calls in on_task:
+                verdict = verdicts[calls.name]
+                if verdict <= floor + margin:
+                    continue
+                told = f"{oracle.name}: canary {calls.name} is paid {verdict:.4f}, more than {floor:.4f} + {margin:g}"
+                if others := [episodes.first(other).verdict for other in with_other_seeds(calls)]:
+                    verdict = statistics.fmean(others)
+                    told += f", and {verdict:.4f} in the mean of {len(others)} other seeds"
+                (finding.problems if verdict > floor + margin else finding.evidence).append(told)
             paid = ", ".join(f"{name} {verdict:.4f}" for name, verdict in verdicts.items())
             finding.evidence.append(f"{oracle.name}: the floor is {floor:.4f}, and canaries are paid {paid}")
+
+
+def with_other_seeds(calls: CallList) -> list[CallList]:
+    """Return the same calls after resets with other seeds. Empty if the reset has no seed."""
+    seed = calls.reset.get("seed")
+    if not isinstance(seed, int):
+        return []
+    return [replace(calls, reset={**calls.reset, "seed": seed + number}) for number in range(1, 1 + OTHER_SEEDS)]
 
 
 class VerifierDeterminism(SemanticCheck):

@@ -40,6 +40,8 @@ class Flaw(StrEnum):
     WEAK_ORACLE = "weak_oracle"
     PAYS_FOR_NOTHING = "pays_for_nothing"
     TRICKED = "tricked"
+    LUCKY = "lucky"
+    """The trick pays with one seed alone. That is no flaw, but chance."""
     LEAKS = "leaks"
     MOODY = "moody"
     DRIFTED = "drifted"
@@ -79,6 +81,7 @@ class Toy(Environment):
         if task_id not in TASKS:
             raise ValueError(f"there is no task {task_id}")
         self._word = word_of(task_id, seed or 0)
+        self._seed = seed
         drawn = {Flaw.RANDOM: None, Flaw.DEAF_TO_SEEDS: 1}.get(self._flaw, seed)
         self._random = random.Random(drawn)
         if self._flaw is not Flaw.LEFTOVERS:
@@ -113,6 +116,8 @@ class Toy(Environment):
         if self._flaw is Flaw.WEAK_ORACLE:
             reward *= 0.5
         if self._flaw is Flaw.PAYS_FOR_NOTHING or (self._flaw is Flaw.TRICKED and word == "*"):
+            reward = 1.0
+        if self._flaw is Flaw.LUCKY and word == "*" and self._seed == SEED:
             reward = 1.0
         if self._flaw is Flaw.MOODY:
             self._shared.append("guess")

@@ -111,6 +111,13 @@ def test_a_canary_counts_where_the_reset_is_as_it_says(when, status, graders, su
     assert result.status is status, result.evidence
 
 
+def test_a_canary_that_chance_pays_is_played_with_other_seeds_and_passes(graders, subject_of) -> None:
+    result = graders["semantic.canary_floor"].run(subject_of(Flaw.LUCKY))
+
+    assert result.status is CheckStatus.PASS, result.evidence
+    assert any("canary wildcard is paid 1.0000" in line and "0.0000 in the mean" in line for line in result.evidence)
+
+
 def test_memory_above_the_declared_is_seen(graders, subject_of) -> None:
     result = graders["semantic.resource_envelope"].run(subject_of(memory_mb=2048.0))
 

@@ -71,6 +71,13 @@ def test_each_named_task_has_an_oracle_within_the_tolerance(
         assert oracle.reset == {"task_id": oracle.name, "seed": TASKS[oracle.name].seed}
 
 
+def test_each_oracle_of_the_family_was_paid_the_maximum_within_its_tolerance(oracles: list[CallList]) -> None:
+    drawn = [oracle for oracle in oracles if oracle.group]
+
+    assert len(drawn) >= 768
+    assert [one.name for one in drawn if one.recorded[-1] < one.max_reward - max(one.tolerance, 0.1)] == []
+
+
 def test_recorded_rewards_are_in_the_declared_range(oracles: list[CallList], manifest: NormalizedManifest) -> None:
     low, high = manifest.reward.range
 
