@@ -12,7 +12,10 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import numpy.typing as npt
 import torch
+from fleet_episodes import Recall, SharingFleetEnv
+from fleet_teacher import advised
 from policy import Batch, Weights, act
 
 import ml_trainer_env.integrations.gymnasium  # noqa: F401  # registers the environments
@@ -23,11 +26,15 @@ from ml_trainer_env.baselines.heuristic import HeuristicAgent
 from ml_trainer_env.baselines.play import play
 from ml_trainer_env.baselines.prober import ProbingAgent
 from ml_trainer_env.calibration.portfolio import RECIPES
+from ml_trainer_env.integrations.gymnasium import FLEET_ID
 
-__all__ = ["AGENTS", "Episode", "Order", "Player", "joined", "played", "shape_of"]
+__all__ = ["AGENTS", "NOTHING", "RANDOM", "TEACHER", "Episode", "Order", "Player", "joined", "played", "shape_of"]
 
-NOTHING, RANDOM = "nothing", "random"
-"""Players that decide nothing, and at random among what is possible."""
+NOTHING, RANDOM, TEACHER = "nothing", "random", "teacher"
+"""Players that decide nothing, at random among what is possible, and by what goes wrong (the fleet's; for training)."""
+
+_TEACHER_ACTS = 0.3
+"""Probability with which the teacher does what it advises. What it puts off, it advises again: more to learn from."""
 
 AGENTS: Mapping[str, Mapping[str, Any]] = {
     "MLTrainer-v0": {"heuristic": HeuristicAgent(), "fixed recipe": RECIPES[1], "prober": ProbingAgent()},
@@ -50,6 +57,7 @@ class Order:
         seed: Seed, relative to the task's own.
         player: Who plays.
         chance: Seed of the player's draws. Empty for the most likely actions.
+        taught: Whether the fleet's teacher says at each step what it would do.
     """
 
     environment: str
@@ -58,6 +66,7 @@ class Order:
     seed: int
     player: Player
     chance: tuple[int, ...] = ()
+    taught: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,6 +79,7 @@ class Episode:
         reward: The sum of its rewards.
         score: Its score. NaN if it has none.
         cpu_s: CPU seconds.
+        advice: What the teacher would have done, int64 (steps,). None without one.
     """
 
     index: int
@@ -77,6 +87,7 @@ class Episode:
     reward: float
     score: float
     cpu_s: float
+    advice: npt.NDArray[np.int64] | None = None
 
 
 @cache
@@ -98,8 +109,8 @@ def played(order: Order) -> Episode:
         turns = play(agent, session)
         reward = sum(turn.outcome.reply["reward"] for turn in turns if turn.outcome.reply is not None)
         return Episode(order.index, None, reward, session.reply["score"], time.process_time() - began)
-    steps, score = _steps(order)
-    return Episode(order.index, steps, float(steps.rewards.sum()), score, time.process_time() - began)
+    steps, score, advice = _steps(order)
+    return Episode(order.index, steps, float(steps.rewards.sum()), score, time.process_time() - began, advice)
 
 
 def joined(batches: Sequence[Batch]) -> Batch:
@@ -114,26 +125,35 @@ def joined(batches: Sequence[Batch]) -> Batch:
 
 @cache
 def _environment(environment: str, arguments: tuple[tuple[str, Any], ...]) -> Any:
+    if environment == FLEET_ID:
+        return Recall(SharingFleetEnv(**dict(arguments)))
     return gymnasium.make(environment, disable_env_checker=True, **dict(arguments))
 
 
-def _steps(order: Order) -> tuple[Batch, float]:
+def _steps(order: Order) -> tuple[Batch, float, npt.NDArray[np.int64] | None]:
     env = _environment(order.environment, order.arguments)
     _, parts, kept = shape_of(order.environment, order.arguments)
     chance = np.random.default_rng(order.chance) if order.chance else None
     observation, info = env.reset(options={"index": order.index, "seed": order.seed})
     rows: list[tuple[Any, ...]] = []
+    advice: list[int] = []
     done = False
     while not done:
         mask = info["action_mask"].astype(bool)
-        action = _action(order.player, parts, kept, observation, mask, chance)
+        if order.taught:
+            advice.append(int(advised(env.unwrapped.view, env.unwrapped.run)))
+        if order.player == TEACHER:
+            assert chance is not None
+            action = np.array(advice[-1:] if chance.random() < _TEACHER_ACTS else kept)
+        else:
+            action = _action(order.player, parts, kept, observation, mask, chance)
         given = action if isinstance(env.action_space, gymnasium.spaces.MultiDiscrete) else action[0]
         after, reward, terminated, truncated, info = env.step(given)
         done = terminated or truncated
         rows.append((observation, action, mask, np.float32(reward), done))
         observation = after
     columns = [np.array(column) for column in zip(*rows, strict=True)]
-    return Batch(*columns), float(info.get("score", np.nan))
+    return Batch(*columns), float(info.get("score", np.nan)), np.array(advice) if order.taught else None
 
 
 def _action(
