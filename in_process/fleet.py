@@ -35,7 +35,7 @@ class KnownReferences(LiveSource):
 
 
 def references_of(trainer: Trainer, task: FleetTask, seed: int, source: UnitSource | None = None) -> dict[str, float]:
-    """Train the two runs that the score of an episode lies between, about 12 CPU seconds.
+    """Train the two runs that the score of an episode lies between, for up to 12 CPU seconds.
 
     Args:
         trainer: Trains them.

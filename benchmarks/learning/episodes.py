@@ -27,14 +27,12 @@ from ml_trainer_env.baselines.play import play
 from ml_trainer_env.baselines.prober import ProbingAgent
 from ml_trainer_env.calibration.portfolio import RECIPES
 from ml_trainer_env.integrations.gymnasium import FLEET_ID
+from ml_trainer_env.integrations.gymnasium.fleet_actions import Act
 
-__all__ = ["AGENTS", "NOTHING", "RANDOM", "TEACHER", "Episode", "Order", "Player", "joined", "played", "shape_of"]
+__all__ = ["AGENTS", "NOTHING", "RANDOM", "Episode", "Order", "Player", "joined", "played", "shape_of"]
 
-NOTHING, RANDOM, TEACHER = "nothing", "random", "teacher"
-"""Players that decide nothing, at random among what is possible, and by what goes wrong (the fleet's; for training)."""
-
-_TEACHER_ACTS = 0.3
-"""Probability with which the teacher does what it advises. What it puts off, it advises again: more to learn from."""
+NOTHING, RANDOM = "nothing", "random"
+"""Players that decide nothing, and at random among what is possible."""
 
 AGENTS: Mapping[str, Mapping[str, Any]] = {
     "MLTrainer-v0": {"heuristic": HeuristicAgent(), "fixed recipe": RECIPES[1], "prober": ProbingAgent()},
@@ -57,7 +55,8 @@ class Order:
         seed: Seed, relative to the task's own.
         player: Who plays.
         chance: Seed of the player's draws. Empty for the most likely actions.
-        taught: Whether the fleet's teacher says at each step what it would do.
+        taught: Probability with which an act that the fleet's teacher advises is carried out, whatever the player
+            decides. None without a teacher.
     """
 
     environment: str
@@ -66,7 +65,7 @@ class Order:
     seed: int
     player: Player
     chance: tuple[int, ...] = ()
-    taught: bool = False
+    taught: float | None = None
 
 
 @dataclass(frozen=True)
@@ -140,12 +139,13 @@ def _steps(order: Order) -> tuple[Batch, float, npt.NDArray[np.int64] | None]:
     done = False
     while not done:
         mask = info["action_mask"].astype(bool)
-        if order.taught:
-            advice.append(int(advised(env.unwrapped.view, env.unwrapped.run)))
-        if order.player == TEACHER:
+        action = None
+        if order.taught is not None:
             assert chance is not None
-            action = np.array(advice[-1:] if chance.random() < _TEACHER_ACTS else kept)
-        else:
+            advice.append(int(advised(env.unwrapped.view, env.unwrapped.run)))
+            if chance.random() < order.taught and advice[-1] != Act.NOTHING:
+                action = np.array(advice[-1:])
+        if action is None:
             action = _action(order.player, parts, kept, observation, mask, chance)
         given = action if isinstance(env.action_space, gymnasium.spaces.MultiDiscrete) else action[0]
         after, reward, terminated, truncated, info = env.step(given)
@@ -153,7 +153,7 @@ def _steps(order: Order) -> tuple[Batch, float, npt.NDArray[np.int64] | None]:
         rows.append((observation, action, mask, np.float32(reward), done))
         observation = after
     columns = [np.array(column) for column in zip(*rows, strict=True)]
-    return Batch(*columns), float(info.get("score", np.nan)), np.array(advice) if order.taught else None
+    return Batch(*columns), float(info.get("score", np.nan)), np.array(advice) if advice else None
 
 
 def _action(

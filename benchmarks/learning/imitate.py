@@ -4,13 +4,16 @@
 
 An episode of the fleet costs 5 CPU seconds, and acts are seldom right: too dear to find them by trial. So a teacher
 that reads what goes wrong says at each step what it would do (learning by cheating, Chen et al. 2019), and the policy
-learns to do the same from what it sees, which is observations alone. In the first round the teacher plays, and puts
-off what it advises now and then, so that it advises it again. In all others the policy plays, as it is by then, and the
-teacher still says what it would do: so the policy learns about the situations that it comes into (DAgger, Ross et al.
-2011). Each round has other tasks of `train`, and after it the policy learns from all rounds anew.
+learns to do the same from what it sees, which is observations alone. Nobody acts in the first round but the teacher,
+which carries out three of ten acts that it advises: what it puts off it advises again, and that is more to learn from.
+In the later rounds the policy decides, as it is by then, and the teacher still advises and carries out three of ten. So
+the policy learns about the situations that it comes into (DAgger, Ross et al. 2011). Each round has other tasks of
+`train`, the first one any, the others those with the incidents that were seen least. After each round the policy learns
+from all rounds anew.
 
-At the end the most likely acts of the policies after each round are played on tasks of `validation` and `test`, beside
-`nothing`, `random`, `scripted` and `detective`, paired by task. Nobody is told there what goes wrong.
+At the end the most likely acts are played on tasks of `test` and `validation`, beside `nothing`, `random`, `scripted`
+and `detective`, paired by task. Nobody is told there what goes wrong. On `validation` the policies of all rounds play,
+for the curve.
 
 In the folder are left: an episode of training a file, `rounds.jsonl`, `evaluations.jsonl` (a row an episode held out),
 `references.jsonl`, `policy.pt`, `result.json` and `curve.png`. A command that was stopped goes on to the same bits,
@@ -21,7 +24,8 @@ import argparse
 import json
 import platform
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
 from multiprocessing import get_context
@@ -31,19 +35,21 @@ from typing import Any
 import numpy as np
 import torch
 from curve import draw, summary
-from episodes import AGENTS, NOTHING, RANDOM, TEACHER, Episode, Order, Player, joined, played, shape_of
+from episodes import AGENTS, NOTHING, RANDOM, Episode, Order, Player, joined, played, shape_of
 from evaluations import Evaluations, Row, spread
-from policy import Batch, Hyperparameters, Learner, Weights
+from policy import Batch, Hyperparameters, Learner, Weights, act
 
 from ml_trainer_env.integrations.gymnasium import FLEET_ID
-from ml_trainer_env.server.fleet.tasks import count_tasks
+from ml_trainer_env.integrations.gymnasium.fleet_actions import Act
+from ml_trainer_env.server.fleet.tasks import count_tasks, task_at
 
 LEARNED = "learned"
 LEARNING = (("split", "train"), ("scale", "loss"))
 """Arguments of the environment for learning. No score is used, so no references are trained."""
 HELD_OUT_SEED = 100
 """Episodes held out are played with the task's seed plus this, those for training with 0."""
-SPLITS = ("validation", "test")
+CURVE_SPLIT = "validation"
+SPLITS = ("test", CURVE_SPLIT)
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,7 @@ class Settings:
     Attributes:
         seed: Seed of the policy and of all draws.
         episodes: Episodes of a round, each of a task of its own.
+        taught: Probability with which an act that the teacher advises is carried out.
         passes: Passes over all steps so far when the policy learns.
         learner: The hyperparameters. Those of PPO are not used.
         versions: Versions that bits depend on.
@@ -60,7 +67,8 @@ class Settings:
 
     seed: int = 0
     episodes: int = 32
-    passes: int = 60
+    taught: float = 0.3
+    passes: int = 200
     learner: Hyperparameters = field(default_factory=lambda: Hyperparameters(keep=0.95))
     versions: dict[str, str] = field(
         default_factory=lambda: {
@@ -116,19 +124,22 @@ class Run:
     def train(self, rounds: int) -> None:
         """Play and learn."""
         settings = self._settings
-        tasks = np.random.default_rng(settings.seed).permutation(count_tasks("train"))
+        tasks = list(map(int, np.random.default_rng(settings.seed).permutation(count_tasks("train"))))
         features, parts, nothing = shape_of(FLEET_ID, LEARNING)
         known: list[Episode] = []
+        seen: Counter[str] = Counter()
         for number in range(rounds):
-            player = self._policies[-1] if self._policies else TEACHER
-            own = tasks[number * settings.episodes : (number + 1) * settings.episodes]
-            new = self._played(number, own, player)
+            chosen = tasks[: settings.episodes] if number == 0 else rarest(tasks, seen, settings.episodes)
+            tasks = [index for index in tasks if index not in chosen]
+            seen.update(incident for index in chosen for incident in incidents_of(index))
+            new = self._played(number, chosen, self._policies[-1] if self._policies else NOTHING)
+            told = self._told(new)
             known += new
             learner = Learner(features, parts, nothing, settings.learner, settings.seed)
             batch, advice = joined([_steps(one) for one in known]), np.concatenate([_advice(one) for one in known])
             loss = learner.imitate(batch, advice[:, None], settings.passes, settings.seed)
             self._policies.append(learner.weights)
-            row = {"update": number, **_told(new), "learnt_from": len(advice), "loss": round(loss, 4)}
+            row = {"update": number, **told, "learnt_from": len(advice), "loss": round(loss, 4)}
             self._log.append(row)
             print(json.dumps(row), flush=True)
             torch.save(learner.state, self._folder / "policy.pt")
@@ -145,10 +156,8 @@ class Run:
         tables = {}
         for split in splits:
             indices = spread(range(count_tasks(split)), most)
-            rows = self._evaluations.of(
-                [one for index in indices for one in self._wanted(split, index, agents)],
-                together=len(agents) + len(self._policies),
-            )
+            wanted = [one for index in indices for one in self._wanted(split, index, agents)]
+            rows = self._evaluations.of(wanted, together=len(wanted) // len(indices))
             last = [row for row in rows if row["update"] in {None, len(self._policies)}]
             tables[split] = summary(last, LEARNED, [LEARNED, *agents])
             print(f"\n{split}, {len(indices)} tasks held out", *tables[split], sep="\n")
@@ -161,14 +170,17 @@ class Run:
             "tables": tables,
         }
         (self._folder / "result.json").write_text(json.dumps(result, indent=1))
-        for split in splits:
-            draw(self._folder / f"{split}.png", self._log, self._evaluations.rows, split, with_training=False)
+        if CURVE_SPLIT in splits:
+            draw(self._folder / "curve.png", self._log, self._evaluations.rows, CURVE_SPLIT, with_training=False)
 
     def _wanted(self, split: str, index: int, agents: Sequence[str]) -> list[tuple[Row, Order]]:
-        """Return the episodes of a task held out: those of agents, and those of the policy after each round."""
+        """Return the episodes of a task held out: those of agents, and those of the policy."""
         arguments = (("split", split), ("references", str(self._folder / "references.jsonl")))
         players: list[tuple[int | None, str, Player]] = [(None, agent, agent) for agent in agents]
-        players += [(number + 1, LEARNED, weights) for number, weights in enumerate(self._policies)]
+        policies = list(enumerate(self._policies, 1))
+        players += [
+            (rounds, LEARNED, weights) for rounds, weights in (policies if split == CURVE_SPLIT else policies[-1:])
+        ]
         return [
             (
                 {"split": split, "index": index, "player": name, "update": update},
@@ -184,12 +196,32 @@ class Run:
             for update, name, player in players
         ]
 
+    def _told(self, new: Sequence[Episode]) -> Row:
+        """Return what is to be said of new episodes: also how far the policy agrees with the teacher about them."""
+        batch, advice = joined([_steps(one) for one in new]), np.concatenate([_advice(one) for one in new])
+        row: Row = {
+            "episodes": len(new),
+            "reward": round(float(np.mean([one.reward for one in new])), 4),
+            "cpu_s": round(sum(one.cpu_s for one in new), 1),
+            "advised": int((advice != Act.NOTHING).sum()),
+        }
+        if self._policies:
+            _, parts, _ = shape_of(FLEET_ID, LEARNING)
+            weights, pairs = self._policies[-1], zip(batch.observations, batch.masks, strict=True)
+            own = np.array([act(weights, parts, observation, mask, None)[0] for observation, mask in pairs])
+            row["agreed"] = int(((advice != Act.NOTHING) & (own == advice)).sum())
+            row["needless"] = int(((advice == Act.NOTHING) & (own != advice)).sum())
+        return row
+
     def _played(self, number: int, tasks: Sequence[int], player: Player) -> list[Episode]:
         """Return the episodes of a round, and play those that are missing."""
+        settings = self._settings
         files = [self._folder / f"episodes/{number}-{place}.npz" for place in range(len(tasks))]
         missing = [place for place, file in enumerate(files) if not file.exists()]
         orders = [
-            Order(FLEET_ID, LEARNING, int(tasks[place]), 0, player, (self._settings.seed, number, place), taught=True)
+            Order(
+                FLEET_ID, LEARNING, int(tasks[place]), 0, player, (self._settings.seed, number, place), settings.taught
+            )
             for place in missing
         ]
         for place, episode in zip(missing, self._pool.map(played, orders), strict=True):
@@ -197,18 +229,26 @@ class Run:
         return [_read(file) for file in files]
 
 
-def _told(episodes: Sequence[Episode]) -> dict[str, Any]:
-    advised = np.concatenate([_advice(one) for one in episodes])
-    done = np.concatenate([_steps(one).actions[:, 0] for one in episodes])
-    acts, own = advised != 0, done != 0
-    return {
-        "episodes": len(episodes),
-        "reward": round(float(np.mean([one.reward for one in episodes])), 4),
-        "advised_acts": int(acts.sum()),
-        "of_them_done": int((acts & (advised == done)).sum()),
-        "own_acts": int((own & (advised != done)).sum()),
-        "cpu_s": round(sum(one.cpu_s for one in episodes), 1),
-    }
+def incidents_of(index: int) -> tuple[str, ...]:
+    """Return what goes wrong in a task of `train`."""
+    task = task_at("train", index)
+    return task.setup(task.seed).incidents
+
+
+def rarest(tasks: Sequence[int], seen: Mapping[str, int], count: int) -> list[int]:
+    """Return tasks whose incidents were seen least, one after another.
+
+    Args:
+        tasks: Indices in `train`.
+        seen: How often each incident was seen.
+        count: Number of tasks to return.
+    """
+    known, left = Counter(seen), list(tasks)
+    for _ in range(count):
+        best = max(left, key=lambda index: sum(1 / (1 + known[incident]) for incident in incidents_of(index)))
+        left.remove(best)
+        known.update(incidents_of(best))
+    return [index for index in tasks if index not in left]
 
 
 def _steps(episode: Episode) -> Batch:

@@ -42,7 +42,7 @@ class FleetReferences:
         self._known: dict[tuple[str, int, str], Mapping[str, float]] = {}
 
     def of(self, task: FleetTask, seed: int, source: UnitSource | None = None) -> Mapping[str, float]:
-        """Return `nothing_loss` and `clean_loss`. Trains them if they are not known, for about 12 CPU seconds.
+        """Return `nothing_loss` and `clean_loss`. Trains them if they are not known, for up to 12 CPU seconds.
 
         Args:
             task: The task.

@@ -1,5 +1,7 @@
 """What learns on the fleet: episodes that share steps are those played alone, and a teacher speaks when it shows."""
 
+import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,11 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from ml_trainer_env.in_process.training import trainer_of_process
 from ml_trainer_env.integrations.gymnasium.fleet_actions import Act
 from ml_trainer_env.integrations.gymnasium.fleet_env import FleetEnv
 from ml_trainer_env.integrations.gymnasium.fleet_features import FEATURES
 from ml_trainer_env.integrations.gymnasium.fleet_view import View
+from ml_trainer_env.server.fleet.references import ReferenceRuns
+from ml_trainer_env.server.fleet.tasks import task_at
 from ml_trainer_env.server.trainer.fleet import engine, faults
 from ml_trainer_env.server.trainer.fleet.batches import CONTEXT
 from ml_trainer_env.server.trainer.fleet.model import CharacterModel
@@ -75,17 +81,17 @@ def test_episodes_that_share_steps_are_those_that_are_played_alone(
 
 
 @pytest.mark.slow
-def test_references_share_the_steps_of_episodes(learning: Any, tmp_path: Path) -> None:
-    (one, other) = (
-        env.new_session(4, 0).episode.source
-        for env in (
-            learning.episodes.SharingFleetEnv(references=tmp_path / "shared.jsonl"),
-            FleetEnv(references=tmp_path / "alone.jsonl"),
-        )
-    )
+@pytest.mark.parametrize("index", [0, 5], ids=["nothing wrong", "something wrong"])
+def test_references_that_share_steps_are_those_of_a_server(learning: Any, tmp_path: Path, index: int) -> None:
+    file, trainer, task = tmp_path / "references.jsonl", trainer_of_process(), task_at("train", index)
+    setup = task.setup(task.seed)
+    runs = ReferenceRuns(task.run_seed(task.seed), setup.scenario, setup.spares, 60.0)
 
-    assert one is not other
-    assert (tmp_path / "shared.jsonl").read_text() == (tmp_path / "alone.jsonl").read_text()
+    learning.episodes.SharingFleetEnv(references=file).new_session(index, 0)
+    of_server = trainer.loop.run_until_complete(runs.carry_out(trainer.source))
+
+    assert setup.scenario.is_harmless == (index == 0)
+    assert json.loads(file.read_text())["references"] == of_server
 
 
 def test_a_policy_sees_two_observations_and_the_act_between_them(learning: Any) -> None:
@@ -160,3 +166,24 @@ def test_a_policy_learns_what_a_teacher_would_do(learning: Any) -> None:
 
     done = [policy.act(learner.weights, (3,), one, ones[0], None)[0] for one in observations]
     assert np.mean(np.array(done) == advice[:, 0]) > 0.97
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_run_that_was_cut_and_spread_otherwise_comes_to_the_same_bits(tmp_path: Path) -> None:
+    def learn(folder: Path, rounds: int, processes: int) -> None:
+        options = {"out": folder, "rounds": rounds, "processes": processes, "episodes": 1}
+        words = [f"--{name}={value}" for name, value in options.items()]
+        command = [sys.executable, str(LEARNING / "imitate.py"), *words, "--splits"]
+        subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
+
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    learn(whole, 2, processes=2)
+    learn(cut, 1, processes=1)
+    learn(cut, 2, processes=1)
+
+    states = [torch.load(folder / "policy.pt", weights_only=True)["policy"] for folder in (whole, cut)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    rounds = [json.loads(row) for row in (whole / "rounds.jsonl").read_text().splitlines()]
+    assert [row["learnt_from"] for row in rounds] == sorted(row["learnt_from"] for row in rounds)
+    assert "agreed" in rounds[1]
