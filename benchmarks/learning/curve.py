@@ -86,5 +86,6 @@ def draw(file: Path, log: Sequence[Row], evaluations: Sequence[Row], split: str,
             others[row["player"]].append(row["score"])
     for number, (player, scores) in enumerate(others.items()):
         axes.axhline(statistics.fmean(scores), linestyle="--", color=f"C{number + 1}", label=player)
+    axes.set_xlim(left=0)
     axes.legend(loc="best", fontsize=8)
     figure.savefig(file)

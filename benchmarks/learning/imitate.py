@@ -1,8 +1,8 @@
 """A learning curve of the fleet: a small policy learns from a teacher that knows what goes wrong.
 
-    python benchmarks/learning/imitate.py --out outputs/fleet --rounds 4
+    python benchmarks/learning/imitate.py --out outputs/fleet --rounds 3
 
-An episode of the fleet costs 5 CPU seconds, and acts are seldom right: too dear to find them by trial. So a teacher
+An episode of the fleet costs 5 CPU seconds, and acts are seldom right: they are dear to find by trial. So a teacher
 that reads what goes wrong says at each step what it would do (learning by cheating, Chen et al. 2019), and the policy
 learns to do the same from what it sees, which is observations alone. Nobody acts in the first round but the teacher,
 which carries out three of ten acts that it advises: what it puts off it advises again, and that is more to learn from.
@@ -83,7 +83,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     usual = Settings()
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
-    parser.add_argument("--rounds", type=int, default=4, help="rounds in all; default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds in all; default: %(default)s")
     parser.add_argument("--episodes", type=int, default=usual.episodes, help="episodes of each; default: %(default)s")
     parser.add_argument("--seed", type=int, default=usual.seed, help="default: %(default)s")
     parser.add_argument("--held-out", type=int, default=24, help="tasks of an evaluation; default: %(default)s")
