@@ -5,7 +5,7 @@ from ml_trainer_env.in_process.session import LocalGameSession
 from ml_trainer_env.in_process.training import Trainer
 from ml_trainer_env.server.episodes.game import TimeLimits
 from ml_trainer_env.server.episodes.states import Inquiry
-from ml_trainer_env.server.episodes.units import LiveSource
+from ml_trainer_env.server.episodes.units import LiveSource, UnitSource
 from ml_trainer_env.server.fleet.episode import FleetEpisode
 from ml_trainer_env.server.fleet.references import ReferenceRuns
 from ml_trainer_env.server.fleet.tasks import FleetTask
@@ -34,20 +34,21 @@ class KnownReferences(LiveSource):
         return self._references
 
 
-def references_of(trainer: Trainer, task: FleetTask, seed: int) -> dict[str, float]:
-    """Train the two runs that the score of an episode lies between, about 12 CPU seconds.
+def references_of(trainer: Trainer, task: FleetTask, seed: int, source: UnitSource | None = None) -> dict[str, float]:
+    """Train the two runs that the score of an episode lies between, for up to 12 CPU seconds.
 
     Args:
         trainer: Trains them.
         task: The task.
         seed: The seed of the episode.
+        source: The source of their steps. None for the trainer's own.
 
     Returns:
         `nothing_loss` and `clean_loss`, held-out losses in nats a character.
     """
     setup = task.setup(seed)
     runs = ReferenceRuns(task.run_seed(seed), setup.scenario, setup.spares, _CALL_S)
-    figures = trainer.loop.run_until_complete(runs.carry_out(trainer.source))
+    figures = trainer.loop.run_until_complete(runs.carry_out_openly(source or trainer.source))
     return {name: float(value or 0.0) for name, value in figures.items()}
 
 

@@ -43,16 +43,27 @@ def _half(values: Sequence[float]) -> float:
     return 1.96 * statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.inf
 
 
-def draw(file: Path, log: Sequence[Row], evaluations: Sequence[Row], split: str) -> None:
-    """Draw the mean reward of training by episodes, and the scores of the tasks held out."""
+def draw(file: Path, log: Sequence[Row], evaluations: Sequence[Row], split: str, *, with_training: bool = True) -> None:
+    """Draw the mean reward of training by episodes, and the scores of the tasks held out.
+
+    Args:
+        file: Where to.
+        log: Rows of updates, with `episodes` and `reward`.
+        evaluations: Rows of episodes held out.
+        split: The split to draw.
+        with_training: Whether rewards of training mean the same as scores, and are drawn.
+    """
     from matplotlib.figure import Figure  # late: it takes half a second to import
 
     figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
-    axes = figure.add_subplot(xlabel="episodes of training", ylabel="score; reward of training")
+    axes = figure.add_subplot(
+        xlabel="episodes of training", ylabel="score; reward of training" if with_training else "score"
+    )
     played = [0]
     for row in log:
         played.append(played[-1] + row["episodes"])
-    axes.plot(played[1:], [row["reward"] for row in log], color="0.75", label="training, reward of drawn actions")
+    if with_training:
+        axes.plot(played[1:], [row["reward"] for row in log], color="0.75", label="training, reward of drawn actions")
     by_update: dict[int, list[Row]] = defaultdict(list)
     for row in evaluations:
         if row["update"] is not None and row["split"] == split:
@@ -75,5 +86,6 @@ def draw(file: Path, log: Sequence[Row], evaluations: Sequence[Row], split: str)
             others[row["player"]].append(row["score"])
     for number, (player, scores) in enumerate(others.items()):
         axes.axhline(statistics.fmean(scores), linestyle="--", color=f"C{number + 1}", label=player)
+    axes.set_xlim(left=0)
     axes.legend(loc="best", fontsize=8)
     figure.savefig(file)

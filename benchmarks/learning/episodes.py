@@ -12,7 +12,10 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import numpy.typing as npt
 import torch
+from fleet_episodes import Recall, SharingFleetEnv
+from fleet_teacher import advised
 from policy import Batch, Weights, act
 
 import ml_trainer_env.integrations.gymnasium  # noqa: F401  # registers the environments
@@ -23,8 +26,10 @@ from ml_trainer_env.baselines.heuristic import HeuristicAgent
 from ml_trainer_env.baselines.play import play
 from ml_trainer_env.baselines.prober import ProbingAgent
 from ml_trainer_env.calibration.portfolio import RECIPES
+from ml_trainer_env.integrations.gymnasium import FLEET_ID
+from ml_trainer_env.integrations.gymnasium.fleet_actions import Act
 
-__all__ = ["AGENTS", "Episode", "Order", "Player", "joined", "played", "shape_of"]
+__all__ = ["AGENTS", "NOTHING", "RANDOM", "Episode", "Order", "Player", "joined", "played", "shape_of"]
 
 NOTHING, RANDOM = "nothing", "random"
 """Players that decide nothing, and at random among what is possible."""
@@ -50,6 +55,8 @@ class Order:
         seed: Seed, relative to the task's own.
         player: Who plays.
         chance: Seed of the player's draws. Empty for the most likely actions.
+        taught: Probability with which an act that the fleet's teacher advises is carried out, whatever the player
+            decides. None without a teacher.
     """
 
     environment: str
@@ -58,6 +65,7 @@ class Order:
     seed: int
     player: Player
     chance: tuple[int, ...] = ()
+    taught: float | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,7 @@ class Episode:
         reward: The sum of its rewards.
         score: Its score. NaN if it has none.
         cpu_s: CPU seconds.
+        advice: What the teacher would have done, int64 (steps,). None without one.
     """
 
     index: int
@@ -77,6 +86,7 @@ class Episode:
     reward: float
     score: float
     cpu_s: float
+    advice: npt.NDArray[np.int64] | None = None
 
 
 @cache
@@ -98,8 +108,8 @@ def played(order: Order) -> Episode:
         turns = play(agent, session)
         reward = sum(turn.outcome.reply["reward"] for turn in turns if turn.outcome.reply is not None)
         return Episode(order.index, None, reward, session.reply["score"], time.process_time() - began)
-    steps, score = _steps(order)
-    return Episode(order.index, steps, float(steps.rewards.sum()), score, time.process_time() - began)
+    steps, score, advice = _steps(order)
+    return Episode(order.index, steps, float(steps.rewards.sum()), score, time.process_time() - began, advice)
 
 
 def joined(batches: Sequence[Batch]) -> Batch:
@@ -114,26 +124,36 @@ def joined(batches: Sequence[Batch]) -> Batch:
 
 @cache
 def _environment(environment: str, arguments: tuple[tuple[str, Any], ...]) -> Any:
+    if environment == FLEET_ID:
+        return Recall(SharingFleetEnv(**dict(arguments)))
     return gymnasium.make(environment, disable_env_checker=True, **dict(arguments))
 
 
-def _steps(order: Order) -> tuple[Batch, float]:
+def _steps(order: Order) -> tuple[Batch, float, npt.NDArray[np.int64] | None]:
     env = _environment(order.environment, order.arguments)
     _, parts, kept = shape_of(order.environment, order.arguments)
     chance = np.random.default_rng(order.chance) if order.chance else None
     observation, info = env.reset(options={"index": order.index, "seed": order.seed})
     rows: list[tuple[Any, ...]] = []
+    advice: list[int] = []
     done = False
     while not done:
         mask = info["action_mask"].astype(bool)
-        action = _action(order.player, parts, kept, observation, mask, chance)
+        action = None
+        if order.taught is not None:
+            assert chance is not None
+            advice.append(int(advised(env.unwrapped.view, env.unwrapped.run)))
+            if chance.random() < order.taught and advice[-1] != Act.NOTHING:
+                action = np.array(advice[-1:])
+        if action is None:
+            action = _action(order.player, parts, kept, observation, mask, chance)
         given = action if isinstance(env.action_space, gymnasium.spaces.MultiDiscrete) else action[0]
         after, reward, terminated, truncated, info = env.step(given)
         done = terminated or truncated
         rows.append((observation, action, mask, np.float32(reward), done))
         observation = after
     columns = [np.array(column) for column in zip(*rows, strict=True)]
-    return Batch(*columns), float(info.get("score", np.nan))
+    return Batch(*columns), float(info.get("score", np.nan)), np.array(advice) if advice else None
 
 
 def _action(

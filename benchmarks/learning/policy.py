@@ -209,6 +209,32 @@ class Learner:
                 told.append((float(entropies.detach().mean()), float(error.detach()), float(divergence.detach())))
         return dict(zip(("entropy", "value_error", "divergence"), np.mean(told, 0).tolist(), strict=True))
 
+    def imitate(self, batch: Batch, advice: npt.NDArray[np.int64], passes: int, seed: int) -> float:
+        """Learn to do in each situation what a teacher would do (maximum likelihood).
+
+        Args:
+            batch: The situations. Their actions and rewards are not used.
+            advice: What the teacher would do, int64 (steps, parts).
+            passes: Passes over the steps, in minibatches of 256.
+            seed: Seed of the order of the steps.
+
+        Returns:
+            The mean loss of the last pass, in nats a step.
+        """
+        observations, masks = torch.from_numpy(batch.observations), torch.from_numpy(batch.masks)
+        actions, source = torch.from_numpy(advice), torch.Generator().manual_seed(seed)
+        losses: list[float] = []
+        for _ in range(passes):
+            losses = []
+            for chosen in torch.randperm(len(actions), generator=source).split(256):
+                logs, _, _ = self._policy.evaluate(observations[chosen], masks[chosen], actions[chosen])
+                loss = -logs.mean()
+                self._optimizer.zero_grad()
+                loss.backward()
+                self._optimizer.step()
+                losses.append(float(loss.detach()))
+        return float(np.mean(losses))
+
 
 def _perceptron(inputs: int, width: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(

@@ -35,6 +35,7 @@ import numpy as np
 import torch
 from curve import draw, summary
 from episodes import AGENTS, NOTHING, RANDOM, Episode, Order, joined, played, shape_of
+from evaluations import Evaluations, rows_of, spread
 from policy import Hyperparameters, Learner
 
 from ml_trainer_env.integrations.gymnasium import FLEET_ID, TUNING_ID
@@ -187,8 +188,8 @@ class Run:
                 sys.exit(f"{checkpoint} is of a run with another {', '.join(different)}: take another --out")
             self._learner.restore(found)
             self._updates = found["updates"]
-        self._log = [row for row in _rows(folder / "updates.jsonl") if row["update"] < self._updates]
-        self._evaluated = {_key(row): row for row in _rows(folder / "evaluations.jsonl")}
+        self._log = [row for row in rows_of(folder / "updates.jsonl") if row["update"] < self._updates]
+        self._evaluations = Evaluations(folder / "evaluations.jsonl", pool)
 
     def train(self, updates: int) -> None:
         """Learn until so many updates are done. The state is saved after each."""
@@ -196,7 +197,7 @@ class Run:
         while self._updates < updates:
             began, number = time.monotonic(), self._updates
             if number % settings.every == 0:
-                self.evaluate(_spread(settings.held_out_tasks, settings.sample), settings.held_out_split, [LEARNED])
+                self.evaluate(spread(settings.held_out_tasks, settings.sample), settings.held_out_split, [LEARNED])
             episodes = self._play(self._orders(number))
             batch = joined([self._relative(one, episodes) for one in episodes])
             told = self._learner.update(batch, settings.seed * 1_000_003 + number)
@@ -229,7 +230,7 @@ class Run:
             split: settings.tasks(split, None) for split in also
         }
         for split, all_indices in places.items():
-            indices = _spread(all_indices, most)
+            indices = spread(all_indices, most)
             rows = self.evaluate(indices, split, players)
             tables[split] = summary(rows, LEARNED, players)
             print(f"\n{split}, {len(indices)} tasks held out", *tables[split], sep="\n")
@@ -243,35 +244,26 @@ class Run:
             "tables": tables,
         }
         (self._folder / "result.json").write_text(json.dumps(result, indent=1))
-        draw(self._folder / "curve.png", self._log, list(self._evaluated.values()), settings.held_out_split)
+        draw(self._folder / "curve.png", self._log, self._evaluations.rows, settings.held_out_split)
 
     def evaluate(self, indices: Iterable[int], split: str, players: Sequence[str]) -> list[dict[str, Any]]:
         """Return a row for each task and player. What was played already is not played again."""
         settings, weights = self._settings, self._learner.weights
+        arguments = settings.judging(split, self._folder / "references.jsonl")
         wanted = []
         for index in indices:
             for player in players:
                 about = {"split": split, "index": index, "player": player}
-                wanted.append(about | {"update": self._updates if player == LEARNED else None})
-        missing = [row for row in wanted if _key(row) not in self._evaluated]
-        arguments = settings.judging(split, self._folder / "references.jsonl")
-        orders = [
-            Order(
-                settings.environment,
-                arguments,
-                row["index"],
-                HELD_OUT_SEED,
-                weights if row["player"] == LEARNED else row["player"],
-                (settings.seed, row["index"]) if row["player"] == RANDOM else (),
-            )
-            for row in missing
-        ]
-        with (self._folder / "evaluations.jsonl").open("a") as file:
-            for row, episode in zip(missing, self._pool.map(played, orders), strict=True):
-                row |= {"score": episode.score, "reward": episode.reward, "cpu_s": round(episode.cpu_s, 2)}
-                self._evaluated[_key(row)] = row
-                file.write(json.dumps(row) + "\n")
-        return [self._evaluated[_key(row)] for row in wanted]
+                order = Order(
+                    settings.environment,
+                    arguments,
+                    index,
+                    HELD_OUT_SEED,
+                    weights if player == LEARNED else player,
+                    (settings.seed, index) if player == RANDOM else (),
+                )
+                wanted.append((about | {"update": self._updates if player == LEARNED else None}, order))
+        return self._evaluations.of(wanted, together=len(players) if settings.environment == FLEET_ID else 1)
 
     def _orders(self, update: int) -> list[Order]:
         """Return the episodes of an update: some tasks, each for a group with one seed."""
@@ -305,7 +297,7 @@ class Run:
         return episode.steps
 
     def _play(self, orders: Sequence[Order]) -> list[Episode]:
-        return list(self._pool.map(played, orders))
+        return list(self._pool.map(played, orders, chunksize=self._settings.group))
 
     def _save(self) -> None:
         part = self._folder / "checkpoint.part"
@@ -317,23 +309,6 @@ class Run:
 
 def _plain(settings: Settings) -> dict[str, Any]:
     return dict(json.loads(json.dumps(asdict(settings))))
-
-
-def _rows(file: Path) -> list[dict[str, Any]]:
-    """Return the rows of a file of JSON lines. A line that was cut off by a kill is left out."""
-    text = file.read_text() if file.exists() else ""
-    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
-
-
-def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    return row["split"], row["index"], row["player"], row["update"]
-
-
-def _spread(values: Sequence[int], count: int) -> list[int]:
-    """Return so many of the values, evenly spread."""
-    if len(values) <= count:
-        return list(values)
-    return [values[place * len(values) // count] for place in range(count)]
 
 
 if __name__ == "__main__":

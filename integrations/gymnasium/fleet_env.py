@@ -79,7 +79,7 @@ class FleetEnv(gymnasium.Env[Observation, Action]):
 
     Those of the episode, so they sum to its total, which is the score: a potential of 0.02 for a nat of training loss
     on the way, paid back at the end, and the score. With `scale="repair"` the score is the game's own, the share of the
-    harm that was repaired; for it two runs of the same seed are trained, about 12 CPU seconds, unless `references` has
+    harm that was repaired; for it two runs of the same seed are trained, up to 12 CPU seconds, unless `references` has
     them. With `scale="loss"` it is how far the held-out loss is on the way from ln 96 (0) to 1.84 nats (1), which costs
     nothing. Do not discount: take gamma 1.
 

@@ -9,6 +9,7 @@ from filelock import FileLock
 
 from ml_trainer_env.in_process.fleet import references_of
 from ml_trainer_env.in_process.training import trainer_of_process
+from ml_trainer_env.server.episodes.units import UnitSource
 from ml_trainer_env.server.fleet.tasks import FleetTask
 from ml_trainer_env.server.trainer.fleet.figures import CHANCE_LOSS
 
@@ -40,15 +41,21 @@ class FleetReferences:
         self._scale, self._file = scale, file
         self._known: dict[tuple[str, int, str], Mapping[str, float]] = {}
 
-    def of(self, task: FleetTask, seed: int) -> Mapping[str, float]:
-        """Return `nothing_loss` and `clean_loss`. Trains them if they are not known, for about 12 CPU seconds."""
+    def of(self, task: FleetTask, seed: int, source: UnitSource | None = None) -> Mapping[str, float]:
+        """Return `nothing_loss` and `clean_loss`. Trains them if they are not known, for up to 12 CPU seconds.
+
+        Args:
+            task: The task.
+            seed: The seed of the episode.
+            source: The source of their steps. None for that of the process.
+        """
         if self._scale is Scale.LOSS:
             return {"nothing_loss": CHANCE_LOSS, "clean_loss": CLEAN_LOSS}
         key = (task.id, seed, trainer_of_process().identity.key)
         if key not in self._known and self._file is not None:
             self._known |= _read(self._file)
         if key not in self._known:
-            self._known[key] = references_of(trainer_of_process(), task, seed)
+            self._known[key] = references_of(trainer_of_process(), task, seed, source)
             if self._file is not None:
                 _append(self._file, key, self._known[key])
         return self._known[key]

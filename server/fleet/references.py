@@ -52,19 +52,36 @@ class ReferenceRuns:
             ExecutorError: A run failed.
             TrainingStoppedError: A run took too long.
         """
-        runs = [await self._trained(self.seed, self.scenario, source)]
-        clean = self.scenario.without_harm
-        if not self.scenario.is_harmless:
-            runs.append(await self._trained(self.seed, clean, source))
-        missing = 2 * len(runs[-1].units) - sum(len(run.units) for run in runs)
-        await self._trained(_NO_EPISODE + self.seed, clean, source, missing)
-        return {"nothing_loss": await _loss(runs[0]), "clean_loss": await _loss(runs[-1])}
+        nothing, clean = await self._both(source)
+        missing = 2 * len(clean.units) - len(nothing.units) - (len(clean.units) if clean is not nothing else 0)
+        await self._trained(_NO_EPISODE + self.seed, self.scenario.without_harm, source, missing)
+        return await _figures(nothing, clean)
+
+    async def carry_out_openly(self, source: UnitSource) -> Figures:
+        """Return the same, and train no step beyond the two runs. For a process in which nobody takes the time.
+
+        Raises:
+            ExecutorError: A run failed.
+            TrainingStoppedError: A run took too long.
+        """
+        return await _figures(*await self._both(source))
+
+    async def _both(self, source: UnitSource) -> tuple[FleetRun, FleetRun]:
+        """Return the run in which nobody acts, and the clean one. They are the same run if nothing does harm."""
+        nothing = await self._trained(self.seed, self.scenario, source)
+        if self.scenario.is_harmless:
+            return nothing, nothing
+        return nothing, await self._trained(self.seed, self.scenario.without_harm, source)
 
     async def _trained(self, seed: int, scenario: Scenario, source: UnitSource, steps: int = _AT_ONCE) -> FleetRun:
         run = FleetRun(seed, scenario, self.spares, source, self.run_s)
         while not run.is_spent and len(run.units) < steps:
             await run.train(steps - len(run.units))
         return run
+
+
+async def _figures(nothing: FleetRun, clean: FleetRun) -> Figures:
+    return {"nothing_loss": await _loss(nothing), "clean_loss": await _loss(clean)}
 
 
 async def _loss(run: FleetRun) -> float:
