@@ -61,7 +61,7 @@ def adapters() -> LoraConfig:
 
 def fine_tune(options: argparse.Namespace, begin: Path, end: Path) -> None:
     """Train the model of one folder on chats, and save it in another."""
-    model, tokenizer = load_model(begin)
+    model, tokenizer = load_model(begin, options.show_tools)
     chats = read_chats(options.sft)
     print(f"{len(chats)} chats")
     trainer = SFTTrainer(
@@ -76,7 +76,6 @@ def fine_tune(options: argparse.Namespace, begin: Path, end: Path) -> None:
             learning_rate=options.sft_learning_rate,
             lr_scheduler_type="cosine",
             per_device_train_batch_size=4,
-            assistant_only_loss=True,
             gradient_checkpointing=False,
             seed=options.seed,
             **CPU,
@@ -88,7 +87,7 @@ def fine_tune(options: argparse.Namespace, begin: Path, end: Path) -> None:
 
 def make_grpo_trainer(options: argparse.Namespace, begin: Path, log: Path) -> GRPOTrainer:
     """Make a trainer that plays episodes with the model of a folder and logs each in a line."""
-    model, tokenizer = load_model(begin)
+    model, tokenizer = load_model(begin, options.show_tools)
     rows = [{**row, "prompt": list(PROMPT)} for row in task_rows(options.split, range(options.tasks))]
     return GRPOTrainer(
         model=model,
@@ -138,6 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=8, help="episodes of a step")
     parser.add_argument("--generations", type=int, default=8, help="episodes of a task")
     parser.add_argument("--temperature", type=float, default=1.0)
+    parser.add_argument("--show-tools", action="store_true", help="list the tools in the prompt")
     parser.add_argument("--tokens", type=int, default=384, help="of an episode, replies included")
     parser.add_argument("--calls", type=int, default=6, help="turns with calls in an episode")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())

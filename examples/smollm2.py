@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import get_json_schema
-from trl.chat_template_utils import get_training_chat_template, qwen2_5_chat_template
+from trl.chat_template_utils import add_response_schema, get_training_chat_template, qwen2_5_chat_template
 
 from ml_trainer_env import MLTrainerEnv
 from ml_trainer_env.integrations.trl.game import Game
@@ -184,7 +184,6 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, Any]])
     rendered = tokenizer.apply_chat_template(
         messages,
         tools=tools,
-        chat_template=get_training_chat_template(tokenizer),
         return_dict=True,
         return_assistant_tokens_mask=True,
     )
@@ -206,17 +205,23 @@ def load_packed() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     return model, AutoTokenizer.from_pretrained(folder, gguf_file=file.name)
 
 
-def load_model(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_model(folder: Path, show_tools: bool) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a model and its tokenizer, in 16 bits, with a chat template that can tell tools.
 
     Args:
         folder: Where an earlier stage saved it. Where there is none, the model of the package is saved there first.
+        show_tools: Whether the prompt lists the tools. A model that has learned to call them needs no list, and three
+            tools take three quarters of the prompt.
     """
     if not (folder / "config.json").exists():
         save_model(*load_packed(), folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    # SmolLM2 marks turns as Qwen does. Its own template leaves tools out.
+    # SmolLM2 marks turns as Qwen does. Its own template leaves tools out. How answers are read belongs to the template
+    # of Qwen, so it is set before the template is changed.
     tokenizer.chat_template = qwen2_5_chat_template
+    add_response_schema(tokenizer)
+    template = get_training_chat_template(tokenizer)
+    tokenizer.chat_template = template if show_tools else template.replace("{%- if tools %}", "{%- if false %}", 1)
     return AutoModelForCausalLM.from_pretrained(folder, dtype="bfloat16"), tokenizer
 
 
