@@ -131,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--generations", type=int, default=8, help="episodes of a task")
     parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--show-tools", action="store_true", help="list the tools in the prompt")
-    parser.add_argument("--tokens", type=int, default=384, help="of an episode, replies included")
+    parser.add_argument("--tokens", type=int, default=448, help="of an episode, replies included")
     parser.add_argument("--calls", type=int, default=6, help="turns with calls in an episode")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--seed", type=int, default=0)
