@@ -26,7 +26,6 @@ INSTRUCTIONS = (
 )
 TOOLS = ("configure_training", "run_epochs", "submit_model")
 PROMPT = ({"role": "system", "content": INSTRUCTIONS}, {"role": "user", "content": "Task:"})
-LEAST_SCORE = -0.25
 SETTINGS = ("optimizer", "learning_rate", "lr_schedule", "reinitialize")
 
 
@@ -78,15 +77,9 @@ class ShortGame(Game):
         return self._call("submit_model")
 
     def get_reward(self) -> float:
-        """Sum the rewards of the episode, and log it.
-
-        An episode without a model has the least score, as `docs/tasks.md` says. If it paid nothing, as `Game` has it,
-        a policy could avoid a low grade by never training.
-        """
+        """Sum the rewards of the episode, and log it."""
         submitted = self._episode.done
         reward = super().get_reward()
-        if self._episode.score is None:
-            reward = LEAST_SCORE
         if self._log is not None:
             facts = {"submitted": submitted, "score": self._episode.score, "reward": reward}
             with self._log.open("a") as file:

@@ -1,7 +1,6 @@
 """What both games share: an episode behind the two methods that TRL calls itself."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 from ml_trainer_env.client import MLTrainerEnv
@@ -9,6 +8,9 @@ from ml_trainer_env.errors import ToolCallError
 from ml_trainer_env.integrations.episode import EpisodeClient
 
 __all__ = ["Game"]
+
+_LEAST_SCORES = {"v3": -0.25}
+"""The score of an episode without a model, by rubric. Under the others it is 0."""
 
 
 class Game:
@@ -22,6 +24,7 @@ class Game:
 
     def __init__(self, base_url: str, token: str | None, client: type[MLTrainerEnv]) -> None:
         self._episode = EpisodeClient(base_url, token, client)
+        self._rubric = ""
 
     def reset(
         self, task_id: str | None = None, seed: int | None = None, rubric: str | None = None, **row: object
@@ -43,17 +46,21 @@ class Game:
         """
         options = {"task_id": task_id, "seed": seed, "rubric": rubric}
         observation = self._episode.reset(**{name: value for name, value in options.items() if value is not None})
+        self._rubric = observation.rubric
         return "\n\n" + self._describe(observation)
 
     def get_reward(self) -> float:
         """Sum the rewards of the episode. TRL calls this once, when the rollout is complete.
 
-        An episode that the model did not end is submitted as it stands, if there is anything to submit. Without
-        that, a policy could avoid a low grade by never submitting.
+        An episode that the model did not end is submitted as it stands. If there is nothing to submit, it has the least
+        score of its rubric, as one that ends by itself. Otherwise a policy could avoid a low grade by never submitting,
+        or by never training.
         """
         if not self._episode.done:
-            with suppress(ToolCallError):
+            try:
                 self._episode.call("submit_model", {})
+            except ToolCallError:
+                return self._episode.total_reward + _LEAST_SCORES.get(self._rubric, 0.0)
         return self._episode.total_reward
 
     def _call(self, tool: str, /, **arguments: object) -> str:

@@ -12,6 +12,7 @@ from ml_trainer_env import FleetEnv, MLTrainerEnv, ResetRefusedError, ToolCallEr
 from ml_trainer_env.integrations.rows import task_rows
 from ml_trainer_env.integrations.trl import FleetGame, TuningGame
 from ml_trainer_env.integrations.trl.game import Game
+from ml_trainer_env.server.tuning.reference import FLOOR
 
 TASK = "tuning/validation/0"
 JSON_TYPES = {bool: "boolean", float: "number", int: "integer", str: "string"}
@@ -96,10 +97,13 @@ def test_an_episode_that_the_model_leaves_is_submitted_as_it_stands(game: Tuning
     assert game.get_reward() == left != 0
 
 
-def test_an_episode_without_an_epoch_pays_nothing(game: TuningGame) -> None:
-    game.reset(task_id=TASK)
+@pytest.mark.parametrize(("task", "least"), [(TASK, FLOOR), ("easy_mnist", 0.0)])
+def test_an_episode_without_an_epoch_has_the_least_score_of_its_rubric(
+    game: TuningGame, task: str, least: float
+) -> None:
+    game.reset(task_id=task)
 
-    assert game.get_reward() == 0
+    assert game.get_reward() == game.get_reward() == least
 
 
 def test_replies_are_short_text(game: TuningGame) -> None:
