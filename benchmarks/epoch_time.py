@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from named import processor, task_images
+from named import PAUSE_S, processor, spread, task_images
 from torch.utils.flop_counter import FlopCounterMode
 from usual_loop import AUGMENTED, BATCH_SIZE, UsualLoop
 
@@ -37,9 +37,6 @@ from ml_trainer_env.server.tuning.named_tasks import TASKS
 from ml_trainer_env.server.tuning.tasks import Task
 
 PLAN = LearningRatePlan(LrSchedule.CONSTANT, 0.001, 0, 1)
-PAUSE_S = 0.1
-"""Before each run. Torch's threads spin for milliseconds after their work, and would slow down what comes next."""
-
 NATIVE = chosen_kernels(Kernels.AUTO)
 RESULTS = Path(__file__).parent / "RESULTS.md"
 
@@ -202,10 +199,6 @@ def best_rates() -> tuple[float, float]:
             work = 2 * 64 * channels * channels * 9 * side**2 / 1e9
             convolutions.append(best(work, lambda m=layer, x=images: m(x)))  # type: ignore[misc]
     return max(products), max(convolutions)
-
-
-def spread(values: list[float], places: int) -> str:
-    return f"{statistics.median(values):.{places}f} [{min(values):.{places}f}, {max(values):.{places}f}]"
 
 
 if __name__ == "__main__":

@@ -1,14 +1,18 @@
-"""What measurements of the trainer alone share: the images of the named tasks, and the name of the processor."""
+"""What measurements of named tasks share: images, the name of the processor, a pause, and how figures are told."""
 
 import os
 import platform
+import statistics
 from pathlib import Path
 
 from ml_trainer_env.server.datasets import DataSettings, load_images
 from ml_trainer_env.server.trainer.examples import Examples
 from ml_trainer_env.server.tuning.tasks import Task
 
-__all__ = ["processor", "task_images"]
+__all__ = ["PAUSE_S", "processor", "spread", "task_images"]
+
+PAUSE_S = 0.1
+"""Before each run. Torch's threads spin for milliseconds after their work, and would slow down what comes next."""
 
 
 def task_images(task: Task) -> tuple[Examples, str]:
@@ -24,3 +28,8 @@ def processor() -> str:
         if line.startswith("model name"):
             return line.split(":", 1)[1].strip()
     return platform.processor()
+
+
+def spread(values: list[float], places: int) -> str:
+    """Return median, least and most."""
+    return f"{statistics.median(values):.{places}f} [{min(values):.{places}f}, {max(values):.{places}f}]"

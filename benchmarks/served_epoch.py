@@ -10,7 +10,6 @@ ML_TRAINER_DATA_DIR. Nothing else should run meanwhile.
 
 import argparse
 import os
-import statistics
 import tempfile
 import time
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from named import task_images
+from named import PAUSE_S, spread, task_images
 from serving.figures import circumstances
 from serving.processes import Server
 from usual_loop import AUGMENTED, BATCH_SIZE, UsualLoop
@@ -30,8 +29,6 @@ from ml_trainer_env.server.tuning.named_tasks import TASKS
 from ml_trainer_env.server.tuning.tasks import Task
 
 THREADS = 2
-PAUSE_S = 0.1
-"""Before each run. Torch's threads spin for milliseconds after their work, and would slow down what comes next."""
 
 
 def main() -> None:
@@ -93,11 +90,6 @@ def _calls(env: MLTrainerEnv, task: Task, augment: bool, epochs: int) -> Iterato
             began = time.perf_counter()
             env.call_tool("run_epochs", num_epochs=epochs)
             yield time.perf_counter() - began
-
-
-def spread(values: list[float], places: int) -> str:
-    """Return median, least and most."""
-    return f"{statistics.median(values):.{places}f} [{min(values):.{places}f}, {max(values):.{places}f}]"
 
 
 if __name__ == "__main__":

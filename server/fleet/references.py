@@ -53,7 +53,7 @@ class ReferenceRuns:
             TrainingStoppedError: A run took too long.
         """
         nothing, clean = await self._both(source)
-        missing = 2 * len(clean.units) - len(nothing.units) - (len(clean.units) if clean is not nothing else 0)
+        missing = len(clean.units) - (0 if nothing is clean else len(nothing.units))
         await self._trained(_NO_EPISODE + self.seed, self.scenario.without_harm, source, missing)
         return await _figures(nothing, clean)
 

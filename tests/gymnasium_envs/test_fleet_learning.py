@@ -38,19 +38,6 @@ def small_model() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def learning() -> Any:
-    """The modules of `benchmarks/learning`."""
-    sys.path.insert(0, str(LEARNING))
-    try:
-        import fleet_episodes
-        import fleet_teacher
-        import policy
-    finally:
-        del sys.path[0]
-    return SimpleNamespace(episodes=fleet_episodes, teacher=fleet_teacher, policy=policy)
-
-
 def play(env: Any, acts: tuple[Act, ...], index: int = 3) -> list[tuple[bytes, float]]:
     observation, _ = env.reset(options={"index": index, "seed": 0})
     seen = [(observation.tobytes(), 0.0)]

@@ -17,14 +17,9 @@ LEARNING = Path(__file__).resolve().parents[2] / "benchmarks/learning"
 
 
 @pytest.fixture(scope="module")
-def policy() -> Any:
+def policy(learning: Any) -> Any:
     """The module `benchmarks/learning/policy.py`."""
-    sys.path.insert(0, str(LEARNING))
-    try:
-        import policy
-    finally:
-        del sys.path[0]
-    return policy
+    return learning.policy
 
 
 @pytest.fixture
